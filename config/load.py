@@ -1,0 +1,68 @@
+"""Reads settings: TOML file, then environment, into `config.settings.Settings`.
+
+Environment names are ``TIERGATE_<SECTION>__<KEY>``; ``…_FILE`` reads the value from that file (secrets of systemd and
+containers). The file is named by ``--config`` or ``TIERGATE_CONFIG``. The environment wins over the file.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from config.errors import Kind, TiergateError
+from config.settings import Settings, build
+
+DEFAULT_FILE = Path("/etc/tiergate/tiergate.toml")
+_PREFIX = "TIERGATE_"
+
+
+def settings_path(argument: str | None, environment: Mapping[str, str] = os.environ) -> Path:
+    return Path(argument or environment.get("TIERGATE_CONFIG") or DEFAULT_FILE)
+
+
+def load(path: Path, environment: Mapping[str, str] = os.environ) -> Settings:
+    """Raises settings.file_missing, settings.file_unreadable, settings.unknown_key, settings.bad_value.
+
+    Relative paths in the file are relative to the file, so that a whole node can be moved with its folder.
+    """
+    try:
+        raw: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise TiergateError(Kind.ENVIRONMENT, "settings.file_missing", path=path) from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as exc:
+        raise TiergateError(Kind.ENVIRONMENT, "settings.file_unreadable", path=path, problem=str(exc)) from exc
+    for name, value in environment.items():
+        section, separator, key = name.removeprefix(_PREFIX).lower().partition("__")
+        if not name.startswith(_PREFIX) or not separator:
+            continue
+        if key.endswith("_file") and key != "ca_file":
+            try:
+                value = Path(value).read_text(encoding="utf-8").strip()
+            except OSError as exc:
+                raise TiergateError(Kind.ENVIRONMENT, "settings.file_unreadable", path=value, problem=exc.strerror) from exc
+            key = key.removesuffix("_file")
+        table = raw.setdefault(section, {})
+        if isinstance(table, dict):
+            table[key] = value.split(",") if key == "allowed_networks" else value
+    _resolve(raw, path.resolve().parent)
+    return build(raw)
+
+
+_PATH_KEYS = {
+    "paths": ("data", "spool"),
+    "store": ("folder", "ca_file"),
+    "web": ("tls_cert", "tls_key"),
+    "relay": ("tls_cert", "tls_key"),
+}
+
+
+def _resolve(raw: dict[str, Any], base: Path) -> None:
+    for section, keys in _PATH_KEYS.items():
+        table = raw.get(section)
+        if isinstance(table, dict):
+            for key in keys:
+                if isinstance(table.get(key), str):
+                    table[key] = str(base / table[key])

@@ -1,0 +1,56 @@
+"""Words for reasons that belong to no single room: code -> (English, Chinese). (pure)"""
+
+WORDS: dict[str, tuple[str, str]] = {
+    "internal": (
+        "Something failed inside tiergate; it is in the log under {error_id}.",
+        "系统内部出错，日志编号 {error_id}。",
+    ),
+    "settings.unknown_key": (
+        "The settings have no key {key}; did you mean {nearest}?",
+        "配置中没有 {key} 这一项；是否想写 {nearest}？",
+    ),
+    "settings.bad_value": (
+        "The setting {key} is not valid: {problem}.",
+        "配置项 {key} 无效：{problem}。",
+    ),
+    "settings.file_missing": (
+        "There is no settings file at {path}; run `tiergate init` first.",
+        "找不到配置文件 {path}；请先运行 tiergate init。",
+    ),
+    "settings.file_unreadable": (
+        "The settings file {path} cannot be read: {problem}.",
+        "无法读取配置文件 {path}：{problem}。",
+    ),
+    "id.camera_malformed": (
+        "A camera id has 20 digits (GB/T 28181); {value} does not.",
+        "摄像机编号须为 20 位数字（GB/T 28181），{value} 不符合。",
+    ),
+    "id.camera_type_unknown": (
+        "Digits 11 to 13 of a camera id name its type; {type} in {value} is not a known one.",
+        "摄像机编号第 11 至 13 位为类型码；{value} 中的 {type} 不是已知类型。",
+    ),
+    "id.region_malformed": (
+        "A region code has 2, 4, 6, 9 or 12 significant digits; {value} does not.",
+        "区划代码须为 2、4、6、9 或 12 位有效数字，{value} 不符合。",
+    ),
+    "time.malformed": (
+        "{value} is not a time; write RFC 3339 with a zone (2026-11-24T15:20:00+08:00) or epoch milliseconds.",
+        "{value} 不是有效时间；请使用带时区的 RFC 3339 格式（2026-11-24T15:20:00+08:00）或毫秒时间戳。",
+    ),
+    "time.range_empty": (
+        "The range ends at or before its start.",
+        "时间范围的结束时间不晚于开始时间。",
+    ),
+    "time.range_too_long": (
+        "The range is longer than {limit_hours} h; ask for a shorter one.",
+        "时间范围超过 {limit_hours} 小时；请缩短范围。",
+    ),
+    "duration.malformed": (
+        "{value} is not a duration; write for example 30s, 15m, 2h or 7d.",
+        "{value} 不是有效时长；请写成如 30s、15m、2h 或 7d。",
+    ),
+    "crypto.sealed_broken": (
+        "A sealed secret cannot be opened: wrong key, or it was changed.",
+        "无法打开已加密的内容：密钥不符或内容被改动。",
+    ),
+}

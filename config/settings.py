@@ -1,0 +1,248 @@
+"""All settings of a node: names, types, defaults, help. Frozen; unknown keys are refused. (pure)
+
+Belongs here: what an administrator writes into ``tiergate.toml`` or the environment. Does not belong here: anything that
+is data (classes, grants, links: catalog), reading of files and environment (`config.load`).
+docs/settings.md is held true to this file by a test.
+"""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError, model_validator
+
+from config.errors import Kind, TiergateError
+from config.redact import HIDDEN, Secret
+
+TierName = Literal["city", "district", "street", "community"]
+
+
+def _secret(value: object) -> Secret:
+    if isinstance(value, Secret):
+        return value
+    if isinstance(value, str):
+        return Secret(value)
+    raise ValueError("must be a text")
+
+
+SecretText = Annotated[Any, BeforeValidator(_secret), PlainSerializer(lambda _: HIDDEN)]
+
+
+class Section(BaseModel):
+    """A table of the settings file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+
+def split_listen(listen: str) -> tuple[str, int]:
+    """`host:port` or `[v6]:port`. Raises ValueError."""
+    host, colon, port = listen.rpartition(":")
+    if not colon or not port.isdigit() or not 0 <= int(port) <= 65535:
+        raise ValueError("write host:port, for example 127.0.0.1:8080")
+    return host.strip("[]"), int(port)
+
+
+def is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+class Node(Section):
+    name: str = Field("tiergate", min_length=1, max_length=80, description="Name shown on the page and to other nodes.")
+    region: str = Field("21", description="Division code of the region this node serves (2/4/6/9/12 digits).")
+    tier: TierName = Field("community", description="Tier of this node.")
+    language: Literal["zh", "en"] = Field("zh", description="Language of the command line and of the page's first visit.")
+    governance: Literal["small", "full"] = Field(
+        "small", description="`full`: a second person approves; `small`: delay and notice upward stand in for them."
+    )
+
+
+class Paths(Section):
+    data: Path = Field(Path("/var/lib/tiergate"), description="Root of spool, objects, catalog, keys and run.")
+    spool: Path | None = Field(None, description="Spool folder; default <data>/spool.")
+
+    @property
+    def spool_dir(self) -> Path:
+        return self.spool or self.data / "spool"
+
+    @property
+    def catalog_dir(self) -> Path:
+        return self.data / "catalog"
+
+    @property
+    def keys_dir(self) -> Path:
+        return self.data / "keys"
+
+    @property
+    def run_dir(self) -> Path:
+        return self.data / "run"
+
+
+class Listener(Section):
+    listen: str = Field("127.0.0.1:8080", description="Address and port.")
+    tls_cert: Path | None = Field(None, description="PEM certificate chain; `init` makes one from a private CA.")
+    tls_key: Path | None = Field(None, description="PEM private key of `tls_cert`.")
+    allow_plain_http: bool = Field(False, description="Serve without TLS on an address that is not loopback (a proxy in front).")
+
+    @model_validator(mode="after")
+    def _check(self) -> Listener:
+        host, _ = split_listen(self.listen)
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("tls_cert and tls_key go together")
+        if self.tls_cert is None and not is_loopback(host) and not self.allow_plain_http:
+            raise ValueError(
+                f"{self.listen} is not loopback: set tls_cert and tls_key, or allow_plain_http = true behind a TLS proxy"
+            )
+        return self
+
+    @property
+    def scheme(self) -> str:
+        return "https" if self.tls_cert else "http"
+
+
+class Web(Listener):
+    workers: int = Field(1, ge=1, le=16, description="Web processes that share the port.")
+    public_url: str | None = Field(None, description="URL under which browsers reach this node (Origin check, links).")
+    session_hours: int = Field(12, ge=1, le=24 * 7, description="A sign-in lasts this long.")
+
+
+class Relay(Listener):
+    listen: str = Field("127.0.0.1:8090", description="Address and port for other nodes (`/tier/v1`).")
+    public_url: str | None = Field(None, description="URL other nodes use; written into invitations.")
+    max_main: int = Field(1, ge=0, description="Static line cap on 10 Mbit/s: main streams upward at once.")
+    max_sub: int = Field(4, ge=0, description="Static line cap on 10 Mbit/s: sub streams upward at once.")
+    cache_max_bytes: int = Field(20 * 10**9, ge=0, description="Quota of the temporary cache of lower tiers' footage.")
+
+
+class Catalog(Section):
+    url: str | None = Field(None, description="SQLAlchemy URL; default SQLite under <data>/catalog. Never on NFS.")
+
+
+class Store(Section):
+    kind: Literal["folder", "s3"] = Field("folder", description="Where sealed segments go.")
+    folder: Path | None = Field(None, description="Folder store; default <data>/objects.")
+    endpoint: str | None = Field(None, description="S3 endpoint URL, for example https://minio.example:9000.")
+    region: str = Field("us-east-1", description="S3 region (given, so that the client need not ask).")
+    bucket: str = Field("tiergate-video", description="Bucket of own footage: no versioning, no lock.")
+    evidence_bucket: str = Field("tiergate-evidence", description="Bucket of held footage (versioned, Object Lock).")
+    cache_bucket: str = Field("tiergate-cache", description="Bucket of the temporary cache.")
+    access_key: SecretText = Field(Secret(""), description="S3 access key.")
+    secret_key: SecretText = Field(Secret(""), description="S3 secret key; better TIERGATE_STORE__SECRET_KEY_FILE.")
+    ca_file: Path | None = Field(None, description="CA certificate of the endpoint, when it is private.")
+    upload_workers: int = Field(4, ge=1, le=64, description="Uploads at once.")
+
+    @model_validator(mode="after")
+    def _check(self) -> Store:
+        if self.kind == "s3" and not (self.endpoint and self.access_key and self.secret_key):
+            raise ValueError("kind = s3 needs endpoint, access_key and secret_key")
+        return self
+
+
+class Recorder(Section):
+    shard_size: int = Field(32, ge=1, le=64, description="Cameras per recorder process (libav: one thread each).")
+    segment_seconds: int = Field(60, ge=2, le=600, description="Target length of a segment.")
+    fragment_ms: int = Field(800, ge=100, le=1000, description="Longest fragment: the unit of crash loss.")
+    sync_ms: int = Field(800, ge=100, le=2000, description="Interval of fdatasync over all open part files.")
+    media_timeout_s: float = Field(8.0, gt=0, le=60, description="No media for this long means the connection is dead.")
+
+
+class Spool(Section):
+    min_free_percent: float = Field(5.0, ge=0, le=50, description="Below this free space new non-key footage is not admitted.")
+    critical_free_percent: float = Field(2.0, ge=0, le=50, description="Below this no footage is admitted.")
+
+
+class Cameras(Section):
+    allowed_networks: tuple[str, ...] = Field(
+        ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"),
+        description="Networks in which cameras live; any other address is refused (SSRF).",
+    )
+    connect_timeout_s: float = Field(5.0, gt=0, le=60, description="Deadline of one connection attempt.")
+
+    @model_validator(mode="after")
+    def _check(self) -> Cameras:
+        for network in self.allowed_networks:
+            ipaddress.ip_network(network)
+        return self
+
+
+class Retention(Section):
+    sweep_minutes: int = Field(10, ge=1, le=24 * 60, description="Interval of the sweep.")
+    grace_hours: int = Field(24, ge=0, le=72, description="A condemned segment can be rescued by a hold this long.")
+    clock_source: Literal["kernel", "trusted"] = Field(
+        "kernel", description="`kernel`: trust the wall clock when the kernel says it is synchronised; `trusted`: always (lab)."
+    )
+
+
+class Live(Section):
+    linger_s: float = Field(10.0, ge=0, le=300, description="A stream opened for a watcher stays open this long after the last.")
+    whep_port_min: int = Field(0, ge=0, le=65535, description="Lowest UDP port for WHEP; 0 lets the kernel choose.")
+    whep_port_max: int = Field(0, ge=0, le=65535, description="Highest UDP port for WHEP.")
+
+
+class Health(Section):
+    interval_s: int = Field(60, ge=2, le=86400, description="Interval between two picture checks of a camera.")
+
+
+class Log(Section):
+    level: Literal["debug", "info", "warning", "error"] = Field("info", description="Lowest level written to stderr.")
+
+
+class Settings(Section):
+    """Everything. Built once by `config.load`, then passed by constructor; nobody reads it from a global."""
+
+    node: Node = Node()
+    paths: Paths = Paths()
+    web: Web = Web()
+    relay: Relay = Relay()
+    catalog: Catalog = Catalog()
+    store: Store = Store()
+    recorder: Recorder = Recorder()
+    spool: Spool = Spool()
+    cameras: Cameras = Cameras()
+    retention: Retention = Retention()
+    live: Live = Live()
+    health: Health = Health()
+    log: Log = Log()
+
+    @property
+    def catalog_url(self) -> str:
+        return self.catalog.url or f"sqlite:///{self.paths.catalog_dir / 'catalog.db'}"
+
+    @property
+    def store_folder(self) -> Path:
+        return self.store.folder or self.paths.data / "objects"
+
+
+def known_keys(model: type[BaseModel] = Settings, prefix: str = "") -> list[str]:
+    """Every dotted key an administrator may write."""
+    keys: list[str] = []
+    for name, field in model.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            keys += known_keys(kind, f"{prefix}{name}.")
+        else:
+            keys.append(prefix + name)
+    return keys
+
+
+def build(raw: Mapping[str, Any]) -> Settings:
+    """`raw` (nested tables) as `Settings`. Raises settings.unknown_key (with the nearest known name), settings.bad_value."""
+    try:
+        return Settings.model_validate(dict(raw))
+    except ValidationError as exc:
+        first = exc.errors(include_url=False, include_input=False)[0]
+        key = ".".join(str(part) for part in first["loc"]) or "settings"
+        if first["type"] == "extra_forbidden":
+            names = known_keys() + list(Settings.model_fields)
+            nearest = difflib.get_close_matches(key, names, n=1, cutoff=0.0)[0]
+            raise TiergateError(Kind.ENVIRONMENT, "settings.unknown_key", key=key, nearest=nearest) from None
+        problem = str(first["msg"]).removeprefix("Value error, ")
+        raise TiergateError(Kind.ENVIRONMENT, "settings.bad_value", key=key, problem=problem) from None
