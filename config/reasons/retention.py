@@ -1,3 +1,92 @@
-"""Words for reasons of the room "retention": code -> (English, Chinese). (pure)"""
+"""Words for reasons of retention, holds and the clock that may delete: code -> (English, Chinese). (pure)"""
 
-WORDS: dict[str, tuple[str, str]] = {}
+WORDS: dict[str, tuple[str, str]] = {
+    "retention.within": (
+        "Class {class}: kept until {until}.",
+        "保存类别 {class}：保存至 {until}。",
+    ),
+    "retention.expired": (
+        "Class {class}: its time ended {until}; it is due for deletion.",
+        "保存类别 {class}：保存期已于 {until} 届满，应予删除。",
+    ),
+    "retention.held": (
+        "Held by {count} order(s), first case {case}; it stays until all are released.",
+        "被 {count} 项保全令保留（首案号 {case}），全部解除前不得删除。",
+    ),
+    "retention.permanent": (
+        "Class {class} has no end.",
+        "保存类别 {class} 为永久保存。",
+    ),
+    "retention.not_ours": (
+        "Footage of kind {kind} is not the sweep's to delete.",
+        "类型为 {kind} 的录像不由清理任务删除。",
+    ),
+    "retention.unknown_class": (
+        "Class {class} is not known; unknown means keep.",
+        "保存类别 {class} 未知；未知即保留。",
+    ),
+    "retention.state_keeps": (
+        "In state {state} nothing is deleted.",
+        "处于 {state} 状态时不删除。",
+    ),
+    "retention.below_floor": (
+        "Class {class} cannot keep {months} month(s): the law's floor is {floor} month(s).",
+        "保存类别 {class} 不能设为 {months} 个月：法定下限为 {floor} 个月。",
+    ),
+    "retention.above_ceiling": (
+        "Class {class} cannot keep {months} months: longer than {ceiling} month(s) needs a legal basis and a second person.",
+        "保存类别 {class} 不能设为 {months} 个月：超过 {ceiling} 个月须有法律依据并经第二人批准。",
+    ),
+    "retention.class_unknown": (
+        "There is no retention class {class}; there are {known}.",
+        "没有保存类别 {class}；可用的有 {known}。",
+    ),
+    "retention.hold_class": (
+        "Class {class} is given by a hold, not by an area.",
+        "类别 {class} 只能由保全令给予，不能由区域给予。",
+    ),
+    "retention.hold_unknown": (
+        "There is no hold {hold}.",
+        "没有编号为 {hold} 的保全令。",
+    ),
+    "retention.hold_released_already": (
+        "Hold {hold} is already released.",
+        "保全令 {hold} 已解除。",
+    ),
+    "retention.hold_review_late": (
+        "A hold is reviewed within {limit_days} days; give an earlier review date.",
+        "保全令须在 {limit_days} 天内复核；请提前复核日期。",
+    ),
+    "retention.clock_steady": (
+        "The clock has moved with the steady clock since the last sweep.",
+        "自上次清理以来时钟与单调时钟一致。",
+    ),
+    "retention.clock_agreed": (
+        "The clock is synchronised, or somebody else agrees with it.",
+        "时钟已同步，或有其他来源与之相符。",
+    ),
+    "retention.clock_unproven": (
+        "Nobody confirms the clock since the machine started: nothing is deleted. Set up time synchronisation (chrony).",
+        "开机后时钟未经证实：不删除任何录像。请配置时间同步（chrony）。",
+    ),
+    "retention.clock_contradicted": (
+        "The clock is {offset_s} s away from the store's or a paired node's: nothing is deleted until they agree.",
+        "时钟与存储或对接节点相差 {offset_s} 秒：一致之前不删除任何录像。",
+    ),
+    "retention.clock_behind": (
+        "The clock is {behind_s} s behind a time it has already shown: nothing is deleted.",
+        "时钟比曾经显示的时间落后 {behind_s} 秒：不删除任何录像。",
+    ),
+    "retention.clock_stepped": (
+        "The clock jumped by {step_s} s since the last sweep: nothing is deleted until the time is confirmed.",
+        "自上次清理以来时钟跳变 {step_s} 秒：时间得到证实前不删除任何录像。",
+    ),
+    "retention.guard_unexplained": (
+        "{due} segments are due but the last plan expected {expected}: nothing is deleted. Look at `retention plan`, then confirm.",
+        "到期 {due} 段，而上次计划预计 {expected} 段：不删除。请查看 retention plan 后确认。",
+    ),
+    "retention.nothing_at": (
+        "There is no footage of camera {camera} at {at}.",
+        "摄像机 {camera} 在 {at} 没有录像。",
+    ),
+}
