@@ -1,0 +1,218 @@
+"""Rows that the retention plan reads: classes, memberships, holds, candidates; and the moves of a deletion.
+
+Belongs here: statements. Does not belong here: any opinion about what may go (`storage.retention`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, func, insert, select, update
+
+from storage.catalog.tables import area, area_camera, hold, hold_camera, retention_class, segment
+from storage.classes import Membership, RetentionClass
+from storage.holds import Hold
+from storage.retention import Candidate
+
+
+def classes(connection: Connection) -> dict[str, RetentionClass]:
+    rows = connection.execute(select(retention_class).order_by(retention_class.c.rank))
+    return {
+        r.name: RetentionClass(r.name, r.rank, r.months, r.min_days, r.ceiling_months, r.for_hold) for r in rows
+    }
+
+
+def set_class_months(connection: Connection, name: str, months: int, min_days: int, now_ms: int) -> None:
+    connection.execute(
+        update(retention_class)
+        .where(retention_class.c.name == name)
+        .values(months=months, min_days=min_days, effective_ms=now_ms)
+    )
+
+
+def memberships(connection: Connection, camera_ids: Iterable[str] | None = None) -> dict[str, list[Membership]]:
+    """Per camera, each stretch in an area with a class: the overlap of the membership's and the area's own validity."""
+    query = select(
+        area_camera.c.camera_id,
+        area_camera.c.from_ms,
+        area_camera.c.to_ms,
+        area.c.class_,
+        area.c.valid_from_ms,
+        area.c.valid_to_ms,
+    ).join(area, area.c.id == area_camera.c.area_id)
+    if camera_ids is not None:
+        query = query.where(area_camera.c.camera_id.in_(list(camera_ids)))
+    found: dict[str, list[Membership]] = {}
+    for row in connection.execute(query):
+        ends = [t for t in (row.to_ms, row.valid_to_ms) if t is not None]
+        stretch = Membership(row.class_, max(row.from_ms, row.valid_from_ms), min(ends) if ends else None)
+        if stretch.to_ms is None or stretch.to_ms > stretch.from_ms:
+            found.setdefault(row.camera_id, []).append(stretch)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class HoldRow:
+    """A hold with everything a person wants to know about it."""
+
+    id: str
+    cameras: tuple[str, ...]
+    from_ms: int
+    to_ms: int
+    owner: str
+    reason: str
+    case_no: str
+    approver: str | None
+    class_name: str
+    review_ms: int
+    created_ms: int
+    released_ms: int | None
+    released_by: str | None
+
+    def rule(self) -> Hold:
+        return Hold(self.id, frozenset(self.cameras), self.from_ms, self.to_ms, self.case_no, self.released_ms)
+
+
+def holds(connection: Connection, standing_only: bool = True) -> list[HoldRow]:
+    query = select(hold).order_by(hold.c.created_ms)
+    if standing_only:
+        query = query.where(hold.c.released_ms.is_(None))
+    rows = connection.execute(query).all()
+    cameras: dict[str, list[str]] = {}
+    for link in connection.execute(select(hold_camera).order_by(hold_camera.c.camera_id)):
+        cameras.setdefault(link.hold_id, []).append(link.camera_id)
+    return [
+        HoldRow(
+            r.id, tuple(cameras.get(r.id, ())), r.from_ms, r.to_ms, r.owner, r.reason, r.case_no, r.approver,
+            r.class_, r.review_ms, r.created_ms, r.released_ms, r.released_by,
+        )
+        for r in rows
+    ]  # fmt: skip
+
+
+def add_hold(connection: Connection, row: HoldRow) -> None:
+    connection.execute(
+        insert(hold).values(
+            id=row.id,
+            from_ms=row.from_ms,
+            to_ms=row.to_ms,
+            owner=row.owner,
+            reason=row.reason,
+            case_no=row.case_no,
+            approver=row.approver,
+            class_=row.class_name,
+            review_ms=row.review_ms,
+            created_ms=row.created_ms,
+        )
+    )
+    connection.execute(insert(hold_camera), [{"hold_id": row.id, "camera_id": c} for c in row.cameras])
+    _rescue(connection, row)
+
+
+def _rescue(connection: Connection, row: HoldRow) -> None:
+    """Condemned footage that the hold touches stands again: a hold placed within the grace wins."""
+    connection.execute(
+        update(segment)
+        .where(
+            segment.c.state == "condemned",
+            segment.c.camera_id.in_(row.cameras),
+            segment.c.start_ms <= row.to_ms,
+            segment.c.end_ms >= row.from_ms,
+        )
+        .values(state="stored", condemned_ms=None, delete_reason=None)
+    )
+
+
+def release_hold(connection: Connection, hold_id: str, by: str, now_ms: int) -> bool:
+    """False when there is no such standing hold."""
+    done = connection.execute(
+        update(hold).where(hold.c.id == hold_id, hold.c.released_ms.is_(None)).values(released_ms=now_ms, released_by=by)
+    )
+    return done.rowcount == 1
+
+
+def _candidate(row: Any) -> Candidate:
+    return Candidate(
+        row.id, row.camera_id, row.start_ms, row.end_ms, row.bytes, row.kind, row.state, row.class_, row.condemned_ms
+    )
+
+
+_CANDIDATE = (
+    segment.c.id,
+    segment.c.camera_id,
+    segment.c.start_ms,
+    segment.c.end_ms,
+    segment.c.bytes,
+    segment.c.kind,
+    segment.c.state,
+    segment.c.class_,
+    segment.c.condemned_ms,
+)
+
+
+def candidates(
+    connection: Connection, state: str, ended_before_ms: int, after: tuple[int, str] | None, limit: int
+) -> list[Candidate]:
+    """Segments of one state that ended before a moment, oldest first, paged by (end, id)."""
+    query = (
+        select(*_CANDIDATE)
+        .where(segment.c.state == state, segment.c.end_ms < ended_before_ms)
+        .order_by(segment.c.end_ms, segment.c.id)
+        .limit(limit)
+    )
+    if after is not None:
+        end_ms, id_ = after
+        query = query.where((segment.c.end_ms > end_ms) | ((segment.c.end_ms == end_ms) & (segment.c.id > id_)))
+    return [_candidate(row) for row in connection.execute(query)]
+
+
+def segment_at(connection: Connection, camera_id: str, at_ms: int) -> Candidate | None:
+    row = connection.execute(
+        select(*_CANDIDATE)
+        .where(segment.c.camera_id == camera_id, segment.c.start_ms <= at_ms, segment.c.end_ms >= at_ms)
+        .order_by(segment.c.start_ms.desc())
+        .limit(1)
+    ).first()
+    return row and _candidate(row)
+
+
+def segments_by_id(connection: Connection, ids: Sequence[str]) -> list[Candidate]:
+    return [_candidate(row) for row in connection.execute(select(*_CANDIDATE).where(segment.c.id.in_(ids)))]
+
+
+def standing_count(connection: Connection) -> int:
+    """Own segments that exist."""
+    return int(
+        connection.execute(
+            select(func.count()).select_from(segment).where(segment.c.state.in_(("spooled", "stored", "condemned")))
+        ).scalar_one()
+    )
+
+
+def condemn(connection: Connection, ids: Sequence[str], reasons: dict[str, Any], now_ms: int) -> None:
+    for id_ in ids:
+        connection.execute(
+            update(segment)
+            .where(segment.c.id == id_, segment.c.state == "stored")
+            .values(state="condemned", condemned_ms=now_ms, delete_reason=reasons[id_])
+        )
+
+
+def move(connection: Connection, ids: Sequence[str], from_state: str, to_state: str, **values: Any) -> int:
+    """Changes the state of those rows that are still in `from_state`; how many were."""
+    done = connection.execute(
+        update(segment).where(segment.c.id.in_(ids), segment.c.state == from_state).values(state=to_state, **values)
+    )
+    return done.rowcount
+
+
+def deleting(connection: Connection, limit: int) -> list[tuple[str, str]]:
+    """(id, object key) of segments whose bytes are to be deleted: tombstones are retried for ever (FAULTS B15)."""
+    rows = connection.execute(
+        select(segment.c.id, segment.c.object_key).where(segment.c.state == "deleting").order_by(segment.c.end_ms).limit(limit)
+    )
+    return [(r.id, r.object_key) for r in rows]
+
+

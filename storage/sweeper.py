@@ -1,0 +1,283 @@
+"""The sweep: carries out the plan, and only the plan. (invariants I3, I4)
+
+Order of every deletion (FAULTS §5): condemn in a transaction → grace, in which a hold placed rescues → in one transaction ask the plan
+again and mark ``deleting`` → delete the object (404 is success) → ``deleted``; the row stays as the manifest. Bytes are removed
+from ``deleting`` alone. One bad object never stops the others; it is tried again at the next sweep, for ever.
+
+Belongs here: I/O around `storage.retention`. Does not belong here: rules, cache purge (`tiering.cache`), spool copies (`storage.uploader`).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from sqlalchemy import Connection, func, select
+
+from config.clock import Clock, wall_ms
+from config.reasons import Reason
+from config.units import HOUR_MS
+from storage.audit import log as audit
+from storage.catalog import facts, retention_rows
+from storage.catalog.engine import CHUNK_ROWS, Catalog
+from storage.catalog.tables import segment
+from storage.classes import Membership, RetentionClass, keep_until_ms
+from storage.clock_trust import ClockEvidence, Sighting, Trust, judge_clock
+from storage.holds import Hold
+from storage.objects.base import ObjectStore
+from storage.retention import Candidate, Forecast, Verdict, forecast, judge_guard, may_delete, plan
+
+logger = logging.getLogger(__name__)
+
+ACTOR = "system:keeper"
+_HIGH_WATER, _SIGHTING, _FORECAST = "sweep.high_water_ms", "sweep.sighting", "sweep.forecast"
+LAST_SUCCESS, REFUSED_SINCE, REFUSED_REASON = "sweep.last_success_ms", "sweep.refused_since_ms", "sweep.refused_reason"
+
+
+@dataclass(slots=True)
+class SweepReport:
+    """What one sweep did, or (dry run) would do."""
+
+    now_ms: int
+    dry_run: bool
+    refused: Reason | None = None
+    looked_at: int = 0
+    condemned: list[Verdict] = field(default_factory=list)
+    deleted: list[str] = field(default_factory=list)
+    kept_by_hold: int = 0
+    failed: int = 0
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "now_ms": self.now_ms,
+            "dry_run": self.dry_run,
+            "refused": self.refused and self.refused.as_json(),
+            "looked_at": self.looked_at,
+            "condemned": len(self.condemned),
+            "condemned_bytes": sum(v.segment.bytes for v in self.condemned),
+            "deleted": len(self.deleted),
+            "kept_by_hold": self.kept_by_hold,
+            "failed": self.failed,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Policies:
+    """Everything the plan takes besides segments, read in one transaction."""
+
+    classes: dict[str, RetentionClass]
+    memberships: dict[str, list[Membership]]
+    holds: list[Hold]
+
+    @classmethod
+    def read(cls, connection: Connection) -> Policies:
+        return cls(
+            retention_rows.classes(connection),
+            retention_rows.memberships(connection),
+            [row.rule() for row in retention_rows.holds(connection)],
+        )
+
+    def plan(self, segments: list[Candidate], now_ms: int) -> Iterator[Verdict]:
+        return plan(segments, self.memberships, self.holds, self.classes, now_ms)
+
+    def may_be_due_before_ms(self, now_ms: int) -> int:
+        """No segment that ended later can be due: the shortest class, less a day for the calendar."""
+        spans = [keep_until_ms(0, c) for c in self.classes.values() if not c.for_hold]
+        shortest = min((s for s in spans if s is not None), default=0)
+        return now_ms - max(0, shortest - 4 * 24 * HOUR_MS)
+
+
+class Sweeper:
+    """Runs in the keeper. `evidence` asks kernel, store and peers for the time at the moment of the call."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        store: ObjectStore,
+        clock: Clock,
+        evidence: Callable[[], ClockEvidence],
+        grace_ms: int,
+        chunk_rows: int = CHUNK_ROWS,
+    ) -> None:
+        self._catalog = catalog
+        self._store = store
+        self._clock = clock
+        self._evidence = evidence
+        self._grace_ms = grace_ms
+        self._chunk_rows = chunk_rows
+
+    def sweep(self, dry_run: bool = False) -> SweepReport:
+        """One pass. Never raises for a single bad segment; raises when the catalog cannot be read."""
+        evidence = self._evidence()
+        report = SweepReport(evidence.wall_ms, dry_run)
+        trust = self._trust(evidence)
+        if not trust.trusted:
+            return self._refuse(report, trust.reason)
+        policies = self._catalog.read(Policies.read)
+        due = self._due(policies, report)
+        refusal = self._guard(due, report.now_ms)
+        if refusal is not None:
+            return self._refuse(report, refusal)
+        report.condemned = due
+        if dry_run:
+            return report
+        self._condemn(due, report.now_ms)
+        self._release_to_delete(report)
+        self._delete(report)
+        self._remember(evidence, policies, report)
+        return report
+
+    # --- steps ---------------------------------------------------------------------------------------------------
+
+    def _trust(self, evidence: ClockEvidence) -> Trust:
+        def read(connection: Connection) -> tuple[Any, Any]:
+            return facts.get(connection, _SIGHTING), facts.get(connection, _HIGH_WATER)
+
+        sighting, high_water_ms = self._catalog.read(read)
+        return judge_clock(evidence, Sighting(**sighting) if sighting else None, high_water_ms)
+
+    def _pages(self, state: str, before_ms: int) -> Iterator[list[Candidate]]:
+        after: tuple[int, str] | None = None
+        while True:
+            mark = after
+
+            def read(connection: Connection) -> list[Candidate]:
+                return retention_rows.candidates(connection, state, before_ms, mark, self._chunk_rows)
+
+            page = self._catalog.read(read)
+            if not page:
+                return
+            yield page
+            after = (page[-1].end_ms, page[-1].id)
+
+    def _due(self, policies: Policies, report: SweepReport) -> list[Verdict]:
+        due: list[Verdict] = []
+        for page in self._pages("stored", policies.may_be_due_before_ms(report.now_ms)):
+            for verdict in policies.plan(page, report.now_ms):
+                report.looked_at += 1
+                if not verdict.keep:
+                    due.append(verdict)
+                elif verdict.reason.code == "retention.held":
+                    report.kept_by_hold += 1
+        return due
+
+    def _guard(self, due: list[Verdict], now_ms: int) -> Reason | None:
+        def read(connection: Connection) -> tuple[Any, int]:
+            return facts.get(connection, _FORECAST), retention_rows.standing_count(connection)
+
+        stored, total = self._catalog.read(read)
+        expected = stored and Forecast(stored["from_ms"], tuple(stored["due_by_hour"]))
+        return judge_guard(len(due), total, expected, now_ms)
+
+    def _condemn(self, due: list[Verdict], now_ms: int) -> None:
+        for start in range(0, len(due), self._chunk_rows):
+            chunk = due[start : start + self._chunk_rows]
+
+            def write(connection: Connection) -> None:
+                ids = [v.segment.id for v in chunk]
+                retention_rows.condemn(connection, ids, {v.segment.id: v.reason.as_json() for v in chunk}, now_ms)
+                audit.append(connection, now_ms, ACTOR, "segment.condemn", f"{len(ids)} segments", {"ids": ids})
+
+            self._catalog.write(write)
+
+    def _release_to_delete(self, report: SweepReport) -> None:
+        """Condemned → deleting, in the transaction that reads holds and policies again."""
+        for page in list(self._pages("condemned", report.now_ms)):
+
+            def write(connection: Connection) -> None:
+                policies = Policies.read(connection)
+                fresh = retention_rows.segments_by_id(connection, [s.id for s in page])
+                go, stay = [], []
+                for verdict in policies.plan(fresh, report.now_ms):
+                    if verdict.keep:
+                        stay.append(verdict.segment.id)
+                    elif may_delete(verdict, report.now_ms, self._grace_ms):
+                        go.append(verdict.segment.id)
+                retention_rows.move(connection, stay, "condemned", "stored", condemned_ms=None, delete_reason=None)
+                retention_rows.move(connection, go, "condemned", "deleting")
+                if go:
+                    audit.append(connection, report.now_ms, ACTOR, "segment.delete", f"{len(go)} segments", {"ids": go})
+
+            self._catalog.write(write)
+
+    def _delete(self, report: SweepReport) -> None:
+        tried: set[str] = set()
+        while True:
+            rows = self._catalog.read(lambda c: retention_rows.deleting(c, self._chunk_rows + len(tried)))
+            fresh = [(id_, key) for id_, key in rows if id_ not in tried]
+            if not fresh:
+                return
+            gone = []
+            for id_, key in fresh:
+                tried.add(id_)
+                try:
+                    self._store.delete(key)
+                except Exception as exc:  # one bad object must not stop the others (FAULTS B17); it is counted and retried
+                    report.failed += 1
+                    logger.warning("delete failed", extra={"segment": id_, "error": type(exc).__name__})
+                else:
+                    gone.append(id_)
+            if gone:
+                self._catalog.write(
+                    lambda c, gone=gone: retention_rows.move(c, gone, "deleting", "deleted", deleted_ms=report.now_ms)  # type: ignore[misc]  # mypy cannot infer a lambda with a bound default
+                )
+                report.deleted += gone
+
+    # --- memory --------------------------------------------------------------------------------------------------
+
+    def _remember(self, evidence: ClockEvidence, policies: Policies, report: SweepReport) -> None:
+        expected = self._forecast(policies, report.now_ms)
+
+        def write(connection: Connection) -> None:
+            sighting = Sighting(evidence.wall_ms, evidence.monotonic_ms, evidence.boot_id)
+            high_water_ms = facts.get(connection, _HIGH_WATER) or 0
+            facts.set(connection, _SIGHTING, asdict(sighting))
+            facts.set(connection, _HIGH_WATER, max(high_water_ms, evidence.wall_ms))
+            facts.set(connection, _FORECAST, {"from_ms": expected.from_ms, "due_by_hour": list(expected.due_by_hour)})
+            facts.set(connection, LAST_SUCCESS, report.now_ms)
+            facts.set(connection, REFUSED_SINCE, None)
+            facts.set(connection, REFUSED_REASON, None)
+
+        self._catalog.write(write)
+
+    def _forecast(self, policies: Policies, now_ms: int) -> Forecast:
+        """From counts per camera and hour: footage of one camera and hour falls due within the same hour."""
+        hour = (segment.c.end_ms // HOUR_MS).label("hour")
+
+        def read(connection: Connection) -> list[tuple[str, int, int]]:
+            query = (
+                select(segment.c.camera_id, hour, func.count())
+                .where(segment.c.state == "stored", segment.c.kind == "own")
+                .group_by(segment.c.camera_id, hour)
+            )
+            return [(r[0], int(r[1]), int(r[2])) for r in connection.execute(query)]
+
+        def verdicts() -> Iterator[Verdict]:
+            for camera_id, at_hour, count in self._catalog.read(read):
+                end_ms = at_hour * HOUR_MS
+                sample = Candidate("", camera_id, end_ms, end_ms, 0, "own", "stored", "default")
+                for verdict in policies.plan([sample], now_ms):
+                    for _ in range(count):
+                        yield verdict
+
+        return forecast(verdicts(), now_ms)
+
+    def _refuse(self, report: SweepReport, reason: Reason) -> SweepReport:
+        report.refused = reason
+        if report.dry_run:
+            return report
+        logger.error("sweep refused", extra={"reason": reason.code, **reason.params})
+
+        def write(connection: Connection) -> None:
+            if facts.get(connection, REFUSED_REASON) != reason.code:
+                audit.append(connection, report.now_ms, ACTOR, "sweep.refuse", "sweep", reason.as_json())
+                facts.set(connection, REFUSED_REASON, reason.code)
+            if facts.get(connection, REFUSED_SINCE) is None:
+                facts.set(connection, REFUSED_SINCE, report.now_ms)
+
+        self._catalog.write(write)
+        return report
+
+
