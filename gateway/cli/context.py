@@ -1,0 +1,148 @@
+"""What every command shares: global options, settings, output as table or JSON.
+
+The global options ``--config --url --json --lang`` may stand anywhere on the line: `split_globals` takes them out before the
+commands see it, so that no command has to repeat them.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from config.errors import Kind, TiergateError
+from config.load import load, settings_path
+from config.reasons import text
+from config.settings import Settings
+from config.units import format_time_ms
+
+
+@dataclass(slots=True)
+class Globals:
+    config: str | None = None
+    url: str | None = None
+    json: bool = False
+    language: Literal["en", "zh"] | None = None
+
+
+GLOBALS = Globals()  #: set once by `run`; one process is one command
+
+
+def split_globals(argv: Sequence[str]) -> tuple[Globals, list[str]]:
+    """(global options, the rest of the line). An option without its value stays in the rest and fails there."""
+    found, rest = Globals(), []
+    arguments = list(argv)
+    while arguments:
+        head = arguments.pop(0)
+        name, equals, value = head.partition("=")
+        if head == "--":
+            rest += [head, *arguments]
+            break
+        if head == "--json":
+            found.json = True
+        elif name in ("--config", "--url", "--lang") and (equals or arguments):
+            value = value if equals else arguments.pop(0)
+            if name == "--config":
+                found.config = value
+            elif name == "--url":
+                found.url = value
+            elif value in ("en", "zh"):
+                found.language = value  # type: ignore[assignment]  # narrowed by the test above, which mypy cannot follow
+            else:
+                rest += [name, value]
+        else:
+            rest.append(head)
+    return found, rest
+
+
+def config_path() -> Path:
+    return settings_path(GLOBALS.config)
+
+
+def settings() -> Settings:
+    """The node's settings. Raises settings.file_missing and its kin."""
+    return load(config_path())
+
+
+def language() -> Literal["en", "zh"]:
+    if GLOBALS.language:
+        return GLOBALS.language
+    try:
+        return settings().node.language
+    except TiergateError:
+        return "en"
+
+
+def fail(error: TiergateError) -> int:
+    """Prints the error as a sentence (or JSON) on stderr; returns its exit code."""
+    if GLOBALS.json:
+        print(json.dumps({"error": error.reason.as_json()}, ensure_ascii=False), file=sys.stderr)
+    else:
+        print(text(error.reason, language()), file=sys.stderr)
+    return error.exit_code
+
+
+def usage(problem: str) -> TiergateError:
+    return TiergateError(Kind.INVALID, "cli.usage", problem=problem)
+
+
+def show(value: Any, columns: Sequence[str] | None = None) -> None:
+    """`value` as JSON with ``--json``; else a list of objects as a table, an object as lines, a text as it is."""
+    if GLOBALS.json:
+        print(json.dumps(value, ensure_ascii=False, indent=2, default=str))
+        return
+    if isinstance(value, str):
+        print(value)
+    elif isinstance(value, Mapping) and "items" in value:
+        table(value["items"], columns)
+    elif isinstance(value, Mapping):
+        width = max((len(str(k)) for k in value), default=0)
+        for key, item in value.items():
+            print(f"{key:<{width}}  {cell(key, item)}")
+    elif isinstance(value, Iterable):
+        table(list(value), columns)
+    else:
+        print(value)
+
+
+def say(english: str, chinese: str) -> None:
+    """A line for a person about what was done; silent with ``--json``, where the value speaks."""
+    if not GLOBALS.json:
+        print(english if language() == "en" else chinese)
+
+
+def cell(key: str, value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if key.endswith("_ms") and isinstance(value, int) and value > 10**11:
+        return format_time_ms(value, local=True)
+    if isinstance(value, Mapping) and {"en", "zh"} <= value.keys():
+        return str(value[language()])
+    if isinstance(value, (list, tuple)) and all(isinstance(v, (str, int)) for v in value):
+        return ", ".join(map(str, value))
+    if isinstance(value, (Mapping, list, tuple)):
+        return json.dumps(value, ensure_ascii=False)
+    return str(value)
+
+
+def _width(value: str) -> int:
+    return sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in value)
+
+
+def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None) -> None:
+    """Rows as aligned columns; Chinese characters count double, as terminals draw them."""
+    if not rows:
+        say("nothing", "无")
+        return
+    names = list(columns or rows[0])
+    cells = [names] + [[cell(n, row.get(n)) for n in names] for row in rows]
+    widths = [max(_width(line[i]) for line in cells) for i in range(len(names))]
+    for line in cells:
+        padded = (value + " " * (widths[i] - _width(value)) for i, value in enumerate(line))
+        print("  ".join(padded).rstrip())
