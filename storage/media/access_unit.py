@@ -4,8 +4,8 @@ A `Source` (gateway.ingest) yields `StreamConfig` once per parameter-set change 
 The segmenter, the live socket, the fan-out and the relay all speak these types and no others.
 
 Timescales: video and the G.711/AAC audio are both carried in ticks of their track's `timescale` (video 90 000,
-audio its sample rate), 64-bit, unwrapped by the source; `wall_ns` is the arrival on *our* clock, smoothed by the source,
-UTC nanoseconds. A jump that a source cannot repair begins a new `epoch`, and an epoch begins a new run.
+audio its sample rate), 64-bit, unwrapped by the source; `wall_ns` is the arrival on *our* clock, smoothed by the
+source, UTC nanoseconds. A jump that a source cannot repair begins a new `epoch`, and an epoch begins a new run.
 """
 
 from __future__ import annotations

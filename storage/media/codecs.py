@@ -149,9 +149,7 @@ def has_picture(data: bytes, codec: VideoCodec) -> bool:
 # -- parameter sets --------------------------------------------------------------------------------------------------
 
 
-def merge_parameter_sets(
-    codec: VideoCodec, current: tuple[bytes, ...], found: Iterable[bytes]
-) -> tuple[bytes, ...]:
+def merge_parameter_sets(codec: VideoCodec, current: tuple[bytes, ...], found: Iterable[bytes]) -> tuple[bytes, ...]:
     """`current` with each of `found` replacing the one of the same type and identifier. Unparsable ones are ignored.
 
     The result is equal to `current` when nothing changed, so ``merged != current`` is the test for a new config.
@@ -212,16 +210,20 @@ def build_record(codec: VideoCodec, sets: Iterable[bytes]) -> bytes:
             )
         return record
     hevc = parse_h265_sps(grouped[33][0])
-    record = b"\1" + hevc.profile_tier_level + struct.pack(
-        ">HBBBBHBB",
-        0xF000,
-        0xFC,
-        0xFC | hevc.chroma_format_idc,
-        0xF8 | min(hevc.bit_depth_luma - 8, 7),
-        0xF8 | min(hevc.bit_depth_chroma - 8, 7),
-        0,
-        hevc.max_sub_layers << 3 | hevc.temporal_id_nesting << 2 | 3,
-        3,
+    record = (
+        b"\1"
+        + hevc.profile_tier_level
+        + struct.pack(
+            ">HBBBBHBB",
+            0xF000,
+            0xFC,
+            0xFC | hevc.chroma_format_idc,
+            0xF8 | min(hevc.bit_depth_luma - 8, 7),
+            0xF8 | min(hevc.bit_depth_chroma - 8, 7),
+            0,
+            hevc.max_sub_layers << 3 | hevc.temporal_id_nesting << 2 | 3,
+            3,
+        )
     )
     for kind in _H265_SETS:
         # 0x80 array_completeness: none of this type in band, which is what makes it hvc1 and not hev1

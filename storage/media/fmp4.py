@@ -13,17 +13,12 @@ from __future__ import annotations
 
 import json
 import struct
-import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Literal
 
 from storage.media.access_unit import AudioConfig, StreamConfig, Track, VideoConfig
+from storage.media.boxes import IDENTITY_UUID, IDENTITY_VERSION, Identity, parse_moof
 from storage.media.fragment_index import FragmentEntry
-
-#: Marks the identity box of a tiergate segment (uuid5 of "tiergate.identity" in the DNS namespace). Never changes.
-IDENTITY_UUID = uuid.UUID("6a6f5a2e-6b0b-5d1c-9d5f-7c1f64e2a3b1")
-IDENTITY_VERSION = 1
 
 #: Seconds between 1900 and 1970, for NTP times (RFC 5905 §6).
 _NTP_EPOCH_S = 2_208_988_800
@@ -34,21 +29,6 @@ NON_SYNC_SAMPLE = 0x0101_0000
 
 _UNITY = struct.pack(">9I", 0x10000, 0, 0, 0, 0x10000, 0, 0, 0, 0x4000_0000)
 _BOX = struct.Struct(">I4s").pack
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """What a segment says about itself, so that a catalog can be rebuilt from the store alone (I9)."""
-
-    node: str
-    camera: str
-    stream: str
-    run: str
-    segment: str
-    retention_class: str
-    kind: str  #: `own`, `cache`, `necessity`, `evidence`
-    wall_start_ns: int  #: UTC of the first picture
-    time_trust: str  #: how far our clock was trusted when the segment began
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +160,7 @@ def fragment(
     count = len(samples)
     if not count:
         raise ValueError("an empty fragment")
-    # The common fragment begins with a key frame or has none: its flags fit in the defaults. Else each sample has its own.
+    # A fragment mostly begins with a key frame or has none, which the defaults can say; else every sample has flags.
     mixed = any(sample.key != samples[-1].key for sample in samples[1:-1])
     first_differs = not mixed and count > 1 and samples[0].key != samples[-1].key
     default_flags = SYNC_SAMPLE if samples[-1].key else NON_SYNC_SAMPLE
@@ -234,4 +214,27 @@ def random_access_index(entries: Iterable[FragmentEntry], media_start: int) -> b
     return box(b"mfra", tfra, full_box(b"mfro", 0, 0, struct.pack(">I", 8 + len(tfra) + 16)))
 
 
-Tracks = Literal["video", "all"]
+# -- fragments made from fragments -----------------------------------------------------------------------------------
+
+
+def key_frame_fragment(data: bytes, duration: int) -> bytes:
+    """The first sample of a stored video fragment as a fragment of its own, `duration` ticks long.
+
+    Fast playback shows only these: each key frame stays until the next, a fiftieth of the bytes.
+    """
+    moof = parse_moof(data)
+    first = moof.samples[0]
+    if first.offset + first.size > len(data):
+        raise ValueError("fragment ends early")
+    sample = Sample(data[first.offset : first.offset + first.size], duration, first.key, first.cto)
+    return fragment(moof.track, moof.sequence, moof.decode_time, (sample,))
+
+
+def shift_fragment(data: bytes, ticks: int) -> bytes:
+    """The fragment with its decode time moved by `ticks`: a clip begins at 0 wherever in its run it was cut."""
+    moof = parse_moof(data)
+    moved = moof.decode_time + ticks
+    if not 0 <= moved < 1 << 64:
+        raise ValueError("decode time leaves its field")
+    at = moof.decode_time_offset
+    return data[:at] + struct.pack(">Q", moved) + data[at + 8 :]
