@@ -1,0 +1,142 @@
+"""A child process in a group of its own that never outlives us, with its output in a file.
+
+Whatever happens to the process that started it, kill -9 included, the child ends: it runs under `_guard.py`, which
+ends the group when its standard input closes (`guarded=False` for programs that do so themselves).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Self
+
+from tests.parts.wait import until
+
+_GUARD = Path(__file__).with_name("_guard.py")
+
+
+def free_port(*, also_plus: int = 0) -> int:
+    """A loopback TCP port that is free now (and free again `also_plus` higher)."""
+    for _ in range(200):
+        with socket.socket() as one, socket.socket() as two:
+            one.bind(("127.0.0.1", 0))
+            port: int = one.getsockname()[1]
+            if not also_plus:
+                return port
+            if port + also_plus > 65535:
+                # The kernel hands out ports from 32768 up; look for one low enough by hand.
+                port = 10000 + port % 20000
+                try:
+                    with socket.socket() as low:
+                        low.bind(("127.0.0.1", port))
+                except OSError:
+                    continue
+            try:
+                two.bind(("127.0.0.1", port + also_plus))
+            except OSError:
+                continue
+            return port
+    raise RuntimeError("no free pair of ports")
+
+
+class Child:
+    """One program, startable again after it ended. Signals go to its whole group."""
+
+    def __init__(
+        self,
+        argv: Sequence[str],
+        log: Path,
+        *,
+        env: Mapping[str, str] | None = None,
+        guarded: bool = True,
+        stdout_is_pipe: bool = False,
+    ) -> None:
+        self.argv = list(argv)
+        self.log = log
+        self._env = dict(env or {})
+        self._guarded = guarded
+        self._stdout_is_pipe = stdout_is_pipe
+        self.popen: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> Self:
+        assert self.popen is None or self.popen.poll() is not None, f"{self.argv[0]} runs already"
+        argv = [sys.executable, "-SE", str(_GUARD), *self.argv] if self._guarded else self.argv
+        with self.log.open("ab") as log:
+            self.popen = subprocess.Popen(
+                argv,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE if self._stdout_is_pipe else log,
+                stderr=log,
+                env={**os.environ, **self._env},
+                start_new_session=True,
+            )
+        return self
+
+    @property
+    def running(self) -> bool:
+        return self.popen is not None and self.popen.poll() is None
+
+    def tail(self, lines: int = 20) -> str:
+        """The end of what the program printed, for a failure's message."""
+        if not self.log.exists():
+            return ""
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+
+    def signal(self, number: signal.Signals) -> None:
+        if self.popen is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.popen.pid, number)
+
+    def pause(self) -> None:
+        """SIGSTOP: connections stay open and nothing answers any more."""
+        self.signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        self.signal(signal.SIGCONT)
+
+    def kill(self) -> None:
+        """kill -9, at once."""
+        self.signal(signal.SIGKILL)
+        self._reap(10)
+
+    def stop(self, timeout_s: float = 10) -> None:
+        """SIGTERM, then SIGKILL when it does not end."""
+        if self.popen is None:
+            return
+        self.resume()
+        self.signal(signal.SIGTERM)
+        try:
+            self._reap(timeout_s)
+        except subprocess.TimeoutExpired:
+            pass
+        self.signal(signal.SIGKILL)  # what is left of the group
+        self._reap(10)
+
+    def _reap(self, timeout_s: float) -> None:
+        if self.popen is None:
+            return
+        self.popen.wait(timeout_s)
+        for pipe in (self.popen.stdin, self.popen.stdout):
+            if pipe is not None:
+                with contextlib.suppress(OSError):
+                    pipe.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.stop()
+
+
+def wait_for_port(port: int, timeout_s: float, what: str) -> None:
+    def open_() -> bool:
+        with socket.create_connection(("127.0.0.1", port), timeout=1):
+            return True
+
+    until(open_, timeout_s, what)
