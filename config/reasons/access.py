@@ -1,3 +1,190 @@
 """Words for reasons of the room "access": code -> (English, Chinese). (pure)"""
 
-WORDS: dict[str, tuple[str, str]] = {}
+WORDS: dict[str, tuple[str, str]] = {
+    # --- decisions
+    "access.allowed": ("{function} is allowed.", "允许{function}。"),
+    "access.not_found": (
+        "There is no such thing in your catalogue.",
+        "您的目录中没有这一项。",
+    ),
+    "access.no_function": (
+        "You may see this camera, but your grants do not include {function}.",
+        "您可以看到该摄像机，但授权不包括 {function}。",
+    ),
+    "access.denied": (
+        "{function} on this camera is explicitly denied to you.",
+        "已明确禁止您对该摄像机使用 {function}。",
+    ),
+    "access.needs_other": (
+        "{function} needs {needed} on the same camera, and that is not granted.",
+        "使用 {function} 须同时具有该摄像机的 {needed} 授权，而您没有。",
+    ),
+    "access.outside_week": (
+        "{function} is granted, but not at this time of the week.",
+        "{function} 已授权，但不在当前时段内。",
+    ),
+    "access.network": (
+        "The grant is for other networks than the one you come from.",
+        "授权不适用于您所在的网络。",
+    ),
+    "access.purpose": (
+        "The grant does not cover the purpose {purpose}.",
+        "授权不包括用途 {purpose}。",
+    ),
+    "access.sub_only": (
+        "The grant is for the small stream (sub) only.",
+        "授权仅限子码流（sub）。",
+    ),
+    "access.footage_outside": (
+        "The grant covers footage from {from} to {to} only.",
+        "授权仅包括 {from} 至 {to} 的录像。",
+    ),
+    "access.look_back": (
+        "The grant reaches back {minutes} minutes only.",
+        "授权仅可回看最近 {minutes} 分钟。",
+    ),
+    "access.lease_needed": (
+        "This camera belongs to a lower node; watching it needs a running pull (lease).",
+        "该摄像机属于下级节点，观看须先发起调阅（租约）。",
+    ),
+    "access.lease_not_yours": (
+        "Lease {lease} is running, but it does not name you or your unit.",
+        "租约 {lease} 正在执行，但未列入您本人或您的单位。",
+    ),
+    "access.lease_lacks": (
+        "Lease {lease} does not (or no longer) include {function} on this camera.",
+        "租约 {lease} 不（再）包括该摄像机的 {function}。",
+    ),
+    "access.role_lacks": (
+        "The lease includes {function}, but your roles do not.",
+        "租约包括 {function}，但您的角色不具备该权限。",
+    ),
+    "access.role_needed": (
+        "This needs the role {roles}.",
+        "此操作需要角色：{roles}。",
+    ),
+    "access.users_only": (
+        "This is for signed-in users, not for tokens.",
+        "此操作仅限登录用户，令牌不可使用。",
+    ),
+    "access.grant_malformed": (
+        "The grant is not understood at {field}.",
+        "授权内容的 {field} 无法识别。",
+    ),
+    # --- signing in
+    "access.not_signed_in": ("Sign in first.", "请先登录。"),
+    "access.bad_login": (
+        "Login or password is wrong.",
+        "用户名或口令错误。",
+    ),
+    "access.too_many_tries": (
+        "Too many tries from this address; wait {seconds} s.",
+        "该地址尝试次数过多，请等待 {seconds} 秒。",
+    ),
+    "access.session_over": (
+        "The sign-in has ended; sign in again.",
+        "登录已失效，请重新登录。",
+    ),
+    "access.user_disabled": (
+        "This user is disabled.",
+        "该用户已停用。",
+    ),
+    "access.must_change": (
+        "The first password must be changed before anything else.",
+        "须先修改初始口令。",
+    ),
+    "access.password_weak": (
+        "The password is too short or too common; use at least {least} characters.",
+        "口令过短或过于常见，至少 {least} 个字符。",
+    ),
+    # --- tokens
+    "access.token_bad": (
+        "The token is not valid here.",
+        "令牌在此无效。",
+    ),
+    "access.token_expired": (
+        "The token has expired.",
+        "令牌已过期。",
+    ),
+    "access.token_revoked": (
+        "The token has been revoked.",
+        "令牌已被吊销。",
+    ),
+    "access.token_not_shared": (
+        "Camera {camera} is not shared (sharing = none); set its sharing to departments first.",
+        "摄像机 {camera} 未共享（sharing = none），请先将共享设为 departments。",
+    ),
+    "access.token_expiry": (
+        "A token lasts between {least_minutes} minutes and {most_days} days.",
+        "令牌有效期须在 {least_minutes} 分钟至 {most_days} 天之间。",
+    ),
+    "access.token_functions": (
+        "A token can carry {allowed}; {function} is not among them.",
+        "令牌可包含的功能为 {allowed}，不包括 {function}。",
+    ),
+    "access.grant_empty": (
+        "A grant names at least one camera or group and one function.",
+        "授权至少包括一个摄像机或分组以及一项功能。",
+    ),
+    "access.exceeds_yours": (
+        "Nobody grants what they may not grant: {what}.",
+        "不得超出自身权限授权：{what}。",
+    ),
+    # --- register
+    "access.register_away": (
+        "The access register cannot be written; without it no picture is shown.",
+        "访问登记无法写入，因此不能提供画面。",
+    ),
+    "access.expired": ("The permission has expired; the picture was ended.", "授权已到期，画面已结束。"),
+    "access.revoked": ("The permission was revoked; the picture was ended.", "授权已撤销，画面已结束。"),
+    # --- keys
+    "access.keys_missing": (
+        "The node's keys are missing under {folder}; run `tiergate init`.",
+        "{folder} 下缺少本节点密钥，请运行 tiergate init。",
+    ),
+    "access.keys_open": (
+        "The key file {file} can be read by others; set its mode to 0600.",
+        "密钥文件 {file} 可被其他用户读取，请将权限设为 0600。",
+    ),
+    # --- nouns
+    "access.region_unknown": ("There is no region {region}.", "没有区划 {region}。"),
+    "access.region_exists": ("Region {region} exists already under other facts.", "区划 {region} 已存在且内容不同。"),
+    "access.region_row_bad": ("Row {row} of the region list: {problem}", "区划清单第 {row} 行：{problem}"),
+    "access.region_parent": (
+        "Region {region} names the parent {parent}, which is not known.",
+        "区划 {region} 的上级 {parent} 不存在。",
+    ),
+    "access.region_loop": ("Region {region} would be above itself.", "区划 {region} 不能是自己的上级。"),
+    "access.department_unknown": ("There is no department {department}.", "没有部门 {department}。"),
+    "access.area_unknown": ("There is no area {area}.", "没有区域 {area}。"),
+    "access.camera_unknown": ("There is no camera {camera}.", "没有摄像机 {camera}。"),
+    "access.camera_exists": ("Camera {camera} is registered already.", "摄像机 {camera} 已登记。"),
+    "access.camera_duplicate": (
+        "The same stream is registered already as camera {camera}.",
+        "该视频流已登记为摄像机 {camera}。",
+    ),
+    "access.place_forbidden": (
+        "Cameras are not allowed in a place of type {site_type} (Order 799, article 8).",
+        "{site_type} 类场所禁止安装摄像机（国务院令第799号第八条）。",
+    ),
+    "access.site_type_unknown": (
+        "The place type {site_type} is not known; use one of {known}.",
+        "场所类型 {site_type} 未知，可用：{known}。",
+    ),
+    "access.name_taken": ("{name} exists already.", "{name} 已存在。"),
+    "access.role_unknown": ("There is no role {role}.", "没有角色 {role}。"),
+    "access.user_unknown": ("There is no user {user}.", "没有用户 {user}。"),
+    "access.last_admin": (
+        "At least one enabled user must keep the role {role}.",
+        "至少须有一名启用的用户保有角色 {role}。",
+    ),
+    "access.own_roles": (
+        "Nobody changes their own roles.",
+        "不得修改自己的角色。",
+    ),
+    "access.audio_basis": (
+        "Switching sound on needs a reason and a document (audio_basis).",
+        "开启声音须填写依据和文件号（audio_basis）。",
+    ),
+    "access.class_unknown": ("There is no retention class {class} for areas.", "没有可用于区域的保存类别 {class}。"),
+}

@@ -1,0 +1,346 @@
+"""Who may do what with which camera: grants, narrowing, leases as grants, and `decide`. (pure)
+
+Belongs here: the one place that says yes (DESIGN §6, FAULTS S1). Does not belong here: where grants come from
+(`gateway.access.principals`), the register (`gateway.access.looks`), rules under which a lease is given.
+
+Default deny; an explicit deny wins; no function implies another; what is not in the caller's catalogue looks exactly
+like what does not exist. Shapes and their JSON are in `tiering.grants`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from config.reasons import Reason
+from config.units import format_time_ms
+from tiering.grants import (
+    MEDIA,
+    ROLES,
+    CameraResource,
+    Conditions,
+    Facts,
+    Function,
+    Grant,
+    LeaseFact,
+    Principal,
+    Resources,
+    Stream,
+    lower_stream,
+    narrow,
+    week_end_ms,
+)
+
+__all__ = [
+    "MEDIA",
+    "ROLES",
+    "CameraResource",
+    "Conditions",
+    "Decision",
+    "Facts",
+    "Function",
+    "Grant",
+    "LeaseFact",
+    "Principal",
+    "Resources",
+    "Stream",
+    "allowed_ranges",
+    "decide",
+    "functions",
+    "lease_as_grant",
+    "narrow",
+    "role_functions",
+]
+
+#: What remains of a lease that nobody confirmed in time: a small picture under a red banner (DESIGN §6 Tiers).
+_UNCONFIRMED = frozenset({Function.LIVE, Function.STATUS, Function.CATALOG})
+#: Facts about a lower tier's camera that lie in the directory without any lease; never a picture.
+_DIRECTORY = frozenset({Function.STATUS, Function.CATALOG})
+_NOTHING_MORE = Facts()
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The answer. `visible` is False exactly when the camera must look as if it did not exist (404 instead of 403)."""
+
+    allow: bool
+    visible: bool
+    reason: Reason
+    max_stream: Stream = "sub"  #: the best stream the caller may have; meaningful when allowed
+    until_ms: int | None = None  #: not later than this the answer may become no; None: no end is known
+    lease_id: str | None = None  #: the lease it rests on, when the camera is a lower tier's or the caller is a node
+
+
+_HIDDEN = Decision(False, False, Reason("access.not_found"))
+
+
+def role_functions(roles: Iterable[str]) -> frozenset[Function]:
+    """Everything the shipped templates of `roles` contain, whatever their conditions."""
+    return frozenset(f for role in roles for grant in ROLES.get(role, ()) for f in grant.functions)
+
+
+def lease_as_grant(lease: LeaseFact, now_ms: int) -> Grant | None:
+    """The grant that a lease is at `now_ms`; None when it is over."""
+    if lease.ended_ms is not None or now_ms >= lease.expires_ms:
+        return None
+    names, max_stream, until_ms = lease.functions, lease.max_stream, lease.expires_ms
+    if lease.confirm_by_ms is not None and lease.confirmed_ms is None:
+        if now_ms >= lease.confirm_by_ms:
+            names, max_stream = names & _UNCONFIRMED, "sub"
+        else:
+            until_ms = min(until_ms, lease.confirm_by_ms)
+    recorded = names & {Function.PLAYBACK, Function.EXPORT}
+    if recorded and lease.from_ms is None and lease.to_ms is None:
+        names = names - recorded  # a lease without a range is for live pictures only
+    return Grant(
+        id=f"lease:{lease.id}",
+        source="lease",
+        resources=Resources(cameras=lease.cameras),
+        functions=names,
+        conditions=Conditions(
+            valid_to_ms=until_ms, footage_from_ms=lease.from_ms, footage_to_ms=lease.to_ms, max_stream=max_stream
+        ),
+    )
+
+
+def decide(
+    principal: Principal, function: Function, resource: CameraResource | None, now_ms: int, facts: Facts = _NOTHING_MORE
+) -> Decision:
+    """May `principal` use `function` on `resource` now, as `facts` describe the request? Unknown means no."""
+    if resource is None or _over(principal, now_ms):
+        return _HIDDEN
+    grants = _effective(principal, resource, now_ms)
+    if not _visible(grants, resource, now_ms):
+        return _HIDDEN
+    first = _judge(principal, grants, function, resource, now_ms, facts)
+    if not first.allow:
+        return first
+    for needed in _needs(function, facts):
+        second = _judge(principal, grants, needed, resource, now_ms, facts)
+        if not second.allow:
+            return replace(second, reason=Reason("access.needs_other", {"function": function, "needed": needed}))
+        until_ms = _earliest(first.until_ms, second.until_ms)
+        first = replace(first, max_stream=lower_stream(first.max_stream, second.max_stream), until_ms=until_ms)
+    return first
+
+
+def functions(
+    principal: Principal, resource: CameraResource, now_ms: int, facts: Facts = _NOTHING_MORE
+) -> frozenset[Function]:
+    """What the caller may do with the camera now, some time range and `sub` being assumed: what a page offers."""
+    return frozenset(f for f in Function if decide(principal, f, resource, now_ms, facts).allow)
+
+
+def allowed_ranges(
+    principal: Principal, function: Function, resource: CameraResource, now_ms: int, facts: Facts
+) -> list[tuple[int, int]]:
+    """The parts of `facts`' footage range that `function` may touch, ascending and disjoint."""
+    if _over(principal, now_ms) or facts.from_ms is None or facts.to_ms is None:
+        return []
+    grants = _effective(principal, resource, now_ms)
+    return _ranges(grants, function, resource, now_ms, facts)
+
+
+# --- which grants count ----------------------------------------------------------------------------------------------
+
+
+def _over(principal: Principal, now_ms: int) -> bool:
+    return principal.expires_ms is not None and now_ms >= principal.expires_ms
+
+
+def _effective(principal: Principal, resource: CameraResource, now_ms: int) -> list[Grant]:
+    """All grants that could say something about `resource`, those of roles and leases included."""
+    if principal.kind == "node":
+        mine = [lease for lease in resource.leases if lease.side == "granted" and lease.node == principal.id]
+        return _lease_grants(mine, now_ms, None) if resource.origin == "own" else []
+    if principal.kind == "token":
+        shared = resource.sharing != "none" and resource.origin == "own"
+        return [g for g in principal.grants if shared or g.effect == "deny"]
+    by_role = [grant for role in sorted(principal.roles) for grant in ROLES.get(role, ())]
+    if resource.origin == "own":
+        return [g for g in (*principal.grants, *by_role) if g.effect == "deny" or _shared(g, principal, resource)]
+    allowed = role_functions(principal.roles)
+    named = [lease for lease in resource.leases if lease.side == "held" and lease.names(principal)]
+    directory = Grant("directory", "role", Resources(cameras=frozenset({resource.id})), allowed & _DIRECTORY)
+    denies = [g for g in principal.grants if g.effect == "deny"]
+    return [*denies, directory, *_lease_grants(named, now_ms, allowed)]
+
+
+def _shared(grant: Grant, principal: Principal, resource: CameraResource) -> bool:
+    """A department's grant reaches another department's camera only if that camera is shared at all."""
+    if grant.source != "department" or resource.sharing != "none":
+        return True
+    return resource.department_id is not None and resource.department_id == principal.department_id
+
+
+def _lease_grants(leases: Iterable[LeaseFact], now_ms: int, within: frozenset[Function] | None) -> list[Grant]:
+    grants = (lease_as_grant(lease, now_ms) for lease in leases)
+    return [g if within is None else replace(g, functions=g.functions & within) for g in grants if g is not None]
+
+
+def _visible(grants: list[Grant], resource: CameraResource, now_ms: int) -> bool:
+    shown: set[Function] = set()
+    hidden: set[Function] = set()
+    for grant in grants:
+        if grant.conditions.holds_at(now_ms) and grant.covers(resource):
+            if grant.effect == "allow":
+                shown |= grant.functions
+            elif grant.conditions.is_plain():
+                hidden |= grant.functions
+    return bool(shown - hidden)
+
+
+# --- one function ----------------------------------------------------------------------------------------------------
+
+
+def _needs(function: Function, facts: Facts) -> tuple[Function, ...]:
+    """Functions that must be allowed as well: nobody steers blind; a still of the past is playback."""
+    if function in (Function.PTZ, Function.TALK):
+        return (Function.LIVE,)
+    if function is Function.SNAPSHOT and facts.from_ms is not None:
+        return (Function.PLAYBACK,)
+    return ()
+
+
+def _about_footage(function: Function, facts: Facts) -> bool:
+    recorded = function in (Function.PLAYBACK, Function.EXPORT, Function.SNAPSHOT, Function.HOLD)
+    return recorded and facts.from_ms is not None and facts.to_ms is not None
+
+
+def _judge(
+    principal: Principal, grants: list[Grant], function: Function, resource: CameraResource, now_ms: int, facts: Facts
+) -> Decision:
+    def no(reason: Reason) -> Decision:
+        return Decision(False, True, reason)
+
+    name = {"function": function}
+    relevant = [g for g in grants if function in g.functions and g.covers(resource)]
+    denies = [g for g in relevant if g.effect == "deny"]
+    allows = [g for g in relevant if g.effect == "allow" and g.conditions.holds_at(now_ms)]
+    if any(_applies(g, function, now_ms, facts) is None for g in denies):
+        return no(Reason("access.denied", name))
+    if not allows:
+        return no(_why_none(principal, function, resource, now_ms))
+    objections = [(g, _applies(g, function, now_ms, facts)) for g in allows]
+    fitting = [g for g, objection in objections if objection is None]
+    if not fitting:
+        return no(next(objection for _, objection in objections if objection is not None))
+    if _about_footage(function, facts):
+        whole = [(facts.from_ms, facts.to_ms)]
+        if _ranges(grants, function, resource, now_ms, facts) != whole:
+            return no(_why_outside(fitting, now_ms))
+        fitting = [g for g in fitting if _clip(g.conditions, now_ms, facts) is not None]
+    max_stream: Stream = "main" if any(g.conditions.max_stream == "main" for g in fitting) else "sub"
+    ends = [g.conditions.until_ms(now_ms) for g in fitting]
+    until_ms = None if None in ends else max(e for e in ends if e is not None)
+    for deny in denies:
+        begins_ms = deny.conditions.valid_from_ms
+        if begins_ms is not None and begins_ms > now_ms:
+            until_ms = _earliest(until_ms, begins_ms)
+    lease = next((g.id.removeprefix("lease:") for g in fitting if g.source == "lease"), None)
+    until_ms = _earliest(until_ms, principal.expires_ms)
+    return Decision(True, True, Reason("access.allowed", name), max_stream, until_ms, lease)
+
+
+def _applies(grant: Grant, function: Function, now_ms: int, facts: Facts) -> Reason | None:
+    """None when `grant` speaks about this request; else the condition that it does not meet. Footage is judged apart
+    for an allow; a deny with a footage window speaks when the windows touch."""
+    conditions = grant.conditions
+    if not conditions.holds_at(now_ms):
+        return Reason("access.no_function", {"function": function})
+    if conditions.weekly is not None and week_end_ms(conditions.weekly, now_ms) is None:
+        return Reason("access.outside_week", {"function": function})
+    if not conditions.admits_client(facts.client):
+        return Reason("access.network")
+    if grant.effect == "deny":
+        about = _about_footage(function, facts)
+        if conditions.has_footage_limit() and about and _clip(conditions, now_ms, facts) is None:
+            return Reason("access.footage_outside", {"from": "", "to": ""})
+        if conditions.has_footage_limit() and not about:
+            return Reason("access.footage_outside", {"from": "", "to": ""})
+        return None
+    if function in MEDIA:
+        if conditions.purposes is not None and facts.purpose not in conditions.purposes:
+            return Reason("access.purpose", {"purpose": facts.purpose})
+        if facts.stream == "main" and conditions.max_stream == "sub":
+            return Reason("access.sub_only")
+    return None
+
+
+def _why_none(principal: Principal, function: Function, resource: CameraResource, now_ms: int) -> Reason:
+    if resource.origin == "own" or principal.kind != "user":
+        return Reason("access.no_function", {"function": function})
+    running = [lease for lease in resource.leases if lease.side == "held" and lease_as_grant(lease, now_ms) is not None]
+    if not running:
+        return Reason("access.lease_needed")
+    if not any(lease.names(principal) for lease in running):
+        return Reason("access.lease_not_yours", {"lease": running[0].id})
+    if function not in role_functions(principal.roles):
+        return Reason("access.role_lacks", {"function": function})
+    return Reason("access.lease_lacks", {"function": function, "lease": running[0].id})
+
+
+def _why_outside(fitting: list[Grant], now_ms: int) -> Reason:
+    conditions = fitting[0].conditions
+    if conditions.look_back_ms is not None:
+        return Reason("access.look_back", {"minutes": conditions.look_back_ms // 60_000})
+    from_ms, to_ms = conditions.footage_from_ms, conditions.footage_to_ms
+    return Reason(
+        "access.footage_outside",
+        {
+            "from": "…" if from_ms is None else format_time_ms(from_ms, local=True),
+            "to": "…" if to_ms is None else format_time_ms(to_ms, local=True),
+        },
+    )
+
+
+# --- footage windows -------------------------------------------------------------------------------------------------
+
+
+def _clip(conditions: Conditions, now_ms: int, facts: Facts) -> tuple[int, int] | None:
+    """The part of the asked range inside `conditions`; a rolling look-back counts from the moment of asking."""
+    if facts.from_ms is None or facts.to_ms is None:
+        return None
+    low, high = facts.from_ms, facts.to_ms
+    if conditions.footage_from_ms is not None:
+        low = max(low, conditions.footage_from_ms)
+    if conditions.footage_to_ms is not None:
+        high = min(high, conditions.footage_to_ms)
+    if conditions.look_back_ms is not None:
+        asked_ms = now_ms if facts.opened_ms is None else facts.opened_ms
+        low = max(low, asked_ms - conditions.look_back_ms)
+    return (low, high) if low < high or (low == high and facts.from_ms == facts.to_ms) else None
+
+
+def _ranges(
+    grants: list[Grant], function: Function, resource: CameraResource, now_ms: int, facts: Facts
+) -> list[tuple[int, int]]:
+    allowed: list[tuple[int, int]] = []
+    denied: list[tuple[int, int]] = []
+    for grant in grants:
+        if function not in grant.functions or not grant.covers(resource):
+            continue
+        if _applies(grant, function, now_ms, facts) is not None:
+            continue
+        part = _clip(grant.conditions, now_ms, facts)
+        if part is not None:
+            (allowed if grant.effect == "allow" else denied).append(part)
+    merged: list[tuple[int, int]] = []
+    for low, high in sorted(allowed):
+        if merged and low <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(high, merged[-1][1]))
+        else:
+            merged.append((low, high))
+    for cut_low, cut_high in denied:
+        merged = [
+            (low, high)
+            for start, end in merged
+            for low, high in ((start, min(end, cut_low)), (max(start, cut_high), end))
+            if low < high
+        ]
+    return merged
+
+
+def _earliest(a: int | None, b: int | None) -> int | None:
+    known = [t for t in (a, b) if t is not None]
+    return min(known) if known else None

@@ -1,0 +1,459 @@
+"""Shapes of permission: functions, resources, conditions, grants, principals, roles, and their JSON. (pure)
+
+Belongs here: what a grant is and how two of them intersect. Does not belong here: the decision (`tiering.access`).
+A grant's JSON is what tables and tokens carry; an unknown key is refused, never ignored: a condition we do not
+understand must not become no condition.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Any, Literal
+
+from config.errors import Kind, TiergateError
+from config.units import SHANGHAI
+
+Stream = Literal["main", "sub"]
+
+
+class Function(StrEnum):
+    LIVE = "live"
+    PLAYBACK = "playback"
+    SNAPSHOT = "snapshot"
+    EXPORT = "export"
+    PTZ = "ptz"
+    TALK = "talk"
+    STATUS = "status"
+    CATALOG = "catalog"
+    HOLD = "hold"
+    MANAGE = "manage"
+
+
+#: Functions that show, fetch or steer pictures; purposes and `max_stream` speak about these.
+MEDIA = frozenset({Function.LIVE, Function.PLAYBACK, Function.SNAPSHOT, Function.EXPORT, Function.PTZ, Function.TALK})
+
+#: Closed list (PIPL art. 6): there is no purpose beyond these.
+PURPOSES = (
+    "daily_watch",
+    "emergency",
+    "supervision_check",
+    "incident_review",
+    "evidence",
+    "person_request",
+    "maintenance",
+    "drill",
+)
+
+
+def lower_stream(a: Stream, b: Stream) -> Stream:
+    return "main" if a == b == "main" else "sub"
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseFact:
+    """What `decide` needs to know of one running or past lease."""
+
+    id: str
+    side: Literal["granted", "held"]  #: granted: we are the lower node; held: we are the upper one
+    node: str  #: key id of the node at the other end
+    cameras: frozenset[str]
+    functions: frozenset[Function]
+    max_stream: Stream
+    persons: frozenset[str]  #: names, logins or units for whom it was asked
+    expires_ms: int
+    from_ms: int | None = None  #: recorded range; None: live only
+    to_ms: int | None = None
+    confirm_by_ms: int | None = None
+    confirmed_ms: int | None = None
+    ended_ms: int | None = None
+
+    def names(self, principal: Principal) -> bool:
+        mine = {principal.name, principal.login, principal.unit} - {""}
+        return not mine.isdisjoint(self.persons)
+
+
+@dataclass(frozen=True, slots=True)
+class CameraResource:
+    """What `decide` needs to know of one camera."""
+
+    id: str
+    regions: tuple[str, ...]  #: its region and all ancestors by stored parents
+    department_id: str | None = None
+    areas: frozenset[str] = frozenset()  #: ids of areas it stands in now
+    secrecy: int = 0
+    sharing: str = "none"
+    origin: Literal["own", "lower"] = "own"
+    leases: tuple[LeaseFact, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """Cameras by any of these selectors; an empty one selects nothing."""
+
+    regions: frozenset[str] = frozenset()  #: with everything below them
+    cameras: frozenset[str] = frozenset()
+    areas: frozenset[str] = frozenset()
+    departments: frozenset[str] = frozenset()
+    all_own: bool = False  #: every camera registered at this node
+
+    def covers(self, camera: CameraResource, ignore_secrecy: bool = False) -> bool:
+        if camera.id in self.cameras:
+            return True
+        if camera.secrecy > 0 and not ignore_secrecy:
+            return False  # only by a grant that names the camera
+        return (
+            (self.all_own and camera.origin == "own")
+            or not self.regions.isdisjoint(camera.regions)
+            or not self.areas.isdisjoint(camera.areas)
+            or (camera.department_id is not None and camera.department_id in self.departments)
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        value: dict[str, Any] = {k: sorted(getattr(self, k)) for k in _SELECTORS if getattr(self, k)}
+        return {**value, "all_own": True} if self.all_own else value
+
+    @classmethod
+    def from_json(cls, value: object) -> Resources:
+        raw = _table(value, {*_SELECTORS, "all_own"}, "resources")
+        all_own = raw.get("all_own", False)
+        if not isinstance(all_own, bool):
+            raise _malformed("resources.all_own")
+        return cls(**{k: _texts(raw.get(k, ()), f"resources.{k}") for k in _SELECTORS}, all_own=all_own)
+
+
+_SELECTORS = ("regions", "cameras", "areas", "departments")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class WeeklyWindow:
+    """Minutes of some days of the week in Asia/Shanghai; a window over midnight is two of these."""
+
+    days: frozenset[int]  #: 1 Monday … 7 Sunday
+    from_minute: int
+    to_minute: int  #: not included; 1440 is midnight
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def week_end_ms(windows: tuple[WeeklyWindow, ...], now_ms: int) -> int | None:
+    """When the window that is open at `now_ms` closes; None when none is open."""
+    local = (_EPOCH + timedelta(milliseconds=now_ms)).astimezone(SHANGHAI)
+    minute = local.hour * 60 + local.minute
+    open_now = [w for w in windows if local.isoweekday() in w.days and w.from_minute <= minute < w.to_minute]
+    if not open_now:
+        return None
+    midnight = local.replace(hour=0, minute=0, second=0, microsecond=0)
+    return (midnight - _EPOCH) // timedelta(milliseconds=1) + max(w.to_minute for w in open_now) * 60_000
+
+
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """All must be met. None: no such limit."""
+
+    valid_from_ms: int | None = None
+    valid_to_ms: int | None = None
+    footage_from_ms: int | None = None
+    footage_to_ms: int | None = None
+    look_back_ms: int | None = None
+    weekly: tuple[WeeklyWindow, ...] | None = None
+    max_stream: Stream = "main"
+    purposes: frozenset[str] | None = None
+    networks: tuple[str, ...] | None = None  #: client addresses, CIDR
+
+    def holds_at(self, now_ms: int) -> bool:
+        return (self.valid_from_ms is None or now_ms >= self.valid_from_ms) and (
+            self.valid_to_ms is None or now_ms < self.valid_to_ms
+        )
+
+    def has_footage_limit(self) -> bool:
+        return any(v is not None for v in (self.footage_from_ms, self.footage_to_ms, self.look_back_ms))
+
+    def is_plain(self) -> bool:
+        """True when nothing but validity limits it."""
+        return self.weekly is None and self.networks is None and not self.has_footage_limit()
+
+    def until_ms(self, now_ms: int) -> int | None:
+        ends = [self.valid_to_ms, None if self.weekly is None else week_end_ms(self.weekly, now_ms)]
+        known = [t for t in ends if t is not None]
+        return min(known) if known else None
+
+    def admits_client(self, client: str | None) -> bool:
+        if self.networks is None:
+            return True
+        try:
+            address = ipaddress.ip_address(client or "")
+        except ValueError:
+            return False
+        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+            address = address.ipv4_mapped
+        return any(address in ipaddress.ip_network(network) for network in self.networks)
+
+    def as_json(self) -> dict[str, Any]:
+        value: dict[str, Any] = {k: getattr(self, k) for k in _NUMBERS if getattr(self, k) is not None}
+        if self.weekly is not None:
+            value["weekly"] = [
+                {"days": sorted(w.days), "from_minute": w.from_minute, "to_minute": w.to_minute} for w in self.weekly
+            ]
+        if self.max_stream != "main":
+            value["max_stream"] = self.max_stream
+        if self.purposes is not None:
+            value["purposes"] = sorted(self.purposes)
+        if self.networks is not None:
+            value["networks"] = list(self.networks)
+        return value
+
+    @classmethod
+    def from_json(cls, value: object) -> Conditions:
+        raw = _table(value, {*_NUMBERS, "weekly", "max_stream", "purposes", "networks"}, "conditions")
+        numbers: dict[str, int | None] = {}
+        for key in _NUMBERS:
+            number = raw.get(key)
+            if number is not None and (isinstance(number, bool) or not isinstance(number, int) or number < 0):
+                raise _malformed(f"conditions.{key}")
+            numbers[key] = number
+        if raw.get("max_stream") not in (None, "main", "sub"):
+            raise _malformed("conditions.max_stream")
+        purposes = None if raw.get("purposes") is None else _texts(raw["purposes"], "conditions.purposes")
+        if purposes is not None and not purposes <= set(PURPOSES):
+            raise _malformed("conditions.purposes")
+        return cls(
+            **numbers,
+            weekly=None if raw.get("weekly") is None else _weekly(raw["weekly"]),
+            max_stream="sub" if raw.get("max_stream") == "sub" else "main",
+            purposes=purposes,
+            networks=None if raw.get("networks") is None else _networks(raw["networks"]),
+        )
+
+
+_NUMBERS = ("valid_from_ms", "valid_to_ms", "footage_from_ms", "footage_to_ms", "look_back_ms")
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """Subject × resources × functions × conditions; the subject is whoever holds it in `Principal.grants`."""
+
+    id: str
+    source: Literal["user", "department", "role", "token", "lease"]
+    resources: Resources
+    functions: frozenset[Function]
+    conditions: Conditions = Conditions()
+    effect: Literal["allow", "deny"] = "allow"
+    within: tuple[Resources, ...] = ()  #: narrowing: the camera must be in each of these as well
+
+    def covers(self, camera: CameraResource) -> bool:
+        deny = self.effect == "deny"
+        return all(r.covers(camera, ignore_secrecy=deny) for r in (self.resources, *self.within))
+
+    def as_json(self) -> dict[str, Any]:
+        """Without id and source: those belong to the row or token that carries it."""
+        value: dict[str, Any] = {
+            "effect": self.effect,
+            "resources": self.resources.as_json(),
+            "functions": sorted(self.functions),
+            "conditions": self.conditions.as_json(),
+        }
+        return {**value, "within": [r.as_json() for r in self.within]} if self.within else value
+
+    @classmethod
+    def from_json(cls, id_: str, source: Literal["user", "department", "role", "token"], value: object) -> Grant:
+        """Raises access.grant_malformed."""
+        raw = _table(value, {"effect", "resources", "functions", "conditions", "within"}, "grant")
+        effect = raw.get("effect", "allow")
+        within = raw.get("within", ())
+        if effect not in ("allow", "deny") or not isinstance(within, (list, tuple)):
+            raise _malformed("effect")
+        try:
+            functions = frozenset(Function(f) for f in _texts(raw.get("functions", ()), "functions"))
+        except ValueError:
+            raise _malformed("functions") from None
+        return cls(
+            id_,
+            source,
+            Resources.from_json(raw.get("resources", {})),
+            functions,
+            Conditions.from_json(raw.get("conditions", {})),
+            effect,
+            tuple(Resources.from_json(r) for r in within),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who asks. Grants are loaded; those of roles are added by `decide`."""
+
+    kind: Literal["user", "token", "node"]
+    id: str  #: user id, token jti, or key id of a node
+    login: str  #: sign-in name; a token's label; a node's name
+    name: str  #: the natural person, the token's label, the node
+    unit: str  #: department's name, or the node's region
+    department_id: str | None = None
+    roles: frozenset[str] = frozenset()
+    grants: tuple[Grant, ...] = ()
+    expires_ms: int | None = None
+    session: str | None = None  #: hex of the session's hash, when signed in by one: signing out ends its looks
+    must_change: bool = False
+
+    @property
+    def actor(self) -> str:
+        """As the audit log names it."""
+        return f"{self.kind}:{self.login if self.kind == 'user' else self.id}"
+
+    def as_json(self) -> dict[str, Any]:
+        """What rows keep of it: enough to name it and to load it again, no rights."""
+        value = {"kind": self.kind, "id": self.id, "login": self.login, "name": self.name, "unit": self.unit}
+        return {**value, "session": self.session}
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the request is about, beyond function and camera."""
+
+    stream: Stream | None = None
+    from_ms: int | None = None  #: footage range; both or none
+    to_ms: int | None = None
+    purpose: str = "daily_watch"
+    client: str | None = None  #: address of the caller
+    opened_ms: int | None = None  #: when the look began; a rolling look-back counts from there
+
+
+# --- roles -----------------------------------------------------------------------------------------------------------
+
+
+def _role(name: str, *functions: Function, conditions: Conditions = Conditions()) -> Grant:
+    return Grant(f"role:{name}", "role", Resources(all_own=True), frozenset(functions), conditions)
+
+
+_F = Function
+_OPERATOR = (_F.LIVE, _F.PLAYBACK, _F.SNAPSHOT, _F.PTZ, _F.STATUS, _F.CATALOG)
+LOOK_BACK_OF_AUXILIARY_MS = 10 * 60_000
+
+#: Templates shipped. An administrator sees no picture (Order 799 art. 16(2)(2)); three roles, none does another's work.
+ROLES: dict[str, tuple[Grant, ...]] = {
+    "system_admin": (_role("system_admin", _F.MANAGE, _F.STATUS, _F.CATALOG),),
+    "security_admin": (_role("security_admin", _F.CATALOG),),
+    "audit_admin": (_role("audit_admin", _F.CATALOG),),
+    "operator": (_role("operator", *_OPERATOR),),
+    "duty": (_role("duty", *_OPERATOR, _F.EXPORT, _F.HOLD),),
+    "auxiliary": (
+        _role("auxiliary", _F.LIVE, _F.STATUS, _F.CATALOG),
+        _role("auxiliary", _F.PLAYBACK, conditions=Conditions(look_back_ms=LOOK_BACK_OF_AUXILIARY_MS)),
+    ),
+}
+
+
+# --- narrowing -------------------------------------------------------------------------------------------------------
+
+
+def narrow(grant: Grant, by: Grant) -> Grant:
+    """Both at once: never more than either (FAULTS S13). Raises ValueError when one of them denies."""
+    if grant.effect != "allow" or by.effect != "allow":
+        raise ValueError("a denial cannot be narrowed")
+    a, b = grant.conditions, by.conditions
+    return Grant(
+        grant.id,
+        grant.source,
+        grant.resources,
+        grant.functions & by.functions,
+        Conditions(
+            valid_from_ms=_most(a.valid_from_ms, b.valid_from_ms),
+            valid_to_ms=_least(a.valid_to_ms, b.valid_to_ms),
+            footage_from_ms=_most(a.footage_from_ms, b.footage_from_ms),
+            footage_to_ms=_least(a.footage_to_ms, b.footage_to_ms),
+            look_back_ms=_least(a.look_back_ms, b.look_back_ms),
+            weekly=_both_weekly(a.weekly, b.weekly),
+            max_stream=lower_stream(a.max_stream, b.max_stream),
+            purposes=_both_purposes(a.purposes, b.purposes),
+            networks=_both_networks(a.networks, b.networks),
+        ),
+        "allow",
+        (*grant.within, by.resources, *by.within),
+    )
+
+
+def _most(a: int | None, b: int | None) -> int | None:
+    return b if a is None else a if b is None else max(a, b)
+
+
+def _least(a: int | None, b: int | None) -> int | None:
+    return b if a is None else a if b is None else min(a, b)
+
+
+def _both_purposes(a: frozenset[str] | None, b: frozenset[str] | None) -> frozenset[str] | None:
+    return b if a is None else a if b is None else a & b
+
+
+def _both_weekly(
+    a: tuple[WeeklyWindow, ...] | None, b: tuple[WeeklyWindow, ...] | None
+) -> tuple[WeeklyWindow, ...] | None:
+    if a is None or b is None:
+        return a if b is None else b
+    pairs = (
+        WeeklyWindow(x.days & y.days, max(x.from_minute, y.from_minute), min(x.to_minute, y.to_minute))
+        for x in a
+        for y in b
+    )
+    return tuple(w for w in pairs if w.days and w.from_minute < w.to_minute)
+
+
+def _both_networks(a: tuple[str, ...] | None, b: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    if a is None or b is None:
+        return a if b is None else b
+    both: list[str] = []
+    for x in map(ipaddress.ip_network, a):
+        for y in map(ipaddress.ip_network, b):
+            if x.version == y.version and x.overlaps(y):
+                both.append(str(x if x.prefixlen >= y.prefixlen else y))
+    return tuple(dict.fromkeys(both))
+
+
+# --- JSON ------------------------------------------------------------------------------------------------------------
+
+
+def _malformed(field: str) -> TiergateError:
+    return TiergateError(Kind.INVALID, "access.grant_malformed", field=field)
+
+
+def _table(value: object, known: set[str], name: str) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise _malformed(name)
+    unknown = set(value) - known
+    if unknown:
+        raise _malformed(f"{name}.{str(sorted(map(str, unknown))[0])[:40]}")
+    return value
+
+
+def _texts(value: object, name: str) -> frozenset[str]:
+    if not isinstance(value, (list, tuple, set, frozenset)) or not all(isinstance(v, str) and v for v in value):
+        raise _malformed(name)
+    return frozenset(value)
+
+
+def _weekly(value: object) -> tuple[WeeklyWindow, ...]:
+    if not isinstance(value, (list, tuple)):
+        raise _malformed("conditions.weekly")
+    windows: list[WeeklyWindow] = []
+    for item in value:
+        raw = _table(item, {"days", "from_minute", "to_minute"}, "conditions.weekly")
+        days, low, high = raw.get("days"), raw.get("from_minute"), raw.get("to_minute")
+        if not isinstance(days, (list, tuple)) or not days or not all(_whole(n, 1, 7) for n in days):
+            raise _malformed("conditions.weekly.days")
+        if not _whole(low, 0, 1439) or not _whole(high, 1, 1440) or low >= high:
+            raise _malformed("conditions.weekly")
+        windows.append(WeeklyWindow(frozenset(days), low, high))
+    return tuple(windows)
+
+
+def _whole(value: object, least: int, most: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
+
+
+def _networks(value: object) -> tuple[str, ...]:
+    try:
+        return tuple(sorted(str(ipaddress.ip_network(n)) for n in _texts(value, "conditions.networks")))
+    except ValueError:
+        raise _malformed("conditions.networks") from None
