@@ -1,0 +1,202 @@
+"""Retention rules: calendar, class, holds, clock, guard. Each property has been seen to fail without its rule (the mutants below)."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from config.units import DAY_MS, HOUR_MS, format_time_ms, parse_time_ms
+from storage import retention
+from storage.classes import Membership, RetentionClass, class_of, judge_change, keep_until_ms
+from storage.clock_trust import ClockEvidence, Sighting, judge_clock
+from storage.holds import Hold
+from storage.retention import Candidate, Forecast, judge, judge_guard, may_delete, plan
+
+CLASSES = {
+    "default": RetentionClass("default", 0, 1, 30, 1, False),
+    "key": RetentionClass("key", 10, 3, 90, 3, False),
+    "permanent": RetentionClass("permanent", 100, None, None, None, True),
+}
+DEFAULT, KEY = CLASSES["default"], CLASSES["key"]
+NOW_MS = parse_time_ms("2026-11-24T12:00:00+08:00")
+
+
+def segment(end_ms: int, state: str = "stored", kind: str = "own", class_name: str = "default") -> Candidate:
+    return Candidate("S", "C", end_ms - 60_000, end_ms, 1, kind, state, class_name)
+
+
+@pytest.mark.parametrize(
+    ("end", "class_", "until"),
+    [
+        # a calendar month of February is 28 days: the 30 days of Order 799 art. 17 win (REQUIREMENTS R12)
+        ("2027-02-01T00:00:00+08:00", DEFAULT, "2027-03-03T00:00:00.000+08:00"),
+        ("2027-01-31T23:59:59+08:00", DEFAULT, "2027-03-02T23:59:59.000+08:00"),
+        ("2028-01-31T12:00:00+08:00", DEFAULT, "2028-03-01T12:00:00.000+08:00"),  # leap February
+        ("2026-12-31T12:00:00+08:00", DEFAULT, "2027-01-31T12:00:00.000+08:00"),  # 31 days: the calendar wins
+        ("2026-11-30T12:00:00+08:00", KEY, "2027-02-28T12:00:00.000+08:00"),  # both are 90 days
+        ("2027-02-01T00:00:00+08:00", KEY, "2027-05-02T00:00:00.000+08:00"),  # R13: 89 days by calendar
+        ("2026-07-31T12:00:00+08:00", KEY, "2026-10-31T12:00:00.000+08:00"),  # 92 days
+    ],
+)
+def test_a_month_is_never_less_than_thirty_days(end: str, class_: RetentionClass, until: str) -> None:
+    found = keep_until_ms(parse_time_ms(end), class_)
+    assert found is not None
+    assert format_time_ms(found, local=True) == until
+
+
+def test_the_local_calendar_counts_not_utc() -> None:
+    # 16:30 UTC is already the next day in Shanghai: the month must count from there
+    until = keep_until_ms(parse_time_ms("2026-10-30T16:30:00Z"), DEFAULT)
+    assert until is not None
+    assert format_time_ms(until, local=True) == "2026-11-30T00:30:00.000+08:00"
+
+
+def test_raising_the_class_before_the_end_extends_existing_footage() -> None:
+    end_ms = NOW_MS - 29 * DAY_MS
+    assert class_of(end_ms - 1, end_ms, "default", [Membership("key", NOW_MS, None)], CLASSES) is KEY
+
+
+def test_a_membership_after_the_footage_should_be_gone_does_not_revive_it() -> None:
+    end_ms = NOW_MS - 40 * DAY_MS
+    assert class_of(end_ms - 1, end_ms, "default", [Membership("key", NOW_MS, None)], CLASSES) is DEFAULT
+
+
+def test_lowering_the_class_does_not_shorten_what_was_recorded_as_key() -> None:
+    end_ms = NOW_MS - 40 * DAY_MS
+    left = Membership("key", end_ms - 10 * DAY_MS, end_ms + DAY_MS)
+    verdict = judge(segment(end_ms), [left], [], CLASSES, NOW_MS)
+    assert verdict.keep and verdict.class_name == "key"
+
+
+def test_a_chain_of_memberships_is_followed_to_its_end() -> None:
+    classes = CLASSES | {"half_year": RetentionClass("half_year", 20, 6, 180, 6, False)}
+    end_ms = NOW_MS
+    chain = [Membership("half_year", end_ms + 60 * DAY_MS, None), Membership("key", end_ms + 20 * DAY_MS, None)]
+    assert class_of(end_ms - 1, end_ms, "default", chain, classes).name == "half_year"
+
+
+def test_floor_has_no_exception_and_ceiling_needs_basis_and_second_person() -> None:
+    below = judge_change(DEFAULT, 0, True, True)
+    assert below is not None and below.code == "retention.below_floor"
+    above = judge_change(KEY, 4, False, False)
+    assert above is not None and above.code == "retention.above_ceiling"
+    assert judge_change(KEY, 4, True, True) is None
+    assert judge_change(KEY, 3, False, False) is None
+
+
+moments = st.integers(NOW_MS - 400 * DAY_MS, NOW_MS + 30 * DAY_MS)
+memberships = st.lists(
+    st.builds(
+        lambda name, start, length: Membership(name, start, None if length is None else start + length),
+        st.sampled_from(["default", "key"]),
+        moments,
+        st.none() | st.integers(1, 200 * DAY_MS),
+    ),
+    max_size=4,
+)
+holds = st.lists(
+    st.builds(
+        lambda start, length, released: Hold("H", frozenset({"C"}), start, start + length, "case", released),
+        moments,
+        st.integers(1, 400 * DAY_MS),
+        st.none() | st.just(1),
+    ),
+    max_size=3,
+)
+segments = st.builds(
+    segment,
+    moments,
+    st.sampled_from(["spooled", "stored", "condemned", "deleting", "lost", "unheard_of"]),
+    st.sampled_from(["own", "cache", "evidence", "necessity"]),
+    st.sampled_from(["default", "key", "class_of_tomorrow"]),
+)
+
+
+def _violations(candidate: Candidate, members: list[Membership], orders: list[Hold]) -> list[str]:
+    """What I3 and I4 forbid, stated without the code under test."""
+    verdict = next(iter(plan([candidate], {"C": members}, orders, CLASSES, NOW_MS)))
+    touching = any(h.released_ms is None and h.from_ms <= candidate.end_ms and candidate.start_ms <= h.to_ms for h in orders)
+    found = []
+    if not verdict.keep:
+        if touching:
+            found.append("held")
+        if NOW_MS - candidate.end_ms < 30 * DAY_MS:
+            found.append("unexpired")
+        if candidate.kind != "own" or candidate.state not in ("stored", "condemned") or candidate.class_name not in CLASSES:
+            found.append("unknown")
+    elif (
+        not touching
+        and candidate.kind == "own"
+        and candidate.state == "stored"
+        and candidate.class_name in CLASSES
+        and NOW_MS - candidate.end_ms > 93 * DAY_MS
+    ):
+        found.append("overdue")
+    return found
+
+
+@given(segments, memberships, holds)
+def test_nothing_held_unexpired_or_unknown_is_ever_removed_and_nothing_is_overkept(
+    candidate: Candidate, members: list[Membership], orders: list[Hold]
+) -> None:
+    assert _violations(candidate, members, orders) == []
+
+
+def test_the_property_catches_a_plan_without_the_hold_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retention, "holds_on", lambda *_: [])
+    order = Hold("H", frozenset({"C"}), 0, NOW_MS, "case")
+    assert _violations(segment(NOW_MS - 100 * DAY_MS), [], [order]) == ["held"]
+
+
+def test_the_property_catches_a_plan_that_counts_calendar_months_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retention, "keep_until_ms", lambda end_ms, _: end_ms + 28 * DAY_MS)
+    assert _violations(segment(NOW_MS - 29 * DAY_MS), [], []) == ["unexpired"]
+
+
+def test_a_condemned_segment_goes_only_after_its_grace() -> None:
+    condemned = Candidate("S", "C", 0, 60_000, 1, "own", "condemned", "default", condemned_ms=NOW_MS - HOUR_MS)
+    verdict = judge(condemned, [], [], CLASSES, NOW_MS)
+    assert not may_delete(verdict, NOW_MS, 24 * HOUR_MS)
+    assert may_delete(verdict, NOW_MS + 23 * HOUR_MS, 24 * HOUR_MS)
+
+
+WALL = NOW_MS
+BOOT = Sighting(WALL - HOUR_MS, 1_000_000, "boot-1")
+
+
+def evidence(wall_ms: int, monotonic_ms: int = 1_000_000 + HOUR_MS, boot: str = "boot-1", **more: object) -> ClockEvidence:
+    fields: dict[str, object] = {"kernel_synchronised": None, "store_ms": None, "peer_ms": None} | more
+    return ClockEvidence(wall_ms, monotonic_ms, boot, **fields)  # type: ignore[arg-type]  # fields are checked by the dataclass
+
+
+@pytest.mark.parametrize(
+    ("what", "trusted", "code"),
+    [
+        (evidence(WALL), True, "retention.clock_steady"),
+        (evidence(WALL + 31 * DAY_MS), False, "retention.clock_stepped"),
+        (evidence(WALL + 31 * DAY_MS, kernel_synchronised=True), False, "retention.clock_stepped"),
+        (evidence(WALL + 31 * DAY_MS, store_ms=WALL), False, "retention.clock_contradicted"),
+        (evidence(WALL + 31 * DAY_MS, store_ms=WALL + 31 * DAY_MS), True, "retention.clock_steady"),
+        (evidence(WALL - 10 * 365 * DAY_MS), False, "retention.clock_behind"),
+        (evidence(WALL + DAY_MS, 5_000, "boot-2"), False, "retention.clock_unproven"),
+        (evidence(WALL + DAY_MS, 5_000, "boot-2", kernel_synchronised=True), True, "retention.clock_agreed"),
+        (evidence(WALL + DAY_MS, 5_000, "boot-2", store_ms=WALL + DAY_MS + 900), True, "retention.clock_agreed"),
+        (evidence(WALL + DAY_MS, 5_000, "boot-2", kernel_synchronised=True, store_ms=WALL), False, "retention.clock_contradicted"),
+    ],
+)
+def test_only_a_proven_clock_may_delete(what: ClockEvidence, trusted: bool, code: str) -> None:
+    trust = judge_clock(what, BOOT, WALL - HOUR_MS)
+    assert (trust.trusted, trust.reason.code) == (trusted, code)
+
+
+def test_what_was_forecast_never_trips_the_guard_however_much_it_is() -> None:
+    expected = Forecast(NOW_MS, tuple(range(0, 24 * 30 * 1000, 1000)))
+    five_days = NOW_MS + 5 * DAY_MS
+    assert judge_guard(120_000, 200_000, expected, five_days) is None
+
+
+def test_footage_that_was_not_forecast_trips_the_guard() -> None:
+    expected = Forecast(NOW_MS, (0,) * 24)
+    refusal = judge_guard(50, 200, expected, NOW_MS + HOUR_MS)
+    assert refusal is not None and refusal.code == "retention.guard_unexplained"
