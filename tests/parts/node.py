@@ -1,0 +1,181 @@
+"""`Node`: a whole tiergate installation in a folder, set up and run through its own command line, as a person would."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import httpx
+
+from tests.parts.process import Child, free_port
+from tests.parts.wait import until
+
+REPOSITORY = Path(__file__).parents[2]
+_TIERGATE = [sys.executable, "-c", "from gateway.cli import main; main()"]
+
+
+class CommandFailed(AssertionError):
+    def __init__(self, argv: Sequence[str], code: int, out: str, err: str) -> None:
+        super().__init__(f"tiergate {' '.join(argv)} → exit {code}\n{out}\n{err}")
+        self.code, self.out, self.err = code, out, err
+
+
+class Node:
+    """One node. `start` waits until it is ready; `kill` is kill -9 of the supervisor's whole group."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        name: str = "测试社区",
+        tier: str = "community",
+        region: str = "210211001003",
+        port: int = 0,
+        relay_port: int = 0,
+        settings: dict[str, dict[str, Any]] | None = None,
+    ) -> None:
+        self.folder = folder
+        self.name, self.tier, self.region = name, tier, region
+        self.port = port or free_port()
+        self.relay_port = relay_port or free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.user, self.password = "admin", ""
+        self.config = folder / "tiergate.toml"
+        self._settings = settings or {}
+        self._child: Child | None = None
+
+    # --- life ------------------------------------------------------------------------------------------------------
+
+    def init(self) -> Self:
+        """Fresh folder: settings, keys, catalog, first user. Settings given to the constructor are added to the file."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        answer = self.cli(
+            "init", "--data", str(self.folder / "data"), "--name", self.name, "--tier", self.tier, "--region", self.region,
+            "--listen", f"127.0.0.1:{self.port}", "--relay-listen", f"127.0.0.1:{self.relay_port}",
+            "--login", self.user, "--person", "管理员",
+        )  # fmt: skip
+        self.password = str(answer["password"])
+        (self.folder / "first-password").write_text(self.password)
+        self.configure(self._settings)
+        return self
+
+    def configure(self, settings: dict[str, dict[str, Any]]) -> None:
+        """Writes `settings` into the node's file; they hold from its next start."""
+        import tomllib
+
+        merged: dict[str, dict[str, Any]] = tomllib.loads(self.config.read_text())
+        for section, values in settings.items():
+            merged.setdefault(section, {}).update(values)
+        lines: list[str] = []
+        for section, values in merged.items():
+            lines.append(f"[{section}]")
+            lines += [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in values.items()]
+            lines.append("")
+        self.config.write_text("\n".join(lines))
+
+    def start(self, timeout_s: float = 60) -> Self:
+        self._child = Child([*_TIERGATE, "--config", str(self.config), "serve"], self.log, env=self._env())
+        self._child.start()
+        until(self.ready, timeout_s, f"node {self.name} ready; log:\n{self._child.tail(5)}")
+        if self.password:
+            self.cli("login", self.user, "--password-stdin", stdin=self.password + "\n")
+        return self
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "serve.log"
+
+    def ready(self) -> bool:
+        if self._child is not None and not self._child.running:
+            raise RuntimeError(f"the node ended:\n{self._child.tail(30)}")
+        return httpx.get(f"{self.url}/readyz", timeout=2).status_code == 200
+
+    def stop(self) -> None:
+        if self._child is not None:
+            self._child.stop(timeout_s=20)
+
+    def kill(self) -> None:
+        if self._child is not None:
+            self._child.kill()
+
+    @property
+    def supervisor_pid(self) -> int:
+        return int((self.folder / "data" / "run" / "supervisor.pid").read_text())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.stop()
+
+    # --- talking to it -----------------------------------------------------------------------------------------------
+
+    def _env(self) -> dict[str, str]:
+        return {
+            "PYTHONPATH": str(REPOSITORY),
+            "XDG_CONFIG_HOME": str(self.folder / "home"),
+            "TIERGATE_CONFIG": str(self.config),
+        }
+
+    def cli(self, *argv: str, stdin: str | None = None, expect: int = 0) -> Any:
+        """The JSON that the command prints with --json. Raises CommandFailed unless it exits with `expect`."""
+        done = self.run(*argv, stdin=stdin)
+        if done.returncode != expect:
+            raise CommandFailed(argv, done.returncode, done.stdout, done.stderr)
+        text = done.stdout if expect == 0 or done.stdout.strip() else done.stderr
+        try:
+            return json.loads(text) if text.strip() else None
+        except ValueError:
+            return text
+
+    def run(self, *argv: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*_TIERGATE, *argv, "--json"],
+            input=stdin if stdin is not None else "",
+            capture_output=True,
+            text=True,
+            env={**os.environ, **self._env()},
+            timeout=120,
+            check=False,
+        )
+
+    def client(self, token: str | None = None) -> httpx.Client:
+        """An HTTP client signed in as the first user, or carrying `token`."""
+        bearer = token
+        if bearer is None:
+            found = json.loads((self.folder / "home" / "tiergate" / "sessions.json").read_text())
+            bearer = next(iter(found.values()))
+        return httpx.Client(base_url=self.url, headers={"Authorization": f"Bearer {bearer}"}, timeout=30)
+
+    def get(self, path: str, **params: Any) -> Any:
+        with self.client() as client:
+            answer = client.get(f"/api/v1{path}", params=params)
+            answer.raise_for_status()
+            return answer.json()
+
+    def add_camera(self, url: str, *more: str) -> str:
+        """Registers a camera; its id."""
+        return str(self.cli("camera", "add", url, *more)["id"])
+
+    def footage(self, camera: str, kind: str = "footage") -> list[dict[str, Any]]:
+        """Spans of one kind on the camera's timeline of the last hour."""
+        import time
+
+        now_ms = time.time_ns() // 1_000_000
+        spans = self.get(f"/cameras/{camera}/timeline", **{"from": now_ms - 3_600_000, "to": now_ms})["spans"]
+        return [span for span in spans if span["kind"] == kind]
+
+
+#: Settings under which cameras on loopback are allowed and everything happens quickly.
+QUICK: dict[str, dict[str, Any]] = {
+    "cameras": {"allowed_networks": ["127.0.0.0/8"]},
+    "recorder": {"segment_seconds": 4},
+    "retention": {"clock_source": "trusted"},
+    "health": {"interval_s": 2},
+    "live": {"linger_s": 2.0},
+}
