@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 from config.errors import Kind, TiergateError
 from config.units import SHANGHAI
@@ -63,7 +63,7 @@ class LeaseFact:
     cameras: frozenset[str]
     functions: frozenset[Function]
     max_stream: Stream
-    persons: frozenset[str]  #: names, logins or units for whom it was asked
+    persons: frozenset[tuple[str, str]]  #: (name or login, unit) for whom it was asked; name ``*``: everybody of the unit
     expires_ms: int
     from_ms: int | None = None  #: recorded range; None: live only
     to_ms: int | None = None
@@ -72,8 +72,11 @@ class LeaseFact:
     ended_ms: int | None = None
 
     def names(self, principal: Principal) -> bool:
-        mine = {principal.name, principal.login, principal.unit} - {""}
-        return not mine.isdisjoint(self.persons)
+        """An empty unit in the lease means that the name alone was given."""
+        return any(
+            name in (principal.name, principal.login, "*") and (unit == principal.unit or (not unit and name != "*"))
+            for name, unit in self.persons
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -442,13 +445,13 @@ def _weekly(value: object) -> tuple[WeeklyWindow, ...]:
         days, low, high = raw.get("days"), raw.get("from_minute"), raw.get("to_minute")
         if not isinstance(days, (list, tuple)) or not days or not all(_whole(n, 1, 7) for n in days):
             raise _malformed("conditions.weekly.days")
-        if not _whole(low, 0, 1439) or not _whole(high, 1, 1440) or low >= high:
+        if not _whole(low, 0, 1439) or not _whole(high, 1, 1440) or not low < high:
             raise _malformed("conditions.weekly")
         windows.append(WeeklyWindow(frozenset(days), low, high))
     return tuple(windows)
 
 
-def _whole(value: object, least: int, most: int) -> bool:
+def _whole(value: object, least: int, most: int) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
 
 

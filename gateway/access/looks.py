@@ -1,0 +1,230 @@
+"""A look: one person, one camera, one function, from the decision to the closed register row (invariant I7).
+
+``async with looks.open(principal, Function.LIVE, camera_id, …) as look`` decides, writes the register row before it
+returns, re-decides whenever the catalog moves and at least each 5 s, and closes the row at the end. Whoever sends bytes
+races its own waiting against `look.ended` and stops when it is set. Every byte of media that leaves passes under one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator
+
+from config.clock import Clock, wall_ms
+from config.errors import Kind, TiergateError
+from config.reasons import Reason
+from gateway.access import resources
+from gateway.access.principals import Principals
+from gateway.access.register import Entry, Registers
+from gateway.access.watch import CatalogWatch
+from storage.catalog.engine import Catalog
+from tiering.access import CameraResource, Decision, Facts, Function, Principal, Stream, decide
+
+TICK_S = 1.0
+RELOAD_S = 5.0  #: re-read rights at least this often, moved or not
+BLIND_S = 60.0  #: looks go on this long on what was last known while the catalog cannot be read
+_log = logging.getLogger(__name__)
+
+
+def refuse(decision: Decision) -> TiergateError:
+    """404 for what is not in the caller's catalogue, 403 with the reason for what is."""
+    kind = Kind.FORBIDDEN if decision.visible else Kind.NOT_FOUND
+    return TiergateError(kind, decision.reason.code, **decision.reason.params)
+
+
+class Look:
+    """One running look. `ended` is set when it must stop; `end_reason` says why: ended, expired, revoked, error."""
+
+    def __init__(
+        self, principal: Principal, function: Function, camera: CameraResource, facts: Facts, constraints: Decision
+    ) -> None:
+        self.principal = principal
+        self.function = function
+        self.camera = camera
+        self.facts = facts
+        self.constraints = constraints  #: max_stream, until_ms, lease_id of the latest decision
+        self.register_id = ""
+        self.bytes_sent = 0
+        self.ended = asyncio.Event()
+        self.end_reason: str | None = None
+        self.reason: Reason | None = None  #: words for the viewer when it was cut
+
+    def add_bytes(self, count: int) -> None:
+        self.bytes_sent += count
+
+    def end(self, why: str, reason: Reason | None = None) -> None:
+        """The first reason stays."""
+        if self.end_reason is None:
+            self.end_reason, self.reason = why, reason
+        self.ended.set()
+
+
+class Looks:
+    """All looks of this process."""
+
+    def __init__(
+        self, catalog: Catalog, clock: Clock, principals: Principals, registers: Registers, watch: CatalogWatch
+    ) -> None:
+        self._catalog = catalog
+        self._clock = clock
+        self._principals = principals
+        self._registers = registers
+        self._watch = watch
+        self._open: set[Look] = set()
+        self._loaded_ns = 0
+        self._stamp = -1
+
+    @property
+    def running(self) -> frozenset[Look]:
+        return frozenset(self._open)
+
+    async def decide(
+        self,
+        principal: Principal,
+        function: Function,
+        camera_id: str,
+        *,
+        stream: Stream | None = None,
+        from_ms: int | None = None,
+        to_ms: int | None = None,
+        purpose: str = "daily_watch",
+        client: str | None = None,
+        opened_ms: int | None = None,
+    ) -> tuple[CameraResource, Decision]:
+        """The decision alone, without a register row. Raises NOT_FOUND or FORBIDDEN with the reason."""
+        facts = Facts(stream, from_ms, to_ms, purpose, client, opened_ms)
+        now_ms = wall_ms(self._clock)
+        found = await self._catalog.aread(lambda c: resources.load(c, [camera_id], now_ms))
+        camera = found.get(camera_id)
+        decision = decide(principal, function, camera, now_ms, facts)
+        if camera is None or not decision.allow:
+            raise refuse(decision)
+        return camera, decision
+
+    @contextlib.asynccontextmanager
+    async def open(
+        self,
+        principal: Principal,
+        function: Function,
+        camera_id: str,
+        *,
+        stream: Stream = "main",
+        from_ms: int | None = None,
+        to_ms: int | None = None,
+        purpose: str = "daily_watch",
+        reason: str = "",
+        case_no: str | None = None,
+        client: str | None = None,
+    ) -> AsyncIterator[Look]:
+        """Raises NOT_FOUND, FORBIDDEN, or UNAVAILABLE when the register cannot be written: then there is no picture."""
+        opened_ms = wall_ms(self._clock)
+        camera, decision = await self.decide(
+            principal, function, camera_id,
+            stream=stream, from_ms=from_ms, to_ms=to_ms, purpose=purpose, client=client, opened_ms=opened_ms,
+        )  # fmt: skip
+        facts = Facts(stream, from_ms, to_ms, purpose, client, opened_ms)
+        look = Look(principal, function, camera, facts, decision)
+        look.register_id = await self._registers.open(
+            Entry(
+                principal=principal,
+                camera_id=camera_id,
+                stream=stream,
+                function=function,
+                from_ms=from_ms,
+                to_ms=to_ms,
+                purpose=purpose,
+                reason=reason,
+                case_no=case_no,
+                lease_id=decision.lease_id,
+                client=client,
+            )
+        )
+        self._open.add(look)
+        try:
+            yield look
+        except asyncio.CancelledError:
+            look.end("ended")
+            raise
+        except BaseException:
+            look.end("error")
+            raise
+        finally:
+            look.end("ended")
+            self._open.discard(look)
+            await asyncio.shield(
+                self._registers.close(look.register_id, look.end_reason or "ended", look.bytes_sent)
+            )
+
+    @contextlib.asynccontextmanager
+    async def watching(self) -> AsyncIterator[None]:
+        """Runs the shared task that ends looks; wraps the life of the process."""
+        task = asyncio.create_task(self._run(), name="looks")
+        try:
+            yield
+        finally:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+            for look in self.running:
+                look.end("ended")
+
+    async def _run(self) -> None:
+        while True:
+            await self._watch.wait(self._stamp, TICK_S)
+            try:
+                await self.review()
+            except Exception:
+                _log.exception("running looks cannot be re-decided")
+                self._end_when_blind()
+            await asyncio.sleep(TICK_S / 4)  # a busy catalog moves all the time: not more than four reviews a second
+
+    async def review(self) -> None:
+        """Re-decides every running look; rights are read again when the catalog moved or 5 s have passed."""
+        now_ns, stamp, open_looks = self._clock.monotonic_ns(), self._watch.stamp, list(self._open)
+        if not open_looks:
+            self._stamp, self._loaded_ns = stamp, now_ns
+            return
+        now_ms = wall_ms(self._clock)
+        if stamp != self._stamp or now_ns - self._loaded_ns >= RELOAD_S * 1e9:
+            wanted = {look.principal for look in open_looks}
+            cameras = sorted({look.camera.id for look in open_looks})
+            principals, found = await self._catalog.aread(
+                lambda c: (self._principals.reload(c, wanted, now_ms), resources.load(c, cameras, now_ms))
+            )
+            self._stamp, self._loaded_ns = stamp, now_ns
+            for look in open_looks:
+                fresh, camera = principals.get(look.principal), found.get(look.camera.id)
+                if fresh is None or camera is None:
+                    over = look.principal.expires_ms is not None and now_ms >= look.principal.expires_ms
+                    look.end(*_over("expired" if over else "revoked"))
+                    continue
+                look.principal, look.camera = fresh, camera
+        for look in open_looks:
+            if not look.ended.is_set():
+                self._review_one(look, now_ms)
+
+    def _review_one(self, look: Look, now_ms: int) -> None:
+        decision = decide(look.principal, look.function, look.camera, now_ms, look.facts)
+        if decision.allow:
+            look.constraints = decision
+        elif look.constraints.until_ms is not None and now_ms >= look.constraints.until_ms:
+            look.end(*_over("expired"))
+        else:
+            look.end(*_over("revoked"))
+
+    def _end_when_blind(self) -> None:
+        now_ms = wall_ms(self._clock)
+        blind = self._clock.monotonic_ns() - self._loaded_ns >= BLIND_S * 1e9
+        for look in self.running:
+            if blind:
+                look.end("error", Reason("access.register_away"))
+            else:
+                self._review_one(look, now_ms)
+
+
+def _over(why: str) -> tuple[str, Reason]:
+    return why, Reason(f"access.{why}")
+
+

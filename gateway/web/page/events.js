@@ -1,0 +1,72 @@
+// @ts-check
+// Live refresh: server-sent events name what changed, polling stands in while they are away.
+
+import { address } from "./api.js";
+import { refreshAll, refreshCamera, refreshCameras, refreshLeases, store } from "./state.js";
+
+const TOPICS = ["message", "camera", "lease", "link", "health"];
+const POLL_MS = 10_000, SLOW_POLL_MS = 60_000, SETTLE_MS = 250;
+
+/** Starts listening; the answer ends it. */
+export function listen() {
+  /** @type {EventSource | null} */
+  let source = null;
+  let ended = false;
+  /** @type {Set<string>} */
+  const cameras = new Set();
+  let leases = false, all = false, settle = 0;
+
+  const flush = async () => {
+    settle = 0;
+    const ids = [...cameras], doLeases = leases, doAll = all;
+    cameras.clear();
+    leases = all = false;
+    try {
+      if (doAll || ids.length > 20) await refreshCameras();
+      else await Promise.all(ids.map(refreshCamera));
+      if (doLeases) await Promise.all([refreshLeases(), doAll ? null : refreshCameras()]);
+      if (ids.length || doAll) store.set((s) => ({ timelineEpoch: s.timelineEpoch + 1 }));
+    } catch { /* the next event or poll asks again */ }
+  };
+
+  /** @param {MessageEvent} message */
+  const heard = (message) => {
+    let event;
+    try {
+      event = JSON.parse(message.data);
+    } catch {
+      return;
+    }
+    const topic = event.topic || message.type;
+    const id = event.camera || event.camera_id || (topic === "camera" ? event.id : undefined);
+    if (topic === "lease" || topic === "link") leases = true;
+    else if ((topic === "camera" || topic === "health") && typeof id === "string") cameras.add(id);
+    else all = true;
+    if (!settle) settle = window.setTimeout(flush, SETTLE_MS);
+  };
+
+  const connect = () => {
+    source = new EventSource(address("/events"));
+    for (const topic of TOPICS) source.addEventListener(topic, /** @type {any} */ (heard));
+    source.onopen = () => store.set({ reachable: true });
+  };
+  connect();
+
+  let slow = 0;
+  const poll = setInterval(() => {
+    if (ended || document.hidden) return;
+    const open = source?.readyState === EventSource.OPEN;
+    slow += POLL_MS;
+    if (open && slow < SLOW_POLL_MS) return;
+    slow = 0;
+    void refreshAll();
+    if (source?.readyState === EventSource.CLOSED) connect();
+  }, POLL_MS);
+
+  return () => {
+    ended = true;
+    clearInterval(poll);
+    clearTimeout(settle);
+    source?.close();
+  };
+}

@@ -1,0 +1,213 @@
+// @ts-check
+// Recorded footage by HLS. A player holds one window of a camera's recording; positions are wall clock (epoch ms)
+// through each entry's program date-time, so gaps need no arithmetic.
+
+import { address, fetchRaw } from "../api.js";
+
+const BEFORE_MS = 10 * 60_000, AFTER_MS = 2 * 3600_000, NEAR_LIVE_MS = 6000, GAP_MS = 1500;
+
+/** @type {Promise<any> | null} */
+let library = null;
+const loadLibrary = () => (library ||= import("../vendor/hls.light.min.mjs").then((module) => module.default));
+
+export class HlsPlayer {
+  /**
+   * @param {string} camera
+   * @param {{at_ms: number, now_ms: number, rate: number, paused: boolean}} want
+   * @param {{onFirst: () => void, onGap: (from_ms: number, to_ms: number) => void,
+   *   onEnd: (why: {kind: "live" | "window" | "error" | "empty", at_ms: number, reason?: any}) => void}} on
+   */
+  constructor(camera, want, on) {
+    this.method = "hls";
+    this.on = on;
+    this.camera = camera;
+    this.want_ms = want.at_ms;
+    this.from_ms = want.at_ms - BEFORE_MS;
+    this.to_ms = Math.min(want.now_ms, want.at_ms + AFTER_MS);
+    this.now_ms = want.now_ms;
+    this.rate = want.rate;
+    this.paused = want.paused;
+    this.ended = false;
+    this.first = false;
+    this.last_ms = 0;
+    this.config = null;
+    /** @type {any} */
+    this.hls = null;
+    /** @type {{start: number, duration: number, programDateTime: number}[]} */
+    this.entries = [];
+    this.factor = 1;
+    this.video = document.createElement("video");
+    this.video.muted = true;
+    this.video.playsInline = true;
+    this.video.disableRemotePlayback = true;
+    this.video.requestVideoFrameCallback(() => { this.first = true; if (!this.ended) on.onFirst(); });
+    this.video.addEventListener("ended", () => this.finish());
+    this.video.addEventListener("timeupdate", () => this.watch());
+    this.open().catch((error) => this.end({ kind: "error", at_ms: this.want_ms, reason: error }));
+  }
+
+  async open() {
+    const path = `/cameras/${this.camera}/playback.m3u8`;
+    const query = { from: Math.round(this.from_ms), to: Math.round(this.to_ms), speed: this.rate > 2 ? this.rate : undefined };
+    // Asked once by ourselves: a refusal comes with its sentence, and the address of the media session is the final one.
+    const answer = await fetchRaw("GET", path, { query });
+    const text = await answer.text();
+    if (this.ended) return;
+    if (!/#EXTINF/.test(text)) return this.end({ kind: "empty", at_ms: this.want_ms });
+    const Hls = await loadLibrary();
+    if (this.ended) return;
+    const base = answer.url || address(path, query);
+    const hls = (this.hls = new Hls({
+      enableWorker: false, backBufferLength: 60, maxBufferLength: 20, maxMaxBufferLength: 40, startFragPrefetch: true,
+      autoStartLoad: false, lowLatencyMode: false,
+    }));
+    hls.on(Hls.Events.LEVEL_LOADED, (/** @type {any} */ _, /** @type {any} */ data) => this.learn(data.details));
+    hls.on(Hls.Events.MANIFEST_PARSED, () => {});
+    hls.on(Hls.Events.ERROR, (/** @type {any} */ _, /** @type {any} */ data) => {
+      if (!data.fatal || this.ended) return;
+      if (data.type === Hls.ErrorTypes.MEDIA_ERROR && !this.recovered) {
+        this.recovered = true;
+        hls.recoverMediaError();
+      } else this.end({ kind: "error", at_ms: this.position() });
+    });
+    // The playlist is already here: it is given as it is, its relative addresses made whole.
+    const whole = text.replace(/^(?!#)(\S+)$/gm, (line) => new URL(line, base).href)
+      .replace(/URI="([^"]+)"/g, (_, uri) => `URI="${new URL(uri, base).href}"`);
+    this.blob = URL.createObjectURL(new Blob([whole], { type: "application/vnd.apple.mpegurl" }));
+    hls.loadSource(this.blob);
+    hls.attachMedia(this.video);
+  }
+
+  /** @param {any} details */
+  learn(details) {
+    if (this.entries.length || this.ended) return;
+    this.entries = details.fragments.filter((/** @type {any} */ f) => f.programDateTime);
+    if (!this.entries.length) return this.end({ kind: "empty", at_ms: this.want_ms });
+    // A key-frame playlist may be written in recorded time or already quickened: the entries' own dates tell.
+    const [a, b] = this.entries;
+    this.factor = this.rate > 2 && b ? Math.max(1, (b.programDateTime - a.programDateTime) / (a.duration * 1000)) : 1;
+    if (this.factor < 1.5 || this.factor > 3 * this.rate) this.factor = 1;
+    const at = this.mediaTime(this.want_ms);
+    if (at === null) return this.end({ kind: this.to_ms >= this.now_ms - NEAR_LIVE_MS ? "live" : "window", at_ms: this.to_ms });
+    this.hls.startLoad(at.time_s);
+    this.video.currentTime = at.time_s;
+    if (at.skipped_to_ms) this.on.onGap(this.want_ms, at.skipped_to_ms);
+    this.last_ms = at.skipped_to_ms || this.want_ms;
+    this.applyRate();
+    if (!this.paused) void this.video.play().catch(() => {});
+  }
+
+  applyRate() {
+    const rate = this.rate / this.factor;
+    this.video.defaultPlaybackRate = rate;
+    this.video.playbackRate = rate;
+  }
+
+  /** Media time of a moment; in a gap, of the first picture after it. @param {number} at_ms
+   * @returns {{time_s: number, skipped_to_ms?: number} | null} */
+  mediaTime(at_ms) {
+    for (const entry of this.entries) {
+      const length_ms = entry.duration * 1000 * this.factor;
+      if (at_ms < entry.programDateTime - GAP_MS) return { time_s: entry.start + 0.01, skipped_to_ms: entry.programDateTime };
+      if (at_ms < entry.programDateTime + length_ms) {
+        return { time_s: entry.start + Math.max(0.01, (at_ms - entry.programDateTime) / 1000 / this.factor) };
+      }
+    }
+    return null;
+  }
+
+  /** Wall clock of the picture shown. */
+  position() {
+    const time_s = this.video.currentTime;
+    let found = null;
+    for (const entry of this.entries) {
+      if (entry.start > time_s + 0.001) break;
+      found = entry;
+    }
+    if (!found || !this.first) return this.want_ms;
+    return found.programDateTime + Math.min(time_s - found.start, found.duration) * 1000 * this.factor;
+  }
+
+  watch() {
+    if (this.ended || !this.entries.length || this.video.seeking) return;
+    const at_ms = this.position();
+    if (this.last_ms && at_ms - this.last_ms > Math.max(4000, 4000 * this.rate)) this.reportGap(this.last_ms, at_ms);
+    this.last_ms = at_ms;
+  }
+
+  /** The hole between two entries that playing just crossed. @param {number} from_ms @param {number} to_ms */
+  reportGap(from_ms, to_ms) {
+    for (let i = 1; i < this.entries.length; i += 1) {
+      const end_ms = this.entries[i - 1].programDateTime + this.entries[i - 1].duration * 1000 * this.factor;
+      const start_ms = this.entries[i].programDateTime;
+      if (start_ms - end_ms > GAP_MS && start_ms > from_ms && start_ms <= to_ms) this.on.onGap(end_ms, start_ms);
+    }
+  }
+
+  /** Whether the window can show it without asking again. @param {number} at_ms */
+  holds(at_ms) {
+    return this.entries.length > 0 && at_ms >= this.from_ms && at_ms < this.to_ms && this.mediaTime(at_ms) !== null;
+  }
+
+  /** @param {number} at_ms */
+  seek(at_ms) {
+    const at = this.mediaTime(at_ms);
+    if (!at) return;
+    this.want_ms = at_ms;
+    this.last_ms = at.skipped_to_ms || at_ms;
+    if (at.skipped_to_ms) this.on.onGap(at_ms, at.skipped_to_ms);
+    this.video.currentTime = at.time_s;
+    if (!this.paused) void this.video.play().catch(() => {});
+  }
+
+  /** One picture on or back. @param {number} direction @param {number} fps */
+  step(direction, fps) {
+    this.video.pause();
+    this.video.currentTime = Math.max(0, this.video.currentTime + direction / (fps || 25));
+  }
+
+  /** @param {boolean} paused */
+  setPaused(paused) {
+    this.paused = paused;
+    if (paused) this.video.pause();
+    else void this.video.play().catch(() => {});
+  }
+
+  /** False where another playlist is needed for it. @param {number} rate */
+  setRate(rate) {
+    if ((rate > 2 || this.rate > 2) && rate !== this.rate) return false;
+    this.rate = rate;
+    this.applyRate();
+    return true;
+  }
+
+  finish() {
+    const last = this.entries[this.entries.length - 1];
+    const end_ms = last ? last.programDateTime + last.duration * 1000 * this.factor : this.to_ms;
+    this.end({ kind: this.to_ms >= this.now_ms - NEAR_LIVE_MS ? "live" : "window", at_ms: Math.max(end_ms, this.to_ms) });
+  }
+
+  silent_ms() {
+    return 0;
+  }
+
+  lag_ms() {
+    return null;
+  }
+
+  /** @param {{kind: "live" | "window" | "error" | "empty", at_ms: number, reason?: any}} why */
+  end(why) {
+    if (this.ended) return;
+    this.stop();
+    this.on.onEnd(why);
+  }
+
+  stop() {
+    this.ended = true;
+    this.hls?.destroy();
+    if (this.blob) URL.revokeObjectURL(this.blob);
+    this.video.removeAttribute("src");
+    this.video.load();
+    this.video.remove();
+  }
+}

@@ -1,0 +1,103 @@
+// @ts-check
+// The API's JSON as the page uses it: one place where names of the contract are read. Pure.
+
+/**
+ * @typedef {{code?: string, params?: object, en: string, zh: string}} Reason
+ * @typedef {{url?: string, state?: string, cause?: string | null, reason?: Reason | null, since_ms?: number, last_media_ms?: number,
+ *   codec?: string | null, audio_codec?: string | null, width?: number, height?: number, fps?: number | string,
+ *   bit_rate_bps?: number, b_frames?: boolean | null}} Stream
+ * @typedef {{id: string, name: string, tier: string, region: string, region_name?: string, department?: string, department_id?: string,
+ *   area_class?: string, areas?: any[], recorded_by?: string, sharing?: string, enabled: boolean, audio?: boolean, secrecy?: number,
+ *   site_type?: string, place?: string, ptz?: boolean, origin?: "own" | "lower", link_id?: string | null, lease_id?: string | null,
+ *   functions?: string[], max_stream?: "main" | "sub", streams: {main?: Stream, sub?: Stream}, watermark?: boolean | string,
+ *   health?: {verdict: string, since_ms: number, checked_ms: number} | null}} Camera
+ * @typedef {{id: string, side: "held" | "granted", kind: string, case: string, reason: string, persons: string, cameras: string[],
+ *   from_ms: number | null, to_ms: number | null, issued_ms: number, expires_ms: number, confirm_by_ms: number | null,
+ *   confirmed_ms: number | null, ended_ms: number | null, cache_until_ms: number | null, peer: string, watching: boolean}} Lease
+ * @typedef {{kind: "footage" | "gap" | "expired" | "open" | "none", from_ms: number, to_ms: number, cause: string | null,
+ *   reason: Reason | null, class?: string}} Span
+ */
+
+/** @param {Camera} camera @param {string} name */
+export const mayDo = (camera, name) => (camera.functions || []).includes(name);
+
+/** One word for the tree and the tile: how the camera stands. @param {Camera} camera
+ * @returns {"online" | "connecting" | "offline" | "disabled" | "unknown"} */
+export function standing(camera) {
+  if (camera.enabled === false) return "disabled";
+  const main = camera.streams?.main, sub = camera.streams?.sub;
+  const state = main?.state || sub?.state;
+  if (state === "online" || state === "connecting" || state === "offline") return state;
+  return "unknown";
+}
+
+/** The stream whose trouble explains the camera's. @param {Camera} camera @returns {Stream | undefined} */
+export function troubled(camera) {
+  return [camera.streams?.main, camera.streams?.sub].find((s) => s && s.state === "offline");
+}
+
+/** @param {Stream | undefined | null} stream */
+export const isHevc = (stream) => /^(hvc1|hev1|hevc|h265)/i.test(stream?.codec || "");
+
+/** People of a lease as one text. @param {unknown} persons */
+export function personsText(persons) {
+  if (typeof persons === "string") return persons;
+  if (Array.isArray(persons)) return persons.map(personsText).filter(Boolean).join("、");
+  if (persons && typeof persons === "object") {
+    const p = /** @type {any} */ (persons);
+    return [p.unit, p.name || p.person || (p.names ? personsText(p.names) : "")].filter(Boolean).join(" ");
+  }
+  return "";
+}
+
+/** @param {any} raw @returns {Lease} */
+export function lease(raw) {
+  return {
+    id: raw.id || raw.lease_id || raw.lease,
+    side: raw.side || "held",
+    kind: raw.kind || raw.mechanism || "",
+    case: raw.case ?? raw.case_no ?? "",
+    reason: typeof raw.reason === "string" ? raw.reason : raw.reason_text || "",
+    persons: personsText(raw.persons ?? [{ unit: raw.unit, name: raw.person }]),
+    cameras: (raw.cameras || []).map((/** @type {any} */ c) => (typeof c === "string" ? c : c.id)),
+    from_ms: raw.from_ms ?? null,
+    to_ms: raw.to_ms ?? null,
+    issued_ms: raw.issued_ms ?? 0,
+    expires_ms: raw.expires_ms ?? 0,
+    confirm_by_ms: raw.confirm_by_ms ?? null,
+    confirmed_ms: raw.confirmed_ms ?? null,
+    ended_ms: raw.ended_ms ?? null,
+    cache_until_ms: raw.cache_until_ms ?? null,
+    peer: raw.peer_name ?? raw.peer ?? raw.link_id ?? "",
+    watching: raw.watching ?? true,
+  };
+}
+
+/** @param {Lease} l @param {number} now */
+export const running = (l, now) => l.ended_ms === null && l.expires_ms > now;
+
+/** Still waiting for its second person. @param {Lease} l @param {number} now */
+export const unconfirmed = (l, now) => running(l, now) && l.confirm_by_ms !== null && l.confirmed_ms === null;
+
+/** What a signed-in person's roles open; unknown roles open everything and the API refuses with its sentence. @param {any} session */
+export function sections(session) {
+  if (!session || session.kind !== "user") return [];
+  const roles = session.roles;
+  /** @type {[string, string[]][]} */
+  const who = [
+    ["cameras", ["system_admin"]],
+    ["areas", ["system_admin"]],
+    ["departments", ["system_admin", "security_admin"]],
+    ["tokens", ["security_admin"]],
+    ["users", ["security_admin"]],
+    ["links", ["security_admin", "system_admin"]],
+    ["retention", ["system_admin", "duty"]],
+    ["holds", ["duty"]],
+    ["incidents", ["duty", "operator"]],
+    ["pulls", ["duty", "operator", "security_admin"]],
+    ["register", ["audit_admin"]],
+    ["audit", ["audit_admin"]],
+    ["node", ["system_admin"]],
+  ];
+  return who.filter(([, wanted]) => !Array.isArray(roles) || wanted.some((r) => roles.includes(r))).map(([name]) => name);
+}
