@@ -13,7 +13,7 @@ import threading
 
 
 def main() -> None:
-    child = os.spawnv(os.P_NOWAIT, sys.argv[1], sys.argv[1:])
+    child = os.spawnv(os.P_NOWAIT, sys.argv[1], sys.argv[1:])  # noqa: S606  an argv list, on purpose without a shell
 
     def watch() -> None:
         while os.read(0, 1024):

@@ -12,7 +12,7 @@ import os
 import subprocess
 from dataclasses import astuple, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from tests.parts.cache import cache_dir
 
@@ -94,23 +94,25 @@ _SCENES = {
 
 
 def _recipes() -> dict[str, Recipe]:
-    small = {"width": 320, "height": 180, "bit_rate_bps": 300_000, "gop_frames": 25}
+    def small(name: str, picture: str = _MOVING, **more: Any) -> Recipe:
+        return Recipe(name, picture, 320, 180, 300_000, **({"gop_frames": 25} | more))
+
     recipes = [
         # As real cameras send: 4 Mbit/s main, half a megabit sub, key frame each 2 s.
         Recipe("main", _MOVING, 1920, 1080, 4_000_000),
         Recipe("sub", _MOVING, 640, 360, 500_000),
         Recipe("hevc", _MOVING, 1280, 720, 2_000_000, codec="hevc"),
         # Small and quick to make, send, record and decode: what most tests want.
-        Recipe("tiny", _MOVING, **small),
-        Recipe("tiny2", _MOVING + ",negate", **small),
-        Recipe("tiny_hevc", _MOVING, codec="hevc", **small),
-        Recipe("tiny_aac", _MOVING, audio="aac", **small),
-        Recipe("tiny_pcma", _MOVING, audio="pcm_alaw", **small),
-        Recipe("tiny_pcmu", _MOVING, audio="pcm_mulaw", **small),
-        Recipe("bframes", _MOVING, b_frames=2, **small),
-        Recipe("long_gop", _MOVING, 320, 180, 300_000, gop_frames=250),
-        Recipe("black", _BLACK, **small),
-        Recipe("frozen", _FROZEN, **small),
+        small("tiny"),
+        small("tiny2", _MOVING + ",negate"),
+        small("tiny_hevc", codec="hevc"),
+        small("tiny_aac", audio="aac"),
+        small("tiny_pcma", audio="pcm_alaw"),
+        small("tiny_pcmu", audio="pcm_mulaw"),
+        small("bframes", b_frames=2),
+        small("long_gop", gop_frames=250),
+        small("black", _BLACK),
+        small("frozen", _FROZEN),
     ]
     for name, picture in _SCENES.items():
         recipes.append(Recipe(f"{name}_main", picture, 1920, 1080, 4_000_000))

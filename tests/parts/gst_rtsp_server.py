@@ -67,7 +67,7 @@ class Clip:
         filters = f"{self.codec}_mp4toannexb,{self.codec}_metadata=aud=insert"
         stream = demux(path, "0:v:0", self.codec, "-bsf:v", filters)
         starts = [match.start() for match in re.finditer(re.escape(DELIMITER[self.codec]), stream)]
-        self.pictures = [stream[a:b] for a, b in zip(starts, [*starts[1:], len(stream)])]
+        self.pictures = [stream[a:b] for a, b in zip(starts, [*starts[1:], len(stream)], strict=True)]
         listing = output_of("ffprobe", "-v", "error", "-select_streams", "v:0", "-show_entries", "packet=pts_time",
                             "-of", "csv=p=0", path)  # fmt: skip
         times = [round(float(line.strip(b",")) * 1e9) for line in listing.split()]
@@ -116,7 +116,7 @@ class Clip:
         """(when sent, presentation time, appsrc, bytes) of one turn of the loop, in the order of sending."""
         turn = [
             (index * self.picture_ns, presented, "video", data)
-            for index, (presented, data) in enumerate(zip(self.presented_ns, self.pictures))
+            for index, (presented, data) in enumerate(zip(self.presented_ns, self.pictures, strict=True))
         ]
         turn += [
             (round(i * self.sound_ns), round(i * self.sound_ns), "audio", data) for i, data in enumerate(self.sounds)

@@ -1,0 +1,119 @@
+"""Fixtures that hand the real parts of `tests.parts` to tests, and a clean environment before anything else."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.parts import clips as clip_recipes
+from tests.parts.browser import Chromium, chromium
+from tests.parts.onvif_ipycam import OnvifCamera
+from tests.parts.relay import TcpRelay
+from tests.parts.rtsp_server import RtspServer
+from tests.parts.s3 import MinIO, S3Server, SeaweedFS
+
+# What the person at the keyboard has set for their own node must not steer a test.
+for _name in [name for name in os.environ if name.startswith("TIERGATE_")]:
+    if _name != "TIERGATE_CACHE" and not _name.startswith("TIERGATE_TORTURE_"):
+        del os.environ[_name]
+
+
+@pytest.fixture(scope="session")
+def clips() -> Callable[[str], Path]:
+    """clips("tiny") -> path of the clip of that recipe (tests.parts.clips.RECIPES), made once per machine."""
+    return clip_recipes.clip
+
+
+@pytest.fixture(scope="session")
+def rtsp_server() -> Iterator[RtspServer]:
+    """Cameras with digest, shared by the whole run: `rtsp_server.url("tiny")`. Do not stop it, nor unplug its mounts
+    that others use; `rtsp_factory` gives cameras to be broken."""
+    with RtspServer() as server:
+        yield server
+
+
+@pytest.fixture
+def rtsp_factory() -> Iterator[Callable[..., RtspServer]]:
+    """rtsp_factory({"gate": "tiny"}, auth="basic") -> a started RtspServer of this test alone."""
+    servers: list[RtspServer] = []
+
+    def make(*args: Any, **kwargs: Any) -> RtspServer:
+        servers.append(RtspServer(*args, **kwargs))
+        return servers[-1].start()
+
+    yield make
+    for server in servers:
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def seaweedfs() -> Iterator[S3Server]:
+    with SeaweedFS() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def minio_server() -> Iterator[S3Server]:
+    if MinIO.binary() is None:
+        pytest.skip("no MinIO server on this machine: scripts/install --tests could not build it (see what it printed)")
+    with MinIO() as server:
+        yield server
+
+
+@pytest.fixture(scope="session", params=["seaweedfs", "minio"])
+def s3_server(request: pytest.FixtureRequest) -> S3Server:
+    """Both real S3 servers, one after the other. Do not stop it; `s3_factory` gives one to be broken."""
+    server: S3Server = request.getfixturevalue("seaweedfs" if request.param == "seaweedfs" else "minio_server")
+    return server
+
+
+@pytest.fixture
+def s3_bucket(s3_server: S3Server) -> str:
+    """A new bucket on `s3_server`."""
+    return s3_server.new_bucket()
+
+
+@pytest.fixture
+def s3_factory() -> Iterator[Callable[[], S3Server]]:
+    """s3_factory() -> a started SeaweedFS of this test alone."""
+    servers: list[S3Server] = []
+
+    def make() -> S3Server:
+        servers.append(SeaweedFS())
+        return servers[-1].start()
+
+    yield make
+    for server in servers:
+        server.remove()
+
+
+@pytest.fixture(scope="session")
+def onvif_camera(rtsp_server: RtspServer) -> Iterator[OnvifCamera]:
+    """ipycam with the mounts tiny (main) and tiny2 (sub) of `rtsp_server`, and its account."""
+    with OnvifCamera(rtsp_server, "tiny", "tiny2") as camera:
+        yield camera
+
+
+@pytest.fixture
+def relay_factory() -> Iterator[Callable[..., TcpRelay]]:
+    """relay_factory(port, rate_bps=10e6) -> a started TcpRelay in front of a loopback port."""
+    relays: list[TcpRelay] = []
+
+    def make(*args: Any, **kwargs: Any) -> TcpRelay:
+        relays.append(TcpRelay(*args, **kwargs))
+        return relays[-1].start()
+
+    yield make
+    for relay in relays:
+        relay.stop()
+
+
+@pytest.fixture
+def browser() -> Iterator[Chromium]:
+    """Chromium with one page; only in tests that are not coroutines."""
+    with chromium() as opened:
+        yield opened
