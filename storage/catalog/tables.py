@@ -240,7 +240,8 @@ segment = Table(
     Column("deleted_ms", Ms, nullable=True),
     Column("delete_reason", JSON, nullable=True),
     CheckConstraint("end_ms >= start_ms", name="order"),
-    Index(None, "camera_id", "stream", "start_ms"),
+    # Covers the timeline of a day: `storage.catalog.segments.spans_between` reads no row and no blob.
+    Index("ix_segment_timeline", "camera_id", "stream", "start_ms", "end_ms", "state", "class_", "run_id", "id"),
     Index("ix_segment_state_end", "state", "end_ms"),
     UniqueConstraint("object_key"),
 )

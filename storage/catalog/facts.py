@@ -1,0 +1,28 @@
+"""Facts of this installation that change: small JSON values by key.
+
+Belongs here: get, set, forget. Does not belong here: what a key means (its owner says so beside its name), settings.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Connection, delete, insert, select, update
+
+from storage.catalog.tables import fact
+
+
+def get(connection: Connection, key: str) -> Any:
+    """The value, or None when nobody has set one."""
+    return connection.execute(select(fact.c.value).where(fact.c.key == key)).scalar_one_or_none()
+
+
+def set(connection: Connection, key: str, value: Any) -> None:
+    """`value` must be JSON; None is stored and reads like an absent fact."""
+    done = connection.execute(update(fact).where(fact.c.key == key).values(value=value))
+    if done.rowcount == 0:
+        connection.execute(insert(fact).values(key=key, value=value))
+
+
+def forget(connection: Connection, key: str) -> None:
+    connection.execute(delete(fact).where(fact.c.key == key))

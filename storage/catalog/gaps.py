@@ -1,0 +1,107 @@
+"""Gaps: intervals without footage, each with a cause (I5). At most one gap of a stream is open at a time.
+
+Belongs here: statements about `gap` and the closed list of causes. Does not belong here: who notices a gap (recorder,
+salvage, check), how footage and gaps become a timeline (`storage.media.timeline`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from sqlalchemy import Connection, insert, or_, select, update
+
+from storage.catalog.tables import gap
+
+#: DESIGN §2. Expired footage is not a gap.
+CAUSES = frozenset(
+    {
+        "camera_offline", "network", "credentials", "unsupported", "recorder_down", "disk_full", "disk_slow", "clock",
+        "disabled", "shed", "damaged", "unknown",
+    }
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class GapRow:
+    id: str
+    camera_id: str
+    stream: str
+    cause: str
+    from_ms: int
+    to_ms: int | None  #: None: still open
+    detected_ms: int
+    reason: dict[str, Any] | None = None  #: config.reasons.Reason.as_json
+
+
+_GAP = tuple(gap.c[f.name] for f in fields(GapRow))
+
+
+def _checked(row: GapRow) -> GapRow:
+    if row.cause not in CAUSES:
+        raise ValueError(f"{row.cause!r} is no cause of a gap")
+    if row.to_ms is not None and row.to_ms < row.from_ms:
+        raise ValueError("a gap ends before it begins")
+    return row
+
+
+def insert_gap(connection: Connection, row: GapRow) -> None:
+    """A gap with a known end, or an open one; idempotent by id."""
+    _checked(row)
+    if connection.execute(select(gap.c.id).where(gap.c.id == row.id)).first() is None:
+        connection.execute(insert(gap).values(**asdict(row)))
+
+
+def open_gap(connection: Connection, row: GapRow) -> str:
+    """Opens a gap unless the stream has an open one with the same cause; the id of the open gap.
+
+    An open gap with another cause ends where this one begins: an outage may change its cause (network, then credentials).
+    """
+    _checked(row)
+    for standing in open_gaps(connection, row.camera_id, row.stream):
+        if standing.cause == row.cause:
+            return standing.id
+        close_gap(connection, standing.id, max(row.from_ms, standing.from_ms))
+    connection.execute(insert(gap).values(**{**asdict(row), "to_ms": None}))
+    return row.id
+
+
+def close_gap(connection: Connection, gap_id: str, to_ms: int) -> bool:
+    """False when it was closed before. An end before its beginning (a clock that stepped back) becomes its beginning."""
+    row = connection.execute(select(gap.c.from_ms).where(gap.c.id == gap_id, gap.c.to_ms.is_(None))).first()
+    if row is None:
+        return False
+    connection.execute(update(gap).where(gap.c.id == gap_id).values(to_ms=max(to_ms, row.from_ms)))
+    return True
+
+
+def close_open(connection: Connection, camera_id: str, stream: str, to_ms: int) -> list[str]:
+    """Ends whatever gap of a stream is open (footage is back)."""
+    return [g.id for g in open_gaps(connection, camera_id, stream) if close_gap(connection, g.id, to_ms)]
+
+
+def open_gaps(connection: Connection, camera_id: str | None = None, stream: str | None = None) -> list[GapRow]:
+    query = select(*_GAP).where(gap.c.to_ms.is_(None)).order_by(gap.c.from_ms)
+    if camera_id is not None:
+        query = query.where(gap.c.camera_id == camera_id)
+    if stream is not None:
+        query = query.where(gap.c.stream == stream)
+    return [GapRow(*row) for row in connection.execute(query)]
+
+
+def gaps_between(
+    connection: Connection, camera_id: str, stream: str, from_ms: int, to_ms: int, limit: int = 10_000
+) -> list[GapRow]:
+    """Gaps that touch [from_ms, to_ms), oldest first; open ones included."""
+    query = (
+        select(*_GAP)
+        .where(
+            gap.c.camera_id == camera_id,
+            gap.c.stream == stream,
+            gap.c.from_ms < to_ms,
+            or_(gap.c.to_ms.is_(None), gap.c.to_ms > from_ms),
+        )
+        .order_by(gap.c.from_ms)
+        .limit(limit)
+    )
+    return [GapRow(*row) for row in connection.execute(query)]

@@ -1,0 +1,329 @@
+"""Runs and segments: rows of what was recorded, and the moves between spool and store.
+
+Belongs here: statements about `run` and `segment`. Does not belong here: deletion's moves (`storage.catalog.retention_rows`),
+bytes (`storage.spool`, `storage.objects`), fragments inside the blob (`storage.media.fragment_index`).
+
+Inserting is idempotent by id: the recorder, salvage and rebuild may all bring the same segment (FAULTS B33).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from sqlalchemy import Connection, Select, func, insert, literal_column, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from storage.catalog.tables import run, segment
+
+#: States in which the bytes are somewhere to be read.
+READABLE = ("spooled", "stored", "condemned")
+
+#: A segment is never longer than this (`SegmenterPolicy.segment_max_ms` and a fragment): how far before a window its
+#: first segment may start. It makes the timeline one range scan of the index.
+SEGMENT_MAX_MS = 15 * 60_000
+
+
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    """An unbroken stretch of one camera's stream."""
+
+    id: str
+    camera_id: str
+    stream: str
+    started_ms: int
+    codec: str  #: RFC 6381 of the video
+    width: int
+    height: int
+    audio_codec: str | None
+    init: bytes
+    ended_ms: int | None = None
+    end_reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentRow:
+    """One recorded segment, everything a reader of its bytes needs."""
+
+    id: str
+    camera_id: str
+    stream: str
+    run_id: str
+    kind: str
+    state: str
+    start_ms: int
+    end_ms: int
+    start_wall_ns: int
+    time_trust: str
+    bytes: int
+    sha256: bytes
+    init_bytes: int
+    fragments: bytes
+    object_key: str
+    volume: str | None
+    class_: str
+    created_ms: int
+    salvaged: bool = False
+    lease_id: str | None = None
+    stored_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentSpan:
+    """What a timeline draws of a segment: exactly what ix_segment_timeline covers."""
+
+    id: str
+    run_id: str
+    state: str
+    class_: str
+    start_ms: int
+    end_ms: int
+
+
+_SEGMENT = tuple(segment.c[f.name] for f in fields(SegmentRow))
+_RUN = tuple(run.c[f.name] for f in fields(RunRow))
+_SPAN = tuple(segment.c[f.name] for f in fields(SegmentSpan))
+
+
+def _insert_new(connection: Connection, table: Any, rows: Sequence[dict[str, Any]]) -> None:
+    """INSERT … ON CONFLICT DO NOTHING: a row of that id that is there already stays as it is."""
+    if not rows:
+        return
+    if connection.dialect.name == "sqlite":
+        connection.execute(sqlite.insert(table).on_conflict_do_nothing(index_elements=["id"]), list(rows))
+    elif connection.dialect.name == "postgresql":
+        connection.execute(postgresql.insert(table).on_conflict_do_nothing(index_elements=["id"]), list(rows))
+    else:
+        known = set(connection.execute(select(table.c.id).where(table.c.id.in_([r["id"] for r in rows]))).scalars())
+        fresh = [row for row in rows if row["id"] not in known]
+        if fresh:
+            connection.execute(insert(table), fresh)
+
+
+# --- runs --------------------------------------------------------------------------------------------------------------
+
+
+def insert_run(connection: Connection, row: RunRow) -> None:
+    _insert_new(connection, run, [asdict(row)])
+
+
+def end_run(connection: Connection, run_id: str, ended_ms: int, reason: str) -> None:
+    """Closes a run; one that is closed already keeps its first end."""
+    connection.execute(
+        update(run).where(run.c.id == run_id, run.c.ended_ms.is_(None)).values(ended_ms=ended_ms, end_reason=reason)
+    )
+
+
+def run_of(connection: Connection, run_id: str) -> RunRow | None:
+    row = connection.execute(select(*_RUN).where(run.c.id == run_id)).first()
+    return RunRow(*row) if row is not None else None
+
+
+def open_runs(connection: Connection, camera_id: str | None = None) -> list[RunRow]:
+    """Runs without an end; after a crash they are those of the dead process."""
+    query = select(*_RUN).where(run.c.ended_ms.is_(None))
+    if camera_id is not None:
+        query = query.where(run.c.camera_id == camera_id)
+    return [RunRow(*row) for row in connection.execute(query.order_by(run.c.started_ms))]
+
+
+def last_end_of_run(connection: Connection, row: RunRow) -> int | None:
+    """End of the newest segment of a run, by the camera's time index."""
+    return connection.execute(
+        select(func.max(segment.c.end_ms)).where(
+            segment.c.camera_id == row.camera_id,
+            segment.c.stream == row.stream,
+            segment.c.start_ms >= row.started_ms,
+            segment.c.run_id == row.id,
+        )
+    ).scalar_one()
+
+
+# --- segments ----------------------------------------------------------------------------------------------------------
+
+
+def insert_segments(connection: Connection, rows: Iterable[SegmentRow]) -> None:
+    """With this transaction's commit the segments are acknowledged (I1): their files must be sealed and synced before."""
+    _insert_new(connection, segment, [_values(row) for row in rows])
+
+
+def _values(row: SegmentRow) -> dict[str, Any]:
+    return asdict(row)
+
+
+def segment_of(connection: Connection, segment_id: str) -> SegmentRow | None:
+    row = connection.execute(select(*_SEGMENT).where(segment.c.id == segment_id)).first()
+    return SegmentRow(*row) if row is not None else None
+
+
+def segments_of(connection: Connection, ids: Sequence[str]) -> list[SegmentRow]:
+    query = select(*_SEGMENT).where(segment.c.id.in_(ids)).order_by(segment.c.start_ms)
+    return [SegmentRow(*row) for row in connection.execute(query)]
+
+
+def existing(connection: Connection, ids: Sequence[str]) -> dict[str, str]:
+    """Of `ids`, those with a row, and its state."""
+    rows = connection.execute(select(segment.c.id, segment.c.state).where(segment.c.id.in_(ids)))
+    return {row.id: row.state for row in rows}
+
+
+def _window(query: Select[Any], camera_id: str, stream: str, from_ms: int, to_ms: int) -> Select[Any]:
+    """Segments that touch [from_ms, to_ms), oldest first: one range of ix_segment_timeline."""
+    return query.where(
+        segment.c.camera_id == camera_id,
+        segment.c.stream == stream,
+        segment.c.start_ms < to_ms,
+        segment.c.start_ms > from_ms - SEGMENT_MAX_MS,
+        segment.c.end_ms > from_ms,
+    ).order_by(segment.c.start_ms)
+
+
+def segments_between(
+    connection: Connection, camera_id: str, stream: str, from_ms: int, to_ms: int, limit: int = 2_000,
+    states: Sequence[str] = READABLE,
+) -> list[SegmentRow]:  # fmt: skip
+    """Readable segments that touch a window, with their fragment index."""
+    query = _window(select(*_SEGMENT), camera_id, stream, from_ms, to_ms).where(segment.c.state.in_(states)).limit(limit)
+    return [SegmentRow(*row) for row in connection.execute(query)]
+
+
+def spans_between(
+    connection: Connection, camera_id: str, stream: str, from_ms: int, to_ms: int, limit: int = 50_000
+) -> list[SegmentSpan]:
+    """The timeline: every segment that touches a window in whatever state (deleted ones say "expired"), without blobs."""
+    query = _window(select(*_SPAN), camera_id, stream, from_ms, to_ms).limit(limit)
+    return [SegmentSpan(*row) for row in connection.execute(query)]
+
+
+def segment_at(connection: Connection, camera_id: str, stream: str, at_ms: int) -> SegmentRow | None:
+    """The readable segment that shows a moment."""
+    found = segments_between(connection, camera_id, stream, at_ms, at_ms + 1, limit=2)
+    return found[-1] if found else None
+
+
+def next_segment(connection: Connection, camera_id: str, stream: str, from_ms: int) -> SegmentSpan | None:
+    """The first readable segment that starts at or after a moment."""
+    row = connection.execute(
+        select(*_SPAN)
+        .where(
+            segment.c.camera_id == camera_id,
+            segment.c.stream == stream,
+            segment.c.start_ms >= from_ms,
+            segment.c.state.in_(READABLE),
+        )
+        .order_by(segment.c.start_ms)
+        .limit(1)
+    ).first()
+    return SegmentSpan(*row) if row is not None else None
+
+
+def last_span(connection: Connection, camera_id: str, stream: str) -> SegmentSpan | None:
+    """The newest segment: how far a camera is recorded."""
+    row = connection.execute(
+        select(*_SPAN)
+        .where(segment.c.camera_id == camera_id, segment.c.stream == stream)
+        .order_by(segment.c.start_ms.desc())
+        .limit(1)
+    ).first()
+    return SegmentSpan(*row) if row is not None else None
+
+
+def all_segments(
+    connection: Connection, states: Sequence[str], after_id: str = "", limit: int = 500
+) -> list[SegmentRow]:
+    """Every segment in some states, by id; the next page begins after the last id of this one."""
+    query = (
+        select(*_SEGMENT)
+        .where(segment.c.id > after_id, segment.c.state.in_(states))
+        .order_by(segment.c.id)
+        .limit(limit)
+    )
+    return [SegmentRow(*row) for row in connection.execute(query)]
+
+
+# --- spool to store ----------------------------------------------------------------------------------------------------
+
+
+def _spooled(newest_first: bool, limit: int, without: Sequence[str]) -> Select[Any]:
+    order = segment.c.end_ms.desc() if newest_first else segment.c.end_ms
+    # `kind` cannot be used by the index and is not asked: only own footage is ever spooled.
+    query = select(*_SEGMENT).where(segment.c.state == "spooled").order_by(order).limit(limit)
+    return query.where(segment.c.id.not_in(without)) if without else query
+
+
+def oldest_spooled(connection: Connection, limit: int, without: Sequence[str] = ()) -> list[SegmentRow]:
+    return [SegmentRow(*row) for row in connection.execute(_spooled(False, limit, without))]
+
+
+def newest_spooled(connection: Connection, limit: int, without: Sequence[str] = ()) -> list[SegmentRow]:
+    return [SegmentRow(*row) for row in connection.execute(_spooled(True, limit, without))]
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What waits for the store."""
+
+    count: int
+    bytes: int
+    oldest_end_ms: int | None
+
+
+def spooled_bytes(connection: Connection) -> Backlog:
+    row = connection.execute(
+        select(func.count(), func.coalesce(func.sum(segment.c.bytes), 0), func.min(segment.c.end_ms)).where(
+            segment.c.state == "spooled"
+        )
+    ).one()
+    return Backlog(int(row[0]), int(row[1]), row[2])
+
+
+def mark_stored(connection: Connection, ids: Sequence[str], now_ms: int) -> list[str]:
+    """Spooled → stored; the ids that were still spooled. The spool copy stays named until `mark_freed`."""
+    return _move(connection, ids, ("spooled",), state="stored", stored_ms=now_ms)
+
+
+def mark_freed(connection: Connection, ids: Sequence[str]) -> None:
+    """The spool copies of stored segments are gone."""
+    connection.execute(update(segment).where(segment.c.id.in_(ids), segment.c.state != "spooled").values(volume=None))
+
+
+def stored_on_volume(connection: Connection, volume: str, limit: int) -> list[SegmentRow]:
+    """Segments beyond `spooled` whose spool copy is still named: a crash came between store and free."""
+    query = (
+        select(*_SEGMENT)
+        .where(segment.c.volume == volume, segment.c.state.in_(("stored", "condemned", "deleting", "deleted")))
+        .order_by(segment.c.id)
+        .limit(limit)
+    )
+    return [SegmentRow(*row) for row in connection.execute(query)]
+
+
+def set_state(
+    connection: Connection, ids: Sequence[str], from_states: Sequence[str], to_state: str, **values: Any
+) -> list[str]:
+    """Moves the rows that are in one of `from_states`; their ids."""
+    return _move(connection, ids, from_states, state=to_state, **values)
+
+
+def _move(connection: Connection, ids: Sequence[str], from_states: Sequence[str], **values: Any) -> list[str]:
+    here = segment.c.id.in_(ids), segment.c.state.in_(from_states)
+    found = list(connection.execute(select(segment.c.id).where(*here)).scalars())
+    if found:
+        connection.execute(update(segment).where(*here).values(**values))
+    return found
+
+
+def footage_bounds(connection: Connection, camera_id: str, stream: str) -> tuple[int, int] | None:
+    """(start of the oldest, end of the newest) readable segment; None without footage."""
+    here = segment.c.camera_id == camera_id, segment.c.stream == stream, segment.c.state.in_(READABLE)
+    by_start = segment.c.start_ms
+    first = connection.execute(select(by_start).where(*here).order_by(by_start).limit(1)).scalar_one_or_none()
+    if first is None:
+        return None
+    last = connection.execute(select(segment.c.end_ms).where(*here).order_by(by_start.desc()).limit(1)).scalar_one()
+    return int(first), int(last)
+
+
+def stored_count(connection: Connection) -> int:
+    return int(connection.execute(select(func.count(literal_column("1"))).where(segment.c.state == "stored")).scalar_one())
