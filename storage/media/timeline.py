@@ -1,0 +1,179 @@
+"""The timeline of a camera: rows of segments and gaps become spans that a person can read. (pure)
+
+Belongs here: which of several rows speaks for an instant, and what is said of an instant for which none does.
+Does not belong here: the rows themselves (`storage.catalog`), playlists (`storage.media.playback_index`).
+
+The spans of an answer partition the asked window: sorted, without holes, without overlap. Precedence at an instant:
+footage, then expired (a manifest row outlives its bytes), then a gap row, then nothing: before `now` that is a gap too
+(I5: every second is footage or a gap with a cause), after it merely the future.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import TypeVar
+
+T = TypeVar("T")
+
+#: A hole up to this long between two pieces of footage, for which no gap row speaks, is a seam and not a gap: rows
+#: carry milliseconds, and a camera may rest for a frame. Gap rows are always shown, however short.
+MERGE_TOLERANCE_MS = 2_000
+#: An open segment is known up to its last written fragment; what is between that and now is on its way to the disk.
+OPEN_LAG_MS = 5_000
+
+
+class SpanKind(Enum):
+    FOOTAGE = "footage"
+    OPEN = "open"  #: being recorded now
+    EXPIRED = "expired"  #: was footage; removed by a retention rule or a person
+    GAP = "gap"
+    NONE = "none"  #: not yet
+
+
+@dataclass(frozen=True, slots=True)
+class Footage:
+    """A segment that can be played."""
+
+    start_ms: int
+    end_ms: int
+    retention_class: str | None = None
+    open: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    start_ms: int
+    end_ms: int | None  #: None: still going on
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """A manifest row: the bytes are gone, the row says that they were there."""
+
+    start_ms: int
+    end_ms: int
+    cause: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    kind: SpanKind
+    from_ms: int
+    to_ms: int
+    cause: str | None = None
+    retention_class: str | None = None
+
+
+class _Layer:
+    """Pieces of one kind of row; `at` tells the newest that covers an instant. Instants must not go back."""
+
+    def __init__(self, pieces: Iterable[tuple[int, int, tuple[SpanKind, str | None, str | None]]]) -> None:
+        self._waiting = sorted((piece for piece in pieces if piece[0] < piece[1]), key=lambda piece: piece[0])
+        self._next = 0
+        self._active: list[tuple[int, int, int]] = []  #: (-start, number, end)
+
+    @property
+    def edges(self) -> Iterable[int]:
+        return (edge for start, end, _ in self._waiting for edge in (start, end))
+
+    def at(self, instant: int) -> tuple[SpanKind, str | None, str | None] | None:
+        while self._next < len(self._waiting) and self._waiting[self._next][0] <= instant:
+            start, end, _ = self._waiting[self._next]
+            heapq.heappush(self._active, (-start, -self._next, end))
+            self._next += 1
+        while self._active and self._active[0][2] <= instant:
+            heapq.heappop(self._active)
+        return self._waiting[-self._active[0][1]][2] if self._active else None
+
+
+def build_timeline(
+    segments: Iterable[Footage],
+    gaps: Iterable[Gap],
+    from_ms: int,
+    to_ms: int,
+    now_ms: int,
+    removed: Iterable[Removed] = (),
+    uncovered_cause: str = "unknown",
+    merge_tolerance_ms: int = MERGE_TOLERANCE_MS,
+) -> list[Span]:
+    """Spans that partition ``[from_ms, to_ms)``.
+
+    Give rows up to `merge_tolerance_ms` outside the window as well, or a seam that lies across its edge shows as a gap.
+    `uncovered_cause` is said of the past for which no row speaks.
+    """
+    if to_ms <= from_ms:
+        return []
+    footage = _Layer(
+        (s.start_ms, s.end_ms, (SpanKind.OPEN if s.open else SpanKind.FOOTAGE, None, s.retention_class))
+        for s in segments
+    )
+    expired = _Layer((r.start_ms, r.end_ms, (SpanKind.EXPIRED, r.cause, None)) for r in removed)
+    missing = _Layer(
+        (g.start_ms, now_ms if g.end_ms is None else min(g.end_ms, now_ms), (SpanKind.GAP, g.cause, None)) for g in gaps
+    )
+    margin = max(merge_tolerance_ms, OPEN_LAG_MS) + 1
+    low, high = from_ms - margin, to_ms + margin
+    layers = (footage, expired, missing)
+    edges = sorted({low, now_ms, high, *(edge for layer in layers for edge in layer.edges)})
+    pieces: list[tuple[Span, bool]] = []  #: (span, whether no row speaks for it)
+    for start, end in itertools.pairwise(edges):
+        if start < low or end > high:
+            # Instants outside the window still move the layers on; they are not shown.
+            for layer in layers:
+                layer.at(start)
+            continue
+        found = next((said for layer in layers if (said := layer.at(start)) is not None), None)
+        if found is not None:
+            pieces.append((Span(found[0], start, end, found[1], found[2]), False))
+        elif start >= now_ms:
+            pieces.append((Span(SpanKind.NONE, start, end), False))
+        else:
+            pieces.append((Span(SpanKind.GAP, start, end, uncovered_cause), True))
+    joined = _join(pieces, lambda a, b: a[1] == b[1] and _alike(a[0], b[0]), lambda a, b: (_span(a[0], b[0]), a[1]))
+    closed = _close_seams(joined, now_ms, merge_tolerance_ms)
+    spans = _join(closed, _alike, _span)
+    return [
+        Span(s.kind, max(s.from_ms, from_ms), min(s.to_ms, to_ms), s.cause, s.retention_class)
+        for s in spans
+        if s.to_ms > from_ms and s.from_ms < to_ms
+    ]
+
+
+def _alike(a: Span, b: Span) -> bool:
+    return (a.kind, a.cause, a.retention_class) == (b.kind, b.cause, b.retention_class)
+
+
+def _span(a: Span, b: Span) -> Span:
+    return Span(a.kind, a.from_ms, b.to_ms, a.cause, a.retention_class)
+
+
+def _join(items: Sequence[T], alike: Callable[[T, T], bool], merge: Callable[[T, T], T]) -> list[T]:
+    joined: list[T] = []
+    for item in items:
+        if joined and alike(joined[-1], item):
+            joined[-1] = merge(joined[-1], item)
+        else:
+            joined.append(item)
+    return joined
+
+
+def _close_seams(pieces: Sequence[tuple[Span, bool]], now_ms: int, tolerance_ms: int) -> list[Span]:
+    """Holes that nobody explains and that are short become part of the footage before them."""
+    pictures = (SpanKind.FOOTAGE, SpanKind.OPEN)
+    spans: list[Span] = []
+    for index, (span, unexplained) in enumerate(pieces):
+        before = spans[-1] if spans else None
+        if unexplained and before is not None and before.kind in pictures:
+            after = pieces[index + 1][0] if index + 1 < len(pieces) else None
+            length = span.to_ms - span.from_ms
+            at_now = span.to_ms == now_ms
+            limit = OPEN_LAG_MS if at_now and before.kind is SpanKind.OPEN else tolerance_ms
+            if length <= limit and (at_now or (after is not None and after.kind in pictures)):
+                span = Span(before.kind, span.from_ms, span.to_ms, before.cause, before.retention_class)
+        spans.append(span)
+    return spans
