@@ -1,0 +1,329 @@
+"""Rows of places: regions, departments, areas and who stands in them.
+
+Regions form a tree by stored `parent`; the prefix of the code is only the default (development zones and direct
+management break it). Membership in an area is effective-dated: nothing about the past is rewritten (R13).
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import ColumnElement, Connection, insert, select, update
+
+from config.errors import Kind, TiergateError
+from config.ids import default_parent, region_code
+from storage.catalog.tables import TIERS, area, area_camera, camera, department, region, retention_class
+
+CODE_SOURCES = ("gb2260", "stats12", "local")
+#: Only a default for rows that name no tier: the stored tier wins.
+_TIER_BY_DIGITS = {2: None, 4: "city", 6: "district", 9: "street", 12: "community"}
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    code: str
+    name: str
+    tier: str | None
+    parent: str | None
+    code_source: str = "gb2260"
+
+
+@dataclass(frozen=True, slots=True)
+class Department:
+    id: str
+    name: str
+    region: str
+    created_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Area:
+    id: str
+    name: str
+    class_name: str
+    document_no: str
+    valid_from_ms: int
+    valid_to_ms: int | None
+    cameras: tuple[str, ...]  #: standing in it now
+
+
+# --- regions ---------------------------------------------------------------------------------------------------------
+
+
+def make_region(code: str, name: str, tier: str | None, parent: str | None, code_source: str | None) -> Region:
+    """A region from what a person or a list says. Raises id.region_malformed, access.region_row_bad."""
+    short = region_code(code.strip())
+    tier = (tier or "").strip() or _TIER_BY_DIGITS[len(short)]
+    source = (code_source or "").strip() or "gb2260"
+    name = name.strip()
+    if not name or len(name) > 120:
+        raise TiergateError(Kind.INVALID, "access.region_row_bad", row=short, problem="name")
+    if tier is not None and tier not in TIERS:
+        raise TiergateError(Kind.INVALID, "access.region_row_bad", row=short, problem=f"tier {tier[:20]!r}")
+    if source not in CODE_SOURCES:
+        raise TiergateError(Kind.INVALID, "access.region_row_bad", row=short, problem=f"code_source {source[:20]!r}")
+    above = region_code(parent.strip()) if parent and parent.strip() else default_parent(short)
+    return Region(short, name, tier, above, source)
+
+
+def parse_regions(text: str) -> list[Region]:
+    """CSV with a header: code,name[,tier[,parent[,code_source]]]. Raises access.region_row_bad, id.region_malformed."""
+    reader = csv.DictReader(io.StringIO(text.lstrip("\ufeff")))
+    if reader.fieldnames is None or not {"code", "name"} <= set(reader.fieldnames):
+        raise TiergateError(Kind.INVALID, "access.region_row_bad", row=1, problem="code,name")
+    found: list[Region] = []
+    for number, row in enumerate(reader, start=2):
+        if not any((v or "").strip() for v in row.values() if isinstance(v, str)):
+            continue
+        try:
+            made = make_region(
+                row.get("code") or "", row.get("name") or "", row.get("tier"), row.get("parent"), row.get("code_source")
+            )
+        except TiergateError as error:
+            raise TiergateError(Kind.INVALID, "access.region_row_bad", row=number, problem=str(error)) from error
+        found.append(made)
+    return found
+
+
+def in_order(wanted: Iterable[Region], known: Iterable[str]) -> list[Region]:
+    """`wanted` with parents before children. Raises access.region_parent, access.region_loop."""
+    rows = {r.code: r for r in wanted}
+    done = set(known) - set(rows)
+    ordered: list[Region] = []
+
+    def visit(row: Region, path: tuple[str, ...]) -> None:
+        if row.code in done:
+            return
+        if row.code in path:
+            raise TiergateError(Kind.INVALID, "access.region_loop", region=row.code)
+        if row.parent is not None and row.parent not in done:
+            if row.parent not in rows:
+                raise TiergateError(Kind.INVALID, "access.region_parent", region=row.code, parent=row.parent)
+            visit(rows[row.parent], (*path, row.code))
+        done.add(row.code)
+        ordered.append(row)
+
+    for row in rows.values():
+        visit(row, ())
+    return ordered
+
+
+def put_regions(connection: Connection, rows: Sequence[Region], now_ms: int) -> None:
+    """Inserts or renews rows that are already in order (`in_order`); at most CHUNK_ROWS at once."""
+    known = {r.code for r in connection.execute(select(region.c.code))}
+    fresh = [r for r in rows if r.code not in known]
+    if fresh:
+        connection.execute(
+            insert(region),
+            [
+                {
+                    "code": r.code, "name": r.name, "tier": r.tier, "parent": r.parent,
+                    "code_source": r.code_source, "valid_from_ms": now_ms,
+                }
+                for r in fresh
+            ],
+        )  # fmt: skip
+    for r in rows:
+        if r.code in known:
+            connection.execute(
+                update(region)
+                .where(region.c.code == r.code)
+                .values(name=r.name, tier=r.tier, parent=r.parent, code_source=r.code_source)
+            )
+
+
+def regions(connection: Connection) -> dict[str, Region]:
+    rows = connection.execute(select(region).where(region.c.valid_to_ms.is_(None)).order_by(region.c.code))
+    return {r.code: Region(r.code, r.name, r.tier, r.parent, r.code_source) for r in rows}
+
+
+def ancestry(tree: dict[str, Region], code: str) -> tuple[str, ...]:
+    """`code` and everything above it, by stored parents."""
+    found: list[str] = []
+    at: str | None = code
+    while at is not None and at not in found:
+        found.append(at)
+        at = tree[at].parent if at in tree else default_parent(at)
+    return tuple(found)
+
+
+def subtree(tree: dict[str, Region], code: str) -> frozenset[str]:
+    """`code` and everything below it."""
+    below: dict[str | None, list[str]] = {}
+    for row in tree.values():
+        below.setdefault(row.parent, []).append(row.code)
+    found: set[str] = set()
+    waiting = [code]
+    while waiting:
+        at = waiting.pop()
+        if at not in found:
+            found.add(at)
+            waiting += below.get(at, ())
+    return frozenset(found)
+
+
+def seed_regions(connection: Connection, code: str, tier: str, name: str, now_ms: int) -> None:
+    """The region chain of a fresh node: its own region and those above, named by their codes until a list is imported."""
+    known = regions(connection)
+    own = region_code(code)
+    chain: list[Region] = []
+    at: str | None = own
+    while at is not None and at not in known:
+        label = name if at == own else at
+        stored_tier = tier if at == own else _TIER_BY_DIGITS[len(at)]
+        chain.append(Region(at, label, stored_tier, default_parent(at)))
+        at = default_parent(at)
+    put_regions(connection, list(reversed(chain)), now_ms)
+
+
+def require_region(connection: Connection, code: str) -> Region:
+    """Raises id.region_malformed, access.region_unknown."""
+    short = region_code(code)
+    row = connection.execute(select(region).where(region.c.code == short)).first()
+    if row is None:
+        raise TiergateError(Kind.INVALID, "access.region_unknown", region=short)
+    return Region(row.code, row.name, row.tier, row.parent, row.code_source)
+
+
+# --- departments -----------------------------------------------------------------------------------------------------
+
+
+def departments(connection: Connection) -> dict[str, Department]:
+    rows = connection.execute(select(department).where(department.c.removed_ms.is_(None)).order_by(department.c.name))
+    return {r.id: Department(r.id, r.name, r.region, r.created_ms) for r in rows}
+
+
+def require_department(connection: Connection, id_: str) -> Department:
+    """Raises access.department_unknown."""
+    row = connection.execute(
+        select(department).where(department.c.id == id_, department.c.removed_ms.is_(None))
+    ).first()
+    if row is None:
+        raise TiergateError(Kind.INVALID, "access.department_unknown", department=id_[:40])
+    return Department(row.id, row.name, row.region, row.created_ms)
+
+
+def add_department(connection: Connection, id_: str, name: str, region_: str, now_ms: int) -> Department:
+    """Raises access.name_taken, access.region_unknown."""
+    place = require_region(connection, region_)
+    if connection.execute(select(department.c.id).where(department.c.name == name)).first() is not None:
+        raise TiergateError(Kind.CONFLICT, "access.name_taken", name=name)
+    connection.execute(insert(department).values(id=id_, name=name, region=place.code, created_ms=now_ms))
+    return Department(id_, name, place.code, now_ms)
+
+
+def rename_department(connection: Connection, id_: str, name: str) -> None:
+    taken = connection.execute(select(department.c.id).where(department.c.name == name, department.c.id != id_)).first()
+    if taken is not None:
+        raise TiergateError(Kind.CONFLICT, "access.name_taken", name=name)
+    connection.execute(update(department).where(department.c.id == id_).values(name=name))
+
+
+def remove_department(connection: Connection, id_: str, now_ms: int) -> None:
+    """The row stays for the registers; the name becomes free."""
+    row = require_department(connection, id_)
+    connection.execute(
+        update(department).where(department.c.id == id_).values(removed_ms=now_ms, name=f"{row.name[:90]} ({id_})")
+    )
+
+
+# --- areas -----------------------------------------------------------------------------------------------------------
+
+
+def areas(connection: Connection, now_ms: int) -> dict[str, Area]:
+    """Areas that are valid now or later."""
+    members: dict[str, list[str]] = {}
+    for link in connection.execute(select(area_camera).where(_running(now_ms)).order_by(area_camera.c.camera_id)):
+        members.setdefault(link.area_id, []).append(link.camera_id)
+    rows = connection.execute(
+        select(area).where((area.c.valid_to_ms.is_(None)) | (area.c.valid_to_ms > now_ms)).order_by(area.c.name)
+    )
+    return {
+        r.id: Area(r.id, r.name, r.class_, r.document_no, r.valid_from_ms, r.valid_to_ms, tuple(members.get(r.id, ())))
+        for r in rows
+    }
+
+
+def _running(now_ms: int) -> ColumnElement[bool]:
+    return (area_camera.c.to_ms.is_(None)) | (area_camera.c.to_ms > now_ms)
+
+
+def check_area_class(connection: Connection, name: str) -> None:
+    """Raises access.class_unknown for one that does not exist or that only holds give."""
+    row = connection.execute(select(retention_class.c.for_hold).where(retention_class.c.name == name)).first()
+    if row is None or row.for_hold:
+        raise TiergateError(Kind.INVALID, "access.class_unknown", **{"class": name[:40]})
+
+
+def add_area(connection: Connection, row: Area) -> None:
+    """Raises access.class_unknown, access.camera_unknown."""
+    check_area_class(connection, row.class_name)
+    connection.execute(
+        insert(area).values(
+            id=row.id, name=row.name, class_=row.class_name, document_no=row.document_no,
+            valid_from_ms=row.valid_from_ms, valid_to_ms=row.valid_to_ms,
+        )
+    )  # fmt: skip
+    set_area_cameras(connection, row.id, row.cameras, row.valid_from_ms)
+
+
+def change_area(connection: Connection, area_id: str, values: dict[str, object]) -> None:
+    """Raises access.area_unknown."""
+    if connection.execute(select(area.c.id).where(area.c.id == area_id)).first() is None:
+        raise TiergateError(Kind.NOT_FOUND, "access.area_unknown", area=area_id[:40])
+    if values:
+        connection.execute(update(area).where(area.c.id == area_id).values(**values))
+
+
+def set_area_cameras(connection: Connection, area_id: str, camera_ids: Iterable[str], from_ms: int) -> None:
+    """From `from_ms` on exactly these stand in it; earlier membership stays as it was. Raises access.camera_unknown."""
+    wanted = set(camera_ids)
+    known = {r.id for r in connection.execute(select(camera.c.id).where(camera.c.id.in_(wanted)))}
+    if wanted - known:
+        raise TiergateError(Kind.INVALID, "access.camera_unknown", camera=sorted(wanted - known)[0][:40])
+    links = connection.execute(
+        select(area_camera).where(area_camera.c.area_id == area_id, area_camera.c.to_ms.is_(None))
+    ).all()
+    for link in links:
+        if link.camera_id not in wanted:
+            connection.execute(
+                update(area_camera)
+                .where(
+                    area_camera.c.area_id == area_id,
+                    area_camera.c.camera_id == link.camera_id,
+                    area_camera.c.from_ms == link.from_ms,
+                )
+                .values(to_ms=max(from_ms, link.from_ms))
+            )
+    fresh = wanted - {link.camera_id for link in links}
+    if fresh:
+        connection.execute(
+            insert(area_camera), [{"area_id": area_id, "camera_id": c, "from_ms": from_ms} for c in sorted(fresh)]
+        )
+
+
+def areas_of(
+    connection: Connection, now_ms: int, camera_ids: Iterable[str] | None = None
+) -> dict[str, list[tuple[str, str, str]]]:
+    """Per camera the areas it stands in now, highest class first: (area id, name, class)."""
+    query = (
+        select(area_camera.c.camera_id, area.c.id, area.c.name, area.c.class_)
+        .join(area, area.c.id == area_camera.c.area_id)
+        .join(retention_class, retention_class.c.name == area.c.class_)
+        .where(
+            area_camera.c.from_ms <= now_ms,
+            _running(now_ms),
+            area.c.valid_from_ms <= now_ms,
+            (area.c.valid_to_ms.is_(None)) | (area.c.valid_to_ms > now_ms),
+        )
+        .order_by(retention_class.c.rank.desc(), area.c.name)
+    )
+    if camera_ids is not None:
+        query = query.where(area_camera.c.camera_id.in_(list(camera_ids)))
+    found: dict[str, list[tuple[str, str, str]]] = {}
+    for row in connection.execute(query):
+        found.setdefault(row.camera_id, []).append((row.id, row.name, row.class_))
+    return found

@@ -1,0 +1,105 @@
+"""Rows of sign-ins and of media session paths.
+
+Only hashes of the secrets are kept: a stolen catalog signs nobody in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Row, insert, select, update
+
+from storage.catalog.tables import media_session, session
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRow:
+    id_hash: bytes
+    user_id: str | None
+    token_jti: str | None
+    created_ms: int
+    expires_ms: int
+    ended_ms: int | None = None
+    client: str | None = None
+
+
+def _session(row: Row[Any]) -> SessionRow:
+    return SessionRow(
+        row.id_hash, row.user_id, row.token_jti, row.created_ms, row.expires_ms, row.ended_ms, row.client
+    )
+
+
+def sessions(connection: Connection, hashes: Iterable[bytes]) -> dict[bytes, SessionRow]:
+    query = select(session).where(session.c.id_hash.in_(list(hashes)))
+    return {r.id_hash: _session(r) for r in connection.execute(query)}
+
+
+def add_session(connection: Connection, row: SessionRow) -> None:
+    connection.execute(
+        insert(session).values(
+            id_hash=row.id_hash, user_id=row.user_id, token_jti=row.token_jti, created_ms=row.created_ms,
+            expires_ms=row.expires_ms, client=row.client,
+        )
+    )  # fmt: skip
+
+
+def end_session(connection: Connection, id_hash: bytes, now_ms: int) -> None:
+    connection.execute(
+        update(session).where(session.c.id_hash == id_hash, session.c.ended_ms.is_(None)).values(ended_ms=now_ms)
+    )
+
+
+def end_sessions_of(connection: Connection, user_id: str, now_ms: int, but: bytes | None = None) -> None:
+    """Every sign-in of a person ends: disabled, or a new password."""
+    query = update(session).where(session.c.user_id == user_id, session.c.ended_ms.is_(None))
+    if but is not None:
+        query = query.where(session.c.id_hash != but)
+    connection.execute(query.values(ended_ms=now_ms))
+
+
+@dataclass(frozen=True, slots=True)
+class MediaSessionRow:
+    """One session path: one camera, function and window."""
+
+    id_hash: bytes
+    principal: dict[str, Any]
+    camera_id: str
+    stream: str
+    function: str
+    from_ms: int | None
+    to_ms: int | None
+    lease_id: str | None
+    register_id: str
+    created_ms: int
+    expires_ms: int
+    ended_ms: int | None = None
+
+
+def add_media_session(connection: Connection, row: MediaSessionRow) -> None:
+    connection.execute(
+        insert(media_session).values(
+            id_hash=row.id_hash, principal=row.principal, camera_id=row.camera_id, stream=row.stream,
+            function=row.function, from_ms=row.from_ms, to_ms=row.to_ms, lease_id=row.lease_id,
+            register_id=row.register_id, created_ms=row.created_ms, expires_ms=row.expires_ms,
+        )
+    )  # fmt: skip
+
+
+def media_session_by_hash(connection: Connection, id_hash: bytes) -> MediaSessionRow | None:
+    r = connection.execute(select(media_session).where(media_session.c.id_hash == id_hash)).first()
+    if r is None:
+        return None
+    return MediaSessionRow(
+        r.id_hash, r.principal, r.camera_id, r.stream, r.function, r.from_ms, r.to_ms, r.lease_id, r.register_id,
+        r.created_ms, r.expires_ms, r.ended_ms,
+    )  # fmt: skip
+
+
+def end_media_session(connection: Connection, id_hash: bytes, now_ms: int) -> None:
+    connection.execute(
+        update(media_session)
+        .where(media_session.c.id_hash == id_hash, media_session.c.ended_ms.is_(None))
+        .values(ended_ms=now_ms)
+    )
