@@ -22,6 +22,10 @@ for _name in [name for name in os.environ if name.startswith("TIERGATE_")]:
         del os.environ[_name]
 
 
+def pytest_report_header() -> str:
+    return f"S3 servers: SeaweedFS from its wheel; MinIO: {MinIO.version()}"
+
+
 @pytest.fixture(scope="session")
 def clips() -> Callable[[str], Path]:
     """clips("tiny") -> path of the clip of that recipe (tests.parts.clips.RECIPES), made once per machine."""

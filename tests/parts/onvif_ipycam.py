@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import select
+import shutil
 import tempfile
+import weakref
 from pathlib import Path
 from typing import Self
 
@@ -38,7 +40,9 @@ class OnvifCamera:
         self.password = password or rtsp.password
         self._rtsp_port = rtsp_port
         self.port = 0
-        self._log = Path(tempfile.mkdtemp(prefix="tiergate-onvif-")) / "device.log"
+        folder = Path(tempfile.mkdtemp(prefix="tiergate-onvif-"))
+        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        self._log = folder / "device.log"
         self._child: Child | None = None
 
     @staticmethod

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import select
+import shutil
 import tempfile
+import weakref
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -38,7 +40,9 @@ class RtspServer:
         self.password = password
         self.port = port
         self._mounts: dict[str, Path] = {name: clip(recipe) for name, recipe in (mounts or {}).items()}
-        self._log = Path(tempfile.mkdtemp(prefix="tiergate-rtsp-")) / "server.log"
+        folder = Path(tempfile.mkdtemp(prefix="tiergate-rtsp-"))
+        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        self._log = folder / "server.log"
         self._child: Child | None = None
 
     def start(self) -> Self:

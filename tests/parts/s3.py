@@ -116,6 +116,7 @@ class SeaweedFS(S3Server):
         weed = Path(sys.executable).with_name("weed")
         # Each of them opens a gRPC port 10000 above its own as well.
         master, volume, filer = (free_port(also_plus=10000) for _ in range(3))
+        self._ports = (self.port, master, volume, filer)
         argv = [
             str(weed), "-logtostderr=true", "mini", f"-dir={self.data}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
             f"-s3.port={self.port}", f"-master.port={master}", f"-volume.port={volume}", f"-filer.port={filer}",
@@ -123,6 +124,15 @@ class SeaweedFS(S3Server):
         ]  # fmt: skip
         env = {"AWS_ACCESS_KEY_ID": self.access_key, "AWS_SECRET_ACCESS_KEY": self.secret_key}
         return Child(argv, self.data / "server.log", env=env)
+
+    def remove(self) -> None:
+        super().remove()
+        # weed leaves the sockets it keeps beside its ports.
+        for port in self._ports:
+            for left in Path(tempfile.gettempdir()).glob(f"seaweedfs-*-{port}.sock"):
+                left.unlink(missing_ok=True)
+            for left in Path(tempfile.gettempdir()).glob(f"seaweedfs-*-{port + 10000}.sock"):
+                left.unlink(missing_ok=True)
 
 
 class MinIO(S3Server):
@@ -135,6 +145,15 @@ class MinIO(S3Server):
         built = cache_dir() / "bin" / "minio"
         found = str(built) if built.exists() else shutil.which("minio")
         return Path(found) if found else None
+
+    @classmethod
+    def version(cls) -> str:
+        """What the test run's header says of it: the pinned version, another one, or none."""
+        binary = cls.binary()
+        if binary is None:
+            return "none on this machine"
+        stamp = binary.with_name("minio.version")
+        return stamp.read_text().strip() if stamp.exists() else f"not the pinned version ({binary})"
 
     def _program(self) -> Child:
         binary = self.binary()
