@@ -44,32 +44,21 @@ def _put(out: bytearray, value: int) -> None:
     out.append(value)
 
 
-class _Reader:
-    __slots__ = ("_data", "_pos")
-
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-        self._pos = 0
-
-    def varint(self) -> int:
-        value = shift = 0
-        while True:
-            if self._pos >= len(self._data) or shift > 63:
-                raise ValueError("fragment index is damaged")
-            byte = self._data[self._pos]
-            self._pos += 1
+def _varints(data: bytes) -> list[int]:
+    values: list[int] = []
+    value = shift = 0
+    for byte in data:
+        if byte < 0x80:
+            values.append(value | byte << shift)
+            value = shift = 0
+        else:
             value |= (byte & 0x7F) << shift
-            if byte < 0x80:
-                return value
             shift += 7
-
-    def signed(self) -> int:
-        value = self.varint()
-        return (value >> 1) ^ -(value & 1)
-
-    def finish(self) -> None:
-        if self._pos != len(self._data):
-            raise ValueError("fragment index is damaged")
+            if shift > 63:
+                raise ValueError("fragment index is damaged")
+    if shift:
+        raise ValueError("fragment index is damaged")
+    return values
 
 
 def encode(entries: Iterable[FragmentEntry]) -> bytes:
@@ -101,23 +90,34 @@ def decode(data: bytes) -> tuple[FragmentEntry, ...]:
     """The entries of `encode`; anything else raises ValueError."""
     if data[:1] != bytes((VERSION,)):
         raise ValueError("unknown version of the fragment index")
-    r = _Reader(data[1:])
-    count = r.varint()
-    if count > ENTRIES_MAX:
-        raise ValueError("fragment index is damaged")
+    values = iter(_varints(data[1:]))
+    take = values.__next__
     entries: list[FragmentEntry] = []
-    position = 0
-    expected = {Track.VIDEO: 0, Track.AUDIO: 0}
-    for _ in range(count):
-        flags = r.varint()
-        if flags > 7:
+    position = video_end = audio_end = 0
+    video, audio = Track.VIDEO, Track.AUDIO
+    try:
+        count = take()
+        if count > ENTRIES_MAX:
             raise ValueError("fragment index is damaged")
-        track = Track.AUDIO if flags & 1 else Track.VIDEO
-        offset = r.varint() if flags & 4 else position
-        size, start = r.varint(), r.signed() + expected[track]
-        entry = FragmentEntry(offset, size, track, start, r.varint(), bool(flags & 2), r.varint())
-        entries.append(entry)
-        position = offset + size
-        expected[track] = entry.end
-    r.finish()
+        for _ in range(count):
+            flags = take()
+            if flags > 7:
+                raise ValueError("fragment index is damaged")
+            offset = take() if flags & 4 else position
+            size, delta, duration, samples = take(), take(), take(), take()
+            start = (delta >> 1) ^ -(delta & 1)
+            if flags & 1:
+                start += audio_end
+                audio_end = start + duration
+            else:
+                start += video_end
+                video_end = start + duration
+            position = offset + size
+            entries.append(
+                FragmentEntry(offset, size, audio if flags & 1 else video, start, duration, flags & 2 != 0, samples)
+            )
+    except StopIteration:
+        raise ValueError("fragment index is damaged") from None
+    if next(values, None) is not None:
+        raise ValueError("fragment index is damaged")
     return tuple(entries)

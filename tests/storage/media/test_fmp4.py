@@ -30,20 +30,20 @@ def reader(data: bytes) -> Read:
 @lru_cache
 def sample_file() -> tuple[bytes, tuple[int, ...], int]:
     """(a sealed file with sound, ends of init and fragments, where the closing index begins)."""
-    packets = media.encode_h264(1.2, gop=10, size=(64, 48))
-    sound, frames = media.encode_g711(1.2)
+    packets = media.encode_h264(0.48, gop=4, size=(32, 32))
+    sound, frames = media.encode_g711(0.48)
     data = fmp4.init_segment(StreamConfig(media.stream_config("h264", packets).video, sound), identity=IDENTITY)
     ends, entries = [len(data)], []
     units = media.access_units("h264", packets)
-    for sequence, start in enumerate(range(0, len(units), 10)):
-        part = units[start : start + 10]
+    for sequence, start in enumerate(range(0, len(units), 4)):
+        part = units[start : start + 4]
         samples = [Sample(u.data, u.duration, u.key) for u in part]
         video = fmp4.fragment(Track.VIDEO, 2 * sequence + 1, 900_000 + part[0].dts, samples)
-        entries.append(FragmentEntry(len(data), len(video), Track.VIDEO, part[0].dts, 36_000, True, 10))
+        entries.append(FragmentEntry(len(data), len(video), Track.VIDEO, part[0].dts, 14_400, True, 4))
         data += video
         ends.append(len(data))
-        audio = [Sample(frame, 320) for frame in frames[start : start + 10]]
-        data += fmp4.fragment(Track.AUDIO, 2 * sequence + 2, 80_000 + start * 320, audio)
+        audio = [Sample(frame[:40], 40) for frame in frames[start : start + 4]]
+        data += fmp4.fragment(Track.AUDIO, 2 * sequence + 2, 80_000 + start * 40, audio)
         ends.append(len(data))
     return data + fmp4.random_access_index(entries, 900_000), tuple(ends), len(data)
 
@@ -74,7 +74,7 @@ def test_video_only_init_plays_video_ranges_of_a_file_with_sound() -> None:
         data[e.offset : e.offset + e.size] for e in found.fragments if e.track is Track.VIDEO
     )
     decoded = media.decode_mp4(video)
-    assert (decoded.pictures, decoded.audio_samples) == (30, 0)
+    assert (decoded.pictures, decoded.audio_samples) == (12, 0)
 
 
 samples_of = st.lists(
@@ -143,17 +143,17 @@ def test_truncated_at_every_byte_each_whole_fragment_stays() -> None:
         assert len(fragments) == ends.index(expected)
         assert not _salvaged(data[:length]).sealed or length == len(data)
     whole = _salvaged(data)
-    assert whole.sealed and whole.good_length == index and whole.duration == 30 * 3600
-    assert [e.start for e in whole.fragments] == [0, 0, 36_000, 3200, 72_000, 6400]
+    assert whole.sealed and whole.good_length == index and whole.duration == 12 * 3600
+    assert [e.start for e in whole.fragments] == [0, 0, 14_400, 160, 28_800, 320]
     assert whole.init is not None and whole.init.identity == IDENTITY
 
 
 def test_pages_of_zeros_after_a_power_loss_are_no_footage() -> None:
     data, ends, _ = sample_file()
-    torn = data[: ends[4] + 700] + bytes(len(data) - ends[4] - 700)
+    torn = data[: ends[4] + 150] + bytes(len(data) - ends[4] - 150)
     assert _salvaged(torn).good_length == ends[4]
     inside = bytearray(data)
-    inside[ends[2] + 400 : ends[3]] = bytes(ends[3] - ends[2] - 400)
+    inside[ends[2] + 150 : ends[3]] = bytes(ends[3] - ends[2] - 150)
     assert _salvaged(bytes(inside)).good_length == ends[2]
     assert boxes.salvage(reader(bytes(inside)), len(data), check_samples=False).good_length > ends[2]
     assert _salvaged(data + bytes(4096)).good_length == ends[-1]
@@ -161,7 +161,7 @@ def test_pages_of_zeros_after_a_power_loss_are_no_footage() -> None:
 
 def test_a_reader_that_shortens_its_answers_is_no_danger() -> None:
     data, _, _ = sample_file()
-    assert boxes.salvage(lambda o, n: data[o : o + min(n, 200)], len(data)).good_length == 0
+    assert boxes.salvage(lambda o, n: data[o : o + min(n, 20)], len(data)).good_length == 0
     assert boxes.salvage(reader(data), len(data) * 2).good_length == _salvaged(data).good_length
 
 
