@@ -115,12 +115,12 @@ class SeaweedFS(S3Server):
     def _program(self) -> Child:
         weed = Path(sys.executable).with_name("weed")
         # Each of them opens a gRPC port 10000 above its own as well.
-        master, volume, filer = (free_port(also_plus=10000) for _ in range(3))
-        self._ports = (self.port, master, volume, filer)
+        master, volume, filer, admin = (free_port(also_plus=10000) for _ in range(4))
+        self._ports = (self.port, master, volume, filer, admin)
         argv = [
             str(weed), "-logtostderr=true", "mini", f"-dir={self.data}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
             f"-s3.port={self.port}", f"-master.port={master}", f"-volume.port={volume}", f"-filer.port={filer}",
-            "-webdav=false", "-admin.ui=false",
+            f"-admin.port={admin}", "-webdav=false", "-admin.ui=false",
         ]  # fmt: skip
         env = {"AWS_ACCESS_KEY_ID": self.access_key, "AWS_SECRET_ACCESS_KEY": self.secret_key}
         return Child(argv, self.data / "server.log", env=env)
