@@ -159,6 +159,14 @@ def test_pages_of_zeros_after_a_power_loss_are_no_footage() -> None:
     assert _salvaged(data + bytes(4096)).good_length == ends[-1]
 
 
+def test_a_fragment_whose_samples_do_not_fill_its_mdat_is_damaged() -> None:
+    data, ends, _ = sample_file()
+    mdat = data.index(b"mdat", ends[2]) - 4
+    longer = (int.from_bytes(data[mdat : mdat + 4], "big") + 4).to_bytes(4, "big")
+    torn = data[:mdat] + longer + data[mdat + 4 : ends[3]] + bytes(4) + data[ends[3] :]
+    assert _salvaged(torn).good_length == ends[2]
+
+
 def test_a_reader_that_shortens_its_answers_is_no_danger() -> None:
     data, _, _ = sample_file()
     assert boxes.salvage(lambda o, n: data[o : o + min(n, 20)], len(data)).good_length == 0
