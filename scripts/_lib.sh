@@ -3,8 +3,8 @@
 
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 VENV="$ROOT/.venv"
-#: github.com/minio/minio, last commit that touches its code (docs/dependencies.md says why this one).
-MINIO_VERSION="v0.0.0-20251024040631-10b0a234d25b"
+#: github.com/minio/minio, its archived head (docs/dependencies.md says why this one).
+MINIO_VERSION="v0.0.0-20260212201848-7aac2a2c5b7c"
 
 say() { printf '%s\n' "$*" >&2; }
 note() { [ -z "${TIERGATE_VERBOSE:-}" ] || say "$@"; }

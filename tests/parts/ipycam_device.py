@@ -2,7 +2,7 @@
 
 ipycam's own camera listens on every address, multicasts and encodes; here only its ONVIF part runs, and the stream
 addresses it answers are those of the RTSP server named on standard input. One JSON line in:
-{"rtsp_port", "main", "sub", "user", "password"}; one out: {"port"}. Ends when standard input ends.
+{"rtsp_port", "main", "sub", "user", "password", "port" (0: any)}; one out: {"port"}. Ends when standard input ends.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def main() -> None:
     ptz = PTZController()
     camera = SimpleNamespace(config=config, ptz=ptz, onvif=ONVIFService(config, ptz))
     handler = type("Handler", (IPCameraHTTPHandler,), {"camera": camera})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server = ThreadingHTTPServer(("127.0.0.1", wanted["port"]), handler)
     config.onvif_port = server.server_address[1]
     threading.Thread(target=server.serve_forever, daemon=True).start()
     print(json.dumps({"port": config.onvif_port}), flush=True)

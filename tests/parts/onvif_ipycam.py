@@ -32,6 +32,7 @@ class OnvifCamera:
         user: str | None = None,
         password: str | None = None,
         rtsp_port: int | None = None,
+        port: int = 0,
     ) -> None:
         self.rtsp = rtsp
         self.main = main
@@ -39,7 +40,7 @@ class OnvifCamera:
         self.user = user or rtsp.user
         self.password = password or rtsp.password
         self._rtsp_port = rtsp_port
-        self.port = 0
+        self.port = port
         folder = Path(tempfile.mkdtemp(prefix="tiergate-onvif-"))
         weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         self._log = folder / "device.log"
@@ -67,6 +68,7 @@ class OnvifCamera:
             "sub": self.sub,
             "user": self.user,
             "password": self.password,
+            "port": self.port,
         }
         child.popen.stdin.write(json.dumps(wanted).encode() + b"\n")
         child.popen.stdin.flush()

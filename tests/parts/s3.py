@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 import shutil
 import sys
@@ -26,11 +27,17 @@ class S3Server:
     kind: ClassVar[str]
     region = "us-east-1"
 
-    def __init__(self) -> None:
-        self.access_key = "test" + secrets.token_hex(8)
-        self.secret_key = secrets.token_hex(20)
-        self.data = Path(tempfile.mkdtemp(prefix=f"tiergate-{self.kind}-"))
-        self.port = free_port(also_plus=10000)
+    def __init__(self, folder: Path | None = None) -> None:
+        """Fresh keys, port and temporary folder; with `folder`, those that it was first used with."""
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+        self.data = folder or Path(tempfile.mkdtemp(prefix=f"tiergate-{self.kind}-"))
+        identity = self.data / "identity.json"
+        if not identity.exists():
+            identity.touch(mode=0o600)
+            keys = ("test" + secrets.token_hex(8), secrets.token_hex(20), free_port(also_plus=10000))
+            identity.write_text(json.dumps(keys))
+        self.access_key, self.secret_key, self.port = json.loads(identity.read_text())
         self._child = self._program()
 
     def _program(self) -> Child:
@@ -44,6 +51,19 @@ class S3Server:
     @property
     def url(self) -> str:
         return f"http://{self.endpoint}"
+
+    def settings(self, prefix: str) -> dict[str, str]:
+        """A node's ``[store]`` table for this server; buckets begin with `prefix`."""
+        return {
+            "kind": "s3",
+            "endpoint": self.url,
+            "region": self.region,
+            "access_key": self.access_key,
+            "secret_key": self.secret_key,
+            "bucket": f"{prefix}-video",
+            "evidence_bucket": f"{prefix}-evidence",
+            "cache_bucket": f"{prefix}-cache",
+        }
 
     def client(self, *, port: int | None = None) -> Minio:
         """A client that fails fast; `port` when a relay stands in between."""
