@@ -55,7 +55,8 @@ def insert_gap(connection: Connection, row: GapRow) -> None:
 def open_gap(connection: Connection, row: GapRow) -> str:
     """Opens a gap unless the stream has an open one with the same cause; the id of the open gap.
 
-    An open gap with another cause ends where this one begins: an outage may change its cause (network, then credentials).
+    An open gap with another cause ends where this one begins: an outage may change its cause (network, then
+    credentials).
     """
     _checked(row)
     for standing in open_gaps(connection, row.camera_id, row.stream):
@@ -67,7 +68,7 @@ def open_gap(connection: Connection, row: GapRow) -> str:
 
 
 def close_gap(connection: Connection, gap_id: str, to_ms: int) -> bool:
-    """False when it was closed before. An end before its beginning (a clock that stepped back) becomes its beginning."""
+    """False when it was closed before. An end before the beginning (a clock stepped back) becomes the beginning."""
     row = connection.execute(select(gap.c.from_ms).where(gap.c.id == gap_id, gap.c.to_ms.is_(None))).first()
     if row is None:
         return False

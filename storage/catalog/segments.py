@@ -1,7 +1,8 @@
 """Runs and segments: rows of what was recorded, and the moves between spool and store.
 
-Belongs here: statements about `run` and `segment`. Does not belong here: deletion's moves (`storage.catalog.retention_rows`),
-bytes (`storage.spool`, `storage.objects`), fragments inside the blob (`storage.media.fragment_index`).
+Belongs here: statements about `run` and `segment`. Does not belong here: deletion's moves
+(`storage.catalog.retention_rows`), bytes (`storage.spool`, `storage.objects`), fragments inside the blob
+(`storage.media.fragment_index`).
 
 Inserting is idempotent by id: the recorder, salvage and rebuild may all bring the same segment (FAULTS B33).
 """
@@ -16,6 +17,8 @@ from sqlalchemy import Connection, Select, func, insert, literal_column, select,
 from sqlalchemy.dialects import postgresql, sqlite
 
 from storage.catalog.tables import run, segment
+
+Blob = bytes  #: inside a class with a field `bytes` the type needs another name
 
 #: States in which the bytes are somewhere to be read.
 READABLE = ("spooled", "stored", "condemned")
@@ -57,9 +60,9 @@ class SegmentRow:
     start_wall_ns: int
     time_trust: str
     bytes: int
-    sha256: bytes
+    sha256: Blob
     init_bytes: int
-    fragments: bytes
+    fragments: Blob
     object_key: str
     volume: str | None
     class_: str
@@ -101,7 +104,7 @@ def _insert_new(connection: Connection, table: Any, rows: Sequence[dict[str, Any
             connection.execute(insert(table), fresh)
 
 
-# --- runs --------------------------------------------------------------------------------------------------------------
+# --- runs ---
 
 
 def insert_run(connection: Connection, row: RunRow) -> None:
@@ -130,7 +133,7 @@ def open_runs(connection: Connection, camera_id: str | None = None) -> list[RunR
 
 def last_end_of_run(connection: Connection, row: RunRow) -> int | None:
     """End of the newest segment of a run, by the camera's time index."""
-    return connection.execute(
+    end_ms: int | None = connection.execute(
         select(func.max(segment.c.end_ms)).where(
             segment.c.camera_id == row.camera_id,
             segment.c.stream == row.stream,
@@ -138,13 +141,14 @@ def last_end_of_run(connection: Connection, row: RunRow) -> int | None:
             segment.c.run_id == row.id,
         )
     ).scalar_one()
+    return end_ms
 
 
-# --- segments ----------------------------------------------------------------------------------------------------------
+# --- segments ---
 
 
 def insert_segments(connection: Connection, rows: Iterable[SegmentRow]) -> None:
-    """With this transaction's commit the segments are acknowledged (I1): their files must be sealed and synced before."""
+    """This transaction's commit acknowledges the segments (I1): their files must be sealed and synced before."""
     _insert_new(connection, segment, [_values(row) for row in rows])
 
 
@@ -184,14 +188,16 @@ def segments_between(
     states: Sequence[str] = READABLE,
 ) -> list[SegmentRow]:  # fmt: skip
     """Readable segments that touch a window, with their fragment index."""
-    query = _window(select(*_SEGMENT), camera_id, stream, from_ms, to_ms).where(segment.c.state.in_(states)).limit(limit)
+    query = (
+        _window(select(*_SEGMENT), camera_id, stream, from_ms, to_ms).where(segment.c.state.in_(states)).limit(limit)
+    )
     return [SegmentRow(*row) for row in connection.execute(query)]
 
 
 def spans_between(
     connection: Connection, camera_id: str, stream: str, from_ms: int, to_ms: int, limit: int = 50_000
 ) -> list[SegmentSpan]:
-    """The timeline: every segment that touches a window in whatever state (deleted ones say "expired"), without blobs."""
+    """The timeline: every segment that touches a window, in whatever state (deleted ones say "expired")."""
     query = _window(select(*_SPAN), camera_id, stream, from_ms, to_ms).limit(limit)
     return [SegmentSpan(*row) for row in connection.execute(query)]
 
@@ -242,7 +248,7 @@ def all_segments(
     return [SegmentRow(*row) for row in connection.execute(query)]
 
 
-# --- spool to store ----------------------------------------------------------------------------------------------------
+# --- spool to store ---
 
 
 def _spooled(newest_first: bool, limit: int, without: Sequence[str]) -> Select[Any]:
@@ -326,4 +332,6 @@ def footage_bounds(connection: Connection, camera_id: str, stream: str) -> tuple
 
 
 def stored_count(connection: Connection) -> int:
-    return int(connection.execute(select(func.count(literal_column("1"))).where(segment.c.state == "stored")).scalar_one())
+    return int(
+        connection.execute(select(func.count(literal_column("1"))).where(segment.c.state == "stored")).scalar_one()
+    )

@@ -1,0 +1,45 @@
+"""Names of objects in a store. (pure)
+
+Belongs here: how a segment's key is made and read. Does not belong here: what keys a store admits
+(`storage.objects.base`).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from config.ids import is_ulid
+
+CATALOG_FOLDER = "_catalog"  #: beneath the node: journals and checkpoints, not footage
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_SEGMENT = re.compile(
+    r"(?P<node>[A-Za-z0-9_][A-Za-z0-9._-]*)/(?P<camera>[0-9A-Za-z]+)/[0-9]{4}/[0-9]{2}/[0-9]{2}/[0-9]{2}/"
+    r"(?P<start>[0-9]+)-(?P<ulid>[0-9A-Z]{26})\.mp4"
+)
+
+
+def segment_key(node: str, camera: str, start_ms: int, segment_id: str) -> str:
+    """``<node>/<camera>/<yyyy>/<mm>/<dd>/<hh>/<start_ms>-<ulid>.mp4`` in UTC: a day of a camera is one prefix."""
+    moment = _EPOCH + timedelta(milliseconds=start_ms)
+    return f"{node}/{camera}/{moment:%Y/%m/%d/%H}/{start_ms}-{segment_id}.mp4"
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentKey:
+    node: str
+    camera: str
+    start_ms: int
+    segment_id: str
+
+
+def parse_segment_key(key: str) -> SegmentKey | None:
+    """None when `key` is not exactly what `segment_key` would have made."""
+    match = _SEGMENT.fullmatch(key)
+    if match is None or not is_ulid(match["ulid"]) or len(match["start"]) > 15:
+        return None
+    found = SegmentKey(match["node"], match["camera"], int(match["start"]), match["ulid"])
+    if segment_key(found.node, found.camera, found.start_ms, found.segment_id) != key:
+        return None
+    return found

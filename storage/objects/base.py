@@ -1,0 +1,117 @@
+"""The store of sealed objects: the contract that a folder and every S3 server fulfil alike.
+
+One conformance suite (``tests/storage/objects``) holds each implementation to it. Belongs here: the Protocol, its
+values and errors, and what a key may look like. Does not belong here: what the objects are, when they may go.
+
+Contract
+- A key is relative, ``/``-separated, of parts of ``[A-Za-z0-9._-]`` that begin with a letter, digit or ``_``
+  (`check_key`); anything else raises media.object_bad_key before anything is touched.
+- Objects are written once. `put_file` either leaves the whole object under its key or nothing; an object that is there
+  already with the same bytes is success, with others media.object_exists. Nothing is ever overwritten.
+- When `put_file` has returned, the object survives a crash of store and machine as far as the store promises it.
+- Every failure that may pass by itself (store away, slow, full) is Kind.UNAVAILABLE; a missing object is
+  media.object_missing.
+- All methods block and may be called from several threads; none may be called from an event loop.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from config.errors import Kind, TiergateError
+
+CHUNK_BYTES = 1 << 20  #: read and hashed at once
+Digest = bytes  #: inside a class with a field `bytes` the type needs another name
+_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}")
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectInfo:
+    """What a store says of an object."""
+
+    key: str
+    bytes: int
+    sha256: Digest | None  #: None: the store does not know it; only reading tells
+    version_id: str | None = None  #: of a versioned bucket
+
+
+class ObjectStore(Protocol):
+    def put_file(
+        self, key: str, path: Path, sha256: bytes, bytes: int, metadata: Mapping[str, str] | None = None
+    ) -> ObjectInfo:
+        """Stores the file at `path`, which has `bytes` bytes and this digest, and verifies it by `head`.
+
+        `metadata` is a courtesy to people who look at the store; nobody reads it back. Raises media.object_exists,
+        media.object_corrupt (the store has, or the file gave, other bytes), media.store_unavailable.
+        """
+        ...
+
+    def put_bytes(self, key: str, data: bytes) -> ObjectInfo:
+        """A small object (checkpoint, sidecar) from memory, under the same rules as `put_file`."""
+        ...
+
+    def head(self, key: str) -> ObjectInfo | None:
+        """None when there is no such object. `sha256` only if the store keeps it (folder: None)."""
+        ...
+
+    def read(self, key: str, offset: int = 0, length: int | None = None) -> bytes:
+        """A range, or all; shorter only at the end of the object. Raises media.object_missing."""
+        ...
+
+    def iter_range(self, key: str, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
+        """The same in pieces; the iterator must be exhausted or closed."""
+        ...
+
+    def delete(self, key: str, version_id: str | None = None) -> None:
+        """Removes an object; one that is not there is success."""
+        ...
+
+    def list(self, prefix: str = "", start_after: str = "") -> Iterator[ObjectInfo]:
+        """Objects whose key begins with `prefix` and sorts behind `start_after`, in order of keys. `sha256` is None."""
+        ...
+
+    def server_time(self) -> int | None:
+        """UTC of the store's machine in ms; None when that is our own machine and so no second opinion."""
+        ...
+
+    def ensure(self) -> None:
+        """Makes what the store needs (folders, buckets). Raises media.store_unavailable, media.store_refused."""
+        ...
+
+    def free_bytes(self) -> int | None:
+        """Room left for objects; None when the store does not say."""
+        ...
+
+
+def check_key(key: str) -> str:
+    """`key`, or media.object_bad_key."""
+    parts = key.split("/")
+    if len(key) > 900 or not all(_PART.fullmatch(part) for part in parts):
+        raise TiergateError(Kind.INVALID, "media.object_bad_key", key=key[:80])
+    return key
+
+
+def missing(key: str) -> TiergateError:
+    return TiergateError(Kind.NOT_FOUND, "media.object_missing", key=key)
+
+
+def exists(key: str) -> TiergateError:
+    return TiergateError(Kind.CONFLICT, "media.object_exists", key=key)
+
+
+def corrupt(key: str) -> TiergateError:
+    return TiergateError(Kind.UNAVAILABLE, "media.object_corrupt", key=key)
+
+
+def unavailable(problem: str) -> TiergateError:
+    """`problem`: a short text without secrets (a class name, a status, an S3 error code)."""
+    return TiergateError(Kind.UNAVAILABLE, "media.store_unavailable", problem=problem)
+
+
+def refused(problem: str) -> TiergateError:
+    """Trying again does not help: wrong key, missing right, no such bucket."""
+    return TiergateError(Kind.ENVIRONMENT, "media.store_refused", problem=problem)

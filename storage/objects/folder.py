@@ -1,0 +1,244 @@
+"""Objects as files under a folder. Where spool and store share a filesystem, storing is one link(2): no byte is
+written twice.
+
+Belongs here: the `ObjectStore` contract on a local filesystem. Does not belong here: network shares used as S3 (their
+links and syncs promise less; `doctor` says so).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import secrets
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from config.errors import TiergateError
+from storage import volume
+from storage.objects import base
+from storage.objects.base import CHUNK_BYTES, ObjectInfo, check_key
+
+_TEMPORARY = ".incoming"
+
+
+class FolderStore:
+    """`name` is for errors. With `read_back` a linked file is hashed before it counts as stored."""
+
+    def __init__(self, root: Path, name: str = "store", read_back: bool = True) -> None:
+        self._root = root
+        self._name = name
+        self._read_back = read_back
+
+    @property
+    def root(self) -> Path:
+        return self._root
+
+    @property
+    def volume_id(self) -> str:
+        return volume.read_identity(self._root, self._name)
+
+    def ensure(self) -> None:
+        with _translated(""):
+            volume.prepare(self._root, self._name)
+            temporary = self._root / _TEMPORARY
+            temporary.mkdir(mode=0o750, exist_ok=True)
+            for left in temporary.iterdir():  # of a crash; each was in the hands of one call
+                with contextlib.suppress(FileNotFoundError):
+                    left.unlink()
+
+    def put_file(
+        self, key: str, path: Path, sha256: bytes, bytes: int, metadata: Mapping[str, str] | None = None
+    ) -> ObjectInfo:
+        target = self._target(key)
+        with _translated(key):
+            self._present()
+            volume.make_folders(target.parent, self._root)
+            try:
+                os.link(path, target)
+            except FileExistsError:
+                return self._same(key, target, sha256, bytes)
+            except OSError as exc:
+                if exc.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP):
+                    raise
+                return self._copy(key, path, target, sha256, bytes)
+            if target.stat().st_size != bytes or (self._read_back and _sha256_of(target) != sha256):
+                target.unlink()
+                raise base.corrupt(key)
+            volume.fsync_folder(target.parent)
+        return ObjectInfo(key, bytes, sha256)
+
+    def put_bytes(self, key: str, data: bytes) -> ObjectInfo:
+        target = self._target(key)
+        digest = hashlib.sha256(data).digest()
+        with _translated(key):
+            self._present()
+            volume.make_folders(target.parent, self._root)
+            with self._temporary() as (fd, temporary):
+                _write_all(fd, data)
+                os.fsync(fd)
+                try:
+                    os.link(temporary, target)
+                except FileExistsError:
+                    return self._same(key, target, digest, len(data))
+            volume.fsync_folder(target.parent)
+        return ObjectInfo(key, len(data), digest)
+
+    def head(self, key: str) -> ObjectInfo | None:
+        target = self._target(key)
+        with _translated(key):
+            self._present()
+            try:
+                size = target.stat().st_size
+            except (FileNotFoundError, NotADirectoryError):
+                return None
+        return ObjectInfo(key, size, None)
+
+    def read(self, key: str, offset: int = 0, length: int | None = None) -> bytes:
+        return b"".join(self.iter_range(key, offset, length))
+
+    def iter_range(self, key: str, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
+        target = self._target(key)
+        with _translated(key):
+            self._present()
+            fd = os.open(target, os.O_RDONLY)
+        return _pieces(fd, key, offset, length)
+
+    def delete(self, key: str, version_id: str | None = None) -> None:
+        target = self._target(key)
+        with _translated(key):
+            self._present()
+            try:
+                target.unlink()
+            except (FileNotFoundError, NotADirectoryError):
+                return
+            volume.fsync_folder(target.parent)
+            # Folders of past hours go with their last object; one that is filled again meanwhile simply stays.
+            for folder in target.parents:
+                if folder == self._root:
+                    break
+                try:
+                    folder.rmdir()
+                except OSError:
+                    break
+
+    def list(self, prefix: str = "", start_after: str = "") -> Iterator[ObjectInfo]:
+        with _translated(prefix):
+            self._present()
+        yield from self._walk("", prefix, start_after)
+
+    def server_time(self) -> int | None:
+        return None
+
+    def free_bytes(self) -> int | None:
+        with _translated(""):
+            found = os.statvfs(self._root)
+        return found.f_bavail * found.f_frsize
+
+    # --- inside ---
+
+    def _target(self, key: str) -> Path:
+        return self._root / check_key(key)
+
+    def _present(self) -> None:
+        """An unmounted volume looks like an empty folder: nothing is written to it, nothing is missing from it."""
+        volume.read_identity(self._root, self._name)
+
+    def _same(self, key: str, target: Path, sha256: bytes, size: int) -> ObjectInfo:
+        if target.stat().st_size != size or _sha256_of(target) != sha256:
+            raise base.exists(key)
+        volume.fsync_folder(target.parent)  # an earlier call may have died between link and sync
+        return ObjectInfo(key, size, sha256)
+
+    def _copy(self, key: str, path: Path, target: Path, sha256: bytes, size: int) -> ObjectInfo:
+        digest, copied = hashlib.sha256(), 0
+        with self._temporary() as (fd, temporary), path.open("rb", buffering=0) as source:
+            while chunk := source.read(CHUNK_BYTES):
+                digest.update(chunk)
+                _write_all(fd, chunk)
+                copied += len(chunk)
+            if copied != size or digest.digest() != sha256:
+                raise base.corrupt(key)
+            os.fsync(fd)
+            try:
+                os.link(temporary, target)
+            except FileExistsError:
+                return self._same(key, target, sha256, size)
+        volume.fsync_folder(target.parent)
+        return ObjectInfo(key, size, sha256)
+
+    @contextlib.contextmanager
+    def _temporary(self) -> Iterator[tuple[int, Path]]:
+        folder = self._root / _TEMPORARY
+        folder.mkdir(mode=0o750, exist_ok=True)
+        path = folder / secrets.token_hex(16)
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640)
+        try:
+            yield fd, path
+        finally:
+            os.close(fd)
+            path.unlink(missing_ok=True)
+
+    def _walk(self, folder: str, prefix: str, start_after: str) -> Iterator[ObjectInfo]:
+        """In order of keys: a folder sorts as its name with the slash, as it does in S3."""
+        try:
+            with os.scandir(self._root / folder) as entries:
+                names = sorted(
+                    entry.name + ("/" if entry.is_dir(follow_symlinks=False) else "")
+                    for entry in entries
+                    if not entry.name.startswith(".")
+                )
+        except FileNotFoundError:
+            return
+        for name in names:
+            key = folder + name
+            if name.endswith("/"):
+                below = key.startswith(prefix) or prefix.startswith(key)
+                passed = key < start_after and not start_after.startswith(key)
+                if below and not passed:
+                    yield from self._walk(key, prefix, start_after)
+            elif key.startswith(prefix) and key > start_after:
+                try:
+                    size = (self._root / key).stat().st_size
+                except FileNotFoundError:
+                    continue
+                yield ObjectInfo(key, size, None)
+
+
+@contextlib.contextmanager
+def _translated(key: str) -> Iterator[None]:
+    try:
+        yield
+    except TiergateError:
+        raise
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as exc:
+        raise base.missing(key) from exc
+    except OSError as exc:
+        raise base.unavailable(errno.errorcode.get(exc.errno or 0, type(exc).__name__)) from exc
+
+
+def _pieces(fd: int, key: str, offset: int, length: int | None) -> Iterator[bytes]:
+    left = length
+    try:
+        while left is None or left > 0:
+            with _translated(key):
+                piece = os.pread(fd, CHUNK_BYTES if left is None else min(CHUNK_BYTES, left), offset)
+            if not piece:
+                return
+            offset += len(piece)
+            left = None if left is None else left - len(piece)
+            yield piece
+    finally:
+        os.close(fd)
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def _sha256_of(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()

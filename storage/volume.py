@@ -1,0 +1,85 @@
+"""Identity of a volume: a file at its root says which one it is, so that an unmounted or swapped disk is noticed.
+(FAULTS B6)
+
+Belongs here: the identity file, and the memory of it in the catalog. Does not belong here: what lies on the volume.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from pathlib import Path
+
+from sqlalchemy import Connection
+
+from config.errors import Kind, TiergateError
+from storage.catalog import facts
+
+IDENTITY_FILE = ".tiergate-volume"
+
+
+def fsync_folder(path: Path) -> None:
+    """Makes names made, renamed or removed in a folder survive a power loss."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def make_folders(path: Path, root: Path) -> None:
+    """`path` and its parents below `root`, each made durable."""
+    if path == root or path.is_dir():
+        return
+    make_folders(path.parent, root)
+    try:
+        path.mkdir(mode=0o750)
+    except FileExistsError:
+        return
+    fsync_folder(path.parent)
+
+
+def read_identity(root: Path, name: str) -> str:
+    """The volume's id. Raises media.volume_missing: nothing may be written to, or deleted from, such a place."""
+    try:
+        value = json.loads((root / IDENTITY_FILE).read_bytes())["id"]
+        return str(uuid.UUID(value))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as exc:
+        raise TiergateError(Kind.ENVIRONMENT, "media.volume_missing", volume=name) from exc
+
+
+def prepare(root: Path, name: str) -> str:
+    """The volume's id, given to an empty folder on first use. A filled folder without identity is not ours."""
+    root.mkdir(mode=0o750, parents=True, exist_ok=True)
+    if not (root / IDENTITY_FILE).exists():
+        strangers = [entry.name for entry in os.scandir(root) if entry.name not in ("lost+found",)]
+        if not any(name.startswith(IDENTITY_FILE) for name in strangers) and strangers:
+            raise TiergateError(Kind.ENVIRONMENT, "media.volume_missing", volume=name)
+        _write_identity(root)
+    return read_identity(root, name)
+
+
+def _write_identity(root: Path) -> None:
+    """Two processes may do this at once: link(2) lets exactly one win."""
+    temporary = root / f"{IDENTITY_FILE}.{uuid.uuid4().hex}"
+    with temporary.open("x") as file:
+        json.dump({"id": str(uuid.uuid4())}, file)
+        file.flush()
+        os.fsync(file.fileno())
+    try:
+        os.link(temporary, root / IDENTITY_FILE)
+    except FileExistsError:
+        pass
+    temporary.unlink()
+    fsync_folder(root)
+
+
+def recognise(connection: Connection, name: str, volume_id: str) -> None:
+    """Remembers the volume's id the first time; raises media.volume_swapped when it is another one later."""
+    key = f"volume.{name}"
+    known = facts.get(connection, key)
+    if known is None:
+        facts.set(connection, key, volume_id)
+    elif known != volume_id:
+        raise TiergateError(Kind.ENVIRONMENT, "media.volume_swapped", volume=name)
