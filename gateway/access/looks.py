@@ -16,7 +16,7 @@ from config.clock import Clock, wall_ms
 from config.errors import Kind, TiergateError
 from config.reasons import Reason
 from gateway.access import resources
-from gateway.access.principals import Principals
+from gateway.access.principals import Principals, key_of
 from gateway.access.register import Entry, Registers
 from gateway.access.watch import CatalogWatch
 from storage.catalog.engine import Catalog
@@ -141,7 +141,7 @@ class Looks:
                 client=client,
             )
         )
-        self._open.add(look)
+        self.attach(look)
         try:
             yield look
         except asyncio.CancelledError:
@@ -152,10 +152,17 @@ class Looks:
             raise
         finally:
             look.end("ended")
-            self._open.discard(look)
+            self.detach(look)
             await asyncio.shield(
                 self._registers.close(look.register_id, look.end_reason or "ended", look.bytes_sent)
             )
+
+    def attach(self, look: Look) -> None:
+        """From now on reviewed by the shared task. For looks whose register row is kept elsewhere (session paths)."""
+        self._open.add(look)
+
+    def detach(self, look: Look) -> None:
+        self._open.discard(look)
 
     @contextlib.asynccontextmanager
     async def watching(self) -> AsyncIterator[None]:
@@ -188,14 +195,14 @@ class Looks:
             return
         now_ms = wall_ms(self._clock)
         if stamp != self._stamp or now_ns - self._loaded_ns >= RELOAD_S * 1e9:
-            wanted = {look.principal for look in open_looks}
+            wanted = list({key_of(look.principal): look.principal for look in open_looks}.values())
             cameras = sorted({look.camera.id for look in open_looks})
             principals, found = await self._catalog.aread(
                 lambda c: (self._principals.reload(c, wanted, now_ms), resources.load(c, cameras, now_ms))
             )
             self._stamp, self._loaded_ns = stamp, now_ns
             for look in open_looks:
-                fresh, camera = principals.get(look.principal), found.get(look.camera.id)
+                fresh, camera = principals.get(key_of(look.principal)), found.get(look.camera.id)
                 if fresh is None or camera is None:
                     over = look.principal.expires_ms is not None and now_ms >= look.principal.expires_ms
                     look.end(*_over("expired" if over else "revoked"))

@@ -1,8 +1,7 @@
 """What each route demands of its caller. A route that declares nothing fails at start and in the tests.
 
-``principal: Annotated[Principal, policy(function=Function.LIVE)]`` on a route with ``{camera_id}`` in its path answers 401 for
-nobody, 404 for a camera that is not in the caller's catalogue, 403 with the reason for one that is but may not be used so.
-The route itself still opens a `Look` (with stream and range) before the first byte.
+``principal: Annotated[Principal, policy(function=Function.LIVE)]`` on a route with ``{camera_id}`` in its path answers 401
+for nobody, 404 for a camera outside the caller's catalogue, 403 with the reason for one inside that may not be used so. The route itself still opens a `Look` (with stream and range) before the first byte.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ class Policy:
 
 
 class Gate:
-    """A policy as a FastAPI dependency; its value is the `Principal`, or None on a public route without a credential."""
+    """A policy as a FastAPI dependency; its value is the `Principal`, None on a public route without a credential."""
 
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
@@ -80,7 +79,7 @@ def policy(
     path_session: bool = False,
     while_must_change: bool = False,
 ) -> Any:
-    """A declaration for one route: exactly one of `function`, `role`, `signed_in`, `users_only`, `public`, `path_session`."""
+    """A declaration for one route: exactly one of function, role, signed_in, users_only, public, path_session."""
     roles = frozenset((role,) if isinstance(role, str) else role)
     chosen = [function is not None, bool(roles), signed_in or users_only, public, path_session]
     if sum(chosen) != 1:

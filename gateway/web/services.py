@@ -1,6 +1,6 @@
-"""What the routers work with: one object per web process, built by `gateway.compose`, passed to `gateway.web.app.build`.
+"""What the routers work with: one object per web process, built by `gateway.web.compose`.
 
-Belongs here: names of the parts. Does not belong here: their making, or any logic. Other rooms add a field for their part.
+Belongs here: names of the parts. Does not belong here: their making, or any logic.
 """
 
 from __future__ import annotations

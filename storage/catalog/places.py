@@ -327,3 +327,18 @@ def areas_of(
     for row in connection.execute(query):
         found.setdefault(row.camera_id, []).append((row.id, row.name, row.class_))
     return found
+
+
+def ancestors(connection: Connection, codes: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """For each code itself and everything above it, reading only the rows on the way."""
+    wanted = set(codes)
+    tree: dict[str, Region] = {}
+    asked: set[str] = set()
+    waiting = set(wanted)
+    while waiting:
+        asked |= waiting
+        for r in connection.execute(select(region).where(region.c.code.in_(waiting))):
+            tree[r.code] = Region(r.code, r.name, r.tier, r.parent, r.code_source)
+        above = {tree[code].parent if code in tree else default_parent(code) for code in waiting}
+        waiting = {code for code in above if code is not None} - asked
+    return {code: ancestry(tree, code) for code in wanted}

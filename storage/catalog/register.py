@@ -56,6 +56,15 @@ def close_row(connection: Connection, id_: str, now_ms: int, sent_bytes: int | N
     return done.rowcount == 1
 
 
+def finish(connection: Connection, id_: str, now_ms: int, result: str) -> None:
+    """Closes a row whose bytes were added by `add_bytes`."""
+    connection.execute(
+        update(register)
+        .where(register.c.id == id_, register.c.closed_ms.is_(None))
+        .values(closed_ms=now_ms, result=result, bytes=func.coalesce(register.c.bytes, 0))
+    )
+
+
 def open_rows(connection: Connection, limit: int = 1000) -> list[RegisterRow]:
     query = select(register).where(register.c.closed_ms.is_(None)).order_by(register.c.id).limit(limit)
     return [_row(r) for r in connection.execute(query)]
@@ -95,4 +104,11 @@ def rows(
 def open_count(connection: Connection) -> int:
     return int(
         connection.execute(select(func.count()).select_from(register).where(register.c.closed_ms.is_(None))).scalar_one()
+    )
+
+
+def add_bytes(connection: Connection, id_: str, count: int) -> None:
+    """Several processes may serve one session path."""
+    connection.execute(
+        update(register).where(register.c.id == id_).values(bytes=func.coalesce(register.c.bytes, 0) + count)
     )

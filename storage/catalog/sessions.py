@@ -103,3 +103,11 @@ def end_media_session(connection: Connection, id_hash: bytes, now_ms: int) -> No
         .where(media_session.c.id_hash == id_hash, media_session.c.ended_ms.is_(None))
         .values(ended_ms=now_ms)
     )
+
+
+def end_media_sessions_of(connection: Connection, register_id: str, now_ms: int) -> None:
+    connection.execute(
+        update(media_session)
+        .where(media_session.c.register_id == register_id, media_session.c.ended_ms.is_(None))
+        .values(ended_ms=now_ms)
+    )

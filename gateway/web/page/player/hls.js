@@ -10,6 +10,25 @@ const BEFORE_MS = 10 * 60_000, AFTER_MS = 2 * 3600_000, NEAR_LIVE_MS = 6000, GAP
 let library = null;
 const loadLibrary = () => (library ||= import("../vendor/hls.light.min.mjs").then((module) => module.default));
 
+/** A playlist loader that answers with what we already hold. @param {string} text */
+const given = (text) => class {
+  constructor() {
+    const at = performance.now();
+    this.context = null;
+    this.stats = {
+      aborted: false, loaded: text.length, retry: 0, total: text.length, chunkCount: 0, bwEstimate: 0,
+      loading: { start: at, first: at, end: at }, parsing: { start: at, end: at }, buffering: { start: at, first: at, end: at },
+    };
+  }
+  /** @param {any} context @param {any} _ @param {any} callbacks */
+  load(context, _, callbacks) {
+    this.context = context;
+    queueMicrotask(() => callbacks.onSuccess({ url: context.url, data: text }, this.stats, context, null));
+  }
+  abort() {}
+  destroy() {}
+};
+
 export class HlsPlayer {
   /**
    * @param {string} camera
@@ -59,10 +78,9 @@ export class HlsPlayer {
     const base = answer.url || address(path, query);
     const hls = (this.hls = new Hls({
       enableWorker: false, backBufferLength: 60, maxBufferLength: 20, maxMaxBufferLength: 40, startFragPrefetch: true,
-      autoStartLoad: false, lowLatencyMode: false,
+      autoStartLoad: false, lowLatencyMode: false, pLoader: given(text),
     }));
     hls.on(Hls.Events.LEVEL_LOADED, (/** @type {any} */ _, /** @type {any} */ data) => this.learn(data.details));
-    hls.on(Hls.Events.MANIFEST_PARSED, () => {});
     hls.on(Hls.Events.ERROR, (/** @type {any} */ _, /** @type {any} */ data) => {
       if (!data.fatal || this.ended) return;
       if (data.type === Hls.ErrorTypes.MEDIA_ERROR && !this.recovered) {
@@ -70,11 +88,7 @@ export class HlsPlayer {
         hls.recoverMediaError();
       } else this.end({ kind: "error", at_ms: this.position() });
     });
-    // The playlist is already here: it is given as it is, its relative addresses made whole.
-    const whole = text.replace(/^(?!#)(\S+)$/gm, (line) => new URL(line, base).href)
-      .replace(/URI="([^"]+)"/g, (_, uri) => `URI="${new URL(uri, base).href}"`);
-    this.blob = URL.createObjectURL(new Blob([whole], { type: "application/vnd.apple.mpegurl" }));
-    hls.loadSource(this.blob);
+    hls.loadSource(new URL(base, location.href).href);
     hls.attachMedia(this.video);
   }
 
@@ -205,7 +219,6 @@ export class HlsPlayer {
   stop() {
     this.ended = true;
     this.hls?.destroy();
-    if (this.blob) URL.revokeObjectURL(this.blob);
     this.video.removeAttribute("src");
     this.video.load();
     this.video.remove();

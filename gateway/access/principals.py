@@ -1,0 +1,165 @@
+"""From a credential to a `Principal` with its grants, and again from a running look's principal to a fresh one.
+
+Belongs here: reading who it is. Does not belong here: what they may do (`tiering.access`), HTTP.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from sqlalchemy import Connection, select
+
+from config.clock import Clock, wall_ms
+from config.errors import Kind, TiergateError
+from gateway.access.ids import hash_of
+from gateway.access.sessions import PREFIX
+from gateway.access.tokens import Tokens, standing
+from gateway.access.watch import CatalogWatch
+from storage.catalog import grants as grant_rows
+from storage.catalog import people, sessions
+from storage.catalog.engine import Catalog
+from storage.catalog.grants import TokenRow
+from storage.catalog.people import User
+from storage.catalog.sessions import SessionRow
+from storage.catalog.tables import link
+from tiering.grants import Grant, Principal
+
+_CACHED = 2_000  #: principals kept between two moves of the catalog
+
+
+class Principals:
+    def __init__(self, catalog: Catalog, clock: Clock, tokens: Tokens, watch: CatalogWatch) -> None:
+        self._catalog = catalog
+        self._clock = clock
+        self._tokens = tokens
+        self._watch = watch
+        self._cache: dict[bytes, Principal] = {}
+        self._cached_stamp = -1
+
+    async def of(self, authorization: str | None, cookie: str | None) -> Principal | None:
+        """Who asks; None without a credential. A header wins over the cookie. Raises UNAUTHENTICATED for a bad one."""
+        credential = cookie
+        if authorization is not None:
+            scheme, _, credential = authorization.partition(" ")
+            if scheme.lower() != "bearer" or not credential:
+                raise TiergateError(Kind.UNAUTHENTICATED, "access.not_signed_in")
+        if not credential:
+            return None
+        return await self.of_credential(credential.strip())
+
+    async def of_credential(self, credential: str) -> Principal:
+        """Raises UNAUTHENTICATED: access.session_over, user_disabled, token_bad, token_revoked, token_expired."""
+        stamp, now_ms, key = self._watch.stamp, wall_ms(self._clock), hash_of(credential)
+        if stamp != self._cached_stamp or len(self._cache) > _CACHED:
+            self._cache.clear()
+            self._cached_stamp = stamp
+        known = self._cache.get(key)
+        if known is not None and (known.expires_ms is None or now_ms < known.expires_ms):
+            return known
+        if credential.startswith(PREFIX):
+            found = await self._catalog.aread(lambda c: by_session(c, key, now_ms))
+        else:
+            claims = self._tokens.verify(credential)
+            rows = await self._catalog.aread(lambda c: grant_rows.tokens_by_jti(c, [claims.jti]))
+            found = of_token(self._tokens.require(claims, rows.get(claims.jti)))
+        if self._watch.stamp == stamp:
+            self._cache[key] = found
+        return found
+
+    def reload(
+        self, connection: Connection, wanted: Iterable[Principal], now_ms: int
+    ) -> dict[tuple[str, str, str | None], Principal]:
+        """Fresh principals by `key_of`; who is disabled, revoked, expired or signed out is missing."""
+        found: dict[tuple[str, str, str | None], Principal] = {}
+        for old in wanted:
+            try:
+                found[key_of(old)] = again(connection, old.as_json(), now_ms)
+            except TiergateError:
+                continue
+        return found
+
+
+def key_of(principal: Principal) -> tuple[str, str, str | None]:
+    return principal.kind, principal.id, principal.session
+
+
+def again(connection: Connection, reference: Mapping[str, Any], now_ms: int) -> Principal:
+    """The principal that `Principal.as_json` named. Raises UNAUTHENTICATED."""
+    if reference.get("session") is not None:
+        return by_session(connection, bytes.fromhex(reference["session"]), now_ms)
+    if reference["kind"] == "token":
+        row = grant_rows.tokens_by_jti(connection, [reference["id"]]).get(reference["id"])
+        if row is None:
+            raise TiergateError(Kind.UNAUTHENTICATED, "access.token_bad")
+        return of_token(standing(row, now_ms))
+    if reference["kind"] == "node":
+        return of_node(connection, reference["id"])
+    user = people.users(connection, [reference["id"]]).get(reference["id"])
+    if user is None or user.disabled_ms is not None:
+        raise TiergateError(Kind.UNAUTHENTICATED, "access.user_disabled")
+    return of_user(connection, user, None)
+
+
+def by_session(connection: Connection, id_hash: bytes, now_ms: int) -> Principal:
+    """Raises access.session_over, access.user_disabled, access.token_revoked, access.token_expired."""
+    row = sessions.sessions(connection, [id_hash]).get(id_hash)
+    if row is None or row.ended_ms is not None or now_ms >= row.expires_ms:
+        raise TiergateError(Kind.UNAUTHENTICATED, "access.session_over")
+    if row.token_jti is not None:
+        token = grant_rows.tokens_by_jti(connection, [row.token_jti]).get(row.token_jti)
+        if token is None:
+            raise TiergateError(Kind.UNAUTHENTICATED, "access.token_bad")
+        return of_token(standing(token, now_ms), row)
+    user = people.users(connection, [row.user_id or ""]).get(row.user_id or "")
+    if user is None or user.disabled_ms is not None:
+        raise TiergateError(Kind.UNAUTHENTICATED, "access.user_disabled")
+    return of_user(connection, user, row)
+
+
+def of_user(connection: Connection, user: User, session: SessionRow | None) -> Principal:
+    subjects = [("user", user.id), *(("role", role) for role in user.roles)]
+    if user.department_id is not None:
+        subjects.append(("department", user.department_id))
+    loaded = []
+    for row in grant_rows.grants_of(connection, subjects):
+        source = {"user": "user", "role": "role", "department": "department"}[row.subject_kind]
+        loaded.append(Grant.from_json(row.id, source, row.value))  # type: ignore[arg-type]  # one of the three words above
+    return Principal(
+        kind="user",
+        id=user.id,
+        login=user.login,
+        name=user.name,
+        unit=user.unit,
+        department_id=user.department_id,
+        roles=frozenset(user.roles),
+        grants=tuple(loaded),
+        expires_ms=None if session is None else session.expires_ms,
+        session=None if session is None else session.id_hash.hex(),
+        must_change=user.must_change,
+    )
+
+
+def of_token(row: TokenRow, session: SessionRow | None = None) -> Principal:
+    ends = [row.expires_ms] if session is None else [row.expires_ms, session.expires_ms]
+    return Principal(
+        kind="token",
+        id=row.jti,
+        login=row.label,
+        name=row.label,
+        unit=row.unit,
+        department_id=row.department_id,
+        grants=(Grant.from_json(row.jti, "token", row.grant),),
+        expires_ms=min(ends),
+        session=None if session is None else session.id_hash.hex(),
+    )
+
+
+def of_node(connection: Connection, node_id: str) -> Principal:
+    """A paired node; its rights are the leases granted to it. Raises UNAUTHENTICATED for one that is not paired now."""
+    row = connection.execute(
+        select(link).where(link.c.peer_node == node_id, link.c.suspended_ms.is_(None), link.c.removed_ms.is_(None))
+    ).first()
+    if row is None:
+        raise TiergateError(Kind.UNAUTHENTICATED, "access.not_signed_in")
+    return Principal("node", node_id, row.peer_name, row.peer_name, row.peer_region)

@@ -1,0 +1,378 @@
+// @ts-check
+// What one tile shows: chooses the path (WebSocket, WebRTC, HLS), swaps pictures without a black moment, tries again, and
+// always has a state to say. Imperative on purpose: it outlives renders.
+
+import { get } from "../api.js";
+import { now } from "../clock.js";
+import { isHevc, mayDo, standing, troubled } from "../shapes.js";
+import { HlsPlayer } from "./hls.js";
+import { codecPlayable, MsePlayer } from "./mse.js";
+import { WhepPlayer } from "./whep.js";
+
+/**
+ * @typedef {"empty" | "connecting" | "playing" | "stale" | "offline" | "disabled" | "forbidden" | "codec" | "gone" | "replay_wait" | "replay" | "no_footage" | "error"} State
+ * @typedef {{state: State, reason: any, stream: string | null, method: string | null, limited: boolean, stale_s: number, codec: string | null,
+ *   skipped: {from_ms: number, to_ms: number} | null}} Status
+ * @typedef {{camera: import("../shapes.js").Camera | null, live: {stream: "main" | "sub", quick: boolean} | null,
+ *   replay: {at_ms: number, nonce: number} | null, rate: number, paused: boolean, sound: boolean, active: boolean}} Want
+ */
+
+const STALE_MS = 3000, DEAD_MS = 15_000, FIRST_MS = 10_000, BACKOFF_MS = [300, 1000, 2000, 4000, 8000], WHEP_AGAIN_MS = 60_000;
+const SKIP_SHOWN_MS = 6000;
+
+/** @type {Status} */
+const NOTHING = { state: "empty", reason: null, stream: null, method: null, limited: false, stale_s: 0, codec: null, skipped: null };
+
+/** Cameras for which WebRTC did not come up, and until when it is not tried again. @type {Map<string, number>} */
+const noWhep = new Map();
+
+/** The stream to ask for so that this browser can draw it. `null`: none of the camera's own.
+ * @param {import("../shapes.js").Camera} camera @param {"main" | "sub"} wanted @returns {"main" | "sub" | null} */
+export function choose(camera, wanted) {
+  const order = wanted === "main" && camera.max_stream !== "sub" ? ["main", "sub"] : ["sub", "main"];
+  const may = order.filter((name) => camera.max_stream !== "sub" || name === "sub");
+  for (const name of may) {
+    const stream = camera.streams?.[/** @type {"main" | "sub"} */ (name)];
+    if (stream && codecPlayable(stream.codec)) return /** @type {"main" | "sub"} */ (name);
+  }
+  return null;
+}
+
+/** WebRTC carries H.264 without B-frames. @param {import("../shapes.js").Stream | undefined} stream */
+const whepFits = (stream) => Boolean(stream && /^avc/i.test(stream.codec || "") && !stream.b_frames);
+
+export class TilePlayer {
+  /** @param {HTMLElement} stage @param {(status: Status) => void} report */
+  constructor(stage, report) {
+    this.stage = stage;
+    this.report = report;
+    /** @type {Status} */
+    this.status = NOTHING;
+    /** @type {Want} */
+    this.want = { camera: null, live: null, replay: null, rate: 1, paused: false, sound: false, active: true };
+    /** The picture shown, and the one being prepared behind it. @type {any} */
+    this.front = null;
+    /** @type {any} */
+    this.back = null;
+    this.showing = "";
+    this.preparing = "";
+    this.tries = 0;
+    this.retry = 0;
+    this.asked = 0;
+    this.transcode = false;
+    this.heartbeat = setInterval(() => this.beat(), 500);
+  }
+
+  /** @param {Partial<Status>} patch */
+  tell(patch) {
+    const next = { ...this.status, ...patch };
+    const same = Object.keys(next).every((key) => /** @type {any} */ (next)[key] === /** @type {any} */ (this.status)[key]);
+    this.status = next;
+    if (!same) this.report(next);
+  }
+
+  /** @param {Want} want */
+  show(want) {
+    const before = this.want;
+    this.want = want;
+    if (before.camera?.id !== want.camera?.id) {
+      this.clear();
+      this.tries = 0;
+      this.transcode = false;
+    }
+    const camera = want.camera;
+    if (!camera || !want.active) return this.clear();
+    if (want.replay) return this.showReplay(before);
+    if (before.replay) this.tell({ skipped: null });
+    this.showLive(camera);
+  }
+
+  /** @param {import("../shapes.js").Camera} camera */
+  showLive(camera) {
+    if (!mayDo(camera, "live")) return this.refuse("forbidden", null);
+    if (standing(camera) === "disabled") return this.refuse("disabled", null);
+    const wanted = this.want.live?.stream || "sub";
+    let stream = choose(camera, wanted);
+    if (!stream) {
+      // None of its own streams can be drawn here: one counted transcode is the last resort before a sentence.
+      if (this.transcode === false) this.transcode = true;
+      stream = camera.streams?.sub ? "sub" : "main";
+    }
+    const quick = Boolean(this.want.live?.quick) && whepFits(camera.streams?.[stream]) && (noWhep.get(camera.id) || 0) < now();
+    const method = quick ? "whep" : "mse";
+    const wish = `live/${camera.id}/${stream}/${method}${this.transcode ? "/h264" : ""}`;
+    if (this.showing === wish || this.preparing === wish) {
+      if (this.showing === wish && this.preparing) this.dropBack();
+      return this.applySound();
+    }
+    // A stream that answers needs no new one to be a little bigger while the old one is still coming up.
+    if (this.retry && !this.front && this.preparing === "") return;
+    this.prepare(wish, stream, method);
+  }
+
+  /** @param {string} wish @param {"main" | "sub"} stream @param {"mse" | "whep"} method */
+  prepare(wish, stream, method) {
+    const camera = /** @type {import("../shapes.js").Camera} */ (this.want.camera);
+    this.dropBack();
+    clearTimeout(this.retry);
+    this.retry = 0;
+    this.preparing = wish;
+    if (!this.front) {
+      this.tell({ ...NOTHING, state: "connecting", stream, method });
+    }
+    const on = {
+      onFirst: () => this.swap(wish, stream, method),
+      onWord: (/** @type {import("./mse.js").Word} */ word) => this.hear(player, word),
+      onEnd: (/** @type {any} */ why) => this.lost(player, wish, why),
+    };
+    /** @type {any} */
+    const player = method === "whep"
+      ? new WhepPlayer(camera.id, { stream }, on)
+      : new MsePlayer(camera.id, this.transcode ? { stream, video: "h264" } : { stream }, on);
+    this.back = player;
+    player.video.classList.add("behind");
+    this.stage.prepend(player.video);
+  }
+
+  /** The first picture is there: it becomes the one shown. @param {string} wish @param {string} stream @param {string} method */
+  swap(wish, stream, method) {
+    if (!this.back || this.preparing !== wish) return;
+    const old = this.front;
+    this.front = this.back;
+    this.back = null;
+    this.showing = wish;
+    this.preparing = "";
+    this.tries = 0;
+    this.front.video.classList.remove("behind");
+    old?.stop();
+    const given = this.front.config?.stream || stream;
+    this.tell({
+      ...NOTHING, state: "playing", stream: given, method, codec: this.front.config?.codec || null,
+      limited: (this.want.live?.stream === "main" || stream === "main") && given === "sub",
+    });
+    this.applySound();
+  }
+
+  /** @param {any} player @param {import("./mse.js").Word} word */
+  hear(player, word) {
+    if (player !== this.front && player !== this.back) return;
+    if (word.mime && player === this.front) {
+      const asked = this.showing.split("/")[2];
+      this.tell({ stream: word.stream || asked, codec: word.codec || null, limited: asked === "main" && word.stream === "sub" });
+    }
+    if (word.state === "offline" || word.state === "ended" || word.state === "refused") {
+      this.tell({ state: word.state === "refused" ? "forbidden" : "offline", reason: word.reason || null });
+    } else if (word.state === "connecting" && !this.status.reason) this.tell({ state: "connecting" });
+    else if (word.state === "online" && this.front === player) this.tell({ state: "playing", reason: null });
+  }
+
+  /** @param {any} player @param {string} wish @param {any} why */
+  lost(player, wish, why) {
+    const camera = this.want.camera;
+    if (player !== this.front && player !== this.back) return;
+    const wasFront = player === this.front;
+    if (wasFront) {
+      this.front = null;
+      this.showing = "";
+    } else {
+      this.back = null;
+      this.preparing = "";
+    }
+    if (!camera || this.want.replay) return;
+    if (wish.endsWith("/whep")) {
+      noWhep.set(camera.id, now() + WHEP_AGAIN_MS);
+      return this.showLive(camera);
+    }
+    if (why.kind === "codec") {
+      if (!this.transcode) {
+        this.transcode = true;
+        return this.showLive(camera);
+      }
+      return this.refuse("codec", null, why.mime || null);
+    }
+    if (!this.front) this.explain(camera.id);
+    this.again();
+  }
+
+  again() {
+    clearTimeout(this.retry);
+    const wait = BACKOFF_MS[Math.min(this.tries, BACKOFF_MS.length - 1)];
+    this.tries += 1;
+    this.retry = window.setTimeout(() => {
+      this.retry = 0;
+      if (this.want.camera && !this.want.replay && this.want.active) this.showLive(this.want.camera);
+    }, wait + Math.random() * 200);
+  }
+
+  /** A socket cannot say why it was refused: the camera's own record can. @param {string} id */
+  explain(id) {
+    const camera = this.want.camera;
+    const trouble = camera && troubled(camera);
+    if (this.status.state !== "forbidden" && this.status.state !== "offline") {
+      this.tell({ state: trouble ? "offline" : "connecting", reason: trouble?.reason || null });
+    }
+    if (performance.now() - this.asked < 5000) return;
+    this.asked = performance.now();
+    get(`/cameras/${id}`).then((fresh) => {
+      if (this.want.camera?.id !== id || this.front || this.want.replay) return;
+      const bad = troubled(fresh);
+      if (bad) this.tell({ state: "offline", reason: bad.reason || null });
+      else if (!mayDo(fresh, "live")) this.refuse("forbidden", null);
+    }, (error) => {
+      if (this.want.camera?.id !== id || this.front) return;
+      if (error.status === 404) this.refuse("gone", error);
+      else if (error.status === 403) this.refuse("forbidden", error);
+      else this.tell({ state: "connecting", reason: error.status === 0 ? error : null });
+    });
+  }
+
+  /** @param {State} state @param {any} reason @param {string | null} [codec] */
+  refuse(state, reason, codec = null) {
+    this.stopAll();
+    this.tell({ ...NOTHING, state, reason, codec });
+  }
+
+  // --- recorded ---------------------------------------------------------------------------------------------------
+
+  /** @param {Want} before */
+  showReplay(before) {
+    const { camera, replay, rate, paused } = this.want;
+    if (!camera || !replay) return;
+    if (!mayDo(camera, "playback")) return this.refuse("forbidden", null);
+    const current = /** @type {HlsPlayer | null} */ (this.front?.method === "hls" ? this.front : this.back?.method === "hls" ? this.back : null);
+    if (current && before.replay && before.camera?.id === camera.id) {
+      const moved = before.replay.nonce !== replay.nonce;
+      if (!moved) {
+        if (before.paused !== paused) current.setPaused(paused);
+        if (before.rate !== rate && !current.setRate(rate)) this.openReplay(current.position());
+        return this.applySound();
+      }
+      if (current.rate === rate && current.holds(replay.at_ms)) {
+        current.setPaused(paused);
+        current.seek(replay.at_ms);
+        return this.tell({ state: current.first ? "replay" : "replay_wait", reason: null });
+      }
+    } else if (before.replay?.nonce === replay.nonce && before.camera?.id === camera.id && this.status.state === "no_footage") return;
+    this.openReplay(replay.at_ms);
+  }
+
+  /** @param {number} at_ms */
+  openReplay(at_ms) {
+    const camera = /** @type {import("../shapes.js").Camera} */ (this.want.camera);
+    const wish = `replay/${camera.id}/${at_ms}/${this.want.rate}`;
+    this.dropBack();
+    clearTimeout(this.retry);
+    this.retry = 0;
+    this.preparing = wish;
+    this.tell({ ...NOTHING, state: "replay_wait", method: "hls", stream: "main", skipped: this.status.skipped });
+    const player = new HlsPlayer(camera.id, { at_ms, now_ms: now(), rate: this.want.rate, paused: this.want.paused }, {
+      onFirst: () => {
+        if (this.back !== player) return;
+        this.front?.stop();
+        this.front = player;
+        this.back = null;
+        this.showing = wish;
+        this.preparing = "";
+        player.video.classList.remove("behind");
+        this.tell({ state: "replay", reason: null });
+        this.applySound();
+      },
+      onGap: (from_ms, to_ms) => {
+        const skipped = { from_ms, to_ms };
+        this.tell({ skipped });
+        setTimeout(() => { if (this.status.skipped === skipped) this.tell({ skipped: null }); }, SKIP_SHOWN_MS);
+      },
+      onEnd: (why) => this.replayEnded(player, why),
+    });
+    this.back = player;
+    player.video.classList.add("behind");
+    this.stage.prepend(player.video);
+  }
+
+  /** @param {HlsPlayer} player @param {{kind: string, at_ms: number, reason?: any}} why */
+  replayEnded(player, why) {
+    if (player !== this.front && player !== this.back) return;
+    if (player === this.front) {
+      this.front = null;
+      this.showing = "";
+    } else {
+      this.back = null;
+      this.preparing = "";
+    }
+    if (why.kind === "window") return this.openReplay(why.at_ms + 1);
+    if (why.kind === "live") return this.onCaughtUp();
+    this.front?.stop();
+    this.front = null;
+    this.showing = "";
+    if (why.kind === "empty") this.tell({ ...NOTHING, state: "no_footage", method: "hls" });
+    else this.tell({ ...NOTHING, state: why.reason?.status === 403 ? "forbidden" : "error", reason: why.reason || null, method: "hls" });
+  }
+
+  /** Replay reached now; the owner of the tile sets it. */
+  onCaughtUp() {}
+
+  /** @param {number} direction */
+  step(direction) {
+    if (this.front?.method === "hls") this.front.step(direction, Number(this.want.camera?.streams?.main?.fps) || 25);
+  }
+
+  // --- all ---------------------------------------------------------------------------------------------------------
+
+  beat() {
+    const front = this.front;
+    if (front && front.method !== "hls" && this.want.active) {
+      const silent = front.silent_ms();
+      if (silent > DEAD_MS) {
+        front.end({ kind: "closed" });
+      } else if (silent > STALE_MS && (this.status.state === "playing" || this.status.state === "stale")) {
+        this.tell({ state: "stale", stale_s: Math.round(silent / 1000) });
+      } else if (silent <= STALE_MS && this.status.state === "stale") this.tell({ state: "playing", stale_s: 0, reason: null });
+    }
+    const back = this.back;
+    if (back && back.method === "mse" && performance.now() - back.started_ms > FIRST_MS && back.silent_ms() > FIRST_MS) back.end({ kind: "closed" });
+  }
+
+  applySound() {
+    const video = this.front?.video;
+    if (video) video.muted = !this.want.sound;
+  }
+
+  /** Epoch ms of what is seen. */
+  position() {
+    const replay = this.front?.method === "hls" ? this.front : this.back?.method === "hls" ? this.back : null;
+    if (replay) return replay.position();
+    return this.want.replay ? this.want.replay.at_ms : now();
+  }
+
+  /** The element on screen. @returns {HTMLVideoElement | null} */
+  picture() {
+    return this.front?.video || null;
+  }
+
+  dropBack() {
+    this.back?.stop();
+    this.back = null;
+    this.preparing = "";
+  }
+
+  stopAll() {
+    clearTimeout(this.retry);
+    this.retry = 0;
+    this.dropBack();
+    this.front?.stop();
+    this.front = null;
+    this.showing = "";
+  }
+
+  clear() {
+    this.stopAll();
+    this.tell(NOTHING);
+  }
+
+  destroy() {
+    clearInterval(this.heartbeat);
+    this.stopAll();
+  }
+}
+
+export { isHevc };

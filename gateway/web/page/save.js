@@ -1,0 +1,64 @@
+// @ts-check
+// Pictures and clips to the operator's disk: a refusal is shown as its sentence, never saved as a file.
+
+import { fetchRaw } from "./api.js";
+import { t } from "./i18n.js";
+import { toast } from "./state.js";
+import { stamp } from "./time.js";
+import { now } from "./clock.js";
+
+/** @param {Blob} blob @param {string} name */
+function save(blob, name) {
+  const url = URL.createObjectURL(blob);
+  const anchor = document.createElement("a");
+  anchor.href = url;
+  anchor.download = name;
+  anchor.click();
+  setTimeout(() => URL.revokeObjectURL(url), 60_000);
+}
+
+/** @param {Response} response @param {string} otherwise */
+function nameOf(response, otherwise) {
+  const header = response.headers.get("Content-Disposition") || "";
+  const star = /filename\*=UTF-8''([^;]+)/i.exec(header), plain = /filename="?([^";]+)"?/i.exec(header);
+  try {
+    return star ? decodeURIComponent(star[1]) : plain ? plain[1] : otherwise;
+  } catch {
+    return otherwise;
+  }
+}
+
+/** @param {string} name @param {number} at_ms */
+const fileStamp = (name, at_ms) => `${name}_${stamp(at_ms).replace(/[: ]/g, "-")}`.replace(/[\\/:*?"<>|\s]+/g, "_");
+
+/** @param {import("./shapes.js").Camera} camera @param {number} [at_ms] */
+export async function saveSnapshot(camera, at_ms) {
+  try {
+    const response = await fetchRaw("GET", `/cameras/${camera.id}/snapshot.jpg`, { query: { at: at_ms === undefined ? undefined : Math.round(at_ms) } });
+    save(await response.blob(), nameOf(response, `${fileStamp(camera.name, at_ms ?? now())}.jpg`));
+    toast(t("act.snapshot_saved", { name: camera.name }), "good");
+  } catch (error) {
+    toast(error, "bad");
+  }
+}
+
+/**
+ * @param {import("./shapes.js").Camera} camera
+ * @param {{from: number, to: number, reason: string}} query
+ * @param {{signal?: AbortSignal, progress?: (bytes: number, total: number) => void}} [options]
+ */
+export async function saveClip(camera, query, options = {}) {
+  const response = await fetchRaw("GET", `/cameras/${camera.id}/clip.mp4`, { query, signal: options.signal });
+  const total = Number(response.headers.get("Content-Length")) || 0;
+  let bytes = 0;
+  const counted = /** @type {ReadableStream} */ (response.body).pipeThrough(new TransformStream({
+    transform(chunk, controller) {
+      bytes += chunk.byteLength;
+      options.progress?.(bytes, total);
+      controller.enqueue(chunk);
+    },
+  }));
+  const blob = await new Response(counted, { headers: { "Content-Type": "video/mp4" } }).blob();
+  save(blob, nameOf(response, `${fileStamp(camera.name, query.from)}.mp4`));
+  return blob.size;
+}
