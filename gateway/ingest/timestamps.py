@@ -1,0 +1,56 @@
+"""Decode and presentation times of one track, made fit for a file. (pure)
+
+Cameras send equal times, times that go back by a tick, 32-bit times that wrap, first packets without any time, and
+jumps of hours. Small faults are mended here so that a B-frame's offset stays true; large ones begin a new epoch, which
+the segmenter turns into a new run.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+_WRAP = 1 << 32  #: RTP timestamps (RFC 3550 §5.1); libav unwraps, but not after its own 33-bit turn
+
+
+@dataclass(slots=True)
+class TimestampCounters:
+    repaired: int = 0
+    wraps: int = 0
+    breaks: int = 0
+
+
+class Timestamps:
+    """State of one track. `break_s`: a step further than this is a new clock."""
+
+    __slots__ = ("_base", "_break", "_last", "_offset", "counters")
+
+    def __init__(self, timescale: int, break_s: int = 30) -> None:
+        self._break = break_s * timescale
+        self._base: int | None = None
+        self._last = -1
+        self._offset = 0
+        self.counters = TimestampCounters()
+
+    def place(self, dts: int, pts: int) -> tuple[int, int, bool]:
+        """(dts, pts, whether a new epoch begins): counted from the first unit, dts strictly increasing in an epoch."""
+        if self._base is None:
+            self._base = dts
+        time = dts + self._offset - self._base
+        step = time - self._last
+        if step <= 0 or step > self._break:
+            if self._last >= 0 and abs(step) > _WRAP // 2 and abs(abs(step) - _WRAP) <= self._break:
+                self._offset += -_WRAP if step > 0 else _WRAP
+                self.counters.wraps += 1
+                return self.place(dts, pts)
+            if self._last >= 0 and abs(step) > self._break:
+                self._base, self._offset, self._last = dts, 0, 0
+                self.counters.breaks += 1
+                return 0, pts - dts, True
+            if step <= 0 and self._last >= 0:
+                self.counters.repaired += 1
+                fixed = self._last + 1
+                self._last = fixed
+                # The picture keeps its moment on the screen; only the order of decoding is mended.
+                return fixed, pts + self._offset - self._base, False
+        self._last = time
+        return time, pts + self._offset - self._base, False

@@ -1,0 +1,78 @@
+"""Logs: one JSON object per line on stderr, with the request or lease it belongs to, and nothing secret in it.
+
+Belongs here: the format, the context, the redaction. Does not belong here: what is worth a line (each room), metrics.
+`bind(lease="…")` in a task or thread marks every line written below it; the id travels to other processes and nodes in
+the header `Tiergate-Trace`, so that one pull can be followed through all of them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import sys
+import time
+from collections.abc import Iterator
+from contextvars import ContextVar
+from typing import Any, TextIO
+
+from config.redact import redact_text
+
+_context: ContextVar[dict[str, str]] = ContextVar("tiergate_log_context", default={})
+
+#: What `logging` puts on every record; everything else was given as `extra`.
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+_LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+
+
+@contextlib.contextmanager
+def bind(**fields: str) -> Iterator[None]:
+    """Adds `fields` (trace, lease, camera, …) to every line of this task or thread until the block ends."""
+    token = _context.set({**_context.get(), **fields})
+    try:
+        yield
+    finally:
+        _context.reset(token)
+
+
+def context() -> dict[str, str]:
+    """The fields bound here, to be handed to another process."""
+    return dict(_context.get())
+
+
+class JsonFormatter(logging.Formatter):
+    """`ts level process logger message` first, then context, then `extra`, then a redacted traceback."""
+
+    def __init__(self, process: str) -> None:
+        super().__init__()
+        self._process = process
+
+    def format(self, record: logging.LogRecord) -> str:
+        moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+        line: dict[str, Any] = {
+            "ts": f"{moment}.{int(record.msecs):03d}Z",
+            "level": record.levelname.lower(),
+            "process": self._process,
+            "logger": record.name,
+            "message": redact_text(record.getMessage()),
+            **_context.get(),
+        }
+        for name, value in vars(record).items():
+            if name not in _STANDARD:
+                line[name] = value if isinstance(value, int | float | bool | type(None)) else redact_text(str(value))
+        if record.exc_info:
+            line["error"] = redact_text(self.formatException(record.exc_info))
+        return json.dumps(line, ensure_ascii=False, default=str)
+
+
+def configure(process: str, level: str = "info", stream: TextIO | None = None) -> None:
+    """Once per process, before anything logs. `process` names it in every line, for example ``recorder-0``."""
+    handler = logging.StreamHandler(stream or sys.stderr)
+    handler.setFormatter(JsonFormatter(process))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(_LEVELS[level])
+    logging.captureWarnings(True)
+    # Libraries that tell of every request or statement, some with URLs in full.
+    for name in ("uvicorn.access", "httpx", "httpcore", "libav", "sqlalchemy", "zeep", "aioice", "aiortc"):
+        logging.getLogger(name).setLevel(max(logging.WARNING, _LEVELS[level]))

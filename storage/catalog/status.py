@@ -1,0 +1,166 @@
+"""What a recorder must do, and what it last knew: its reads of the register and its rows in `camera_status`.
+
+Belongs here: statements of the recorder. Does not belong here: registering cameras (`storage.catalog.cameras`),
+footage (`segments`), gaps (`gaps`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from sqlalchemy import Connection, delete, func, insert, select, update
+
+from storage.catalog.retention_rows import classes, memberships
+from storage.catalog.tables import camera, camera_status, camera_stream, credential, gap, segment
+
+#: `idle`: a stream that nobody watches and that is not recorded.
+STATES = ("connecting", "online", "offline", "idle")
+
+
+@dataclass(frozen=True, slots=True)
+class SealedCredential:
+    id: str
+    username: str
+    sealed: bytes
+    key_id: str
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class StreamDuty:
+    """One stream of a camera of this shard, as the register has it."""
+
+    camera_id: str
+    stream: str
+    url: str
+    warm: bool
+    recorded: bool  #: recorded_by = self and main
+    enabled: bool
+    audio: bool
+    retention_class: str  #: the highest of the camera's areas now
+    created_ms: int
+    credential: SealedCredential | None
+
+
+def duties(connection: Connection, shard: int, now_ms: int) -> list[StreamDuty]:
+    """Every stream of the cameras of `shard` that are not removed, disabled ones included."""
+    rows = connection.execute(
+        select(camera, camera_stream.c.stream, camera_stream.c.url, camera_stream.c.warm)
+        .join(camera_stream, camera_stream.c.camera_id == camera.c.id)
+        .where(camera.c.shard == shard, camera.c.removed_ms.is_(None))
+        .order_by(camera.c.id, camera_stream.c.stream)
+    ).all()
+    wanted = {row.credential_id for row in rows if row.credential_id is not None}
+    sealed = {
+        row.id: SealedCredential(row.id, row.username, row.sealed, row.key_id, row.version)
+        for row in connection.execute(select(credential).where(credential.c.id.in_(wanted)))
+    }
+    highest = _classes_now(connection, {row.id for row in rows}, now_ms)
+    return [
+        StreamDuty(
+            camera_id=row.id, stream=row.stream, url=row.url, warm=bool(row.warm),
+            recorded=row.recorded_by == "self" and row.stream == "main", enabled=bool(row.enabled),
+            audio=bool(row.audio), retention_class=highest.get(row.id, "default"), created_ms=row.created_ms,
+            credential=sealed.get(row.credential_id),
+        )
+        for row in rows
+    ]  # fmt: skip
+
+
+def _classes_now(connection: Connection, camera_ids: Iterable[str], now_ms: int) -> dict[str, str]:
+    known = classes(connection)
+    highest: dict[str, str] = {}
+    for camera_id, stretches in memberships(connection, camera_ids).items():
+        standing = [
+            known[m.class_name]
+            for m in stretches
+            if m.class_name in known and m.from_ms <= now_ms and (m.to_ms is None or m.to_ms > now_ms)
+        ]
+        if standing:
+            highest[camera_id] = max(standing, key=lambda c: c.rank).name
+    return highest
+
+
+def shard_count(connection: Connection) -> int:
+    """How many recorders are needed: at least one, so that the first camera is recorded within seconds."""
+    highest = connection.execute(select(func.max(camera.c.shard)).where(camera.c.removed_ms.is_(None))).scalar_one()
+    return int(highest or 0) + 1
+
+
+def shard_cameras(connection: Connection, shard: int) -> list[str]:
+    """All cameras of a shard, removed ones too: their unfinished files are this shard's to salvage."""
+    return list(connection.execute(select(camera.c.id).where(camera.c.shard == shard)).scalars())
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """How far a stream is accounted for when a recorder starts."""
+
+    footage_end_ms: int | None
+    gap_end_ms: int | None  #: of the newest closed gap
+    open_cause: str | None  #: cause of the gap that stands open
+
+
+def past(connection: Connection, camera_id: str, stream: str) -> Past:
+    footage = connection.execute(
+        select(segment.c.end_ms)
+        .where(segment.c.camera_id == camera_id, segment.c.stream == stream)
+        .order_by(segment.c.start_ms.desc())
+        .limit(1)
+    ).scalar_one_or_none()
+    gaps = connection.execute(
+        select(gap.c.to_ms, gap.c.cause)
+        .where(gap.c.camera_id == camera_id, gap.c.stream == stream)
+        .order_by(gap.c.from_ms.desc())
+        .limit(20)
+    ).all()
+    standing = next((row.cause for row in gaps if row.to_ms is None), None)
+    ends = [row.to_ms for row in gaps if row.to_ms is not None]
+    return Past(footage, max(ends, default=None), standing)
+
+
+@dataclass(frozen=True, slots=True)
+class StatusRow:
+    camera_id: str
+    stream: str
+    state: str
+    since_ms: int
+    updated_ms: int
+    cause: str | None = None
+    reason: dict[str, Any] | None = None
+    last_media_ms: int | None = None
+    codec: str | None = None
+    audio_codec: str | None = None
+    width: int | None = None
+    height: int | None = None
+    fps: str | None = None
+    bit_rate_bps: int | None = None
+    gop_ms: int | None = None
+    b_frames: bool | None = None
+
+
+_STATUS = tuple(camera_status.c[f.name] for f in fields(StatusRow))
+
+
+def put_status(connection: Connection, rows: Sequence[StatusRow]) -> None:
+    """Writes what is known now, whole rows. A camera removed meanwhile keeps its last row."""
+    for row in rows:
+        here = (camera_status.c.camera_id == row.camera_id, camera_status.c.stream == row.stream)
+        done = connection.execute(update(camera_status).where(*here).values(**asdict(row)))
+        if done.rowcount == 0:
+            connection.execute(insert(camera_status).values(**asdict(row)))
+
+
+def status_of(connection: Connection, camera_id: str, stream: str) -> StatusRow | None:
+    row = connection.execute(
+        select(*_STATUS).where(camera_status.c.camera_id == camera_id, camera_status.c.stream == stream)
+    ).first()
+    return StatusRow(*row) if row is not None else None
+
+
+def drop_status(connection: Connection, camera_id: str, stream: str) -> None:
+    connection.execute(
+        delete(camera_status).where(camera_status.c.camera_id == camera_id, camera_status.c.stream == stream)
+    )
