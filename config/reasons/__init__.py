@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from config.reasons import access, camera, cli, common, device, media, retention, tier, web
+from config.reasons import access, camera, cli, common, device, media, retention, tier, viewing, web
 
 Language = Literal["en", "zh"]
 
@@ -75,5 +75,14 @@ def _merge(*parts: dict[str, tuple[str, str]]) -> dict[str, tuple[str, str]]:
 
 #: code -> (English, Chinese)
 TABLE: dict[str, tuple[str, str]] = _merge(
-    common.WORDS, cli.WORDS, camera.WORDS, device.WORDS, media.WORDS, retention.WORDS, access.WORDS, tier.WORDS, web.WORDS
+    common.WORDS,
+    cli.WORDS,
+    camera.WORDS,
+    device.WORDS,
+    media.WORDS,
+    retention.WORDS,
+    access.WORDS,
+    tier.WORDS,
+    viewing.WORDS,
+    web.WORDS,
 )
