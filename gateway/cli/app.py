@@ -1,0 +1,88 @@
+"""Puts the nouns together and turns failures into one sentence and an exit code."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+
+import typer
+
+from config.errors import TiergateError
+from gateway import __version__
+from gateway.cli import context
+
+#: word on the command line -> (module under gateway.cli, help). A module offers `app` (a group) or `command` (a single command).
+NOUNS: dict[str, tuple[str, str]] = {
+    "init": ("init", "Set up a node: settings, keys, catalog, first user."),
+    "serve": ("serve", "Run the node."),
+    "doctor": ("doctor", "Say what is wrong and what to do next."),
+    "login": ("login", "Sign in; later commands run as this user."),
+    "logout": ("logout", "End the session of `login`."),
+    "region": ("region", "Regions of the four tiers."),
+    "department": ("department", "Departments that footage is shared with."),
+    "user": ("user", "People who sign in."),
+    "camera": ("camera", "Cameras: register, probe, change."),
+    "area": ("area", "Key places and their retention class."),
+    "grant": ("grant", "Rights of users, roles and departments."),
+    "token": ("token", "Scoped tokens for departments."),
+    "retention": ("retention", "How long footage stays, and why."),
+    "hold": ("hold", "Orders that footage stays."),
+    "link": ("link", "Pairing with nodes above and below."),
+    "lease": ("lease", "What upper nodes may watch here, and what we may watch below."),
+    "pull": ("pull", "Pull a lower node's video under a mechanism."),
+    "incident": ("incident", "Incidents: number, place, time, cameras."),
+    "audit": ("audit", "Who did what: tail, verify, export."),
+    "store": ("store", "Check the store against the catalog; rebuild the catalog from the store."),
+    "clip": ("clip", "Save a stretch of footage to a file."),
+}
+
+
+def build(only: str | None = None) -> typer.Typer:
+    """The command tree; with `only`, just that noun (quick start-up)."""
+    root = typer.Typer(
+        name="tiergate",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        help="Video-surveillance sharing and retention gateway of one governance centre.",
+        epilog="Anywhere on the line: --config FILE, --url URL of another node, --json, --lang en|zh.",
+    )
+
+    @root.callback()
+    def _root() -> None:
+        """Keeps the tree a group even while only one noun is loaded."""
+
+    for word, (module_name, help_text) in NOUNS.items():
+        if only is not None and word != only:
+            continue
+        module = importlib.import_module(f"gateway.cli.{module_name}")
+        if hasattr(module, "app"):
+            root.add_typer(module.app, name=word, help=help_text, no_args_is_help=True)
+        else:
+            root.command(name=word, help=help_text)(module.command)
+    return root
+
+
+def run(argv: Sequence[str]) -> int:
+    found, rest = context.split_globals(argv)
+    for name in ("config", "url", "json", "language"):
+        setattr(context.GLOBALS, name, getattr(found, name))
+    if rest == ["--version"]:
+        print(f"tiergate {__version__}")
+        return 0
+    only = rest[0] if rest and rest[0] in NOUNS else None
+    try:
+        result = build(only)(args=rest, prog_name="tiergate", standalone_mode=False)
+    except TiergateError as error:
+        return context.fail(error)
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:  # typer's own usage errors carry `exit_code` and `show`; anything else is a defect and must be seen
+        if hasattr(error, "show") and hasattr(error, "exit_code"):
+            error.show()
+            return 2
+        if isinstance(error, typer.Exit):
+            return int(error.exit_code)
+        raise
+    return result if isinstance(result, int) else 0

@@ -1,0 +1,46 @@
+"""`tiergate area`: key places; a camera's class is the highest of its areas'."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from gateway.cli import client, context
+
+app = typer.Typer()
+
+
+@app.command("list", help="All areas.")
+def list_() -> None:
+    context.show(client.everything("/areas"), ["id", "name", "class", "document_no", "cameras", "valid_from_ms", "valid_to_ms"])
+
+
+@app.command(help="Add an area with its class and the document that orders it.")
+def add(
+    name: Annotated[str, typer.Argument(help="Name of the place.")],
+    document: Annotated[str, typer.Option(help="Document number.")],
+    class_: Annotated[str, typer.Option("--class", help="Retention class.")] = "key",
+    camera: Annotated[list[str] | None, typer.Option(help="Camera id; may be given again.")] = None,
+    valid_from: Annotated[str | None, typer.Option("--from", help="From when; default now.")] = None,
+    valid_to: Annotated[str | None, typer.Option("--to", help="Until when; default open.")] = None,
+) -> None:
+    body = {
+        "name": name,
+        "class": class_,
+        "document_no": document,
+        "cameras": camera or [],
+        "from": valid_from,
+        "to": valid_to,
+    }
+    context.show(client.post("/areas", body))
+
+
+@app.command("set", help="Replace the cameras of an area from now on, or end it.")
+def set_(
+    area: Annotated[str, typer.Argument(help="Area id.")],
+    camera: Annotated[list[str] | None, typer.Option(help="The new set of cameras.")] = None,
+    valid_to: Annotated[str | None, typer.Option("--to", help="Until when.")] = None,
+) -> None:
+    body = {"cameras": camera or None, "to": valid_to}
+    context.show(client.patch(f"/areas/{area}", {k: v for k, v in body.items() if v is not None}))

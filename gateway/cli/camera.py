@@ -1,0 +1,168 @@
+"""`tiergate camera`: register, probe, change."""
+
+from __future__ import annotations
+
+import csv
+import io
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from gateway.cli import client, context
+from gateway.cli.login import read_password
+
+app = typer.Typer()
+
+_COLUMNS = ["id", "name", "region", "tier", "area_class", "enabled", "state", "cause"]
+
+UserName = Annotated[str | None, typer.Option(help="User name on the device (or in the URL).")]
+PasswordStdin = Annotated[bool, typer.Option("--password-stdin", help="Read the device's password from standard input.")]
+
+
+def _flat(camera: dict[str, Any]) -> dict[str, Any]:
+    main = (camera.get("streams") or {}).get("main") or {}
+    return {**camera, "state": main.get("state"), "cause": main.get("cause")}
+
+
+def _password(username: str | None, from_stdin: bool) -> str | None:
+    return read_password(from_stdin, "Device password") if username or from_stdin else None
+
+
+@app.command("list", help="Cameras of your catalogue.")
+def list_(
+    region: Annotated[str | None, typer.Option(help="Only this region and what lies in it.")] = None,
+    scope: Annotated[str, typer.Option(help="own, lower or all.")] = "own",
+    query: Annotated[str | None, typer.Option("--q", help="Text in name, id or place.")] = None,
+) -> None:
+    found = client.everything("/cameras", region=region, scope=scope, q=query)
+    if not context.GLOBALS.json:
+        found["items"] = [_flat(c) for c in found["items"]]
+    context.show(found, _COLUMNS)
+
+
+@app.command(help="Everything about one camera.")
+def show(camera: Annotated[str, typer.Argument(help="20-digit id.")]) -> None:
+    context.show(client.get(f"/cameras/{camera}"))
+
+
+@app.command(help="Register a camera by RTSP URL, or by --onvif. Its id is generated unless given.")
+def add(
+    url: Annotated[str | None, typer.Argument(help="rtsp://… of the main stream.")] = None,
+    onvif: Annotated[str | None, typer.Option(help="ONVIF address: host[:port] or http://host/onvif/device_service.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name; default: from the device or its address.")] = None,
+    sub: Annotated[str | None, typer.Option("--sub", help="rtsp://… of the sub stream.")] = None,
+    username: UserName = None,
+    password_stdin: PasswordStdin = False,
+    region: Annotated[str | None, typer.Option(help="Region code; default: this node's.")] = None,
+    department: Annotated[str | None, typer.Option(help="Department id.")] = None,
+    site_type: Annotated[str | None, typer.Option(help="street, entrance, square, …; forbidden places are refused.")] = None,
+    place: Annotated[str | None, typer.Option(help="Address in words.")] = None,
+    camera_id: Annotated[str | None, typer.Option("--id", help="20-digit id, when it is already assigned.")] = None,
+    sharing: Annotated[str | None, typer.Option(help="none, departments or upper.")] = None,
+    channel: Annotated[str | None, typer.Option(help="Channel of a recorder with many, from `camera probe`.")] = None,
+) -> None:
+    if (url is None) == (onvif is None):
+        raise context.usage("Give an rtsp:// URL or --onvif HOST, not both. / 请给出 rtsp:// 地址或 --onvif 主机，二者其一。")
+    body = {
+        "id": camera_id,
+        "name": name,
+        "url": url,
+        "onvif": onvif,
+        "sub_url": sub,
+        "username": username,
+        "password": _password(username, password_stdin),
+        "region": region,
+        "department_id": department,
+        "site_type": site_type,
+        "place": place,
+        "sharing": sharing,
+        "channel": channel,
+    }
+    context.show(client.post("/cameras", {k: v for k, v in body.items() if v is not None}))
+
+
+@app.command(help="Ask a device what it offers; nothing is stored.")
+def probe(
+    address: Annotated[str, typer.Argument(help="rtsp://… or ONVIF host.")],
+    username: UserName = None,
+    password_stdin: PasswordStdin = False,
+) -> None:
+    key = "url" if address.startswith(("rtsp://", "rtsps://")) else "onvif"
+    password = _password(username, password_stdin)
+    context.show(client.post("/cameras/probe", {key: address, "username": username, "password": password}))
+
+
+@app.command(help="Search this network for ONVIF devices.")
+def discover(seconds: Annotated[float, typer.Option(help="How long to listen.")] = 3.0) -> None:
+    context.show(client.post("/cameras/discover", {"seconds": seconds}), ["address", "name", "hardware", "known"])
+
+
+@app.command("set", help="Change a camera.")
+def set_(
+    camera: Annotated[str, typer.Argument(help="20-digit id.")],
+    name: Annotated[str | None, typer.Option()] = None,
+    url: Annotated[str | None, typer.Option(help="New main stream.")] = None,
+    sub: Annotated[str | None, typer.Option("--sub", help="New sub stream.")] = None,
+    username: UserName = None,
+    password_stdin: PasswordStdin = False,
+    enabled: Annotated[bool | None, typer.Option("--enable/--disable")] = None,
+    sharing: Annotated[str | None, typer.Option(help="none, departments or upper.")] = None,
+    department: Annotated[str | None, typer.Option(help="Department id.")] = None,
+    region: Annotated[str | None, typer.Option(help="Region code.")] = None,
+    place: Annotated[str | None, typer.Option()] = None,
+    audio: Annotated[bool | None, typer.Option("--audio/--no-audio")] = None,
+    audio_basis: Annotated[str | None, typer.Option(help="Reason and document that allow sound.")] = None,
+) -> None:
+    body = {
+        "name": name,
+        "url": url,
+        "sub_url": sub,
+        "username": username,
+        "password": _password(username, password_stdin),
+        "enabled": enabled,
+        "sharing": sharing,
+        "department_id": department,
+        "region": region,
+        "place": place,
+        "audio": audio,
+        "audio_basis": audio_basis,
+    }
+    context.show(client.patch(f"/cameras/{camera}", {k: v for k, v in body.items() if v is not None}))
+
+
+@app.command(help="Take a camera out of service. Its footage stays as long as it must.")
+def remove(camera: Annotated[str, typer.Argument(help="20-digit id.")]) -> None:
+    client.delete(f"/cameras/{camera}")
+    context.say("removed; its footage stays until its time ends", "已移除；录像按保存期限保留")
+
+
+_EXPORT = ["id", "name", "region", "tier", "department", "site_type", "place", "longitude", "latitude", "sharing", "enabled"]
+
+
+@app.command("export", help="Cameras as CSV on standard output, without credentials.")
+def export_() -> None:
+    writer = csv.DictWriter(sys.stdout, ["url", "sub_url", *_EXPORT], extrasaction="ignore")
+    writer.writeheader()
+    for camera in client.everything("/cameras")["items"]:
+        streams = camera.get("streams") or {}
+        urls = {"url": (streams.get("main") or {}).get("url"), "sub_url": (streams.get("sub") or {}).get("url")}
+        writer.writerow(camera | urls)
+
+
+@app.command("import", help="Register cameras from CSV: url,name[,sub_url,username,password,region,site_type,place,…].")
+def import_(file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True)]) -> None:
+    """One line after another; a bad line is reported and does not stop the others."""
+    from config.errors import TiergateError
+
+    results = []
+    for number, row in enumerate(csv.DictReader(io.StringIO(file.read_text(encoding="utf-8-sig"))), start=2):
+        body = {k: v for k, v in row.items() if k and v}
+        try:
+            results.append({"line": number, "id": client.post("/cameras", body)["id"], "problem": None})
+        except TiergateError as error:
+            results.append({"line": number, "id": None, "problem": error.reason.as_json()})
+    context.show({"items": results, "next": None}, ["line", "id", "problem"])
+    if any(r["problem"] for r in results):
+        raise typer.Exit(1)

@@ -1,0 +1,21 @@
+"""`tiergate clip`: a stretch of footage as a file, original pictures cut at key frames."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gateway.cli import client, context
+
+
+def command(
+    camera: Annotated[str, typer.Argument(help="20-digit id.")],
+    from_: Annotated[str, typer.Option("--from", help="Start.")],
+    to: Annotated[str, typer.Option("--to", help="End.")],
+    reason: Annotated[str, typer.Option(help="Why; stands in the register.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="File; never overwritten.")],
+) -> None:
+    written = client.download(f"/cameras/{camera}/clip.mp4", {"from": from_, "to": to, "reason": reason}, output)
+    context.show({"file": str(output), "bytes": written})

@@ -1,0 +1,44 @@
+"""`tiergate grant`: rights of users, roles and departments beyond their role."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from gateway.cli import client, context
+
+app = typer.Typer()
+
+
+@app.command("list", help="All grants.")
+def list_() -> None:
+    context.show(client.everything("/grants"), ["id", "subject_kind", "subject", "effect", "functions", "resources", "revoked_ms"])
+
+
+@app.command(help="Give or (with --deny) forbid functions on cameras or regions.")
+def add(
+    subject_kind: Annotated[str, typer.Argument(help="user, role or department.")],
+    subject: Annotated[str, typer.Argument(help="Its id or name.")],
+    function: Annotated[list[str], typer.Option(help="May be given again.")],
+    camera: Annotated[list[str] | None, typer.Option(help="Camera id; may be given again.")] = None,
+    region: Annotated[list[str] | None, typer.Option(help="Region subtree; may be given again.")] = None,
+    deny: Annotated[bool, typer.Option("--deny", help="Forbid instead: deny always wins.")] = False,
+    max_stream: Annotated[str | None, typer.Option(help="`sub` to give sub streams only.")] = None,
+    valid_to: Annotated[str | None, typer.Option("--until", help="End of validity.")] = None,
+) -> None:
+    body = {
+        "subject_kind": subject_kind,
+        "subject": subject,
+        "effect": "deny" if deny else "allow",
+        "functions": function,
+        "resources": {"cameras": camera or [], "regions": region or []},
+        "conditions": {k: v for k, v in {"max_stream": max_stream, "valid_to": valid_to}.items() if v},
+    }
+    context.show(client.post("/grants", body))
+
+
+@app.command(help="Take a grant back.")
+def revoke(grant: Annotated[str, typer.Argument(help="Grant id.")]) -> None:
+    client.delete(f"/grants/{grant}")
+    context.say("revoked", "已撤销")

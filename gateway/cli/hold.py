@@ -1,0 +1,40 @@
+"""`tiergate hold`: orders that footage stays."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from gateway.cli import client, context
+
+app = typer.Typer()
+
+_COLUMNS = ["id", "cameras", "from_ms", "to_ms", "case_no", "owner", "class", "review_ms", "released_ms"]
+
+
+@app.command("list", help="Standing holds; --all also released ones.")
+def list_(everything: Annotated[bool, typer.Option("--all")] = False) -> None:
+    context.show(client.everything("/holds", all=everything or None), _COLUMNS)
+
+
+@app.command(help="Hold footage of cameras from … to …; the range may lie in the future.")
+def add(
+    camera: Annotated[list[str], typer.Argument(metavar="CAMERA…")],
+    from_: Annotated[str, typer.Option("--from", help="Start.")],
+    to: Annotated[str, typer.Option("--to", help="End.")],
+    case: Annotated[str, typer.Option(help="Case number.")],
+    reason: Annotated[str, typer.Option(help="Why.")],
+    class_: Annotated[str, typer.Option("--class", help="3_months, 1_year or permanent.")] = "3_months",
+    review: Annotated[str, typer.Option(help="Reviewed after, at most 90d.")] = "90d",
+) -> None:
+    body = {"cameras": camera, "from": from_, "to": to, "case_no": case, "reason": reason, "class": class_, "review": review}
+    context.show(client.post("/holds", body))
+
+
+@app.command(help="Release a hold. What another hold covers stays.")
+def release(
+    hold: Annotated[str, typer.Argument(help="Hold id.")],
+    reason: Annotated[str, typer.Option(help="Why.")],
+) -> None:
+    context.show(client.post(f"/holds/{hold}/release", {"reason": reason}))

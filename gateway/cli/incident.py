@@ -1,0 +1,41 @@
+"""`tiergate incident`: number, place, time, cameras. No case management."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from gateway.cli import client, context
+
+app = typer.Typer()
+
+
+@app.command("list", help="Open incidents.")
+def list_() -> None:
+    context.show(client.everything("/incidents"), ["id", "number", "place", "at_ms", "cameras", "closed_ms"])
+
+
+@app.command("open", help="Open an incident.")
+def open_(
+    number: Annotated[str, typer.Argument(help="Number.")],
+    place: Annotated[str, typer.Option(help="Place in words.")],
+    camera: Annotated[list[str] | None, typer.Option(help="Camera near it; may be given again.")] = None,
+    at: Annotated[str | None, typer.Option(help="When; default now.")] = None,
+) -> None:
+    context.show(client.post("/incidents", {"number": number, "place": place, "cameras": camera or [], "at": at}))
+
+
+@app.command(help="Change the cameras or place.")
+def update(
+    incident: Annotated[str, typer.Argument(help="Incident id.")],
+    place: Annotated[str | None, typer.Option()] = None,
+    camera: Annotated[list[str] | None, typer.Option()] = None,
+) -> None:
+    body = {"place": place, "cameras": camera or None}
+    context.show(client.patch(f"/incidents/{incident}", {k: v for k, v in body.items() if v is not None}))
+
+
+@app.command(help="Close an incident.")
+def close(incident: Annotated[str, typer.Argument(help="Incident id.")]) -> None:
+    context.show(client.patch(f"/incidents/{incident}", {"closed": True}))

@@ -1,0 +1,54 @@
+"""`tiergate pull`: a lower node's video, on demand, under a mechanism."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from gateway.cli import client, context
+from gateway.cli.lease import COLUMNS
+
+app = typer.Typer()
+
+Cameras = Annotated[list[str], typer.Argument(metavar="CAMERA…", help="20-digit ids of a lower node's cameras.")]
+Case = Annotated[str, typer.Option(help="Case or incident number.")]
+Why = Annotated[str, typer.Option(help="Why, in words.")]
+Minutes = Annotated[int, typer.Option(help="How long.")]
+From = Annotated[str | None, typer.Option("--from", help="Recorded range: start.")]
+To = Annotated[str | None, typer.Option("--to", help="Recorded range: end.")]
+
+
+def _pull(mechanism: str, cameras: list[str], case: str, reason: str, minutes: int, **more: str | None) -> None:
+    body = {"mechanism": mechanism, "cameras": cameras, "case": case, "reason": reason, "minutes": minutes}
+    context.show(client.post("/pulls", body | {k: v for k, v in more.items() if v is not None}), COLUMNS)
+
+
+@app.command(help="Emergency: at once, confirmed by a second person within 30 minutes.")
+def emergency(camera: Cameras, case: Case, reason: Why, minutes: Minutes = 30, from_: From = None, to: To = None) -> None:
+    _pull("emergency", camera, case, reason, minutes, **{"from": from_, "to": to})
+
+
+@app.command(help="Start a pull under a named mechanism (supervision needs an approver).")
+def start(
+    mechanism: Annotated[str, typer.Argument(help="emergency or supervision.")],
+    camera: Cameras,
+    case: Case,
+    reason: Why,
+    approver: Annotated[str | None, typer.Option(help="Login of who approved.")] = None,
+    minutes: Minutes = 30,
+    from_: From = None,
+    to: To = None,
+) -> None:
+    _pull(mechanism, camera, case, reason, minutes, approver=approver, **{"from": from_, "to": to})
+
+
+@app.command("list", help="Running pulls.")
+def list_() -> None:
+    context.show(client.everything("/pulls"), COLUMNS)
+
+
+@app.command(help="End a pull; its temporary cache goes at once.")
+def stop(lease: Annotated[str, typer.Argument(help="Lease id.")]) -> None:
+    client.delete(f"/pulls/{lease}")
+    context.say("ended", "已结束")

@@ -1,0 +1,59 @@
+"""`tiergate retention`: how long footage stays, what a change would delete, why something is kept."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from gateway.cli import client, context
+
+app = typer.Typer()
+
+
+@app.command(help="Classes with their floors and ceilings, and the last sweep.")
+def show() -> None:
+    answer = client.get("/retention")
+    if context.GLOBALS.json:
+        context.show(answer)
+        return
+    context.table(answer["classes"], ["name", "months", "min_days", "ceiling_months", "for_hold"])
+    context.show(answer["sweep"])
+
+
+@app.command("set", help="Change the months of a class, within its floor and ceiling. Shorter waits 7 days.")
+def set_(
+    class_: Annotated[str, typer.Argument(metavar="CLASS")],
+    months: Annotated[int, typer.Option(help="Months of the Asia/Shanghai calendar.")],
+) -> None:
+    context.show(client.put(f"/retention/{class_}", {"months": months}))
+
+
+@app.command(help="What goes when: now, or as if a class kept another number of months.")
+def plan(
+    at: Annotated[str | None, typer.Option(help="As of this time; default now.")] = None,
+    class_: Annotated[str | None, typer.Option("--class", help="With --months: what if.")] = None,
+    months: Annotated[int | None, typer.Option()] = None,
+) -> None:
+    answer = client.get("/retention/plan", at=at, **{"class": class_, "months": months})
+    if context.GLOBALS.json:
+        context.show(answer)
+        return
+    context.table(answer["items"], ["camera_id", "class", "segments", "bytes", "first_ms", "last_ms", "reason"])
+    context.show(answer["total"])
+
+
+@app.command(help="Which rule keeps the footage of a camera at a time, and when it goes.")
+def explain(
+    target: Annotated[str, typer.Argument(metavar="CAMERA@TIME", help="For example 2102…0001@2026-11-24T15:20:00+08:00.")],
+) -> None:
+    camera, _, at = target.partition("@")
+    context.show(client.get("/retention/explain", camera=camera, at=at or None))
+
+
+@app.command(help="Delete what is due. --dry-run is the same sweep without the deed.")
+def sweep(dry_run: Annotated[bool, typer.Option("--dry-run")] = False) -> None:
+    answer = client.post("/retention/sweep", dry_run=dry_run)
+    context.show(answer)
+    if answer["refused"]:
+        raise typer.Exit(1)

@@ -1,0 +1,51 @@
+"""`tiergate token`: scoped tokens for departments."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from gateway.cli import client, context
+
+app = typer.Typer()
+
+
+@app.command("list", help="Tokens that were issued; never the tokens themselves.")
+def list_() -> None:
+    context.show(client.everything("/tokens"), ["jti", "department", "label", "expires_ms", "revoked_ms"])
+
+
+@app.command(help="Issue a token. It is shown once.")
+def issue(
+    department: Annotated[str, typer.Argument(help="Department id.")],
+    label: Annotated[str, typer.Option(help="What it is for.")],
+    camera: Annotated[list[str], typer.Option(help="Camera id; may be given again.")],
+    function: Annotated[list[str], typer.Option(help="live, playback, snapshot, export, ptz, status; may be given again.")],
+    expires: Annotated[str, typer.Option(help="How long it works: 8h, 30d.")] = "30d",
+    footage_from: Annotated[str | None, typer.Option("--from", help="Earliest footage.")] = None,
+    footage_to: Annotated[str | None, typer.Option("--to", help="Latest footage.")] = None,
+    max_stream: Annotated[str | None, typer.Option(help="`sub` to give sub streams only.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask after the plain words.")] = False,
+) -> None:
+    body = {
+        "department_id": department,
+        "label": label,
+        "cameras": camera,
+        "functions": function,
+        "expires": expires,
+        "footage_from": footage_from,
+        "footage_to": footage_to,
+        "max_stream": max_stream,
+    }
+    body = {k: v for k, v in body.items() if v is not None}
+    if not yes and not context.GLOBALS.json:
+        plain = client.post("/tokens/preview", body)["plain"]
+        context.show(plain[context.language()])
+        typer.confirm("Sign it?" if context.language() == "en" else "确认签发？", abort=True)
+    context.show(client.post("/tokens", body))
+
+
+@app.command(help="Revoke a token: running pictures stop within seconds.")
+def revoke(jti: Annotated[str, typer.Argument(help="Token id.")]) -> None:
+    context.show(client.post(f"/tokens/{jti}/revoke"))

@@ -1,0 +1,98 @@
+"""A private certificate authority for a node whose pages are not served on loopback alone.
+
+Made by `init`: a CA that people put into their browsers once, and a server certificate under it. Other nodes do not need the CA: they
+pin the server's certificate (DESIGN §6 "Tiers").
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+_CA_DAYS, _SERVER_DAYS = 3650, 825  #: 825 days is the longest that Apple's TLS accepts from a private CA
+
+
+def make_private_ca(folder: Path, name: str, hosts: Sequence[str]) -> None:
+    """Writes ``ca.crt``, ``ca.key``, ``tls.crt`` (with chain) and ``tls.key`` into `folder`, keys 0600."""
+    now = datetime.now(UTC)
+    ca_key, server_key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
+    ca_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"tiergate {name}"[:60] + " CA")])
+    ca = (
+        x509.CertificateBuilder()
+        .subject_name(ca_name)
+        .issuer_name(ca_name)
+        .public_key(ca_key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=_CA_DAYS))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(ca_key.public_key()), critical=False)
+        .add_extension(_usage(ca=True), critical=True)
+        .sign(ca_key, hashes.SHA256())
+    )
+    server = (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name[:60])]))
+        .issuer_name(ca_name)
+        .public_key(server_key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=_SERVER_DAYS))
+        .add_extension(x509.SubjectAlternativeName(_names(hosts)), critical=False)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False)
+        .add_extension(_usage(ca=False), critical=True)
+        .sign(ca_key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    _write(folder / "ca.crt", ca.public_bytes(pem), 0o644)
+    _write(folder / "tls.crt", server.public_bytes(pem) + ca.public_bytes(pem), 0o644)
+    for file, key in (("ca.key", ca_key), ("tls.key", server_key)):
+        secret = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        _write(folder / file, secret, 0o600)
+
+
+def _usage(ca: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=True, content_commitment=False, key_encipherment=False, data_encipherment=False,
+        key_agreement=False, key_cert_sign=ca, crl_sign=ca, encipher_only=False, decipher_only=False,
+    )  # fmt: skip
+
+
+def _names(hosts: Sequence[str]) -> list[x509.GeneralName]:
+    """The addresses listened on; for "every address" those this machine has a name for."""
+    wanted = {"localhost", "127.0.0.1", socket.gethostname()}
+    for host in hosts:
+        if host in ("0.0.0.0", "::"):  # noqa: S104 - compared, not bound
+            wanted |= {str(info[4][0]).partition("%")[0] for info in _own_addresses()}
+        else:
+            wanted.add(host)
+    names: list[x509.GeneralName] = []
+    for host in sorted(wanted):
+        try:
+            names.append(x509.IPAddress(ipaddress.ip_address(host)))
+        except ValueError:
+            names.append(x509.DNSName(host))
+    return names
+
+
+def _own_addresses() -> list[tuple[object, ...]]:
+    try:
+        return list(socket.getaddrinfo(socket.gethostname(), None))
+    except OSError:
+        return []
+
+
+def _write(path: Path, content: bytes, mode: int) -> None:
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as file:
+        file.write(content)
