@@ -1,0 +1,193 @@
+"""The HTTP rim that other nodes see: `/tier/v1/…` on the relay's own listener.
+
+Belongs here: paths, bodies with their bound, signatures of answers, problem+json, streaming. What is done with a request
+is `tiering.server` and `tiering.live_server`.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import secrets
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
+
+from config.errors import Kind, TiergateError
+from config.units import parse_time_ms
+from storage.catalog.links import LinkRow
+from tiering import wire
+from tiering.live_server import LiveSession
+from tiering.ports import LiveFrames
+from tiering.server import TierServer
+from tiering.signing import NONCE, SIGNATURE, sign_answer
+
+_log = logging.getLogger(__name__)
+
+Handler = Callable[[LinkRow, Request, dict[str, Any]], Awaitable[dict[str, Any] | bytes]]
+
+
+def problem(error: TiergateError) -> Response:
+    """RFC 9457 with our reason code; the same shape as the public API's."""
+    body = {"type": "about:blank", "title": error.kind.value, "status": error.http_status, **error.reason.as_json()}
+    return Response(json.dumps(body), error.http_status, media_type="application/problem+json")
+
+
+async def read_body(request: Request, limit: int = wire.BODY_MAX_BYTES) -> bytes:
+    """Raises tier.body_too_large before the rest is read."""
+    body = bytearray()
+    async for piece in request.stream():
+        body += piece
+        if len(body) > limit:
+            raise TiergateError(Kind.TOO_LARGE, "tier.body_too_large", limit_bytes=limit)
+    return bytes(body)
+
+
+def target_of(request: Request) -> str:
+    """Path and query as they were sent: what the signature is over."""
+    raw: bytes = request.scope.get("raw_path") or request.url.path.encode()
+    query: bytes = request.scope.get("query_string", b"")
+    return (raw + (b"?" + query if query else b"")).decode("ascii", "replace")
+
+
+def guarded(work: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
+    """Errors become problems; what we did not foresee becomes an id that stands in the log."""
+
+    async def endpoint(request: Request) -> Response:
+        try:
+            return await work(request)
+        except TiergateError as exc:
+            return problem(exc)
+        except ClientDisconnect:
+            return Response(status_code=499)
+        except Exception:
+            error_id = secrets.token_hex(6)
+            _log.exception("request failed", extra={"error_id": error_id})
+            return problem(TiergateError(Kind.ENVIRONMENT, "internal", error_id=error_id))
+
+    return endpoint
+
+
+def build(server: TierServer, frames: LiveFrames) -> Starlette:
+    async def authenticated(request: Request) -> tuple[LinkRow, bytes]:
+        body = await read_body(request)
+        headers = dict(request.headers)
+        return await server.authenticate(request.method, target_of(request), headers, body), body
+
+    def signed(request: Request, content: bytes, media_type: str) -> Response:
+        signature = sign_answer(server.signer, request.headers.get(NONCE, ""), 200, content)
+        return Response(content, 200, {SIGNATURE: signature}, media_type)
+
+    def call(handler: Handler) -> Callable[[Request], Awaitable[Response]]:
+        async def work(request: Request) -> Response:
+            link, body = await authenticated(request)
+            answer = await handler(link, request, wire.parse(body) if body else {})
+            if isinstance(answer, bytes):
+                return signed(request, answer, "application/octet-stream")
+            return signed(request, json.dumps(answer).encode(), "application/json")
+
+        return guarded(work)
+
+    async def accept(request: Request) -> Response:
+        body = await read_body(request)
+        answer = await server.accept_link(target_of(request), dict(request.headers), body)
+        return signed(request, json.dumps(answer).encode(), "application/json")
+
+    async def directory(link: LinkRow, request: Request, _: dict[str, Any]) -> dict[str, Any]:
+        return await server.directory(link, request.query_params.get("known"))
+
+    async def lease(link: LinkRow, _: Request, value: dict[str, Any]) -> dict[str, Any]:
+        return await server.request_lease(link, value)
+
+    async def confirm(link: LinkRow, request: Request, value: dict[str, Any]) -> dict[str, Any]:
+        return await server.confirm(link, request.path_params["lease"], value)
+
+    async def renew(link: LinkRow, request: Request, value: dict[str, Any]) -> dict[str, Any]:
+        return await server.renew(link, request.path_params["lease"], value)
+
+    async def end(link: LinkRow, request: Request, value: dict[str, Any]) -> dict[str, Any]:
+        return await server.end(link, request.path_params["lease"], value)
+
+    async def index(link: LinkRow, request: Request, _: dict[str, Any]) -> dict[str, Any]:
+        query = request.query_params
+        return await server.index(
+            link, request.path_params["lease"], request.path_params["camera"], query.get("stream", "main"),
+            parse_time_ms(query.get("from", "")), parse_time_ms(query.get("to", "")),
+        )  # fmt: skip
+
+    async def segment(link: LinkRow, request: Request, _: dict[str, Any]) -> bytes:
+        offset, length = number(request, "offset", 0), number(request, "length", wire.RANGE_MAX_BYTES)
+        return await server.segment(link, request.path_params["lease"], request.path_params["segment"], offset, length)
+
+    async def purged(link: LinkRow, _: Request, value: dict[str, Any]) -> dict[str, Any]:
+        return await server.purge_statement(link, value)
+
+    async def notice(link: LinkRow, _: Request, value: dict[str, Any]) -> dict[str, Any]:
+        return await server.notice(link, value)
+
+    async def live(request: Request) -> Response:
+        link, _ = await authenticated(request)
+        params = request.path_params
+        wanted = request.query_params.get("stream", "main")
+        session = LiveSession(server, frames, link, params["lease"], params["camera"], wanted)
+        await session.start()
+
+        async def chunks() -> AsyncGenerator[bytes, None]:
+            try:
+                async for data in session.chunks():
+                    yield data
+            finally:
+                await session.close()
+
+        headers = {"cache-control": "no-store", "x-stream": session.stream}
+        return LiveResponse(chunks(), session, headers)
+
+    return Starlette(
+        routes=[
+            Route("/tier/v1/links/accept", guarded(accept), methods=["POST"]),
+            Route("/tier/v1/directory", call(directory), methods=["GET"]),
+            Route("/tier/v1/leases", call(lease), methods=["POST"]),
+            Route("/tier/v1/leases/{lease}/confirm", call(confirm), methods=["POST"]),
+            Route("/tier/v1/leases/{lease}/renew", call(renew), methods=["POST"]),
+            Route("/tier/v1/leases/{lease}/end", call(end), methods=["POST"]),
+            Route("/tier/v1/leases/{lease}/live/{camera}", guarded(live), methods=["GET"]),
+            Route("/tier/v1/leases/{lease}/index/{camera}", call(index), methods=["GET"]),
+            Route("/tier/v1/leases/{lease}/segments/{segment}", call(segment), methods=["GET"]),
+            Route("/tier/v1/purge-statements", call(purged), methods=["POST"]),
+            Route("/tier/v1/notices", call(notice), methods=["POST"]),
+            Route("/{rest:path}", guarded(unknown), methods=["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD"]),
+        ]
+    )
+
+
+async def unknown(_: Request) -> Response:
+    raise TiergateError(Kind.NOT_FOUND, "tier.route_unknown")
+
+
+def number(request: Request, name: str, default: int) -> int:
+    text = request.query_params.get(name)
+    if text is None:
+        return default
+    if not text.isascii() or not text.isdigit() or len(text) > 15:
+        raise TiergateError(Kind.INVALID, "tier.body_malformed", field=name)
+    return int(text)
+
+
+class LiveResponse(StreamingResponse):
+    """Streams a session; its place on the line is given back even if the client left before the first byte."""
+
+    def __init__(self, chunks: AsyncGenerator[bytes, None], session: LiveSession, headers: dict[str, str]) -> None:
+        super().__init__(chunks, 200, headers, "video/mp4")
+        self._chunks = chunks
+        self._session = session
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            await self._chunks.aclose()
+            await self._session.close()

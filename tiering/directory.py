@@ -1,0 +1,119 @@
+"""The directory upward: what a lower node tells about itself and its cameras. Facts, never pictures.
+
+All own cameras whose grade may cross go up, whatever their `sharing` (that decides about pictures); restricted ones are not named. The
+upper node asks each 5 s with the digest it has; unless something changed the answer is a line.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+from sqlalchemy import Connection
+
+from config.units import DAY_MS
+from storage.catalog import leases, links, peers
+from storage.catalog.engine import Catalog
+from storage.catalog.links import LinkRow
+from tiering import exchange
+from tiering.lease import canonical_json
+from tiering.wire import Card, Directory, DirectoryCamera
+
+COVERAGE_DAYS = 31
+COVERAGE_REFRESH_MS = 60_000
+SHANGHAI_OFFSET_MS = 8 * 3_600_000  #: Asia/Shanghai has had no other offset since 1991
+ENDED_WINDOW_MS = 2 * DAY_MS
+
+
+class DirectorySource:
+    """Builds the document of this node."""
+
+    def __init__(self, catalog: Catalog, card: Card) -> None:
+        self._catalog = catalog
+        self._card = card
+        self._coverage: dict[tuple[str, int], int] = {}  #: (camera, day) -> seconds of footage
+        self._counted_ms: dict[str, int] = {}
+
+    async def document(self, link: LinkRow, known_digest: str | None, now_ms: int) -> Directory:
+        rules = await self._catalog.aread(lambda c: links.exchange_of(c, link.id))
+        own, status = await self._catalog.aread(lambda c: (peers.own_cameras(c), peers.own_status(c)))
+        visible = [c for c in own if exchange.may_leave(rules, exchange.grade_of(c.secrecy), exchange.METADATA)]
+        cameras = []
+        for camera in visible:
+            coverage = await self._coverage_of(camera.id, now_ms)
+            streams = status.get(camera.id, {})
+            main = streams.get("main") or streams.get("sub")
+            state = "disabled" if not camera.enabled else main["state"] if main else "unknown"
+            details: dict[str, Any] = {
+                "streams": streams, "ptz": camera.ptz, "audio": camera.audio, "site_type": camera.site_type,
+                "place": camera.place, "longitude": camera.longitude, "latitude": camera.latitude,
+                "sharing": camera.sharing, "coverage": coverage,
+            }  # fmt: skip
+            cameras.append(
+                DirectoryCamera(camera.id, camera.name, camera.tier, camera.region, camera.region_name, state, details)
+            )
+        counts: dict[str, int] = {}
+        for entry in cameras:
+            counts[entry.state] = counts.get(entry.state, 0) + 1
+        node = {
+            "node": self._card.node, "name": self._card.name, "region": self._card.region, "tier": self._card.tier,
+            "cameras": counts,
+        }  # fmt: skip
+        listed = tuple(cameras)
+        text = canonical_json([node, [vars_of(c) for c in listed]])
+        digest = hashlib.sha256(text.encode()).hexdigest()
+        ended = await self._catalog.aread(lambda c: _ended(c, link, now_ms))
+        return Directory(digest, node, None if digest == known_digest else listed, tuple(ended))
+
+    async def _coverage_of(self, camera: str, now_ms: int) -> dict[str, int]:
+        """Day (start, epoch ms in Asia/Shanghai) -> seconds of footage. Past days are counted again each hour or so."""
+        today = (now_ms + SHANGHAI_OFFSET_MS) // DAY_MS
+        days = range(today - COVERAGE_DAYS + 1, today + 1)
+        if now_ms - self._counted_ms.get(camera, 0) >= COVERAGE_REFRESH_MS:
+            fresh = camera in self._counted_ms and (now_ms // COVERAGE_REFRESH_MS) % 60
+            wanted = [d for d in days if not fresh or d >= today - 1]
+            self._counted_ms[camera] = now_ms
+
+            def count(connection: Connection) -> dict[tuple[str, int], int]:
+                return {
+                    (camera, d): peers.footage_s(
+                        connection, camera, d * DAY_MS - SHANGHAI_OFFSET_MS, (d + 1) * DAY_MS - SHANGHAI_OFFSET_MS
+                    )
+                    for d in wanted
+                }
+
+            self._coverage.update(await self._catalog.aread(count))
+        found = {d: self._coverage.get((camera, d), 0) for d in days}
+        return {str(d * DAY_MS - SHANGHAI_OFFSET_MS): seconds for d, seconds in found.items() if seconds}
+
+
+def vars_of(camera: DirectoryCamera) -> dict[str, Any]:
+    return {name: getattr(camera, name) for name in DirectoryCamera.__slots__}
+
+
+def _ended(connection: Connection, link: LinkRow, now_ms: int) -> list[dict[str, Any]]:
+    rows = leases.of_link(connection, link.id, "granted", now_ms - ENDED_WINDOW_MS)
+    return [
+        {"id": r.id, "ended_ms": r.ended_ms, "reason": r.end_reason or "ended"} for r in rows if r.ended_ms is not None
+    ]
+
+
+def store(connection: Connection, link: LinkRow, directory: Directory, now_ms: int) -> list[str]:
+    """What a lower node told, into our rows. The ids of our leases that turned out to be over.
+
+    A lease that the lower node ended takes its cache with it at once: a revocation that we hear late is still one.
+    """
+    links.seen(connection, link.id, now_ms)
+    if directory.cameras is not None:
+        rows = [
+            peers.PeerCameraRow(link.id, c.id, c.name, c.tier, c.region, c.region_name, c.state, c.details, now_ms)
+            for c in directory.cameras
+        ]
+        peers.replace_all(connection, link.id, rows, now_ms)
+    over = []
+    for entry in directory.ended_leases:
+        held = leases.get(connection, entry["id"], "held")
+        if held is not None and held.link_id == link.id and held.ended_ms is None:
+            leases.end(connection, held.id, "held", now_ms, entry["reason"], now_ms)
+            over.append(held.id)
+    return over

@@ -1,0 +1,182 @@
+"""Live pictures to the upper node: one session per request, as bytes of chunked CMAF.
+
+A session asks again each second whether its lease still holds, and the register's look may end it at any moment: expiry,
+release, revocation and a suspended link stop it within 5 s (I7). A lease that nobody confirmed in time, and a line that
+became too thin, switch it to `sub` in-band: new init, same response.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack
+
+from config.errors import TiergateError
+from config.reasons import Reason
+from storage.catalog.links import LinkRow
+from storage.media.access_unit import AccessUnit, StreamConfig
+from tiering.cmaf import CmafWriter, Notice
+from tiering.lease import Permit
+from tiering.lines import Flow
+from tiering.ports import LiveFrames, OpenLook
+from tiering.server import TierServer, refused
+
+CHECK_S = 1.0
+ALIVE_S = 5.0  #: a stream without pictures says that it lives: silence means a dead line
+
+
+class LiveSession:
+    """`start` refuses or takes a place on the line and opens the register; then iterate `chunks`; `close` always."""
+
+    def __init__(self, server: TierServer, frames: LiveFrames, link: LinkRow, lease_id: str, camera: str, wanted: str) -> None:
+        self._server = server
+        self._frames = frames
+        self._link = link
+        self._lease_id = lease_id
+        self._camera = camera
+        self._wanted = wanted
+        self._stack = AsyncExitStack()
+        self._flow: Flow | None = None
+        self._look: OpenLook | None = None
+        self._first: Notice | None = None
+        self._writer = CmafWriter()
+
+    @property
+    def stream(self) -> str:
+        return self._flow.stream if self._flow is not None else self._wanted
+
+    async def start(self) -> None:
+        """Raises with the reason when not one byte may leave."""
+        allowed = await self._permit()
+        if allowed.stream is None:
+            raise refused(allowed.reason)
+        self._flow, reduced = self._server.lines.enter(self._link, self._lease_id, self._camera, allowed.stream)
+        try:
+            await self._open_look()
+        except BaseException:
+            await self.close()
+            raise
+        self._first = Notice("stream", _json(reduced or allowed.reason), self.stream)
+
+    async def _permit(self) -> Permit:
+        allowed, _, self._terms = await self._server.permit(self._link, self._lease_id, self._camera, "live", self.stream)
+        return allowed
+
+    async def _open_look(self) -> None:
+        await self._stack.aclose()
+        self._stack = AsyncExitStack()
+        opened = self._server.register.open(self._link, self._terms, self._camera, "live", self.stream)
+        self._look = await self._stack.enter_async_context(opened)
+
+    async def close(self) -> None:
+        """Gives the place back and closes the register row."""
+        if self._flow is not None:
+            self._server.lines.leave(self._link, self._flow)
+        await self._stack.aclose()
+
+    async def chunks(self) -> AsyncGenerator[bytes, None]:
+        """Bytes until the lease, the look or the camera's source ends; the last box says why."""
+        if self._look is None:
+            raise RuntimeError("not started")
+        if self._first is not None:
+            yield self._writer.notice(self._first)
+        ended: Reason | None = None
+        while ended is None:
+            ended = Reason("tier.stream_ended")
+            frames = self._frames.watch(self._camera, self.stream)
+            try:
+                async with contextlib.aclosing(self._until_told(frames)) as items:
+                    async for item in items:
+                        if isinstance(item, Permit):
+                            ended = None
+                            if item.stream is None:
+                                ended = item.reason or Reason("tier.lease_ended")
+                            else:
+                                yield self._writer.notice(Notice("stream", _json(item.reason), item.stream))
+                            break
+                        data = self._encode(item)
+                        self._look.add_bytes(len(data))
+                        yield data
+            except TiergateError as exc:
+                ended = exc.reason
+            finally:
+                await frames.aclose()
+        yield self._writer.notice(Notice("ended", ended.as_json()))
+
+    def _encode(self, item: StreamConfig | AccessUnit | Notice) -> bytes:
+        if isinstance(item, StreamConfig):
+            return self._writer.config(item)
+        if isinstance(item, AccessUnit):
+            return self._writer.unit(item)
+        return self._writer.notice(item)
+
+    async def _until_told(
+        self, frames: AsyncGenerator[StreamConfig | AccessUnit | Notice, None]
+    ) -> AsyncGenerator[StreamConfig | AccessUnit | Notice | Permit, None]:
+        """Frames, and signs of life while there are none; at last a `Permit` when something has changed."""
+        loop = asyncio.get_running_loop()
+        checked_s = spoken_s = loop.time()
+        pending = asyncio.ensure_future(anext(frames))
+        try:
+            while True:
+                if self._look is None:
+                    return
+                ended = asyncio.ensure_future(self._look.ended.wait())
+                try:
+                    await asyncio.wait({pending, ended}, timeout=CHECK_S, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    ended.cancel()
+                now_s = loop.time()
+                if self._look.ended.is_set() or now_s - checked_s >= CHECK_S:
+                    checked_s = now_s
+                    changed = await self._changed()
+                    if changed is not None:
+                        yield changed
+                        return
+                if pending.done():
+                    try:
+                        item = pending.result()
+                    except StopAsyncIteration:
+                        return
+                    pending = asyncio.ensure_future(anext(frames))
+                    spoken_s = now_s
+                    yield item
+                elif now_s - spoken_s >= ALIVE_S:
+                    spoken_s = now_s
+                    yield Notice("alive")
+        finally:
+            pending.cancel()
+            with contextlib.suppress(asyncio.CancelledError, StopAsyncIteration, TiergateError):
+                await pending
+
+    async def _changed(self) -> Permit | None:
+        """None: go on. Else what is allowed from now on; a lesser stream has its place and its register row already."""
+        try:
+            allowed = await self._permit()
+        except TiergateError as exc:
+            return Permit(None, exc.reason)
+        if allowed.stream is None:
+            return allowed
+        look, flow = self._look, self._flow
+        if flow is None or look is None:
+            return Permit(None)
+        if allowed.stream == "main" == flow.stream and not self._server.lines.within_cap(self._link):
+            allowed = Permit("sub", Reason("tier.reduced_for_line"))  # the line was made narrower while it ran
+        if allowed.stream != flow.stream:
+            self._server.lines.reduce(flow)
+        elif not look.ended.is_set():
+            return None
+        elif look.reason is not None:
+            return Permit(None, look.reason)
+        try:
+            await self._open_look()
+        except TiergateError as exc:
+            return Permit(None, exc.reason)
+        return allowed
+
+
+def _json(reason: Reason | None) -> dict[str, object] | None:
+    return reason.as_json() if reason is not None else None
+
+
