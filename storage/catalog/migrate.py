@@ -1,0 +1,140 @@
+"""Brings a catalog to this version's schema: at the supervisor's start, once, before anybody else opens it.
+
+One transaction: a crash inside leaves the old catalog. A filled SQLite catalog is copied beside itself first. There is
+no way back but that copy: downgrades of footage's bookkeeping are not written.
+
+Belongs here: running migrations. Does not belong here: what they do (``migrations/versions``), the tables.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection
+from sqlalchemy.engine import make_url
+
+from config.errors import Kind, TiergateError
+from storage.catalog.engine import make_engine
+from storage.volume import fsync_folder
+
+_FOLDER = Path(__file__).with_name("migrations")
+
+
+def head() -> str:
+    """The revision this version of tiergate needs."""
+    found = _scripts().get_current_head()
+    if found is None:
+        raise RuntimeError("no migrations")
+    return found
+
+
+def current(url: str) -> str | None:
+    """The revision of a catalog; None for an empty one, or for a SQLite file that does not exist."""
+    path = sqlite_path(url)
+    if path is not None and not path.exists():
+        return None
+    engine = make_engine(url)
+    try:
+        with engine.connect() as connection:
+            return _revision(connection)
+    finally:
+        engine.dispose()
+
+
+def migrate(url: str) -> bool:
+    """Makes or upgrades the catalog. False when there was nothing to do. Raises media.catalog_newer.
+
+    Several processes may call it at once: one works, the others wait and find nothing to do.
+    """
+    path = sqlite_path(url)
+    with _alone(path):
+        before = current(url)
+        if before == head():
+            return False
+        if before is not None and before not in {script.revision for script in _scripts().walk_revisions()}:
+            raise TiergateError(Kind.ENVIRONMENT, "media.catalog_newer", revision=before)
+        if path is not None and before is not None:
+            _copy(path, before)
+        engine = make_engine(url)
+        try:
+            with engine.connect().execution_options(tiergate_write=True) as connection, connection.begin():
+                _upgrade(connection)
+        finally:
+            engine.dispose()
+        if path is not None:
+            fsync_folder(path.parent)
+    return True
+
+
+def backup_path(path: Path, revision: str) -> Path:
+    """Where `migrate` leaves the copy of a catalog of `revision`."""
+    return path.with_name(f"{path.name}.before-{revision}")
+
+
+def sqlite_path(url: str) -> Path | None:
+    """The file of a SQLite catalog; None for memory and for other databases."""
+    parsed = make_url(url)
+    if parsed.get_backend_name() != "sqlite" or not parsed.database or parsed.database == ":memory:":
+        return None
+    return Path(parsed.database)
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(_FOLDER).replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    return config
+
+
+def _scripts() -> ScriptDirectory:
+    return ScriptDirectory.from_config(_config())
+
+
+def _revision(connection: Connection) -> str | None:
+    return MigrationContext.configure(connection).get_current_revision()
+
+
+def _upgrade(connection: Connection) -> None:
+    config = _config()
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+
+
+@contextlib.contextmanager
+def _alone(path: Path | None) -> Iterator[None]:
+    """A lock beside the file; for other databases the transaction is lock enough."""
+    if path is None:
+        yield
+        return
+    path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+    fd = os.open(path.with_name(path.name + ".migrate-lock"), os.O_RDWR | os.O_CREAT, 0o640)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
+
+
+def _copy(path: Path, revision: str) -> None:
+    """A consistent copy (write-ahead log included), durable before anything is changed."""
+    target = backup_path(path, revision)
+    temporary = target.with_name(target.name + ".part")
+    temporary.unlink(missing_ok=True)
+    with (
+        contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as source,
+        contextlib.closing(sqlite3.connect(temporary)) as copy,
+    ):
+        source.backup(copy)
+    with temporary.open("rb+") as file:
+        os.fsync(file.fileno())
+    temporary.replace(target)
+    fsync_folder(path.parent)
