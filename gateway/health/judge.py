@@ -1,7 +1,8 @@
 """Black and frozen pictures, judged from key frames. (pure)
 
-Belongs here: the verdict on a handful of samples. Does not belong here: taking them (`gateway.health.checker`), decoding.
-Nothing about what a picture shows is computed or kept: mean, spread and difference of a 320 x 180 luma picture.
+Belongs here: the verdict on a handful of samples. Does not belong here: taking them (`gateway.health.checker`),
+decoding. Nothing about what a picture shows is computed or kept: mean, spread and difference of a 320 x 180 luma
+picture.
 """
 
 from __future__ import annotations

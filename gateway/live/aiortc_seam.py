@@ -2,14 +2,16 @@
 
 Three things that their public API cannot say, each as a method put in place of theirs at import:
 
-* `RTCRtpSender._next_encoded_frame`: a track of ours hands over RTP payloads that were made once for all viewers. No encoder.
-* `RTCRtpSender._send_keyframe`: a picture loss indication (RFC 4585 §6.3.1) reaches our track, which sends the cached pictures
-  since the last key frame again; a camera that we only pass through cannot be told to make one.
-* `aioice.Connection.get_component_candidates` and `get_host_addresses`: aioice binds UDP port 0 on every address except
-  loopback (MEASUREMENTS D8, B1). A firewall needs a known range, and a node that listens on loopback has viewers there alone.
+* `RTCRtpSender._next_encoded_frame`: a track of ours hands over RTP payloads that were made once for all viewers. No
+  encoder.
+* `RTCRtpSender._send_keyframe`: a picture loss indication (RFC 4585 §6.3.1) reaches our track, which sends the cached
+  pictures since the last key frame again; a camera that we only pass through cannot be told to make one.
+* `aioice.Connection.get_component_candidates` and `get_host_addresses`: aioice binds UDP port 0 on every address
+  except loopback (MEASUREMENTS D8, B1). A firewall needs a known range, and a node that listens on loopback has
+  viewers there alone.
 
-Connections that are not ours behave as before, except for the port range. Written against aiortc 1.16 and aioice 0.13; a test
-plays pictures to a real peer and fails when an update moves one of these.
+Connections that are not ours behave as before, except for the port range. Written against aiortc 1.16 and aioice 0.13;
+a test plays pictures to a real peer and fails when an update moves one of these.
 """
 
 from __future__ import annotations
@@ -18,17 +20,24 @@ import asyncio
 import itertools
 import socket
 from dataclasses import dataclass
+from typing import Any
 
 import aioice.ice
+from aioice.candidate import candidate_foundation, candidate_priority
 from aiortc import MediaStreamTrack, RTCRtpSender
 from aiortc.rtcrtpparameters import RTCRtpCodecParameters
 from aiortc.rtcrtpsender import RTCEncodedFrame
+from av.frame import Frame
+from av.packet import Packet
 
 _RECEIVE_BUFFER_BYTES = 256 * 1024
 
 
 class PassThroughTrack(MediaStreamTrack):
     """A track whose pictures are already RTP payloads. Subclasses give `next_payloads` and `picture_lost`."""
+
+    async def recv(self) -> Frame | Packet[Any]:
+        raise NotImplementedError("a pass-through track has payloads, not frames")
 
     async def next_payloads(self) -> tuple[list[bytes], int]:
         """(payloads of one frame, timestamp in the track's RTP clock). Raises MediaStreamError at the end."""
@@ -125,10 +134,10 @@ async def _component_candidates(
         host, port = sock.getsockname()[:2]
         _, protocol = await loop.create_datagram_endpoint(lambda: aioice.ice.StunProtocol(self), sock=sock)
         protocol.local_candidate = aioice.Candidate(
-            foundation=aioice.ice.candidate_foundation("host", "udp", host),
+            foundation=candidate_foundation("host", "udp", host),
             component=component,
             transport="udp",
-            priority=aioice.ice.candidate_priority(component, "host"),
+            priority=candidate_priority(component, "host"),
             host=host,
             port=port,
             type="host",
@@ -141,4 +150,4 @@ async def _component_candidates(
 RTCRtpSender._next_encoded_frame = _next_encoded_frame  # type: ignore[method-assign]  # see above
 RTCRtpSender._send_keyframe = _send_keyframe  # type: ignore[method-assign]  # see above
 aioice.ice.get_host_addresses = _host_addresses
-aioice.ice.Connection.get_component_candidates = _component_candidates
+aioice.ice.Connection.get_component_candidates = _component_candidates  # type: ignore[method-assign]  # see above

@@ -1,10 +1,11 @@
 """Which stream a viewer gets, and how. (pure)
 
-The rule of DESIGN §6 "Browsers": H.265 where the viewer can, else the camera's H.264 stream, else one counted transcode, else
-a sentence: never black. Belongs here: the decision. Does not belong here: finding out what a camera has, or doing it.
+The rule of DESIGN §6 "Browsers": H.265 where the viewer can, else the camera's H.264 stream, else one counted
+transcode, else a sentence: never black. Belongs here: the decision. Does not belong here: finding out what a camera
+has, or doing it.
 
-What a camera sends is known from its status; a stream never opened is unknown. Then it is tried, and whoever watches asks
-again once its parameters have come.
+What a camera sends is known from its status; a stream never opened is unknown. Then it is tried, and whoever watches
+asks again once its parameters have come.
 """
 
 from __future__ import annotations

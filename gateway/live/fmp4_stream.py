@@ -3,8 +3,8 @@
 Belongs here: decode times across epochs, init segment, MIME string, the JSON text that announces them.
 Does not belong here: who watches and how much is buffered (`gateway.live.hub`), sockets (`gateway.web.routers.live`).
 
-A player keeps one SourceBuffer for as long as its tile lives. The camera's clock may jump at each epoch; the timeline here
-does not: a new epoch continues where the last picture ended, so that the player runs on without a hole.
+A player keeps one SourceBuffer for as long as its tile lives. The camera's clock may jump at each epoch; the timeline
+here does not: a new epoch continues where the last picture ended, so that the player runs on without a hole.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 
 from config.reasons import Reason
@@ -41,7 +41,8 @@ class StreamKey:
     transcoded: bool = False  #: H.264 made by the worker from an H.265 stream
 
 
-Watch = Callable[[StreamKey], AsyncIterator[Config | Unit | Event]]
+#: Opens one subscription; closed when it is no longer wanted, ends or raises OSError/EOFError when it breaks.
+Watch = Callable[[StreamKey], AsyncGenerator[Config | Unit | Event, None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,8 +262,7 @@ class _Feed:
         attempt = 0
         while True:
             try:
-                # The live client's generators own a socket; closing them here ends it before the next attempt.
-                async with contextlib.aclosing(self.hub.watch(self.key)) as messages:  # type: ignore[type-var]  # a generator
+                async with contextlib.aclosing(self.hub.watch(self.key)) as messages:
                     async for message in messages:
                         if type(message) is Unit:
                             attempt = 0

@@ -53,7 +53,7 @@ class _VideoTrack(PassThroughTrack):
         self._clock = clock
         self._audio = audio
         self._sent = sent
-        self._waiting: deque[Picture] = deque()
+        self._pending: deque[Picture] = deque()
         self._again: deque[Picture] = deque()
         self._timestamp = 0
         self._lost_ns = -REBURST_NS
@@ -66,8 +66,8 @@ class _VideoTrack(PassThroughTrack):
                 # The same pictures once more: RTP time must not go back, so they follow each other by one tick.
                 self._timestamp += 1
                 return self._count(self._again.popleft().payloads), self._timestamp
-            if self._waiting:
-                picture = self._waiting.popleft()
+            if self._pending:
+                picture = self._pending.popleft()
                 self._timestamp = max(picture.presentation_time, self._timestamp + 1)
                 return self._count(picture.payloads), self._timestamp
             await self._fetch()
@@ -80,7 +80,7 @@ class _VideoTrack(PassThroughTrack):
         for entry in entries:
             if isinstance(entry, Picture):
                 if entry.video:
-                    self._waiting.append(entry)
+                    self._pending.append(entry)
                 elif self._audio is not None:
                     self._audio.push(entry)
             elif isinstance(entry, Started):
@@ -99,8 +99,8 @@ class _VideoTrack(PassThroughTrack):
         if now - self._lost_ns < REBURST_NS or self._again:
             return
         self._lost_ns = now
-        waiting = {id(picture) for picture in self._waiting}
-        self._again.extend(picture for picture in self._viewer.reburst() if id(picture) not in waiting)
+        known = {id(picture) for picture in self._pending}
+        self._again.extend(picture for picture in self._viewer.reburst() if id(picture) not in known)
         self.rebursts += 1
 
 
@@ -206,8 +206,8 @@ class WhepSession:
 def plain_candidates(sdp: str, client_host: str | None) -> str:
     """`sdp` with the browser's mDNS names replaced by the address from which it asked.
 
-    A name under .local can be resolved by multicast only, which stops at the first router. The browser's own checks tell
-    the true address in any case (peer-reflexive, RFC 8445 §7.3.1.3); this merely lets us answer sooner.
+    A name under .local can be resolved by multicast only, which stops at the first router. The browser's own checks
+    tell the true address in any case (peer-reflexive, RFC 8445 §7.3.1.3); this merely lets us answer sooner.
     """
     if client_host is None:
         return sdp

@@ -1,8 +1,8 @@
 """The child that decodes: the only code of tiergate that gives a camera's bytes to a decoder.
 
-Started by the worker as ``python -m gateway.processes.decoder jobs|transcode``; speaks on standard input and output, has no
-key, no socket and no file, a bounded memory and a low priority. A frame made to break decoders breaks this process, and the
-worker starts another one (FAULTS A, S11).
+Started by the worker as ``python -m gateway.processes.decoder jobs|transcode``; speaks on standard input and output,
+has no key, no socket and no file, a bounded memory and a low priority. A frame made to break decoders breaks this
+process, and the worker starts another one (FAULTS A, S11).
 
 ``jobs``: requests ``length:u32 JSON`` + payload, answers the same; the JSON names the payload's length as ``bytes``.
 ``transcode``: messages of `gateway.live.wire` in (H.265) and out (H.264, at most 1280 x 720).
@@ -10,7 +10,6 @@ worker starts another one (FAULTS A, S11).
 
 from __future__ import annotations
 
-import base64
 import io
 import json
 import os
@@ -19,7 +18,7 @@ import struct
 import sys
 from collections.abc import Callable, Iterator
 from fractions import Fraction
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 import av
 from av.video.codeccontext import VideoCodecContext
@@ -32,6 +31,7 @@ from gateway.live.wire import (
     encode_unit,
     parse_body,
     parse_head,
+    stream_config_from_json,
 )
 from storage.media.access_unit import VIDEO_TIMESCALE, AccessUnit, StreamConfig, Track, VideoConfig
 from storage.media.codecs import annexb_to_access_unit, merge_parameter_sets, video_config
@@ -51,9 +51,15 @@ _KEY_INTERVAL_S = 2
 # -- decoding one picture --------------------------------------------------------------------------------------------
 
 
+def _context(name: str, mode: Literal["r", "w"]) -> VideoCodecContext:
+    context = av.CodecContext.create(name, mode)
+    if not isinstance(context, VideoCodecContext):
+        raise ValueError(f"{name} is no video codec")
+    return context
+
+
 def _decoder(video: VideoConfig) -> VideoCodecContext:
-    context = av.CodecContext.create("h264" if video.codec == "h264" else "hevc", "r")
-    assert isinstance(context, VideoCodecContext)
+    context = _context("h264" if video.codec == "h264" else "hevc", "r")
     context.extradata = video.record
     context.options = {"max_pixels": str(PIXELS_MAX)}
     context.thread_count = 1
@@ -79,8 +85,7 @@ def _scaled(frame: av.VideoFrame, width_max: int, height_max: int) -> tuple[int,
 def jpeg(video: VideoConfig, data: bytes, width_max: int) -> tuple[bytes, int, int]:
     frame = decode_picture(video, data)
     width, height = _scaled(frame, min(width_max, _JPEG_WIDTH_MAX), _JPEG_WIDTH_MAX)
-    context = av.CodecContext.create("mjpeg", "w")
-    assert isinstance(context, VideoCodecContext)
+    context = _context("mjpeg", "w")
     context.width, context.height, context.pix_fmt = width, height, "yuvj420p"
     context.time_base = Fraction(1, 25)
     context.options = {"qmin": "2", "qmax": "4", "strict": "unofficial"}
@@ -122,7 +127,7 @@ def _jobs(source: BinaryIO, sink: BinaryIO) -> None:
 
 
 def _do(request: dict[str, Any], payload: bytes, answer: dict[str, Any]) -> bytes:
-    video = VideoConfig(**{**request["video"], "record": base64.b64decode(request["video"]["record"])})
+    video = stream_config_from_json({"video": request["video"], "audio": None}).video
     if request["op"] == "jpeg":
         result, answer["width"], answer["height"] = jpeg(video, payload, int(request.get("width", _JPEG_WIDTH_MAX)))
         return result
@@ -196,8 +201,7 @@ class Transcoder:
 
 
 def _encoder(width: int, height: int) -> VideoCodecContext:
-    context = av.CodecContext.create("libx264", "w")
-    assert isinstance(context, VideoCodecContext)
+    context = _context("libx264", "w")
     context.width, context.height, context.pix_fmt = width, height, "yuv420p"
     context.time_base = Fraction(1, VIDEO_TIMESCALE)
     context.framerate = Fraction(25)
