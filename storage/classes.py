@@ -1,8 +1,8 @@
 """Retention classes: how long footage of a class stays, and which class a segment has. (pure)
 
-A class has a floor and a ceiling (Order 799 art. 17: at least 30 days, then deletion): nothing shorter than the floor can be
-set, nothing longer than the ceiling without a legal basis and a second person. Months are of the Asia/Shanghai calendar and
-count from the segment's **end** (REQUIREMENTS §0.1).
+A class has a floor and a ceiling (Order 799 art. 17: at least 30 days, then deletion): nothing shorter than the floor
+can be set, nothing longer than the ceiling without a legal basis and a second person. Months are of the Asia/Shanghai
+calendar and count from the segment's **end** (REQUIREMENTS §0.1).
 """
 
 from __future__ import annotations
@@ -76,7 +76,11 @@ def class_of(
         raised = best
         for membership, class_ in known:
             begins_in_time = until is None or membership.from_ms < until
-            if class_.rank > raised.rank and begins_in_time and (membership.to_ms is None or membership.to_ms > start_ms):
+            if (
+                class_.rank > raised.rank
+                and begins_in_time
+                and (membership.to_ms is None or membership.to_ms > start_ms)
+            ):
                 raised = class_
         if raised is best:
             return best

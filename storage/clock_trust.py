@@ -1,9 +1,9 @@
 """Which time may delete footage. (pure; FAULTS B23, DESIGN §6 "Retention")
 
-Neither ``now()`` nor the newest footage is safe alone: a battery that died says 1970, a hand or a bad server says next year. Time
-is trusted when the kernel says that it is disciplined, or when somebody else (the store's ``Date``, a paired node) agrees
-within a minute; it never runs back behind its high-water mark, and within one boot it may not move against the steady clock.
-Refusing costs disk space and raises an alarm; deleting on a wrong clock costs evidence.
+Neither ``now()`` nor the newest footage is safe alone: a battery that died says 1970, a hand or a bad server says next
+year. Time is trusted when the kernel says that it is disciplined, or when somebody else (the store's ``Date``, a
+paired node) agrees within a minute; it never runs back behind its high-water mark, and within one boot it may not move
+against the steady clock. Refusing costs disk space and raises an alarm; deleting on a wrong clock costs evidence.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Holds: orders that footage of a range stays, whatever its class says. (pure)
 
-A hold is an interval of one or more cameras; it covers footage that exists, that is on its way, and that will come. Holds
-are counted, not merged: the release of one never frees what another covers (REQUIREMENTS §3.3).
+A hold is an interval of one or more cameras; it covers footage that exists, that is on its way, and that will come.
+Holds are counted, not merged: the release of one never frees what another covers (REQUIREMENTS §3.3).
 """
 
 from __future__ import annotations
@@ -22,10 +22,7 @@ class Hold:
     def covers(self, camera_id: str, start_ms: int, end_ms: int) -> bool:
         """True when the hold stands and its range touches [start, end]: a segment is held whole or not at all."""
         return (
-            self.released_ms is None
-            and camera_id in self.cameras
-            and start_ms <= self.to_ms
-            and end_ms >= self.from_ms
+            self.released_ms is None and camera_id in self.cameras and start_ms <= self.to_ms and end_ms >= self.from_ms
         )
 
 

@@ -1,8 +1,8 @@
 """The plan: for each segment keep or remove, and why. (pure)
 
-The same function serves the sweep, ``retention plan``, ``explain`` and ``sweep --dry-run``; it takes rows and `now_ms` and returns
-verdicts. Unknown means keep (I3): a segment of a class that does not exist, of a kind that is not ours to delete, or in a state
-that the plan does not know is kept and says so.
+The same function serves the sweep, ``retention plan``, ``explain`` and ``sweep --dry-run``; it takes rows and `now_ms`
+and returns verdicts. Unknown means keep (I3): a segment of a class that does not exist, of a kind that is not ours to
+delete, or in a state that the plan does not know is kept and says so.
 """
 
 from __future__ import annotations

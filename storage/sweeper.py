@@ -1,17 +1,19 @@
 """The sweep: carries out the plan, and only the plan. (invariants I3, I4)
 
-Order of every deletion (FAULTS §5): condemn in a transaction → grace, in which a hold placed rescues → in one transaction ask the plan
-again and mark ``deleting`` → delete the object (404 is success) → ``deleted``; the row stays as the manifest. Bytes are removed
-from ``deleting`` alone. One bad object never stops the others; it is tried again at the next sweep, for ever.
+Order of every deletion (FAULTS §5): condemn in a transaction → grace, in which a hold placed rescues → in one
+transaction ask the plan again and mark ``deleting`` → delete the object (404 is success) → ``deleted``; the row stays
+as the manifest. Bytes are removed from ``deleting`` alone. One bad object never stops the others; it is tried again at
+the next sweep, for ever.
 
-Belongs here: I/O around `storage.retention`. Does not belong here: rules, cache purge (`tiering.cache`), spool copies (`storage.uploader`).
+Belongs here: I/O around `storage.retention`. Does not belong here: rules, cache purge (`tiering.cache`), spool copies
+(`storage.uploader`).
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from sqlalchemy import Connection, func, select
@@ -19,12 +21,13 @@ from sqlalchemy import Connection, func, select
 from config.clock import Clock, wall_ms
 from config.reasons import Reason
 from config.units import HOUR_MS
+from storage import class_changes
 from storage.audit import log as audit
 from storage.catalog import facts, retention_rows
 from storage.catalog.engine import CHUNK_ROWS, Catalog
 from storage.catalog.tables import segment
 from storage.classes import Membership, RetentionClass, keep_until_ms
-from storage.clock_trust import ClockEvidence, Sighting, Trust, judge_clock
+from storage.clock_trust import AGREE_WITHIN_MS, ClockEvidence, Sighting, Trust, judge_clock
 from storage.holds import Hold
 from storage.objects.base import ObjectStore
 from storage.retention import Candidate, Forecast, Verdict, forecast, judge_guard, may_delete, plan
@@ -108,23 +111,32 @@ class Sweeper:
         self._grace_ms = grace_ms
         self._chunk_rows = chunk_rows
 
-    def sweep(self, dry_run: bool = False) -> SweepReport:
-        """One pass. Never raises for a single bad segment; raises when the catalog cannot be read."""
+    def sweep(self, dry_run: bool = False, confirmed_due: int | None = None) -> SweepReport:
+        """One pass. Never raises for a single bad segment; raises when the catalog cannot be read.
+
+        `confirmed_due`: a person has looked at the plan and confirms that up to so many segments may be condemned at
+        once. It answers the guard alone, never the clock and never a hold.
+        """
         evidence = self._evidence()
         report = SweepReport(evidence.wall_ms, dry_run)
         trust = self._trust(evidence)
         if not trust.trusted:
             return self._refuse(report, trust.reason)
+        if not dry_run:
+            self._apply_changes(report.now_ms)
         policies = self._catalog.read(Policies.read)
         due = self._due(policies, report)
         refusal = self._guard(due, report.now_ms)
-        if refusal is not None:
+        if refusal is not None and not (confirmed_due is not None and len(due) <= confirmed_due):
+            report.condemned = due if dry_run else []
             return self._refuse(report, refusal)
         report.condemned = due
         if dry_run:
             return report
         self._condemn(due, report.now_ms)
-        self._release_to_delete(report)
+        stepped = self._release_to_delete(report, evidence)
+        if stepped is not None:
+            return self._refuse(report, stepped)
         self._delete(report)
         self._remember(evidence, policies, report)
         return report
@@ -182,11 +194,39 @@ class Sweeper:
 
             self._catalog.write(write)
 
-    def _release_to_delete(self, report: SweepReport) -> None:
-        """Condemned → deleting, in the transaction that reads holds and policies again."""
+    def _apply_changes(self, now_ms: int) -> None:
+        """Announced changes of classes whose week is over, on a trusted clock, together with the forecast they bring."""
+        changes = self._catalog.read(lambda c: class_changes.due(c, now_ms))
+        if not changes:
+            return
+        policies = self._catalog.read(Policies.read)
+        changed = {
+            c.class_name: c.on(policies.classes[c.class_name]) for c in changes if c.class_name in policies.classes
+        }
+        expected = self._forecast(replace(policies, classes={**policies.classes, **changed}), now_ms)
+
+        def write(connection: Connection) -> None:
+            class_changes.apply(connection, changes, now_ms, ACTOR)
+            facts.set(connection, _FORECAST, asdict(expected))
+
+        self._catalog.write(write)
+
+    def _stepped(self, evidence: ClockEvidence) -> Reason | None:
+        """Why the clock that was trusted at the sweep's start may not be used any more, if it jumped since."""
+        wall_moved_ms = wall_ms(self._clock) - evidence.wall_ms
+        moved_ms = wall_moved_ms - (self._clock.monotonic_ns() // 1_000_000 - evidence.monotonic_ms)
+        if abs(moved_ms) <= AGREE_WITHIN_MS:
+            return None
+        return Reason("retention.clock_stepped", {"step_s": round(moved_ms / 1000)})
+
+    def _release_to_delete(self, report: SweepReport, evidence: ClockEvidence) -> Reason | None:
+        """Condemned → deleting, in the transaction that reads clock, holds and policies again; why it stopped, if so."""
         for page in list(self._pages("condemned", report.now_ms)):
 
-            def write(connection: Connection) -> None:
+            def write(connection: Connection, page: list[Candidate] = page) -> Reason | None:
+                stepped = self._stepped(evidence)
+                if stepped is not None:
+                    return stepped
                 policies = Policies.read(connection)
                 fresh = retention_rows.segments_by_id(connection, [s.id for s in page])
                 go, stay = [], []
@@ -199,8 +239,12 @@ class Sweeper:
                 retention_rows.move(connection, go, "condemned", "deleting")
                 if go:
                     audit.append(connection, report.now_ms, ACTOR, "segment.delete", f"{len(go)} segments", {"ids": go})
+                return None
 
-            self._catalog.write(write)
+            stepped = self._catalog.write(write)
+            if stepped is not None:
+                return stepped
+        return None
 
     def _delete(self, report: SweepReport) -> None:
         tried: set[str] = set()
@@ -214,7 +258,9 @@ class Sweeper:
                 tried.add(id_)
                 try:
                     self._store.delete(key)
-                except Exception as exc:  # one bad object must not stop the others (FAULTS B17); it is counted and retried
+                except (
+                    Exception
+                ) as exc:  # one bad object must not stop the others (FAULTS B17); it is counted and retried
                     report.failed += 1
                     logger.warning("delete failed", extra={"segment": id_, "error": type(exc).__name__})
                 else:
@@ -235,7 +281,7 @@ class Sweeper:
             high_water_ms = facts.get(connection, _HIGH_WATER) or 0
             facts.set(connection, _SIGHTING, asdict(sighting))
             facts.set(connection, _HIGH_WATER, max(high_water_ms, evidence.wall_ms))
-            facts.set(connection, _FORECAST, {"from_ms": expected.from_ms, "due_by_hour": list(expected.due_by_hour)})
+            facts.set(connection, _FORECAST, asdict(expected))
             facts.set(connection, LAST_SUCCESS, report.now_ms)
             facts.set(connection, REFUSED_SINCE, None)
             facts.set(connection, REFUSED_REASON, None)
@@ -243,21 +289,21 @@ class Sweeper:
         self._catalog.write(write)
 
     def _forecast(self, policies: Policies, now_ms: int) -> Forecast:
-        """From counts per camera and hour: footage of one camera and hour falls due within the same hour."""
+        """From counts per camera, class and hour: footage of one camera and hour falls due within the same hour."""
         hour = (segment.c.end_ms // HOUR_MS).label("hour")
 
-        def read(connection: Connection) -> list[tuple[str, int, int]]:
+        def read(connection: Connection) -> list[tuple[str, str, int, int]]:
             query = (
-                select(segment.c.camera_id, hour, func.count())
+                select(segment.c.camera_id, segment.c.class_, hour, func.count())
                 .where(segment.c.state == "stored", segment.c.kind == "own")
-                .group_by(segment.c.camera_id, hour)
+                .group_by(segment.c.camera_id, segment.c.class_, hour)
             )
-            return [(r[0], int(r[1]), int(r[2])) for r in connection.execute(query)]
+            return [(r[0], r[1], int(r[2]), int(r[3])) for r in connection.execute(query)]
 
         def verdicts() -> Iterator[Verdict]:
-            for camera_id, at_hour, count in self._catalog.read(read):
+            for camera_id, class_name, at_hour, count in self._catalog.read(read):
                 end_ms = at_hour * HOUR_MS
-                sample = Candidate("", camera_id, end_ms, end_ms, 0, "own", "stored", "default")
+                sample = Candidate("", camera_id, end_ms, end_ms, 0, "own", "stored", class_name)
                 for verdict in policies.plan([sample], now_ms):
                     for _ in range(count):
                         yield verdict
@@ -279,5 +325,3 @@ class Sweeper:
 
         self._catalog.write(write)
         return report
-
-

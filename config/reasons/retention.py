@@ -41,6 +41,30 @@ WORDS: dict[str, tuple[str, str]] = {
         "There is no retention class {class}; there are {known}.",
         "没有保存类别 {class}；可用的有 {known}。",
     ),
+    "retention.class_fixed": (
+        "Class {class} belongs to holds; its length is not changed.",
+        "类别 {class} 属于保全令，其期限不可更改。",
+    ),
+    "retention.change_waits": (
+        "Class {class} will keep {months} month(s) from {from} on; until then nothing changes.",
+        "类别 {class} 将自 {from} 起保存 {months} 个月；此前不变。",
+    ),
+    "retention.change_done": (
+        "Class {class} keeps {months} month(s) from now on.",
+        "类别 {class} 自现在起保存 {months} 个月。",
+    ),
+    "retention.sweep_running": (
+        "A sweep is running now; try again when it has ended.",
+        "清理任务正在进行；请待其结束后再试。",
+    ),
+    "retention.hold_needs_case": (
+        "A hold needs a case number, a reason and at least one camera.",
+        "保全令须有案号、理由和至少一台摄像机。",
+    ),
+    "retention.hold_class_unknown": (
+        "A hold has one of the classes {known}; {class} is none of them.",
+        "保全令的类别只能是 {known} 之一；{class} 不是。",
+    ),
     "retention.hold_class": (
         "Class {class} is given by a hold, not by an area.",
         "类别 {class} 只能由保全令给予，不能由区域给予。",

@@ -19,9 +19,7 @@ from storage.retention import Candidate
 
 def classes(connection: Connection) -> dict[str, RetentionClass]:
     rows = connection.execute(select(retention_class).order_by(retention_class.c.rank))
-    return {
-        r.name: RetentionClass(r.name, r.rank, r.months, r.min_days, r.ceiling_months, r.for_hold) for r in rows
-    }
+    return {r.name: RetentionClass(r.name, r.rank, r.months, r.min_days, r.ceiling_months, r.for_hold) for r in rows}
 
 
 def set_class_months(connection: Connection, name: str, months: int, min_days: int, now_ms: int) -> None:
@@ -128,7 +126,9 @@ def _rescue(connection: Connection, row: HoldRow) -> None:
 def release_hold(connection: Connection, hold_id: str, by: str, now_ms: int) -> bool:
     """False when there is no such standing hold."""
     done = connection.execute(
-        update(hold).where(hold.c.id == hold_id, hold.c.released_ms.is_(None)).values(released_ms=now_ms, released_by=by)
+        update(hold)
+        .where(hold.c.id == hold_id, hold.c.released_ms.is_(None))
+        .values(released_ms=now_ms, released_by=by)
     )
     return done.rowcount == 1
 
@@ -211,8 +211,9 @@ def move(connection: Connection, ids: Sequence[str], from_state: str, to_state: 
 def deleting(connection: Connection, limit: int) -> list[tuple[str, str]]:
     """(id, object key) of segments whose bytes are to be deleted: tombstones are retried for ever (FAULTS B15)."""
     rows = connection.execute(
-        select(segment.c.id, segment.c.object_key).where(segment.c.state == "deleting").order_by(segment.c.end_ms).limit(limit)
+        select(segment.c.id, segment.c.object_key)
+        .where(segment.c.state == "deleting")
+        .order_by(segment.c.end_ms)
+        .limit(limit)
     )
     return [(r.id, r.object_key) for r in rows]
-
-

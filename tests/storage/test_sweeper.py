@@ -1,0 +1,442 @@
+"""The sweep on a real SQLite catalog and a real folder store. The mutants at the end show that each belt is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection
+
+from config.clock import ManualClock, wall_ms
+from config.errors import TiergateError
+from config.ids import ulid
+from config.reasons import Reason
+from config.units import DAY_MS, HOUR_MS, parse_time_ms
+from storage import class_changes, sweeper
+from storage.audit import log as audit
+from storage.catalog import facts, retention_rows, segments
+from storage.catalog.engine import Catalog
+from storage.catalog.migrate import migrate
+from storage.catalog.retention_rows import HoldRow
+from storage.catalog.segments import SegmentRow
+from storage.clock_trust import ClockEvidence, Trust
+from storage.keys import segment_key
+from storage.objects import FolderStore
+from storage.retention import Candidate, Verdict
+from storage.sweeper import Sweeper, SweepReport
+
+CAMERA, OTHER = "21021100011326000001", "21021100011326000002"
+START_MS = parse_time_ms("2026-06-10T08:00:00+08:00")
+DAY_S = 86_400
+
+
+class Place:
+    """A catalog, a store, a clock; `true_ms` is what everybody else's clock says."""
+
+    def __init__(self, folder: Path) -> None:
+        url = f"sqlite:///{folder / 'catalog.db'}"
+        migrate(url)
+        self.catalog = Catalog(url)
+        self.store = FolderStore(folder / "objects")
+        self.store.ensure()
+        self.clock = ManualClock(START_MS * 1_000_000)
+        self.synchronised: bool | None = True
+        self.boot = "boot-1"
+        self._made = 0
+
+    @property
+    def now_ms(self) -> int:
+        return wall_ms(self.clock)
+
+    def evidence(self) -> ClockEvidence:
+        return ClockEvidence(
+            self.now_ms, self.clock.monotonic_ns() // 1_000_000, self.boot, self.synchronised, None, None
+        )
+
+    def sweeper(self) -> Sweeper:
+        return Sweeper(self.catalog, self.store, self.clock, self.evidence, grace_ms=DAY_MS, chunk_rows=7)
+
+    def sweep(self, dry_run: bool = False) -> SweepReport:
+        return self.sweeper().sweep(dry_run)
+
+    def footage(self, end_ms: int, camera: str = CAMERA, state: str = "stored") -> SegmentRow:
+        row = self._segment(end_ms, camera, state)
+        self.catalog.write(lambda c: segments.insert_segments(c, [row]))
+        return row
+
+    def much_footage(self, ends_ms: Iterable[int]) -> list[SegmentRow]:
+        rows = [self._segment(end_ms, CAMERA, "stored") for end_ms in ends_ms]
+        self.catalog.write(lambda c: segments.insert_segments(c, rows))
+        return rows
+
+    def _segment(self, end_ms: int, camera: str, state: str) -> SegmentRow:
+        self._made += 1
+        start_ms = end_ms - 60_000
+        id_ = ulid(start_ms, self._made.to_bytes(10, "big"))
+        key = segment_key("node", camera, start_ms, id_)
+        path = self.store.root / key  # not through put_bytes: its fsyncs are not what is tested here
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"footage " + id_.encode())
+        return SegmentRow(
+            id=id_, camera_id=camera, stream="main", run_id="R", kind="own", state=state, start_ms=start_ms,
+            end_ms=end_ms, start_wall_ns=start_ms * 1_000_000, time_trust="synchronised", bytes=34, sha256=bytes(32),
+            init_bytes=0, fragments=b"", object_key=key, volume=None, class_="default", created_ms=end_ms,
+        )  # fmt: skip
+
+    def hold(self, from_ms: int, to_ms: int, *cameras: str) -> str:
+        id_ = ulid(self.now_ms, bytes(9) + bytes([len(cameras)]))
+        row = HoldRow(
+            id_, cameras or (CAMERA,), from_ms, to_ms, "owner", "why", "case-1", None, "3_months",
+            self.now_ms + 90 * DAY_MS, self.now_ms, None, None,
+        )  # fmt: skip
+        self.catalog.write(lambda c: retention_rows.add_hold(c, row))
+        return id_
+
+    def state(self, row: SegmentRow) -> str:
+        return self.catalog.read(lambda c: segments.existing(c, [row.id]))[row.id]
+
+    def has_bytes(self, row: SegmentRow) -> bool:
+        return self.store.head(row.object_key) is not None
+
+    def fact(self, key: str) -> object:
+        return self.catalog.read(lambda c: facts.get(c, key))
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    made = Place(tmp_path)
+    yield made
+    made.catalog.close()
+
+
+def due_footage(place: Place, count: int = 1) -> list[SegmentRow]:
+    """Footage whose month is over."""
+    return [place.footage(place.now_ms - 40 * DAY_MS + n * 60_000) for n in range(count)]
+
+
+def test_condemned_then_grace_then_gone_and_the_row_stays(place: Place) -> None:
+    (old,), young = due_footage(place), place.footage(place.now_ms - 5 * DAY_MS)
+    assert len(place.sweep().condemned) == 1
+    assert place.state(old) == "condemned"
+    assert place.has_bytes(old)
+
+    place.clock.advance(DAY_S - 60)
+    assert place.sweep().deleted == []
+    assert place.has_bytes(old)
+
+    place.clock.advance(120)
+    assert place.sweep().deleted == [old.id]
+    assert place.state(old) == "deleted"  # the manifest outlives the bytes
+    assert not place.has_bytes(old)
+    assert place.state(young) == "stored"
+    assert place.has_bytes(young)
+
+
+def test_all_is_gone_within_72_hours_after_its_time(place: Place) -> None:
+    """I4 with a sweep each hour: condemned at once, a day of grace, gone."""
+    row = place.footage(place.now_ms - 20 * DAY_MS)
+    until_ms = row.end_ms + 31 * DAY_MS  # May has 31 days
+    while place.has_bytes(row):
+        place.sweep()
+        place.clock.advance(3600)
+        assert place.now_ms < until_ms + 72 * HOUR_MS
+    assert place.now_ms > until_ms
+
+
+def test_a_dry_run_says_the_same_and_changes_nothing(place: Place) -> None:
+    rows = due_footage(place, 3)
+    report = place.sweep(dry_run=True)
+    assert report.as_json()["condemned"] == 3
+    assert report.as_json()["condemned_bytes"] == 3 * 34
+    assert {place.state(row) for row in rows} == {"stored"}
+    assert place.fact(sweeper.LAST_SUCCESS) is None
+
+
+def test_a_hold_within_the_grace_rescues(place: Place) -> None:
+    (old,) = due_footage(place)
+    place.sweep()
+    place.clock.advance(DAY_S / 2)
+    place.hold(old.start_ms, old.end_ms)
+    assert place.state(old) == "stored"
+    place.clock.advance(DAY_S)
+    report = place.sweep()
+    assert report.kept_by_hold == 1
+    assert place.has_bytes(old)
+
+
+def test_two_holds_on_one_footage_are_counted(place: Place) -> None:
+    (old,) = due_footage(place)
+    first = place.hold(old.start_ms, old.end_ms)
+    place.hold(old.start_ms - HOUR_MS, old.end_ms, CAMERA, OTHER)
+    place.catalog.write(lambda c: retention_rows.release_hold(c, first, "user:x", place.now_ms))
+    for _ in range(3):
+        place.sweep()
+        place.clock.advance(DAY_S)
+    assert place.has_bytes(old)
+
+
+def hold_in_flight(place: Place, row: SegmentRow, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hold commits after the sweep has read its plan and before it marks `deleting`, without touching the rows:
+    the worst order that a second process can bring about."""
+    pages = Sweeper._pages
+
+    def held_between(self: Sweeper, state: str, before_ms: int) -> Iterator[list[Candidate]]:
+        found = list(pages(self, state, before_ms))
+        if state == "condemned" and found:
+            with monkeypatch.context() as patch:
+                patch.setattr(retention_rows, "_rescue", lambda _connection, _row: None)
+                place.hold(row.start_ms, row.end_ms)
+        yield from found
+
+    monkeypatch.setattr(Sweeper, "_pages", held_between)
+
+
+def test_a_hold_in_flight_wins(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    (old,) = due_footage(place)
+    place.sweep()
+    place.clock.advance(DAY_S + 1)
+    hold_in_flight(place, old, monkeypatch)
+    assert place.sweep().deleted == []
+    assert place.has_bytes(old)
+    assert place.state(old) == "stored"
+
+
+def test_footage_not_yet_stored_or_of_unknown_class_is_never_touched(place: Place) -> None:
+    spooled = place.footage(place.now_ms - 60 * DAY_MS, state="spooled")
+    odd = place.footage(place.now_ms - 60 * DAY_MS)
+    place.catalog.write(lambda c: segments.set_state(c, [odd.id], ["stored"], "stored", class_="unheard_of"))
+    for _ in range(3):
+        place.sweep()
+        place.clock.advance(DAY_S)
+    assert place.has_bytes(spooled)
+    assert place.has_bytes(odd)
+
+
+# --- the clock ---
+
+
+def test_a_clock_31_days_ahead_is_refused_within_one_sweep(place: Place) -> None:
+    young = [place.footage(place.now_ms - n * DAY_MS) for n in range(1, 20)]
+    assert place.sweep().refused is None
+    place.clock.advance(600)
+    place.clock.step_wall(31 * DAY_S)
+    report = place.sweep()
+    assert report.refused is not None
+    assert report.refused.code == "retention.clock_stepped"
+    assert {place.state(row) for row in young} == {"stored"}
+    assert place.fact(sweeper.REFUSED_SINCE) == report.now_ms
+
+    place.clock.step_wall(-31 * DAY_S)
+    assert place.sweep().refused is None
+    assert place.fact(sweeper.REFUSED_SINCE) is None
+
+
+def test_a_clock_that_jumps_during_the_sweep_deletes_nothing(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    (old,) = due_footage(place)
+    place.sweep()
+    place.clock.advance(DAY_S + 60)
+    condemn = Sweeper._condemn
+
+    def jump(self: Sweeper, due: list[Verdict], now_ms: int) -> None:
+        condemn(self, due, now_ms)
+        place.clock.step_wall(31 * DAY_S)
+
+    monkeypatch.setattr(Sweeper, "_condemn", jump)
+    report = place.sweep()
+    assert report.refused is not None
+    assert place.has_bytes(old)
+
+
+def test_a_fresh_boot_without_a_second_opinion_deletes_nothing(place: Place) -> None:
+    (old,) = due_footage(place)
+    place.sweep()
+    place.clock.advance(2 * DAY_S)
+    place.boot, place.synchronised = "boot-2", False
+    report = place.sweep()
+    assert report.refused is not None
+    assert report.refused.code == "retention.clock_unproven"
+    assert place.has_bytes(old)
+
+
+def test_a_refusal_is_audited_once_and_keeps_its_beginning(place: Place) -> None:
+    place.synchronised = False
+    began_ms = place.sweep().now_ms
+    place.clock.advance(3600)
+    place.sweep()
+    assert place.fact(sweeper.REFUSED_SINCE) == began_ms
+    refusals = place.catalog.read(lambda c: audit.entries(c, action="sweep.refuse"))
+    assert len(refusals) == 1
+
+
+# --- the guard ---
+
+
+def steady_footage(place: Place, days: int = 40, each_hours: int = 2) -> list[SegmentRow]:
+    return place.much_footage(place.now_ms - n * each_hours * HOUR_MS for n in range(days * 24 // each_hours))
+
+
+def test_a_keeper_that_was_away_five_days_does_what_was_forecast(place: Place) -> None:
+    rows = steady_footage(place)
+    place.sweep()
+    place.clock.advance(5 * DAY_S)
+    report = place.sweep()
+    assert report.refused is None
+    assert 50 <= len(report.condemned) <= 70  # five days of twelve
+    place.clock.advance(DAY_S + 1)
+    place.sweep()
+    gone = [row for row in rows if not place.has_bytes(row)]
+    assert all(row.end_ms <= place.now_ms - 31 * DAY_MS for row in gone)
+    assert len(gone) > 100
+
+
+def test_an_unexplained_mass_deletion_is_refused_until_a_person_confirms(place: Place) -> None:
+    steady_footage(place)
+    place.sweep()
+    place.clock.advance(600)
+    # a slip past every rule of change: the class itself was edited in the database
+    place.catalog.write(lambda c: retention_rows.set_class_months(c, "default", 0, 5, place.now_ms))
+    report = place.sweep()
+    assert report.refused is not None
+    assert report.refused.code == "retention.guard_unexplained"
+    assert place.sweeper().sweep(confirmed_due=10).refused is not None
+    due = int(str(report.refused.params["due"]))
+    assert len(place.sweeper().sweep(confirmed_due=due).condemned) == due
+
+
+def test_a_shorter_class_waits_seven_days_and_does_not_trip_the_guard(place: Place) -> None:
+    place.catalog.write(lambda c: class_changes.ask(c, "default", 3, place.now_ms, "user:a", "order 5"))
+    place.clock.advance(8 * DAY_S)
+    place.sweep()
+    rows = steady_footage(place, days=80)
+    place.sweep()
+    change = place.catalog.write(lambda c: class_changes.ask(c, "default", 1, place.now_ms, "user:a"))
+    assert change.effective_ms == place.now_ms + 7 * DAY_MS
+    place.clock.advance(7 * DAY_S - 60)
+    assert place.sweep().condemned == []
+    place.clock.advance(120)
+    report = place.sweep()
+    assert report.refused is None
+    assert len(report.condemned) > 500
+    assert place.catalog.read(class_changes.pending) == {}
+    assert {place.state(row) for row in rows[:100]} == {"stored"}
+
+
+def test_a_longer_class_holds_at_once_and_floors_have_no_exception(place: Place) -> None:
+    def ask(months: int, name: str = "key", basis: str | None = None, small: bool = True) -> class_changes.Change:
+        return place.catalog.write(lambda c: class_changes.ask(c, name, months, place.now_ms, "user:a", basis, small))
+
+    for months, name, basis, small, code in (
+        (2, "key", "order", True, "retention.below_floor"),
+        (4, "key", None, True, "retention.above_ceiling"),
+        (4, "key", "order", False, "retention.above_ceiling"),
+        (9, "permanent", "order", True, "retention.class_fixed"),
+        (9, "none", "order", True, "retention.class_unknown"),
+    ):
+        with pytest.raises(TiergateError) as caught:
+            ask(months, name, basis, small)
+        assert caught.value.reason.code == code
+    assert ask(3).effective_ms == place.now_ms
+    assert ask(4, basis="order").effective_ms == place.now_ms + 7 * DAY_MS
+
+
+# --- failures ---
+
+
+def test_one_bad_object_does_not_stop_the_others(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = due_footage(place, 5)
+    bad = rows[2]
+    delete = FolderStore.delete
+
+    def sometimes(self: FolderStore, key: str, version_id: str | None = None) -> None:
+        if key == bad.object_key:
+            raise OSError("a disk error")
+        delete(self, key, version_id)
+
+    place.sweep()
+    place.clock.advance(DAY_S + 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(FolderStore, "delete", sometimes)
+        report = place.sweep()
+    assert report.failed == 1
+    assert len(report.deleted) == 4
+    assert place.state(bad) == "deleting"
+    place.clock.advance(600)
+    assert place.sweep().deleted == [bad.id]
+    assert not place.has_bytes(bad)
+
+
+class Crash(BaseException):
+    """kill -9, as far as one process can play it."""
+
+
+def test_a_crash_between_deleting_and_deleted_is_resumed(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = due_footage(place, 3)
+    place.sweep()
+    place.clock.advance(DAY_S + 1)
+    delete = FolderStore.delete
+
+    def die(self: FolderStore, key: str, version_id: str | None = None) -> None:
+        delete(self, key, version_id)
+        raise Crash
+
+    with monkeypatch.context() as patch, pytest.raises(Crash):
+        patch.setattr(FolderStore, "delete", die)
+        place.sweep()
+    assert {place.state(row) for row in rows} == {"deleting"}
+    assert [place.has_bytes(row) for row in rows].count(False) == 1
+    place.clock.advance(600)
+    assert sorted(place.sweep().deleted) == sorted(row.id for row in rows)
+    assert not any(place.has_bytes(row) for row in rows)
+
+
+def test_condemning_and_deleting_stand_in_the_audit_log(place: Place) -> None:
+    (old,) = due_footage(place)
+    place.sweep()
+    place.clock.advance(DAY_S + 1)
+    place.sweep()
+
+    def read(connection: Connection) -> list[audit.Entry]:
+        return audit.entries(connection, action="segment.")
+
+    assert [(e.action, e.details["ids"]) for e in place.catalog.read(read)] == [
+        ("segment.condemn", [old.id]),
+        ("segment.delete", [old.id]),
+    ]
+    assert place.catalog.read(audit.verify_catalog) is None
+
+
+# --- mutants: each belt, taken off, loses footage that must stay ---
+
+
+def test_mutant_without_asking_holds_again(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    (old,) = due_footage(place)
+    place.sweep()
+    place.clock.advance(DAY_S + 1)
+    hold_in_flight(place, old, monkeypatch)
+    stale = place.catalog.read(sweeper.Policies.read)
+    monkeypatch.setattr(sweeper.Policies, "read", classmethod(lambda _cls, _connection: stale))
+    assert place.sweep().deleted == [old.id]
+
+
+def test_mutant_without_the_clock_rule(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    young = place.footage(place.now_ms - DAY_MS)
+    place.sweep()
+    trusted = Trust(True, Reason("retention.clock_steady"))
+    monkeypatch.setattr(sweeper, "judge_clock", lambda *_: trusted)
+    place.clock.step_wall(40 * DAY_S)
+    place.sweep()
+    place.clock.step_wall(2 * DAY_S)
+    place.sweep()
+    assert not place.has_bytes(young)
+
+
+def test_mutant_without_the_guard(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = steady_footage(place)
+    place.sweep()
+    monkeypatch.setattr(sweeper, "judge_guard", lambda *_: None)
+    place.catalog.write(lambda c: retention_rows.set_class_months(c, "default", 0, 5, place.now_ms))
+    place.sweep()
+    place.clock.advance(DAY_S + 1)
+    place.sweep()
+    assert sum(place.has_bytes(row) for row in rows) < len(rows) / 2
