@@ -153,9 +153,8 @@ class Sweeper:
     def _pages(self, state: str, before_ms: int) -> Iterator[list[Candidate]]:
         after: tuple[int, str] | None = None
         while True:
-            mark = after
 
-            def read(connection: Connection) -> list[Candidate]:
+            def read(connection: Connection, mark: tuple[int, str] | None = after) -> list[Candidate]:
                 return retention_rows.candidates(connection, state, before_ms, mark, self._chunk_rows)
 
             page = self._catalog.read(read)
@@ -185,9 +184,8 @@ class Sweeper:
 
     def _condemn(self, due: list[Verdict], now_ms: int) -> None:
         for start in range(0, len(due), self._chunk_rows):
-            chunk = due[start : start + self._chunk_rows]
 
-            def write(connection: Connection) -> None:
+            def write(connection: Connection, chunk: list[Verdict] = due[start : start + self._chunk_rows]) -> None:
                 ids = [v.segment.id for v in chunk]
                 retention_rows.condemn(connection, ids, {v.segment.id: v.reason.as_json() for v in chunk}, now_ms)
                 audit.append(connection, now_ms, ACTOR, "segment.condemn", f"{len(ids)} segments", {"ids": ids})
@@ -195,7 +193,7 @@ class Sweeper:
             self._catalog.write(write)
 
     def _apply_changes(self, now_ms: int) -> None:
-        """Announced changes of classes whose week is over, on a trusted clock, together with the forecast they bring."""
+        """Announced changes of classes whose week is over, together with the forecast that they bring."""
         changes = self._catalog.read(lambda c: class_changes.due(c, now_ms))
         if not changes:
             return
@@ -220,7 +218,7 @@ class Sweeper:
         return Reason("retention.clock_stepped", {"step_s": round(moved_ms / 1000)})
 
     def _release_to_delete(self, report: SweepReport, evidence: ClockEvidence) -> Reason | None:
-        """Condemned → deleting, in the transaction that reads clock, holds and policies again; why it stopped, if so."""
+        """Condemned → deleting, in the transaction that reads clock, holds and policies again; why not, if so."""
         for page in list(self._pages("condemned", report.now_ms)):
 
             def write(connection: Connection, page: list[Candidate] = page) -> Reason | None:

@@ -22,7 +22,7 @@ from storage.catalog.retention_rows import HoldRow
 from storage.catalog.segments import SegmentRow
 from storage.clock_trust import ClockEvidence, Trust
 from storage.keys import segment_key
-from storage.objects import FolderStore
+from storage.objects.folder import FolderStore
 from storage.retention import Candidate, Verdict
 from storage.sweeper import Sweeper, SweepReport
 
