@@ -1,8 +1,8 @@
 """The crypto seam: every signature, digest and sealed box names its algorithm. (pure)
 
-Each operation goes through a `Suite`, so that SM2/SM3/SM4 can stand beside Ed25519/SHA-256/AES-256-GCM as one more entry of
-`SUITES`; a value made by one suite says so in its text and is never read by another. Key material and nonces are arguments:
-randomness is drawn at the rim (`gateway.access.keys`).
+Each operation goes through a `Suite`, so that SM2/SM3/SM4 can stand beside Ed25519/SHA-256/AES-256-GCM as one more
+entry of `SUITES`; a value made by one suite says so in its text and is never read by another. Key material and nonces
+are arguments: randomness is drawn at the rim (`gateway.access.keys`).
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ def b64(data: bytes) -> str:
 
 def unb64(text: str) -> bytes:
     """Raises ValueError on anything that `b64` would not have written (one value has one text: FAULTS S12)."""
-    if not isinstance(text, str) or not text.isascii():
+    if not text.isascii():
         raise ValueError("not base64url")
     data = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
     if b64(data) != text:

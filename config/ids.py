@@ -26,7 +26,8 @@ def is_ulid(text: str) -> bool:
     return ULID_PATTERN.fullmatch(text) is not None
 
 
-#: Types of GB/T 28181 annex D/E that may be registered as a camera; 131 camera, 132 network camera, 111/118 recorder channels.
+#: Types of GB/T 28181 annex D/E that may be registered as a camera; 131 camera, 132 network camera, 111/118 recorder
+#: channels.
 CAMERA_TYPES = frozenset({"111", "118", "131", "132"})
 
 
@@ -91,5 +92,5 @@ def default_parent(code: str) -> str | None:
 
 
 def centre_code(code: str) -> str:
-    """The 8-digit centre code of a region for camera ids; a street or community uses its district's (REQUIREMENTS §3.1)."""
+    """The 8-digit centre code of a region in camera ids; streets and communities use their district's (R §3.1)."""
     return (code[:6] + "00").ljust(8, "0")

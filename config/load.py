@@ -42,7 +42,9 @@ def load(path: Path, environment: Mapping[str, str] = os.environ) -> Settings:
             try:
                 value = Path(value).read_text(encoding="utf-8").strip()
             except OSError as exc:
-                raise TiergateError(Kind.ENVIRONMENT, "settings.file_unreadable", path=value, problem=exc.strerror) from exc
+                raise TiergateError(
+                    Kind.ENVIRONMENT, "settings.file_unreadable", path=value, problem=exc.strerror
+                ) from exc
             key = key.removesuffix("_file")
         table = raw.setdefault(section, {})
         if isinstance(table, dict):

@@ -1,8 +1,8 @@
 """All settings of a node: names, types, defaults, help. Frozen; unknown keys are refused. (pure)
 
-Belongs here: what an administrator writes into ``tiergate.toml`` or the environment. Does not belong here: anything that
-is data (classes, grants, links: catalog), reading of files and environment (`config.load`).
-docs/settings.md is held true to this file by a test.
+Belongs here: what an administrator writes into ``tiergate.toml`` or the environment. Does not belong here: anything
+that is data (classes, grants, links: catalog), reading of files and environment (`config.load`). docs/settings.md is
+held true to this file by a test.
 """
 
 from __future__ import annotations
@@ -59,7 +59,9 @@ class Node(Section):
     name: str = Field("tiergate", min_length=1, max_length=80, description="Name shown on the page and to other nodes.")
     region: str = Field("21", description="Division code of the region this node serves (2/4/6/9/12 digits).")
     tier: TierName = Field("community", description="Tier of this node.")
-    language: Literal["zh", "en"] = Field("zh", description="Language of the command line and of the page's first visit.")
+    language: Literal["zh", "en"] = Field(
+        "zh", description="Language of the command line and of the page's first visit."
+    )
     governance: Literal["small", "full"] = Field(
         "small", description="`full`: a second person approves; `small`: delay and notice upward stand in for them."
     )
@@ -90,7 +92,9 @@ class Listener(Section):
     listen: str = Field("127.0.0.1:8080", description="Address and port.")
     tls_cert: Path | None = Field(None, description="PEM certificate chain; `init` makes one from a private CA.")
     tls_key: Path | None = Field(None, description="PEM private key of `tls_cert`.")
-    allow_plain_http: bool = Field(False, description="Serve without TLS on an address that is not loopback (a proxy in front).")
+    allow_plain_http: bool = Field(
+        False, description="Serve without TLS on an address that is not loopback (a proxy in front)."
+    )
 
     @model_validator(mode="after")
     def _check(self) -> Listener:
@@ -99,7 +103,7 @@ class Listener(Section):
             raise ValueError("tls_cert and tls_key go together")
         if self.tls_cert is None and not is_loopback(host) and not self.allow_plain_http:
             raise ValueError(
-                f"{self.listen} is not loopback: set tls_cert and tls_key, or allow_plain_http = true behind a TLS proxy"
+                f"{self.listen} is not loopback: set tls_cert and tls_key, or allow_plain_http behind a TLS proxy"
             )
         return self
 
@@ -155,7 +159,9 @@ class Recorder(Section):
 
 
 class Spool(Section):
-    min_free_percent: float = Field(5.0, ge=0, le=50, description="Below this free space new non-key footage is not admitted.")
+    min_free_percent: float = Field(
+        5.0, ge=0, le=50, description="Below this free space new non-key footage is not admitted."
+    )
     critical_free_percent: float = Field(2.0, ge=0, le=50, description="Below this no footage is admitted.")
 
 
@@ -177,12 +183,15 @@ class Retention(Section):
     sweep_minutes: int = Field(10, ge=1, le=24 * 60, description="Interval of the sweep.")
     grace_hours: int = Field(24, ge=0, le=72, description="A condemned segment can be rescued by a hold this long.")
     clock_source: Literal["kernel", "trusted"] = Field(
-        "kernel", description="`kernel`: trust the wall clock when the kernel says it is synchronised; `trusted`: always (lab)."
+        "kernel",
+        description="`kernel`: trust the wall clock when the kernel says it is synchronised; `trusted`: always (lab).",
     )
 
 
 class Live(Section):
-    linger_s: float = Field(10.0, ge=0, le=300, description="A stream opened for a watcher stays open this long after the last.")
+    linger_s: float = Field(
+        10.0, ge=0, le=300, description="A stream opened for a watcher stays open this long after the last."
+    )
     whep_port_min: int = Field(0, ge=0, le=65535, description="Lowest UDP port for WHEP; 0 lets the kernel choose.")
     whep_port_max: int = Field(0, ge=0, le=65535, description="Highest UDP port for WHEP.")
 
@@ -234,7 +243,7 @@ def known_keys(model: type[BaseModel] = Settings, prefix: str = "") -> list[str]
 
 
 def build(raw: Mapping[str, Any]) -> Settings:
-    """`raw` (nested tables) as `Settings`. Raises settings.unknown_key (with the nearest known name), settings.bad_value."""
+    """`raw` (nested tables) as `Settings`. Raises settings.unknown_key (naming the nearest), settings.bad_value."""
     try:
         return Settings.model_validate(dict(raw))
     except ValidationError as exc:

@@ -17,8 +17,8 @@ NS_PER_MS = 1_000_000
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
 
-#: 1970-01-02 .. 9999-12-31: anything outside is a slip of units (seconds, nanoseconds), not a time of footage.
-_LOWEST_MS, _HIGHEST_MS = DAY_MS, 253_402_300_799_999
+#: 2000-01-01 .. 9998-12-31: anything outside is a slip of units (seconds, nanoseconds), not a time of footage.
+_LOWEST_MS, _HIGHEST_MS = 946_684_800_000, 253_370_764_799_999
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 

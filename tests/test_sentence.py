@@ -1,9 +1,9 @@
 """The mission's sentence, one test per clause, on real parts: two nodes, four cameras, a browser.
 
-    *An ONVIF/RTSP ingest layer registers cameras per tier, a segmenter writes streams to MinIO with 1-month default and
-    3-month key-area retention, and a permissioned distribution layer lets upper tiers pull lower-tier streams on demand
-    with temporary caching rather than bulk aggregation; used by command-room operators, upper tiers calling emergency
-    pull, departments with scoped tokens, admins with a retention CLI.*
+*An ONVIF/RTSP ingest layer registers cameras per tier, a segmenter writes streams to MinIO with 1-month default and
+3-month key-area retention, and a permissioned distribution layer lets upper tiers pull lower-tier streams on demand
+with temporary caching rather than bulk aggregation; used by command-room operators, upper tiers calling emergency
+pull, departments with scoped tokens, admins with a retention CLI.*
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ def decodes(data: bytes | Path) -> int:
     if isinstance(data, Path):
         data = data.read_bytes()
     done = subprocess.run(
-        ["ffmpeg", "-v", "error", "-i", "pipe:0", "-map", "0:v", "-f", "null", "-stats_period", "100", "-progress", "pipe:1", "-"],
+        ["ffmpeg", "-v", "error", "-i", "pipe:0", "-map", "0:v", "-f", "null",
+         "-stats_period", "100", "-progress", "pipe:1", "-"],
         input=data, capture_output=True, check=False, timeout=120,
     )  # fmt: skip
     assert done.returncode == 0 and not done.stderr.strip(), done.stderr[-500:]
@@ -55,7 +56,7 @@ def first_footage(demo: Demo, camera: str) -> dict[str, Any]:
     return until(lambda: demo.community.footage(camera), 60, f"footage of {camera}")[0]
 
 
-# --- an ONVIF/RTSP ingest layer registers cameras per tier ------------------------------------------------------------
+# --- an ONVIF/RTSP ingest layer registers cameras per tier ---
 
 
 def test_an_onvif_and_rtsp_ingest_layer_registers_cameras_per_tier(demo: Demo) -> None:
@@ -74,7 +75,7 @@ def test_an_onvif_and_rtsp_ingest_layer_registers_cameras_per_tier(demo: Demo) -
     until(all_online, 60, "all four cameras online")
 
 
-# --- a segmenter writes streams to MinIO -------------------------------------------------------------------------------
+# --- a segmenter writes streams to MinIO ---
 
 
 def test_a_segmenter_writes_streams_to_minio(demo: Demo) -> None:
@@ -103,7 +104,7 @@ def test_sound_is_recorded_only_where_it_was_switched_on(demo: Demo) -> None:
         assert (main["audio_codec"] is not None) is audio
 
 
-# --- with 1-month default and 3-month key-area retention ---------------------------------------------------------------
+# --- with 1-month default and 3-month key-area retention ---
 
 
 def test_with_one_month_default_and_three_month_key_area_retention(demo: Demo) -> None:
@@ -116,7 +117,7 @@ def test_with_one_month_default_and_three_month_key_area_retention(demo: Demo) -
         assert least_days * DAY_MS <= kept_ms <= (least_days + 3) * DAY_MS
 
 
-# --- a permissioned distribution layer … departments with scoped tokens --------------------------------------------------
+# --- a permissioned distribution layer … departments with scoped tokens ---
 
 
 def as_token(demo: Demo, method: str, path: str, **query: Any) -> httpx.Response:
@@ -142,7 +143,18 @@ def test_revoking_a_token_stops_its_picture_within_seconds(demo: Demo) -> None:
     gate = demo.cameras["gate"]
     department = demo.community.get("/departments")["items"][0]["id"]
     issued = demo.community.cli(
-        "token", "issue", department, "--label", "短期", "--camera", gate, "--function", "live", "--expires", "1h", "--yes"
+        "token",
+        "issue",
+        department,
+        "--label",
+        "短期",
+        "--camera",
+        gate,
+        "--function",
+        "live",
+        "--expires",
+        "1h",
+        "--yes",
     )
     with (
         demo.community.client(issued["token"]) as client,
@@ -159,13 +171,15 @@ def test_revoking_a_token_stops_its_picture_within_seconds(demo: Demo) -> None:
         assert client.get("/api/v1/cameras").status_code == 401
 
 
-# --- used by command-room operators -------------------------------------------------------------------------------------
+# --- used by command-room operators ---
 
 
 def test_command_room_operators_watch_live_and_recorded(demo: Demo) -> None:
     gate = demo.cameras["gate"]
     span = until(
-        lambda: next((s for s in demo.community.footage(gate) if s["to_ms"] - s["from_ms"] > 8_000), None), 60, "8 s of footage"
+        lambda: next((s for s in demo.community.footage(gate) if s["to_ms"] - s["from_ms"] > 8_000), None),
+        60,
+        "8 s of footage",
     )
     with demo.community.client() as client:
         with client.stream("GET", f"/api/v1/cameras/{gate}/live.mp4", params={"stream": "main"}) as answer:
@@ -194,7 +208,7 @@ def test_every_look_stands_in_the_register(demo: Demo) -> None:
     assert demo.community.cli("audit", "verify")["ok"] is True
 
 
-# --- lets upper tiers pull lower-tier streams on demand, with temporary caching rather than bulk aggregation --------------
+# --- lets upper tiers pull lower-tier streams on demand, with temporary caching rather than bulk aggregation ---
 
 
 def street_lower_cameras(demo: Demo) -> dict[str, dict[str, Any]]:
@@ -220,7 +234,9 @@ def test_upper_tiers_calling_emergency_pull_watch_live_and_recorded_and_it_ends(
     until(lambda: len(street_lower_cameras(demo)) == 4, 60, "the directory reaches the street")
     gate = demo.cameras["gate"]
     span = until(
-        lambda: next((s for s in demo.community.footage(gate) if s["to_ms"] - s["from_ms"] > 8_000), None), 60, "8 s of footage"
+        lambda: next((s for s in demo.community.footage(gate) if s["to_ms"] - s["from_ms"] > 8_000), None),
+        60,
+        "8 s of footage",
     )
     pulled = demo.street.cli(
         "pull", "emergency", gate, "--case", "DL-2026-1124", "--reason", "走失老人", "--minutes", "10",
@@ -256,7 +272,10 @@ def test_upper_tiers_calling_emergency_pull_watch_live_and_recorded_and_it_ends(
     demo.street.cli("pull", "stop", lease)
     until(lambda: tier_scope(demo)["lower_objects"] == 0, 60, "the cache is purged")
     statement = until(
-        lambda: next((x["purge_statement"] for x in demo.community.get("/leases", side="granted")["items"] if x["id"] == lease), None),
+        lambda: next(
+            (x["purge_statement"] for x in demo.community.get("/leases", side="granted")["items"] if x["id"] == lease),
+            None,
+        ),
         60,
         "the purge statement reaches the lower node",
     )
@@ -265,7 +284,7 @@ def test_upper_tiers_calling_emergency_pull_watch_live_and_recorded_and_it_ends(
         assert client.get(f"/api/v1/cameras/{gate}/snapshot.jpg").status_code == 403
 
 
-# --- admins with a retention CLI ------------------------------------------------------------------------------------------
+# --- admins with a retention CLI ---
 
 
 def test_admins_with_a_retention_cli(demo: Demo) -> None:
@@ -281,7 +300,17 @@ def test_admins_with_a_retention_cli(demo: Demo) -> None:
     problem = json.loads(refused.value.err)["error"]
     assert problem["code"] == "retention.above_ceiling" and problem["en"] and problem["zh"]
     hold = demo.community.cli(
-        "hold", "add", gate, "--from", str(span["from_ms"]), "--to", str(span["from_ms"] + 60_000), "--case", "2026-7", "--reason", "证据保全"
+        "hold",
+        "add",
+        gate,
+        "--from",
+        str(span["from_ms"]),
+        "--to",
+        str(span["from_ms"] + 60_000),
+        "--case",
+        "2026-7",
+        "--reason",
+        "证据保全",
     )
     explained = demo.community.cli("retention", "explain", f"{gate}@{span['from_ms'] + 500}")
     assert explained["reason"]["code"] == "retention.held"

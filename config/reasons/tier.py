@@ -49,7 +49,10 @@ WORDS: dict[str, tuple[str, str]] = {
     "tier.peer_away": ("The other node does not answer ({problem}).", "对方节点无应答（{problem}）。"),
     "tier.peer_garbled": ("The other node's answer cannot be understood.", "无法解析对方节点的应答。"),
     "tier.peer_refused": ("The other node refused with status {status}.", "对方节点拒绝，状态码 {status}。"),
-    "tier.body_malformed": ("The field {field} of the request is missing or malformed.", "请求字段 {field} 缺失或格式错误。"),
+    "tier.body_malformed": (
+        "The field {field} of the request is missing or malformed.",
+        "请求字段 {field} 缺失或格式错误。",
+    ),
     "tier.body_too_large": ("The request is larger than {limit_bytes} bytes.", "请求超过 {limit_bytes} 字节。"),
     "tier.route_unknown": ("There is no such address on this node.", "本节点没有该地址。"),
     # leases
@@ -122,22 +125,40 @@ WORDS: dict[str, tuple[str, str]] = {
         "您的账号未归属部门；调看登记需要写明单位。",
     ),
     # streams and bytes
-    "tier.reduced_for_line": ("The line has no room for the large stream; the small one is shown.", "链路带宽不足，已改为子码流。"),
+    "tier.reduced_for_line": (
+        "The line has no room for the large stream; the small one is shown.",
+        "链路带宽不足，已改为子码流。",
+    ),
     "tier.line_full": (
         "The line to the lower node is full: {needed_kbps} kbit/s needed, {available_kbps} kbit/s free.",
         "下级链路带宽已满：需要 {needed_kbps} kbit/s，剩余 {available_kbps} kbit/s。",
     ),
     "tier.stream_ended": ("The camera's stream ended.", "摄像机码流已结束。"),
-    "tier.live_away": ("The camera's live stream cannot be reached on this node.", "本节点无法获取该摄像机的实时码流。"),
+    "tier.live_away": (
+        "The camera's live stream cannot be reached on this node.",
+        "本节点无法获取该摄像机的实时码流。",
+    ),
     "tier.segment_unknown": ("There is no such piece of footage.", "没有该段录像。"),
     "tier.range_malformed": ("Ask for 1 to {limit_bytes} bytes.", "请求字节数须为 1 至 {limit_bytes}。"),
     "tier.bytes_differ": ("The footage that came is not what was announced.", "收到的录像与声明不符。"),
     # cache
-    "tier.scope_no_lease": ("{key} lies in the cache without a lease ({lease}).", "缓存对象 {key} 没有对应的调看许可（{lease}）。"),
-    "tier.scope_overdue": ("{key} is still here though its lease {lease} is over.", "缓存对象 {key} 仍存在，但许可 {lease} 已到期。"),
-    "tier.scope_foreign": ("{key} is footage of a lower node outside the cache ({lease}).", "{key} 是缓存之外的下级录像（{lease}）。"),
+    "tier.scope_no_lease": (
+        "{key} lies in the cache without a lease ({lease}).",
+        "缓存对象 {key} 没有对应的调看许可（{lease}）。",
+    ),
+    "tier.scope_overdue": (
+        "{key} is still here though its lease {lease} is over.",
+        "缓存对象 {key} 仍存在，但许可 {lease} 已到期。",
+    ),
+    "tier.scope_foreign": (
+        "{key} is footage of a lower node outside the cache ({lease}).",
+        "{key} 是缓存之外的下级录像（{lease}）。",
+    ),
     # the relay and incidents
-    "tier.relay_away": ("The relay process does not answer; see `tiergate doctor`.", "中继进程无应答；请运行 tiergate doctor。"),
+    "tier.relay_away": (
+        "The relay process does not answer; see `tiergate doctor`.",
+        "中继进程无应答；请运行 tiergate doctor。",
+    ),
     "tier.incident_unknown": ("There is no such incident.", "没有该事件。"),
     "tier.incident_exists": ("An incident {number} exists.", "事件 {number} 已存在。"),
 }

@@ -1,8 +1,8 @@
 """Which addresses a camera may have (FAULTS S6): an allow-list of networks, resolved once, pinned.
 
-A camera URL is typed by people and returned by devices; either may point at the metadata service, at this machine's own ports or at
-somebody else's server. A host is resolved once, every address it has must lie in an allowed network, and the connection goes to the
-address that was checked, not to the name.
+A camera URL is typed by people and returned by devices; either may point at the metadata service, at this machine's
+own ports or at somebody else's server. A host is resolved once, every address it has must lie in an allowed network,
+and the connection goes to the address that was checked, not to the name.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """WS-Discovery: asks the network once who is an ONVIF device.
 
-One UDP datagram to 239.255.255.250:3702 and some seconds of listening; no library, because the one there is loses its threads on hosts with
-IPv6 (MEASUREMENTS A2). Answers are claims of whoever sent them: nothing is registered from here.
+One UDP datagram to 239.255.255.250:3702 and some seconds of listening; no library, because the one there is loses its
+threads on hosts with IPv6 (MEASUREMENTS A2). Answers are claims of whoever sent them: nothing is registered from here.
 """
 
 from __future__ import annotations

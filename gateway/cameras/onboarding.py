@@ -1,7 +1,8 @@
 """Describes a device before it is registered: what it is, which channels and streams it has. Stores nothing.
 
-One shape for both ways in: an RTSP URL is a device with one channel and the streams that were named; an ONVIF address may be a
-recorder with many channels behind one account. Which profile becomes ``main`` and which ``sub`` is decided here.
+One shape for both ways in: an RTSP URL is a device with one channel and the streams that were named; an ONVIF address
+may be a recorder with many channels behind one account. Which profile becomes ``main`` and which ``sub`` is decided
+here.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from config.clock import Clock
 from config.errors import Kind, TiergateError
@@ -59,11 +61,11 @@ def choose_streams(profiles: Sequence[Profile]) -> list[tuple[str, Profile]]:
         return []
     main = max(usable, key=lambda p: (p.width * p.height, p.codec == "h264"))
     smaller = [
-        p for p in usable if p.token != main.token and 0 < p.width * p.height <= min(_SUB_MAX_PIXELS, main.width * main.height)
+        p
+        for p in usable
+        if p.token != main.token and 0 < p.width * p.height <= min(_SUB_MAX_PIXELS, main.width * main.height)
     ]
-    sub = min(
-        smaller, key=lambda p: (p.codec != "h264", abs(p.width * p.height - _SUB_BEST_PIXELS)), default=None
-    )
+    sub = min(smaller, key=lambda p: (p.codec != "h264", abs(p.width * p.height - _SUB_BEST_PIXELS)), default=None)
     return [("main", main)] + ([("sub", sub)] if sub else [])
 
 
@@ -83,7 +85,7 @@ async def describe(
     if url is None:
         raise TiergateError(Kind.INVALID, "camera.url_malformed", url="")
     streams = [("main", url)] + ([("sub", sub_url)] if sub_url else [])
-    offers = []
+    offers: list[StreamOffer] = []
     for stream, address in streams:
         offers.append(await _probe_rtsp(settings, stream, address, username, password))
     host = split_credentials(url)[0].partition("://")[2].partition("/")[0]
@@ -112,7 +114,7 @@ async def _describe_onvif(
         channels: dict[str, list[Profile]] = {}
         for profile in profiles:
             channels.setdefault(profile.source, []).append(profile)
-        offers = []
+        offers: list[Offer] = []
         for source, own in channels.items():
             streams = await _streams(device, choose_streams(own), networks)
             if not streams:
@@ -140,10 +142,10 @@ async def _streams(
     device: OnvifDevice, chosen: Sequence[tuple[str, Profile]], networks: Sequence[str]
 ) -> tuple[StreamOffer, ...]:
     """URLs of the chosen profiles. A device that names an address outside the allowed networks is refused here."""
-    offers = []
+    offers: list[StreamOffer] = []
     for stream, profile in chosen:
         url, _, _ = split_credentials(await device.stream_url(profile))
-        host = onvif_client.urlsplit(url).hostname or ""
+        host = urlsplit(url).hostname or ""
         await asyncio.to_thread(allowed_address, host, networks)
         offers.append(StreamOffer(stream, url, profile.token, profile.codec, profile.width, profile.height))
     return tuple(offers)

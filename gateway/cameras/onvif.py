@@ -1,11 +1,13 @@
 """A narrow adapter over the ONVIF client (onvif-zeep-async on zeep), plus Media2.
 
-What cameras do that shapes this file (MEASUREMENTS A2): H.265 profiles are often listed by Media2 alone, which the library does not speak,
-so its two calls are made here with the same digest; the clock of a device is wrong, so its own time is asked first and put into the
-digest; every optional service may be absent; some devices want HTTP digest instead of WS-Security; addresses in
-answers point at other hosts, so each connection, redirects included, goes through `_GuardedConnector`.
+What cameras do that shapes this file (MEASUREMENTS A2): H.265 profiles are often listed by Media2 alone, which the
+library does not speak, so its two calls are made here with the same digest; the clock of a device is wrong, so its own
+time is asked first and put into the digest; every optional service may be absent; some devices want HTTP digest
+instead of WS-Security; addresses in answers point at other hosts, so each connection, redirects included, goes through
+`_GuardedConnector`.
 
-Belongs here: requests and answers as frozen values. Does not belong here: what to register (`gateway.cameras.onboarding`).
+Belongs here: requests and answers as frozen values. Does not belong here: what to register
+(`gateway.cameras.onboarding`).
 """
 
 from __future__ import annotations
@@ -242,7 +244,8 @@ def _security_header(username: str, password: Secret, clock_offset_s: float) -> 
     wsse = "http://docs.oasis-open.org/wss/2004/01/oasis-200401-wss"
     return (
         f'<Security xmlns="{wsse}-wssecurity-secext-1.0.xsd"><UsernameToken><Username>{escape(username)}</Username>'
-        f'<Password Type="{wsse}-username-token-profile-1.0#PasswordDigest">{base64.b64encode(digest).decode()}</Password>'
+        f'<Password Type="{wsse}-username-token-profile-1.0#PasswordDigest">'
+        f"{base64.b64encode(digest).decode()}</Password>"
         f"<Nonce>{base64.b64encode(nonce).decode()}</Nonce>"
         f'<Created xmlns="{wsse}-wssecurity-utility-1.0.xsd">{created}</Created></UsernameToken></Security>'
     )
@@ -283,13 +286,23 @@ async def connect(
             yield OnvifDevice(shown, camera, offset_s, password, username)
     except TiergateError:
         raise
-    except (TimeoutError, aiohttp.ClientError, OSError, ONVIFError, ZeepError, ValueError, AttributeError, TypeError) as exc:
+    except (
+        TimeoutError,
+        aiohttp.ClientError,
+        OSError,
+        ONVIFError,
+        ZeepError,
+        ValueError,
+        AttributeError,
+        TypeError,
+    ) as exc:
         cause = exc.__cause__ or exc
         if isinstance(cause, TiergateError):
             raise cause from None
         text = redact_text(str(exc))
         refused = isinstance(exc, ONVIFAuthError) or any(
-            word in text.lower() for word in ("notauthorized", "not authorized", "unauthorized", "401", "authority failure")
+            word in text.lower()
+            for word in ("notauthorized", "not authorized", "unauthorized", "401", "authority failure")
         )
         if refused:
             raise TiergateError(

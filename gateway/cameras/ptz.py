@@ -1,7 +1,7 @@
 """Steering: continuous movement with a dead man's switch.
 
-A movement that nobody renews stops by itself: a browser that crashed, a line that broke or a closed tile must not leave a camera
-turning. The page renews at 5 Hz while a button is held.
+A movement that nobody renews stops by itself: a browser that crashed, a line that broke or a closed tile must not
+leave a camera turning. The page renews at 5 Hz while a button is held.
 """
 
 from __future__ import annotations
@@ -43,7 +43,9 @@ class Steering:
         """Starts or renews a movement with speeds −1…1. Raises camera.ptz_failed."""
         await self._command(target, (pan, tilt, zoom))
         self._forget(target.camera_id)
-        self._stops[target.camera_id] = asyncio.create_task(self._stop_later(target), name=f"ptz-stop-{target.camera_id}")
+        self._stops[target.camera_id] = asyncio.create_task(
+            self._stop_later(target), name=f"ptz-stop-{target.camera_id}"
+        )
 
     async def stop(self, target: Target) -> None:
         self._forget(target.camera_id)
@@ -64,9 +66,12 @@ class Steering:
         networks, timeout_s = self._settings.cameras.allowed_networks, self._settings.cameras.connect_timeout_s
         lock = self._locks.setdefault(target.camera_id, asyncio.Lock())
         try:
-            async with lock, onvif.connect(
-                target.onvif_url, target.username, target.password, networks, timeout_s, self._clock
-            ) as device:
+            async with (
+                lock,
+                onvif.connect(
+                    target.onvif_url, target.username, target.password, networks, timeout_s, self._clock
+                ) as device,
+            ):
                 if speeds is None:
                     await device.stop(target.profile)
                 else:

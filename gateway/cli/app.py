@@ -11,7 +11,8 @@ from config.errors import TiergateError
 from gateway import __version__
 from gateway.cli import context
 
-#: word on the command line -> (module under gateway.cli, help). A module offers `app` (a group) or `command` (a single command).
+#: word on the command line -> (module under gateway.cli, help). A module offers `app` (a group) or `command` (a single
+#: command).
 NOUNS: dict[str, tuple[str, str]] = {
     "init": ("init", "Set up a node: settings, keys, catalog, first user."),
     "serve": ("serve", "Run the node."),
@@ -78,7 +79,9 @@ def run(argv: Sequence[str]) -> int:
         return context.fail(error)
     except KeyboardInterrupt:
         return 130
-    except Exception as error:  # typer's own usage errors carry `exit_code` and `show`; anything else is a defect and must be seen
+    except (
+        Exception
+    ) as error:  # typer's own usage errors carry `exit_code` and `show`; anything else is a defect and must be seen
         if hasattr(error, "show") and hasattr(error, "exit_code"):
             error.show()
             return 2

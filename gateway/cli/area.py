@@ -13,7 +13,9 @@ app = typer.Typer()
 
 @app.command("list", help="All areas.")
 def list_() -> None:
-    context.show(client.everything("/areas"), ["id", "name", "class", "document_no", "cameras", "valid_from_ms", "valid_to_ms"])
+    context.show(
+        client.everything("/areas"), ["id", "name", "class", "document_no", "cameras", "valid_from_ms", "valid_to_ms"]
+    )
 
 
 @app.command(help="Add an area with its class and the document that orders it.")

@@ -18,7 +18,9 @@ app = typer.Typer()
 _COLUMNS = ["id", "name", "region", "tier", "area_class", "enabled", "state", "cause"]
 
 UserName = Annotated[str | None, typer.Option(help="User name on the device (or in the URL).")]
-PasswordStdin = Annotated[bool, typer.Option("--password-stdin", help="Read the device's password from standard input.")]
+PasswordStdin = Annotated[
+    bool, typer.Option("--password-stdin", help="Read the device's password from standard input.")
+]
 
 
 def _flat(camera: dict[str, Any]) -> dict[str, Any]:
@@ -50,21 +52,27 @@ def show(camera: Annotated[str, typer.Argument(help="20-digit id.")]) -> None:
 @app.command(help="Register a camera by RTSP URL, or by --onvif. Its id is generated unless given.")
 def add(
     url: Annotated[str | None, typer.Argument(help="rtsp://… of the main stream.")] = None,
-    onvif: Annotated[str | None, typer.Option(help="ONVIF address: host[:port] or http://host/onvif/device_service.")] = None,
+    onvif: Annotated[
+        str | None, typer.Option(help="ONVIF address: host[:port] or http://host/onvif/device_service.")
+    ] = None,
     name: Annotated[str | None, typer.Option(help="Name; default: from the device or its address.")] = None,
     sub: Annotated[str | None, typer.Option("--sub", help="rtsp://… of the sub stream.")] = None,
     username: UserName = None,
     password_stdin: PasswordStdin = False,
     region: Annotated[str | None, typer.Option(help="Region code; default: this node's.")] = None,
     department: Annotated[str | None, typer.Option(help="Department id.")] = None,
-    site_type: Annotated[str | None, typer.Option(help="street, entrance, square, …; forbidden places are refused.")] = None,
+    site_type: Annotated[
+        str | None, typer.Option(help="street, entrance, square, …; forbidden places are refused.")
+    ] = None,
     place: Annotated[str | None, typer.Option(help="Address in words.")] = None,
     camera_id: Annotated[str | None, typer.Option("--id", help="20-digit id, when it is already assigned.")] = None,
     sharing: Annotated[str | None, typer.Option(help="none, departments or upper.")] = None,
     channel: Annotated[str | None, typer.Option(help="Channel of a recorder with many, from `camera probe`.")] = None,
 ) -> None:
     if (url is None) == (onvif is None):
-        raise context.usage("Give an rtsp:// URL or --onvif HOST, not both. / 请给出 rtsp:// 地址或 --onvif 主机，二者其一。")
+        raise context.usage(
+            "Give an rtsp:// URL or --onvif HOST, not both. / 请给出 rtsp:// 地址或 --onvif 主机，二者其一。"
+        )
     body = {
         "id": camera_id,
         "name": name,
@@ -138,7 +146,19 @@ def remove(camera: Annotated[str, typer.Argument(help="20-digit id.")]) -> None:
     context.say("removed; its footage stays until its time ends", "已移除；录像按保存期限保留")
 
 
-_EXPORT = ["id", "name", "region", "tier", "department", "site_type", "place", "longitude", "latitude", "sharing", "enabled"]
+_EXPORT = [
+    "id",
+    "name",
+    "region",
+    "tier",
+    "department",
+    "site_type",
+    "place",
+    "longitude",
+    "latitude",
+    "sharing",
+    "enabled",
+]
 
 
 @app.command("export", help="Cameras as CSV on standard output, without credentials.")

@@ -1,7 +1,7 @@
 """The API client of the command line: one decision point, the same as for everybody (DESIGN §3).
 
-Without ``--url`` it talks to the node on this machine through ``run/admin.sock``; that socket gives no right by itself. The session
-of ``tiergate login`` lies in the user's own folder, mode 0600, one per node.
+Without ``--url`` it talks to the node on this machine through ``run/admin.sock``; that socket gives no right by
+itself. The session of ``tiergate login`` lies in the user's own folder, mode 0600, one per node.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What every command shares: global options, settings, output as table or JSON.
 
-The global options ``--config --url --json --lang`` may stand anywhere on the line: `split_globals` takes them out before the
-commands see it, so that no command has to repeat them.
+The global options ``--config --url --json --lang`` may stand anywhere on the line: `split_globals` takes them out
+before the commands see it, so that no command has to repeat them.
 """
 
 from __future__ import annotations

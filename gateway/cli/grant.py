@@ -13,7 +13,10 @@ app = typer.Typer()
 
 @app.command("list", help="All grants.")
 def list_() -> None:
-    context.show(client.everything("/grants"), ["id", "subject_kind", "subject", "effect", "functions", "resources", "revoked_ms"])
+    context.show(
+        client.everything("/grants"),
+        ["id", "subject_kind", "subject", "effect", "functions", "resources", "revoked_ms"],
+    )
 
 
 @app.command(help="Give or (with --deny) forbid functions on cameras or regions.")

@@ -28,7 +28,15 @@ def add(
     class_: Annotated[str, typer.Option("--class", help="3_months, 1_year or permanent.")] = "3_months",
     review: Annotated[str, typer.Option(help="Reviewed after, at most 90d.")] = "90d",
 ) -> None:
-    body = {"cameras": camera, "from": from_, "to": to, "case_no": case, "reason": reason, "class": class_, "review": review}
+    body = {
+        "cameras": camera,
+        "from": from_,
+        "to": to,
+        "case_no": case,
+        "reason": reason,
+        "class": class_,
+        "review": review,
+    }
     context.show(client.post("/holds", body))
 
 

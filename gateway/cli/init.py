@@ -1,5 +1,7 @@
-"""`tiergate init`: makes a node out of nothing: settings, directories, keys, certificates, catalog, first user. Loses nothing: it
-refuses where a node is already."""
+"""`tiergate init`: makes a node out of nothing: settings, directories, keys, certificates, catalog, first user.
+
+Loses nothing: it refuses where a node is already.
+"""
 
 from __future__ import annotations
 
@@ -28,12 +30,18 @@ def command(
     name: Annotated[str, typer.Option(help="Name of this centre, as people and other nodes see it.")] = "tiergate",
     region: Annotated[str, typer.Option(help="Division code of the region it serves.")] = "210211001003",
     tier: Annotated[str | None, typer.Option(help="city, district, street or community; default by the code.")] = None,
-    listen: Annotated[str, typer.Option(help="Address for people. Not loopback: TLS with a private CA made now.")] = "127.0.0.1:8080",
+    listen: Annotated[
+        str, typer.Option(help="Address for people. Not loopback: TLS with a private CA made now.")
+    ] = "127.0.0.1:8080",
     relay_listen: Annotated[str, typer.Option(help="Address for other nodes.")] = "127.0.0.1:8090",
     login: Annotated[str, typer.Option(help="Login of the first user.")] = "admin",
     person: Annotated[str, typer.Option(help="Name of that person, as it stands in the register.")] = "管理员",
-    password_stdin: Annotated[bool, typer.Option("--password-stdin", help="Read the first password instead of making one.")] = False,
-    camera_network: Annotated[list[str] | None, typer.Option(help="Network in which cameras live; may be given again.")] = None,
+    password_stdin: Annotated[
+        bool, typer.Option("--password-stdin", help="Read the first password instead of making one.")
+    ] = False,
+    camera_network: Annotated[
+        list[str] | None, typer.Option(help="Network in which cameras live; may be given again.")
+    ] = None,
 ) -> None:
     path = context.config_path().resolve()
     if path.exists():
@@ -41,7 +49,12 @@ def command(
     folder = (data or path.parent).resolve()
     code = region_code(region)
     tables: dict[str, dict[str, object]] = {
-        "node": {"name": name, "region": code, "tier": tier or _DIGITS_TIER.get(len(code), "city"), "language": context.language()},
+        "node": {
+            "name": name,
+            "region": code,
+            "tier": tier or _DIGITS_TIER.get(len(code), "city"),
+            "language": context.language(),
+        },
         "paths": {"data": str(folder)},
         "web": {"listen": listen},
         "relay": {"listen": relay_listen},
@@ -89,7 +102,13 @@ def _toml(tables: dict[str, dict[str, object]]) -> str:
 
 
 def _make(
-    path: Path, folder: Path, tables: dict[str, dict[str, object]], hosts: list[str], login: str, person: str, password: Secret
+    path: Path,
+    folder: Path,
+    tables: dict[str, dict[str, object]],
+    hosts: list[str],
+    login: str,
+    person: str,
+    password: Secret,
 ) -> None:
     from gateway.access.ids import fresh_id
     from gateway.access.keys import ensure_keys

@@ -10,7 +10,17 @@ from gateway.cli import client, context
 
 app = typer.Typer()
 
-_COLUMNS = ["id", "peer_name", "peer_role", "peer_tier", "peer_region", "url", "capacity_bps", "last_seen_ms", "suspended_ms"]
+_COLUMNS = [
+    "id",
+    "peer_name",
+    "peer_role",
+    "peer_tier",
+    "peer_region",
+    "url",
+    "capacity_bps",
+    "last_seen_ms",
+    "suspended_ms",
+]
 
 
 @app.command("list", help="Links of this node.")

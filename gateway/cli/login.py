@@ -24,7 +24,9 @@ def read_password(from_stdin: bool, prompt: str) -> str:
 
 def command(
     login: Annotated[str, typer.Argument(help="Login name.")],
-    password_stdin: Annotated[bool, typer.Option("--password-stdin", help="Read the password from standard input.")] = False,
+    password_stdin: Annotated[
+        bool, typer.Option("--password-stdin", help="Read the password from standard input.")
+    ] = False,
 ) -> None:
     password = read_password(password_stdin, "Password" if context.language() == "en" else "密码")
     answer = client.post("/session", {"login": login, "password": password, "bearer": True})

@@ -25,7 +25,9 @@ def _pull(mechanism: str, cameras: list[str], case: str, reason: str, minutes: i
 
 
 @app.command(help="Emergency: at once, confirmed by a second person within 30 minutes.")
-def emergency(camera: Cameras, case: Case, reason: Why, minutes: Minutes = 30, from_: From = None, to: To = None) -> None:
+def emergency(
+    camera: Cameras, case: Case, reason: Why, minutes: Minutes = 30, from_: From = None, to: To = None
+) -> None:
     _pull("emergency", camera, case, reason, minutes, **{"from": from_, "to": to})
 
 

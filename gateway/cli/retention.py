@@ -45,7 +45,9 @@ def plan(
 
 @app.command(help="Which rule keeps the footage of a camera at a time, and when it goes.")
 def explain(
-    target: Annotated[str, typer.Argument(metavar="CAMERA@TIME", help="For example 2102…0001@2026-11-24T15:20:00+08:00.")],
+    target: Annotated[
+        str, typer.Argument(metavar="CAMERA@TIME", help="For example 2102…0001@2026-11-24T15:20:00+08:00.")
+    ],
 ) -> None:
     camera, _, at = target.partition("@")
     context.show(client.get("/retention/explain", camera=camera, at=at or None))

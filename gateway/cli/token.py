@@ -21,7 +21,9 @@ def issue(
     department: Annotated[str, typer.Argument(help="Department id.")],
     label: Annotated[str, typer.Option(help="What it is for.")],
     camera: Annotated[list[str], typer.Option(help="Camera id; may be given again.")],
-    function: Annotated[list[str], typer.Option(help="live, playback, snapshot, export, ptz, status; may be given again.")],
+    function: Annotated[
+        list[str], typer.Option(help="live, playback, snapshot, export, ptz, status; may be given again.")
+    ],
     expires: Annotated[str, typer.Option(help="How long it works: 8h, 30d.")] = "30d",
     footage_from: Annotated[str | None, typer.Option("--from", help="Earliest footage.")] = None,
     footage_to: Annotated[str | None, typer.Option("--to", help="Latest footage.")] = None,

@@ -23,7 +23,9 @@ def add(
     name: Annotated[str, typer.Option(help="The person's name, as it stands in the register.")],
     role: Annotated[list[str], typer.Option(help="Role; may be given again.")],
     department: Annotated[str | None, typer.Option(help="Department id.")] = None,
-    password_stdin: Annotated[bool, typer.Option("--password-stdin", help="Read the password from standard input.")] = False,
+    password_stdin: Annotated[
+        bool, typer.Option("--password-stdin", help="Read the password from standard input.")
+    ] = False,
 ) -> None:
     password = read_password(password_stdin, "First password")
     body = {"login": login, "name": name, "roles": role, "department_id": department, "password": password}
@@ -41,10 +43,14 @@ def change(
     context.show(client.patch(f"/users/{user}", {k: v for k, v in body.items() if v is not None}))
 
 
-@app.command("reset-password", help="Set a password on this machine's files; audited as the login of the operating system.")
+@app.command(
+    "reset-password", help="Set a password on this machine's files; audited as the login of the operating system."
+)
 def reset_password(
     login: Annotated[str, typer.Argument(help="Login name.")],
-    password_stdin: Annotated[bool, typer.Option("--password-stdin", help="Read the password from standard input.")] = False,
+    password_stdin: Annotated[
+        bool, typer.Option("--password-stdin", help="Read the password from standard input.")
+    ] = False,
 ) -> None:
     from gateway.cli import offline
 

@@ -1,7 +1,7 @@
 """A private certificate authority for a node whose pages are not served on loopback alone.
 
-Made by `init`: a CA that people put into their browsers once, and a server certificate under it. Other nodes do not need the CA: they
-pin the server's certificate (DESIGN §6 "Tiers").
+Made by `init`: a CA that people put into their browsers once, and a server certificate under it. Other nodes do not
+need the CA: they pin the server's certificate (DESIGN §6 "Tiers").
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def _names(hosts: Sequence[str]) -> list[x509.GeneralName]:
     wanted = {"localhost", "127.0.0.1", socket.gethostname()}
     for host in hosts:
         if host in ("0.0.0.0", "::"):  # noqa: S104 - compared, not bound
-            wanted |= {str(info[4][0]).partition("%")[0] for info in _own_addresses()}
+            wanted |= {address.partition("%")[0] for address in _own_addresses()}
         else:
             wanted.add(host)
     names: list[x509.GeneralName] = []
@@ -86,9 +86,9 @@ def _names(hosts: Sequence[str]) -> list[x509.GeneralName]:
     return names
 
 
-def _own_addresses() -> list[tuple[object, ...]]:
+def _own_addresses() -> list[str]:
     try:
-        return list(socket.getaddrinfo(socket.gethostname(), None))
+        return [str(info[4][0]) for info in socket.getaddrinfo(socket.gethostname(), None)]
     except OSError:
         return []
 

@@ -1,7 +1,7 @@
 """Asks kernel, store and boot id for what `storage.clock_trust` judges.
 
-The kernel's word is ``adjtimex(2)`` with ``modes = 0`` (reading needs no right): ``STA_UNSYNC`` clear means that something disciplines the
-clock. chrony and systemd-timesyncd both maintain the flag.
+The kernel's word is ``adjtimex(2)`` with ``modes = 0`` (reading needs no right): ``STA_UNSYNC`` clear means that
+something disciplines the clock. chrony and systemd-timesyncd both maintain the flag.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """The demonstration: a community node and a street node above it, four real cameras, everything paired and signed in.
 
-`scripts/demo` runs this as a program; tests use `Demo`. State lies in one folder and is used again: the second start takes seconds.
+`scripts/demo` runs this as a program; tests use `Demo`. State lies in one folder and is used again: the second start
+takes seconds.
 """
 
 from __future__ import annotations
@@ -21,7 +22,14 @@ from tests.parts.rtsp_server import RtspServer
 from tests.parts.s3 import MinIO, S3Server, SeaweedFS
 
 #: Division codes of the demonstration: a district, its street, the street's community.
-REGIONS = "code,name,tier,parent\n21,辽宁省,,\n2102,大连市,city,21\n210211,甘井子区,district,2102\n210211001,周水子街道,street,210211\n210211001003,泉水社区,community,210211001\n"
+REGIONS = """\
+code,name,tier,parent
+21,辽宁省,,
+2102,大连市,city,21
+210211,甘井子区,district,2102
+210211001,周水子街道,street,210211
+210211001003,泉水社区,community,210211001
+"""
 
 
 class Demo:
@@ -103,7 +111,8 @@ class Demo:
         url = self.rtsp.url
         cameras = {
             "gate": self.community.add_camera(
-                url("gate_main"), "--sub", url("gate_sub"), "--name", "北门", "--site-type", "entrance", "--sharing", "departments"
+                url("gate_main"), "--sub", url("gate_sub"), "--name", "北门", "--site-type", "entrance",
+                "--sharing", "departments",
             ),
             "market": self.community.add_camera(
                 url("market_hevc"), "--sub", url("market_sub"), "--name", "市场街 H.265", "--sharing", "departments"
@@ -112,7 +121,8 @@ class Demo:
             "school": str(
                 self.community.cli(
                     "camera", "add", "--onvif", f"127.0.0.1:{self.onvif.port}", "--username", self.onvif.user,
-                    "--password-stdin", "--name", "学校路 ONVIF", "--sharing", "departments", stdin=self.onvif.password + "\n",
+                    "--password-stdin", "--name", "学校路 ONVIF", "--sharing", "departments",
+                    stdin=self.onvif.password + "\n",
                 )["id"]
             ),
         }  # fmt: skip
@@ -186,7 +196,10 @@ def main() -> int:
         if options.info:
             options.info.write_text(json.dumps(demo.info(), ensure_ascii=False, indent=2))
         for node in demo.info():
-            print(f"\n{node['name']} ({node['tier']})\n  {node['url']}\n  user {node['user']}  password {node['password']}")
+            print(
+                f"\n{node['name']} ({node['tier']})\n  {node['url']}\n"
+                f"  user {node['user']}  password {node['password']}"
+            )
             if node["token"]:
                 print(f"  department token (paste it at the page):\n  {node['token']}")
         print("\nCtrl-C ends everything.", flush=True)

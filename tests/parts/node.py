@@ -52,10 +52,11 @@ class Node:
     # --- life ------------------------------------------------------------------------------------------------------
 
     def init(self) -> Self:
-        """Fresh folder: settings, keys, catalog, first user. Settings given to the constructor are added to the file."""
+        """Fresh folder: settings, keys, catalog, first user. The constructor's settings are added to the file."""
         self.folder.mkdir(parents=True, exist_ok=True)
         answer = self.cli(
-            "init", "--data", str(self.folder / "data"), "--name", self.name, "--tier", self.tier, "--region", self.region,
+            "init", "--data", str(self.folder / "data"), "--name", self.name,
+            "--tier", self.tier, "--region", self.region,
             "--listen", f"127.0.0.1:{self.port}", "--relay-listen", f"127.0.0.1:{self.relay_port}",
             "--login", self.user, "--person", "管理员",
         )  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 T = TypeVar("T")
 
@@ -15,11 +15,11 @@ def _failure(what: str, timeout_s: float, last: object, error: BaseException | N
     return AssertionError(f"not within {timeout_s:g} s: {what} ({seen})")
 
 
-def until(predicate: Callable[[], T], timeout_s: float, what: str, *, every_s: float = 0.05) -> T:
+def until(predicate: Callable[[], T | Literal[False] | None], timeout_s: float, what: str, *, every_s: float = 0.05) -> T:
     """The first truthy value of `predicate`; an exception in it counts as "not yet"."""
     deadline = time.monotonic() + timeout_s
     while True:
-        last: T | None = None
+        last: T | Literal[False] | None = None
         error: Exception | None = None
         try:
             last = predicate()

@@ -1,4 +1,4 @@
-"""Retention rules: calendar, class, holds, clock, guard. Each property has been seen to fail without its rule (the mutants below)."""
+"""Retention rules: calendar, class, holds, clock, guard. The mutants below show that the property bites."""
 
 from __future__ import annotations
 
@@ -116,14 +116,20 @@ segments = st.builds(
 def _violations(candidate: Candidate, members: list[Membership], orders: list[Hold]) -> list[str]:
     """What I3 and I4 forbid, stated without the code under test."""
     verdict = next(iter(plan([candidate], {"C": members}, orders, CLASSES, NOW_MS)))
-    touching = any(h.released_ms is None and h.from_ms <= candidate.end_ms and candidate.start_ms <= h.to_ms for h in orders)
+    touching = any(
+        h.released_ms is None and h.from_ms <= candidate.end_ms and candidate.start_ms <= h.to_ms for h in orders
+    )
     found = []
     if not verdict.keep:
         if touching:
             found.append("held")
         if NOW_MS - candidate.end_ms < 30 * DAY_MS:
             found.append("unexpired")
-        if candidate.kind != "own" or candidate.state not in ("stored", "condemned") or candidate.class_name not in CLASSES:
+        if (
+            candidate.kind != "own"
+            or candidate.state not in ("stored", "condemned")
+            or candidate.class_name not in CLASSES
+        ):
             found.append("unknown")
     elif (
         not touching
@@ -165,7 +171,9 @@ WALL = NOW_MS
 BOOT = Sighting(WALL - HOUR_MS, 1_000_000, "boot-1")
 
 
-def evidence(wall_ms: int, monotonic_ms: int = 1_000_000 + HOUR_MS, boot: str = "boot-1", **more: object) -> ClockEvidence:
+def evidence(
+    wall_ms: int, monotonic_ms: int = 1_000_000 + HOUR_MS, boot: str = "boot-1", **more: object
+) -> ClockEvidence:
     fields: dict[str, object] = {"kernel_synchronised": None, "store_ms": None, "peer_ms": None} | more
     return ClockEvidence(wall_ms, monotonic_ms, boot, **fields)  # type: ignore[arg-type]  # fields are checked by the dataclass
 
@@ -182,7 +190,11 @@ def evidence(wall_ms: int, monotonic_ms: int = 1_000_000 + HOUR_MS, boot: str = 
         (evidence(WALL + DAY_MS, 5_000, "boot-2"), False, "retention.clock_unproven"),
         (evidence(WALL + DAY_MS, 5_000, "boot-2", kernel_synchronised=True), True, "retention.clock_agreed"),
         (evidence(WALL + DAY_MS, 5_000, "boot-2", store_ms=WALL + DAY_MS + 900), True, "retention.clock_agreed"),
-        (evidence(WALL + DAY_MS, 5_000, "boot-2", kernel_synchronised=True, store_ms=WALL), False, "retention.clock_contradicted"),
+        (
+            evidence(WALL + DAY_MS, 5_000, "boot-2", kernel_synchronised=True, store_ms=WALL),
+            False,
+            "retention.clock_contradicted",
+        ),
     ],
 )
 def test_only_a_proven_clock_may_delete(what: ClockEvidence, trusted: bool, code: str) -> None:

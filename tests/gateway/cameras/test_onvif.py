@@ -38,7 +38,11 @@ def test_a_single_profile_has_no_sub() -> None:
 @pytest.mark.real
 async def test_a_foreign_device_is_described_with_main_and_sub(onvif_camera: OnvifCamera) -> None:
     offers = await onboarding.describe(
-        LOOPBACK, SystemClock(), onvif=onvif_camera.url, username=onvif_camera.user, password=Secret(onvif_camera.password)
+        LOOPBACK,
+        SystemClock(),
+        onvif=onvif_camera.url,
+        username=onvif_camera.user,
+        password=Secret(onvif_camera.password),
     )
     offer = onboarding.pick(offers, None, onvif_camera.url)
     assert [s.stream for s in offer.streams] == ["main", "sub"]
@@ -62,7 +66,11 @@ async def test_a_device_outside_the_allowed_networks_gets_no_packet(onvif_camera
     elsewhere = build({"cameras": {"allowed_networks": ["10.0.0.0/8"]}})
     with pytest.raises(TiergateError) as caught:
         await onboarding.describe(
-            elsewhere, SystemClock(), onvif=onvif_camera.url, username=onvif_camera.user, password=Secret(onvif_camera.password)
+            elsewhere,
+            SystemClock(),
+            onvif=onvif_camera.url,
+            username=onvif_camera.user,
+            password=Secret(onvif_camera.password),
         )
     assert caught.value.reason.code == "camera.address_not_allowed"
 
@@ -75,7 +83,17 @@ async def test_nobody_there_is_one_clear_sentence() -> None:
 
 @pytest.mark.parametrize(
     "host",
-    ["169.254.169.254", "0.0.0.0", "::1", "::ffff:127.0.0.1", "2130706433", "0x7f000001", "017700000001", "224.0.0.1", "127.1"],
+    [
+        "169.254.169.254",
+        "0.0.0.0",
+        "::1",
+        "::ffff:127.0.0.1",
+        "2130706433",
+        "0x7f000001",
+        "017700000001",
+        "224.0.0.1",
+        "127.1",
+    ],
 )
 def test_addresses_outside_the_list_are_refused_in_every_spelling(host: str) -> None:
     with pytest.raises(TiergateError):
@@ -95,7 +113,14 @@ def test_a_discovery_answer_is_read() -> None:
 
 @pytest.mark.parametrize(
     "datagram",
-    [b"", b"\xff" * 100, b"<a/>", _MATCH[:200], b'<!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>', b"<XAddrs>http://[</XAddrs>"],
+    [
+        b"",
+        b"\xff" * 100,
+        b"<a/>",
+        _MATCH[:200],
+        b'<!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>',
+        b"<XAddrs>http://[</XAddrs>",
+    ],
 )
 def test_hostile_discovery_answers_are_nothing(datagram: bytes) -> None:
     assert discovery.parse_answer(datagram) is None

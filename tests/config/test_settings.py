@@ -1,0 +1,69 @@
+"""Settings: unknown keys name the nearest known one, unsafe ones what to do; environment wins; secrets hide."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from config.errors import TiergateError
+from config.load import load
+from config.settings import build
+
+
+def test_an_unknown_key_names_its_nearest_neighbour() -> None:
+    with pytest.raises(TiergateError) as caught:
+        build({"recorder": {"segment_second": 30}})
+    assert caught.value.reason.params == {"key": "recorder.segment_second", "nearest": "recorder.segment_seconds"}
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        {"web": {"listen": "0.0.0.0:8080"}},
+        {"web": {"tls_cert": "a.pem"}},
+        {"store": {"kind": "s3"}},
+        {"cameras": {"allowed_networks": ["10.0.0.0/33"]}},
+        {"recorder": {"fragment_ms": 5000}},
+        {"node": {"tier": "province"}},
+        {"web": {"listen": "8080"}},
+    ],
+)
+def test_values_that_cannot_work_or_are_unsafe_are_refused(raw: dict[str, dict[str, object]]) -> None:
+    with pytest.raises(TiergateError) as caught:
+        build(raw)
+    assert caught.value.reason.code == "settings.bad_value"
+
+
+def test_plain_http_beyond_loopback_needs_the_explicit_switch() -> None:
+    assert build({"web": {"listen": "0.0.0.0:80", "allow_plain_http": True}}).web.scheme == "http"
+
+
+def test_environment_wins_and_a_secret_may_come_from_a_file(tmp_path: Path) -> None:
+    file, secret = tmp_path / "tiergate.toml", tmp_path / "key"
+    file.write_text('[node]\nname = "a"\n[store]\nkind = "s3"\nendpoint = "http://127.0.0.1:1"\naccess_key = "k"\n')
+    secret.write_text("canary\n")
+    environment = {"TIERGATE_NODE__NAME": "b", "TIERGATE_STORE__SECRET_KEY_FILE": str(secret), "TIERGATE_CONFIG": "x"}
+    settings = load(file, environment)
+    assert settings.node.name == "b"
+    assert settings.store.secret_key.reveal() == "canary"
+    assert "canary" not in repr(settings) + settings.model_dump_json()
+
+
+def test_relative_paths_are_relative_to_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "tiergate.toml"
+    file.write_text('[paths]\ndata = "data"\n')
+    assert load(file, {}).paths.data == tmp_path / "data"
+
+
+@pytest.mark.parametrize("content", ["[node", "\xff\xfe", "node = 1\n"])
+def test_a_broken_file_is_one_sentence(tmp_path: Path, content: str) -> None:
+    file = tmp_path / "tiergate.toml"
+    file.write_text(content, encoding="latin-1")
+    with pytest.raises(TiergateError):
+        load(file, {})
+
+
+def test_a_missing_file_says_to_run_init(tmp_path: Path) -> None:
+    with pytest.raises(TiergateError, match="tiergate init"):
+        load(tmp_path / "none.toml", {})
