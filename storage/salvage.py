@@ -1,0 +1,197 @@
+"""After a crash: torn parts become whole segments, finished files without a row get one. Nothing is deleted. (I1, I2)
+
+Every step may be interrupted and begun again: truncating to whole fragments, appending the index and renaming each
+leave a file that this module understands. What it does not understand goes to ``<spool>/quarantine``.
+
+Belongs here: repairing files of a recorder that is gone, and their rows. Does not belong here: gaps (the recorder knows
+since when it was away), footage in the store (`storage.rebuild`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from sqlalchemy import Connection
+
+from config.clock import wall_ms
+from config.ids import is_ulid
+from storage import rows, volume
+from storage.catalog import segments
+from storage.catalog.engine import Catalog
+from storage.catalog.segments import RunRow, SegmentRow
+from storage.media.boxes import Salvage, salvage
+from storage.media.fmp4 import random_access_index
+from storage.spool import FAILED, PART, SEALED, Spool, pread_all, write_all
+
+logger = logging.getLogger(__name__)
+
+_COPY_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """A file that is a sealed segment now, and the rows that say so."""
+
+    run: RunRow
+    segment: SegmentRow
+    path: Path
+    lost_bytes: int  #: of the torn end
+
+
+@dataclass(slots=True)
+class RecoveryReport:
+    salvaged: list[Recovered] = field(default_factory=list)
+    adopted: list[Recovered] = field(default_factory=list)
+    quarantined: list[Path] = field(default_factory=list)
+    ended_runs: int = 0
+
+
+def salvage_part(spool: Spool, path: Path) -> Recovered | None:
+    """A part of a dead writer, sealed up to its last whole fragment; None when it went into quarantine.
+
+    A ``.failed`` part is copied: its own pages may not be what the disk has, or will have (FAULTS B3).
+    """
+    found, size = _examine(path)
+    if not _is_segment(found, path):
+        spool.quarantine(path)
+        return None
+    index = b"" if found.sealed else random_access_index(found.fragments, found.media_start)
+    end = size if found.sealed else found.good_length
+    target = path.with_suffix(SEALED)
+    if path.suffix == FAILED:
+        _copy_whole(path, target, end, index)
+        spool.quarantine(path)
+    else:
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            os.ftruncate(fd, end)
+            os.lseek(fd, end, os.SEEK_SET)
+            write_all(fd, index)
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+        os.rename(path, target)
+        volume.fsync_folder(target.parent)
+    return _recovered(spool, target, found, size - end, salvaged=True)
+
+
+def adopt(spool: Spool, path: Path) -> Recovered | None:
+    """A finished file that has no row: the crash came between sealing and insert. None when it went into quarantine."""
+    found, _ = _examine(path)
+    if not _is_segment(found, path):
+        spool.quarantine(path)
+        return None
+    if not found.sealed:  # the name says more than the file holds: a disk that lied, or a stranger's hand
+        part = path.with_suffix(PART)
+        os.rename(path, part)
+        return salvage_part(spool, part)
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+    volume.fsync_folder(path.parent)
+    return _recovered(spool, path, found, 0, salvaged=False)
+
+
+def recover(catalog: Catalog, spool: Spool, cameras: Iterable[str]) -> RecoveryReport:
+    """Everything that a dead recorder left of these cameras, in files and rows. Call it before any of them is opened.
+
+    Rows of a camera are written in one transaction; running it again finds nothing to do.
+    """
+    report = RecoveryReport()
+    for camera_id in cameras:
+        found: list[Recovered] = []
+        for path in spool.broken(camera_id):
+            _note(salvage_part(spool, path), path, found, report)
+        report.salvaged += found
+        adopted: list[Recovered] = []
+        sealed = {path.stem: path for path in spool.sealed(camera_id)}
+        fresh = [stem for stem in sealed if stem not in {r.segment.id for r in found}]
+        known = catalog.read(partial(_existing, ids=fresh))
+        for stem in fresh:
+            if stem not in known:
+                _note(adopt(spool, sealed[stem]), sealed[stem], adopted, report)
+        report.adopted += adopted
+
+        report.ended_runs += catalog.write(partial(_write, camera_id=camera_id, new=found + adopted))
+    return report
+
+
+def _write(connection: Connection, camera_id: str, new: list[Recovered]) -> int:
+    """Rows of what was recovered; then every open run of the camera ends where its footage does. How many did."""
+    for recovered in new:
+        segments.insert_run(connection, recovered.run)
+    segments.insert_segments(connection, [recovered.segment for recovered in new])
+    left = segments.open_runs(connection, camera_id)
+    for run in left:
+        segments.end_run(connection, run.id, segments.last_end_of_run(connection, run) or run.started_ms, "crash")
+    return len(left)
+
+
+def _note(recovered: Recovered | None, path: Path, into: list[Recovered], report: RecoveryReport) -> None:
+    if recovered is None:
+        report.quarantined.append(path)
+    else:
+        into.append(recovered)
+
+
+def _existing(connection: Connection, ids: list[str]) -> dict[str, str]:
+    known: dict[str, str] = {}
+    for start in range(0, len(ids), 500):
+        known |= segments.existing(connection, ids[start : start + 500])
+    return known
+
+
+def _examine(path: Path) -> tuple[Salvage, int]:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        size = os.fstat(fd).st_size
+        return salvage(lambda offset, count: pread_all(fd, offset, count), size), size
+    finally:
+        os.close(fd)
+
+
+def _is_segment(found: Salvage, path: Path) -> bool:
+    """Whether it names itself, is the one its name says, and has a picture."""
+    if found.init is None or found.init.identity is None or found.duration <= 0:
+        return False
+    identity = found.init.identity
+    return identity.segment == path.stem and is_ulid(identity.run) and identity.camera == path.parent.name
+
+
+def _recovered(spool: Spool, path: Path, found: Salvage, lost_bytes: int, *, salvaged: bool) -> Recovered:
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").digest()
+        size = os.fstat(file.fileno()).st_size
+    now_ms = wall_ms(spool.clock)
+    run, segment = rows.rows_of_file(found, size, digest, now_ms, "spooled", spool.volume_id, salvaged)
+    return Recovered(run, segment, path, lost_bytes)
+
+
+def _copy_whole(source: Path, target: Path, end: int, index: bytes) -> None:
+    """The first `end` bytes and the index in a new file, durable before it has its name."""
+    temporary = target.with_suffix(".copy")
+    temporary.unlink(missing_ok=True)
+    with source.open("rb", buffering=0) as reader:
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
+        try:
+            left = end
+            while left > 0:
+                piece = reader.read(min(left, _COPY_BYTES))
+                if not piece:
+                    raise OSError("file became shorter")
+                write_all(fd, piece)
+                left -= len(piece)
+            write_all(fd, index)
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+    os.rename(temporary, target)
+    volume.fsync_folder(target.parent)
