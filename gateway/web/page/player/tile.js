@@ -4,7 +4,7 @@
 
 import { get } from "../api.js";
 import { now } from "../clock.js";
-import { isHevc, mayDo, standing, troubled } from "../shapes.js";
+import { mayDo, standing, troubled } from "../shapes.js";
 import { HlsPlayer } from "./hls.js";
 import { codecPlayable, MsePlayer } from "./mse.js";
 import { WhepPlayer } from "./whep.js";
@@ -375,4 +375,3 @@ export class TilePlayer {
   }
 }
 
-export { isHevc };

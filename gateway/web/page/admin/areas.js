@@ -1,0 +1,53 @@
+// @ts-check
+// Key areas: which cameras belong to one, and the class that keeps their footage longer.
+
+import { html, useState } from "../dom.js";
+import { list, patch, post, remove } from "../api.js";
+import { Dialog } from "../dialogs/dialog.js";
+import { Form } from "../form.js";
+import { t, tk } from "../i18n.js";
+import { refreshCameras, store } from "../state.js";
+import { useStore } from "../store.js";
+import { day, fromInput } from "../time.js";
+import { now } from "../clock.js";
+import { Confirm, Page, Table, doing, useList } from "./parts.js";
+
+/** @param {{area: any | null, classes: string[], onClose: () => void, onDone: () => void}} props */
+function AreaDialog({ area, classes, onClose, onDone }) {
+  const cameras = useStore(store, (s) => s.cameras);
+  const own = [...cameras.values()].filter((c) => c.origin !== "lower");
+  return html`<${Dialog} title=${area ? area.name : t("areas.add")} onClose=${onClose}><${Form} submit=${t("save")} onCancel=${onClose} onDone=${onDone}
+    onSubmit=${(/** @type {any} */ v) => {
+      const body = { name: v.name.trim(), class: v.class, document_no: v.document_no.trim(), cameras: v.cameras, valid_from_ms: area ? undefined : fromInput(v.valid_from), valid_to_ms: v.valid_to ? fromInput(v.valid_to) : null };
+      return area ? patch(`/areas/${area.id}`, body) : post("/areas", body);
+    }} fields=${[
+      { name: "name", label: t("areas.name"), value: area?.name, required: true },
+      { name: "class", label: t("areas.class"), type: "select", value: area?.class || "key", options: classes.map((c) => [c, tk("class", c)]) },
+      { name: "document_no", label: t("areas.document"), value: area?.document_no, required: true, hint: t("areas.document_hint") },
+      ...(area ? [] : [{ name: "valid_from", label: t("areas.from"), type: "date", value: day(now()), required: true }]),
+      { name: "valid_to", label: t("areas.to"), type: "date", value: area?.valid_to_ms ? day(area.valid_to_ms) : "" },
+      { name: "cameras", label: t("areas.cameras"), type: "checks", value: area?.cameras?.map((/** @type {any} */ c) => c.id || c) || [], options: own.map((c) => [c.id, c.name]) },
+    ]} /><//>`;
+}
+
+export function AreasPage() {
+  const areas = useList("/areas");
+  const [open, setOpen] = useState(/** @type {any} */ (null));
+  const [classes, setClasses] = useState(["default", "key"]);
+  /** @param {any} what */
+  const show = async (what) => {
+    const known = await list("/retention").catch(() => []);
+    if (known.length) setClasses(known.filter((c) => !c.for_hold).map((c) => c.name));
+    setOpen(what);
+  };
+  const close = () => setOpen(null);
+  const done = () => { close(); void areas.load(); void refreshCameras(); };
+  return html`<${Page} title=${t("admin.areas")} note=${t("areas.note")} tools=${html`<button type="button" class="primary" onClick=${() => void show({ area: null })}>${t("areas.add")}</button>`}>
+    <${Table} rowKey=${(/** @type {any} */ a) => a.id} rows=${areas.items} error=${areas.error} columns=${[
+      { name: "name", label: t("areas.name") }, { name: "class", label: t("areas.class"), show: (/** @type {any} */ a) => tk("class", a.class) }, { name: "document_no", label: t("areas.document") },
+      { name: "cameras", label: t("areas.cameras"), show: (/** @type {any} */ a) => (a.cameras || []).length, end: true },
+      { name: "valid", label: t("areas.valid"), show: (/** @type {any} */ a) => `${day(a.valid_from_ms)} – ${a.valid_to_ms ? day(a.valid_to_ms) : ""}` },
+    ]} acts=${(/** @type {any} */ a) => html`<button type="button" class="small" onClick=${() => void show({ area: a })}>${t("edit")}</button><button type="button" class="small danger" onClick=${() => setOpen({ end: a })}>${t("areas.end")}</button>`} />
+    ${open && "area" in open && html`<${AreaDialog} area=${open.area} classes=${classes} onClose=${close} onDone=${done} />`}
+    ${open?.end && html`<${Confirm} title=${t("areas.end")} text=${t("areas.end_text", { name: open.end.name })} act=${t("areas.end")} onClose=${close} onYes=${() => doing(() => remove(`/areas/${open.end.id}`), t("saved")).then(done)} />`}<//>`;
+}

@@ -1,0 +1,90 @@
+// @ts-check
+// Registering, changing and removing cameras.
+
+import { html, useState } from "../dom.js";
+import { get, patch, post, remove } from "../api.js";
+import { standingText } from "../tree.js";
+import { Dialog } from "../dialogs/dialog.js";
+import { Form } from "../form.js";
+import { t, tk } from "../i18n.js";
+import { standing } from "../shapes.js";
+import { refreshCameras, store, toast } from "../state.js";
+import { useStore } from "../store.js";
+import { Confirm, Page, Table, doing, useList } from "./parts.js";
+
+const SHARING = ["none", "departments", "upper"];
+
+/** What a probe found, in a few lines. @param {{found: any}} props */
+function Found({ found }) {
+  const streams = found.streams || found.profiles || [];
+  const rows = Array.isArray(streams) ? streams : Object.entries(streams).map(([stream, one]) => ({ stream, .../** @type {any} */ (one) }));
+  return html`<div class="found" role="status"><strong>${[found.manufacturer, found.model, found.serial].filter(Boolean).join(" ") || t("cameras.found")}</strong>
+    <ul>${rows.map((/** @type {any} */ one, /** @type {number} */ i) => html`<li key=${i}><b>${one.stream || one.name || one.token || i + 1}</b> ${[one.codec || one.encoding, one.width && `${one.width}×${one.height}`, one.fps && `${one.fps} fps`, one.audio_codec].filter(Boolean).join(" · ")}</li>`)}</ul>
+    ${found.clock_offset_ms !== undefined && html`<small>${t("cameras.clock", { ms: found.clock_offset_ms })}</small>`}</div>`;
+}
+
+/** @param {{onClose: () => void}} props */
+function AddDialog({ onClose }) {
+  const [found, setFound] = useState(/** @type {any} */ (null));
+  const [values, setValues] = useState(/** @type {any} */ ({ way: "url" }));
+  const regions = useStore(store, (s) => s.regions);
+  const departments = useList("/departments");
+  /** @param {any} v */
+  const account = (v) => ({ [v.way === "onvif" ? "onvif" : "url"]: v.address.trim(), username: v.username || undefined, password: v.password || undefined });
+  const probe = async () => {
+    setFound(null);
+    const answer = await doing(() => post("/cameras/probe", account(values)), t("cameras.probed"));
+    if (answer) setFound(answer);
+  };
+  return html`<${Dialog} title=${t("cameras.add")} onClose=${onClose}>
+    <${Form} submit=${t("cameras.add")} onCancel=${onClose} onChange=${setValues}
+      onSubmit=${(/** @type {any} */ v) => post("/cameras", { name: v.name.trim(), ...account(v), sub_url: v.way === "url" && v.sub_url ? v.sub_url.trim() : undefined,
+        region: v.region || undefined, department: v.department || undefined, place: v.place || undefined, site_type: v.site_type || undefined })}
+      onDone=${(/** @type {any} */ camera) => { toast(t("cameras.added", { name: camera.name }), "good"); void refreshCameras(); onClose(); }} fields=${[
+        { name: "way", label: t("cameras.way"), type: "radio", value: "url", options: [["url", "RTSP"], ["onvif", "ONVIF"]] },
+        { name: "address", label: values.way === "onvif" ? t("cameras.onvif") : t("cameras.url"), required: true, mono: true, placeholder: values.way === "onvif" ? "192.0.2.10:80" : "rtsp://192.0.2.10/main" },
+        { name: "sub_url", label: t("cameras.sub_url"), mono: true, when: (/** @type {any} */ v) => v.way === "url" },
+        { name: "username", label: t("cameras.username") }, { name: "password", label: t("cameras.password"), type: "password", autocomplete: "new-password" },
+        { name: "name", label: t("cameras.name"), required: true },
+        { name: "region", label: t("cameras.region"), type: "select", options: [["", t("cameras.node_region")], ...regions.map((r) => [r.code, `${r.name} ${r.code}`])] },
+        { name: "department", label: t("cameras.department"), type: "select", options: [["", "–"], ...(departments.items || []).map((d) => [d.id, d.name])] },
+        { name: "site_type", label: t("cameras.site_type"), hint: t("cameras.site_type_hint"), placeholder: "street" }, { name: "place", label: t("cameras.place") },
+      ]}><div class="form-acts start"><button type="button" disabled=${!values.address} onClick=${() => void probe()}>${t("cameras.probe")}</button></div>${found && html`<${Found} found=${found} />`}<//><//>`;
+}
+
+/** @param {{camera: any, onClose: () => void}} props */
+function EditDialog({ camera, onClose }) {
+  return html`<${Dialog} title=${camera.name} onClose=${onClose}><p class="mono dim">${camera.id}</p>
+    <${Form} submit=${t("save")} onCancel=${onClose} onSubmit=${(/** @type {any} */ v) => patch(`/cameras/${camera.id}`, { ...v, audio_basis: v.audio ? v.audio_basis : undefined })}
+      onDone=${() => { void refreshCameras(); onClose(); }} fields=${[
+        { name: "name", label: t("cameras.name"), value: camera.name, required: true }, { name: "place", label: t("cameras.place"), value: camera.place || "" },
+        { name: "sharing", label: t("cameras.sharing"), type: "select", value: camera.sharing, options: SHARING.map((s) => [s, tk("sharing", s)]) },
+        { name: "recorded_by", label: t("cameras.recorded_by"), type: "select", value: camera.recorded_by, options: [["self", t("recorded.self")], ["owner", t("recorded.owner")]] },
+        { name: "enabled", label: t("cameras.enabled"), type: "checkbox", value: camera.enabled }, { name: "audio", label: t("cameras.audio"), type: "checkbox", value: camera.audio },
+        { name: "audio_basis", label: t("cameras.audio_basis"), required: true, when: (/** @type {any} */ v) => v.audio },
+      ]} /><//>`;
+}
+
+export function CamerasPage() {
+  const cameras = useStore(store, (s) => s.cameras);
+  const [query, setQuery] = useState("");
+  const [open, setOpen] = useState(/** @type {any} */ (null));
+  const words = query.toLowerCase().split(/\s+/).filter(Boolean);
+  const rows = [...cameras.values()].filter((c) => c.origin !== "lower" && words.every((w) => `${c.name} ${c.id} ${c.region_name || ""} ${c.department || ""}`.toLowerCase().includes(w)));
+  const close = () => setOpen(null);
+  return html`<${Page} title=${t("admin.cameras")} tools=${html`<input type="search" placeholder=${t("tree.search")} aria-label=${t("tree.search")} value=${query} onInput=${(/** @type {any} */ e) => setQuery(e.target.value)} />
+      <button type="button" class="primary" id="camera-add" onClick=${() => setOpen({ what: "add" })}>${t("cameras.add")}</button>`}>
+    <${Table} rowKey=${(/** @type {any} */ c) => c.id} rows=${rows.slice(0, 500)} dim=${(/** @type {any} */ c) => !c.enabled} empty=${t("tree.no_cameras")} columns=${[
+      { name: "state", label: t("cameras.state"), show: (/** @type {any} */ c) => html`<span class=${`dot ${standing(c)}`}></span> ${standingText(c)}`, wide: true },
+      { name: "name", label: t("cameras.name") }, { name: "id", label: t("cameras.id"), mono: true }, { name: "region", label: t("cameras.region"), show: (/** @type {any} */ c) => c.region_name || c.region },
+      { name: "department", label: t("cameras.department"), show: (/** @type {any} */ c) => c.department || "–" },
+      { name: "class", label: t("cameras.class"), show: (/** @type {any} */ c) => tk("class", c.area_class || "default") },
+      { name: "video", label: t("cameras.video"), show: (/** @type {any} */ c) => { const s = c.streams?.main || {}; return s.width ? `${s.width}×${s.height} ${s.codec || ""}` : "–"; }, mono: true },
+      { name: "sharing", label: t("cameras.sharing"), show: (/** @type {any} */ c) => tk("sharing", c.sharing) },
+    ]} acts=${(/** @type {any} */ c) => html`<button type="button" class="small" onClick=${async () => setOpen({ what: "edit", camera: await get(`/cameras/${c.id}`).catch(() => c) })}>${t("edit")}</button>
+      <button type="button" class="small" onClick=${() => void doing(() => patch(`/cameras/${c.id}`, { enabled: !c.enabled }), t("saved")).then(refreshCameras)}>${t(c.enabled ? "cameras.disable" : "cameras.enable")}</button>
+      <button type="button" class="small danger" onClick=${() => setOpen({ what: "remove", camera: c })}>${t("remove")}</button>`} />
+    ${open?.what === "add" && html`<${AddDialog} onClose=${close} />`}${open?.what === "edit" && html`<${EditDialog} camera=${open.camera} onClose=${close} />`}
+    ${open?.what === "remove" && html`<${Confirm} title=${t("remove")} text=${t("cameras.remove_text", { name: open.camera.name })} act=${t("remove")} onClose=${close}
+      onYes=${() => doing(() => remove(`/cameras/${open.camera.id}`), t("removed")).then(refreshCameras)} />`}<//>`;
+}

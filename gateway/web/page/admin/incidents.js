@@ -1,0 +1,48 @@
+// @ts-check
+// Incidents, which open a wall or fill the pull dialog, and all pulls that are or were.
+
+import { html, useState } from "../dom.js";
+import { patch, post } from "../api.js";
+import { confirmLease, endPull } from "../banners.js";
+import { now, useNow } from "../clock.js";
+import { Dialog } from "../dialogs/dialog.js";
+import { Form } from "../form.js";
+import { t, tk } from "../i18n.js";
+import { running, unconfirmed } from "../shapes.js";
+import { openDialog, showCameras, store } from "../state.js";
+import { useStore } from "../store.js";
+import { fromInput, inputStamp, stamp } from "../time.js";
+import { Page, Table, doing, useList } from "./parts.js";
+
+export function IncidentsPage() {
+  const incidents = useList("/incidents");
+  const cameras = useStore(store, (s) => s.cameras);
+  const [open, setOpen] = useState(false);
+  const close = () => setOpen(false);
+  return html`<${Page} title=${t("admin.incidents")} tools=${html`<button type="button" class="primary" onClick=${() => setOpen(true)}>${t("incidents.add")}</button>`}>
+    <${Table} rowKey=${(/** @type {any} */ i) => i.id} rows=${incidents.items} error=${incidents.error} dim=${(/** @type {any} */ i) => Boolean(i.closed_ms)} columns=${[
+      { name: "number", label: t("incidents.number") }, { name: "place", label: t("incidents.place"), wide: true }, { name: "at_ms", label: t("incidents.at"), show: (/** @type {any} */ i) => stamp(i.at_ms, false) },
+      { name: "cameras", label: t("areas.cameras"), show: (/** @type {any} */ i) => (i.cameras || []).length, end: true }, { name: "closed_ms", label: t("tokens.state"), show: (/** @type {any} */ i) => (i.closed_ms ? stamp(i.closed_ms, false) : t("incidents.open")) },
+    ]} acts=${(/** @type {any} */ i) => !i.closed_ms && html`<button type="button" class="small" onClick=${() => showCameras((i.cameras || []).slice(0, 16))}>${t("incidents.wall")}</button>
+      <button type="button" class="small" onClick=${() => openDialog("pull", { incident: i, cameras: i.cameras })}>${t("view.pull")}</button><button type="button" class="small" onClick=${() => void doing(() => patch(`/incidents/${i.id}`, { closed: true }), t("saved")).then(incidents.load)}>${t("incidents.close")}</button>`} />
+    ${open && html`<${Dialog} title=${t("incidents.add")} onClose=${close}><${Form} submit=${t("save")} onCancel=${close} onDone=${() => { close(); void incidents.load(); }} onSubmit=${(/** @type {any} */ v) => post("/incidents", { number: v.number.trim(), place: v.place.trim(), at: fromInput(v.at), cameras: v.cameras })}
+      fields=${[{ name: "number", label: t("incidents.number"), required: true }, { name: "place", label: t("incidents.place"), required: true }, { name: "at", label: t("incidents.at"), type: "datetime", value: inputStamp(now()), required: true },
+        { name: "cameras", label: t("areas.cameras"), type: "checks", options: [...cameras.values()].map((c) => [c.id, c.name]) }]} /><//>`}<//>`;
+}
+
+export function PullsPage() {
+  const leases = useStore(store, (s) => s.leases);
+  const cameras = useStore(store, (s) => s.cameras);
+  const at = useNow();
+  const rows = [...leases].sort((a, b) => b.issued_ms - a.issued_ms);
+  return html`<${Page} title=${t("admin.pulls")} tools=${html`<button type="button" class="primary" onClick=${() => openDialog("pull", {})}>${t("view.pull")}</button>`}>
+    <${Table} rowKey=${(/** @type {any} */ l) => `${l.side}${l.id}`} rows=${rows} dim=${(/** @type {any} */ l) => !running(l, at)} columns=${[
+      { name: "side", label: t("pulls.side"), show: (/** @type {any} */ l) => t(`side.${l.side === "granted" ? "granted" : "held"}`) }, { name: "kind", label: t("pull.mechanism"), show: (/** @type {any} */ l) => tk("mechanism", l.kind) }, { name: "case", label: t("pull.case") },
+      { name: "reason", label: t("pull.reason"), wide: true }, { name: "persons", label: t("lease.persons") }, { name: "cameras", label: t("areas.cameras"), show: (/** @type {any} */ l) => l.cameras.map((/** @type {string} */ id) => cameras.get(id)?.name || id).join("、"), wide: true },
+      { name: "issued_ms", label: t("lease.from"), show: (/** @type {any} */ l) => stamp(l.issued_ms, false) }, { name: "expires_ms", label: t("lease.until"), show: (/** @type {any} */ l) => stamp(l.ended_ms ?? l.expires_ms, false) },
+      { name: "state", label: t("tokens.state"), show: (/** @type {any} */ l) => t(!running(l, at) ? "pulls.over" : unconfirmed(l, at) ? "banner.unconfirmed" : "pulls.runs") },
+    ]} acts=${(/** @type {any} */ l) => html`<button type="button" class="small" onClick=${() => openDialog("lease", { lease: l })}>${t("banner.details")}</button>
+      ${unconfirmed(l, at) && html`<button type="button" class="small" onClick=${() => void confirmLease(l.id)}>${t("banner.confirm")}</button>`}
+      ${running(l, at) && l.side === "held" && html`<button type="button" class="small danger" onClick=${() => void endPull(l.id)}>${t("banner.end")}</button>`}
+      ${running(l, at) && l.side === "granted" && html`<button type="button" class="small danger" onClick=${() => void doing(() => post(`/leases/${l.id}/revoke`), t("saved"))}>${t("tokens.revoke")}</button>`}`} /><//>`;
+}

@@ -1,0 +1,77 @@
+// @ts-check
+// What every admin view is made of: a loaded list, a table, a page with a form beside it, a confirmation.
+
+import { cx, html, useCallback, useEffect, useState } from "../dom.js";
+import { list } from "../api.js";
+import { say, t } from "../i18n.js";
+import { toast } from "../state.js";
+import { Dialog } from "../dialogs/dialog.js";
+
+/** A list of the API and how to load it again. @param {string} path @param {Record<string, unknown>} [query] @param {number} [most] */
+export function useList(path, query = {}, most = 2000) {
+  const [items, setItems] = useState(/** @type {any[] | null} */ (null));
+  const [error, setError] = useState(/** @type {any} */ (null));
+  const key = JSON.stringify(query);
+  const load = useCallback(async () => {
+    try {
+      setItems(await list(path, JSON.parse(key), most));
+      setError(null);
+    } catch (problem) {
+      setError(problem);
+      setItems([]);
+    }
+  }, [path, key]);
+  useEffect(() => { void load(); }, [load]);
+  return { items, error, load };
+}
+
+/** @typedef {{name: string, label: string, show?: (row: any) => any, mono?: boolean, wide?: boolean, end?: boolean}} Column */
+
+/** @param {{columns: Column[], rows: any[] | null, error?: any, acts?: (row: any) => any, rowKey: (row: any) => string, empty?: string, dim?: (row: any) => boolean}} props */
+export function Table({ columns, rows, error, acts, rowKey, empty, dim }) {
+  if (error) return html`<p class="form-problem" role="alert">${say(error)}</p>`;
+  if (!rows) return html`<p class="fine" role="status">${t("loading")}</p>`;
+  if (!rows.length) return html`<p class="none">${empty || t("nothing")}</p>`;
+  return html`<div class="table-box"><table><thead><tr>${columns.map((c) => html`<th key=${c.name} scope="col">${c.label}</th>`)}${acts && html`<th scope="col"><span class="sr">${t("acts")}</span></th>`}</tr></thead>
+    <tbody>${rows.map((row) => html`<tr key=${rowKey(row)} class=${dim?.(row) ? "dim-row" : ""}>${columns.map((c) => html`<td key=${c.name} class=${cx(c.mono && "mono", c.wide && "wide", c.end && "end")}>${c.show ? c.show(row) : row[c.name] ?? "–"}</td>`)}
+      ${acts && html`<td class="acts">${acts(row)}</td>`}</tr>`)}</tbody></table></div>`;
+}
+
+/** @param {{title: string, tools?: any, children?: any, note?: string}} props */
+export function Page({ title, tools, children, note }) {
+  return html`<section class="admin-page" aria-label=${title}><header class="admin-head"><div><h1>${title}</h1>${note && html`<p class="dim">${note}</p>`}</div><span class="grow"></span>${tools}</header>${children}</section>`;
+}
+
+/** Runs an act and says how it went. @param {() => Promise<any>} act @param {string} done */
+export async function doing(act, done) {
+  try {
+    const answer = await act();
+    toast(done, "good");
+    return answer;
+  } catch (error) {
+    toast(error, "bad");
+    return undefined;
+  }
+}
+
+/** @param {{title: string, text: string, act: string, onYes: () => Promise<any>, onClose: () => void, danger?: boolean, children?: any}} props */
+export function Confirm({ title, text, act, onYes, onClose, danger = true, children }) {
+  const [busy, setBusy] = useState(false);
+  return html`<${Dialog} title=${title} onClose=${onClose}><p>${text}</p>${children}<div class="form-acts"><button type="button" onClick=${onClose}>${t("cancel")}</button>
+    <button type="button" class=${cx("primary", danger && "danger")} disabled=${busy} onClick=${async () => { setBusy(true); await onYes(); onClose(); }}>${act}</button></div><//>`;
+}
+
+/** A secret that is shown once. @param {{label: string, value: string}} props */
+export function Once({ label, value }) {
+  const [copied, setCopied] = useState(false);
+  const copy = async () => {
+    try {
+      await navigator.clipboard.writeText(value);
+      setCopied(true);
+    } catch {
+      /** @type {HTMLTextAreaElement | null} */ (document.querySelector(".once textarea"))?.select();
+    }
+  };
+  return html`<div class="once" role="status"><strong>${label}</strong><textarea class="mono" readonly rows="4" value=${value} onFocus=${(/** @type {any} */ e) => e.target.select()}></textarea>
+    <div class="form-acts"><span class="fine">${t("once.note")}</span><span class="grow"></span><button type="button" class="primary" onClick=${() => void copy()}>${t(copied ? "once.copied" : "once.copy")}</button></div></div>`;
+}

@@ -1,0 +1,64 @@
+// @ts-check
+// Lines that say who watches across tiers: below calmly that somebody above looks, above loudly that nobody has confirmed yet.
+
+import { html, useState } from "./dom.js";
+import { post, remove } from "./api.js";
+import { useNow } from "./clock.js";
+import { t, tk } from "./i18n.js";
+import { Icon } from "./icons.js";
+import { running, unconfirmed } from "./shapes.js";
+import { openDialog, refreshCameras, refreshLeases, showCameras, store, toast } from "./state.js";
+import { useStore } from "./store.js";
+import { clock, span } from "./time.js";
+
+/** @param {string} id */
+export async function endPull(id) {
+  try {
+    await remove(`/pulls/${id}`);
+    toast(t("pull.ended"), "good");
+  } catch (error) {
+    toast(error, "bad");
+  }
+  await Promise.all([refreshLeases(), refreshCameras()]).catch(() => {});
+}
+
+/** @param {string} id */
+export async function confirmLease(id) {
+  try {
+    await post(`/leases/${id}/confirm`);
+    toast(t("pull.confirmed"), "good");
+  } catch (error) {
+    toast(error, "bad");
+  }
+  await refreshLeases().catch(() => {});
+}
+
+export function Banners() {
+  const leases = useStore(store, (s) => s.leases);
+  const cameras = useStore(store, (s) => s.cameras);
+  const at = useNow();
+  const [more, setMore] = useState(false);
+  const alive = leases.filter((one) => running(one, at));
+  const watched = alive.filter((one) => one.side === "granted");
+  const held = alive.filter((one) => one.side === "held");
+  const open = held.filter((one) => unconfirmed(one, at));
+  const calm = held.filter((one) => !unconfirmed(one, at));
+  if (!alive.length) return null;
+  /** @param {string[]} ids */
+  const names = (ids) => ids.slice(0, 3).map((id) => cameras.get(id)?.name || id).join("、") + (ids.length > 3 ? t("more", { count: ids.length - 3 }) : "");
+  const shownWatched = more ? watched : watched.slice(0, 1);
+  return html`<aside class="banners" aria-label=${t("banner.label")}>
+    ${open.map((one) => html`<div key=${one.id} class="banner alarm" role="alert"><${Icon} name="warn" /><strong>${t("banner.unconfirmed")}</strong>
+      <span>${tk("mechanism", one.kind)} ${one.case} · ${one.reason} · ${names(one.cameras)}</span>
+      <b>${(one.confirm_by_ms || 0) > at ? t("banner.confirm_in", { left: span((one.confirm_by_ms || 0) - at) }) : t("banner.confirm_late")}</b><span class="grow"></span>
+      <button type="button" class="small" onClick=${() => void confirmLease(one.id)}>${t("banner.confirm")}</button><button type="button" class="small" onClick=${() => showCameras(one.cameras.slice(0, 16))}>${t("banner.show")}</button>
+      <button type="button" class="small danger" onClick=${() => void endPull(one.id)}>${t("banner.end")}</button></div>`)}
+    ${calm.map((one) => html`<div key=${one.id} class="banner pulling"><${Icon} name="pull" /><strong>${t("banner.pulling")}</strong><span>${tk("mechanism", one.kind)} ${one.case} · ${names(one.cameras)}</span>
+      <b>${t("banner.left", { left: span(one.expires_ms - at) })}</b><span class="grow"></span>
+      <button type="button" class="small" onClick=${() => showCameras(one.cameras.slice(0, 16))}>${t("banner.show")}</button><button type="button" class="small" onClick=${() => void endPull(one.id)}>${t("banner.end")}</button></div>`)}
+    ${shownWatched.map((one) => html`<div key=${one.id} class="banner watched" id="watched-banner" role="status"><${Icon} name="link" /><strong>${t("banner.watched", { who: one.persons || one.peer })}</strong>
+      <span>${tk("mechanism", one.kind)} · ${t("banner.case", { case: one.case })} · ${one.reason} · ${names(one.cameras)}</span><b>${t("banner.until", { at: clock(one.expires_ms, false) })}</b>
+      <span class="grow"></span>${watched.length > 1 && html`<button type="button" class="small" onClick=${() => setMore(!more)}>${more ? t("banner.less") : t("banner.all", { count: watched.length })}</button>`}
+      <button type="button" class="small" onClick=${() => openDialog("lease", { lease: one })}>${t("banner.details")}</button></div>`)}
+  </aside>`;
+}

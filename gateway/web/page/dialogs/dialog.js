@@ -1,0 +1,21 @@
+// @ts-check
+// The frame of every dialog: the browser's own <dialog>, which keeps the focus inside and ends with Esc.
+
+import { html, useEffect, useRef } from "../dom.js";
+import { t } from "../i18n.js";
+import { Icon } from "../icons.js";
+import { closeDialog } from "../state.js";
+
+/** @param {{title: string, children?: any, wide?: boolean, onClose?: () => void}} props */
+export function Dialog({ title, children, wide = false, onClose = closeDialog }) {
+  const box = useRef(/** @type {HTMLDialogElement | null} */ (null));
+  useEffect(() => {
+    const element = box.current;
+    if (!element) return;
+    element.showModal();
+    return () => element.close();
+  }, []);
+  return html`<dialog ref=${box} class=${wide ? "dialog wide" : "dialog"} aria-label=${title} onCancel=${(/** @type {Event} */ e) => { e.preventDefault(); onClose(); }}>
+    <header class="dialog-head"><h2>${title}</h2><button type="button" class="tool" aria-label=${t("close")} onClick=${onClose}><${Icon} name="close" /></button></header>
+    <div class="dialog-body">${children}</div></dialog>`;
+}

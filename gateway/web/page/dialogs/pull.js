@@ -1,0 +1,80 @@
+// @ts-check
+// Pulling pictures from the tier below: cameras, mechanism, case, reason, minutes. Below it, the pulls that run.
+
+import { html, useEffect, useMemo, useState } from "../dom.js";
+import { list, post } from "../api.js";
+import { endPull } from "../banners.js";
+import { now, useNow } from "../clock.js";
+import { Form } from "../form.js";
+import { t, tk } from "../i18n.js";
+import { running, standing } from "../shapes.js";
+import { closeDialog, refreshCameras, refreshLeases, showCameras, store, toast } from "../state.js";
+import { useStore } from "../store.js";
+import { HOUR, MINUTE, fromInput, inputStamp, span } from "../time.js";
+import { Dialog } from "./dialog.js";
+
+/** @param {{chosen: Set<string>, onChange: (chosen: Set<string>) => void}} props */
+function Choose({ chosen, onChange }) {
+  const cameras = useStore(store, (s) => s.cameras);
+  const [query, setQuery] = useState("");
+  const lower = useMemo(() => [...cameras.values()].filter((c) => c.origin === "lower"), [cameras]);
+  const words = query.toLowerCase().split(/\s+/).filter(Boolean);
+  const fitting = lower.filter((c) => words.every((w) => `${c.name} ${c.region_name || ""} ${c.id}`.toLowerCase().includes(w)));
+  const shown = [...fitting.filter((c) => chosen.has(c.id)), ...fitting.filter((c) => !chosen.has(c.id))].slice(0, 100);
+  /** @param {string} id */
+  const toggle = (id) => {
+    const next = new Set(chosen);
+    if (!next.delete(id)) next.add(id);
+    onChange(next);
+  };
+  return html`<fieldset class="choose"><legend>${t("pull.cameras", { count: chosen.size })}</legend>
+    <input type="search" value=${query} placeholder=${t("tree.search")} aria-label=${t("tree.search")} onInput=${(/** @type {any} */ e) => setQuery(e.target.value)} />
+    <ul>${shown.map((c) => html`<li key=${c.id}><label><input type="checkbox" checked=${chosen.has(c.id)} onChange=${() => toggle(c.id)} /><span class=${`dot ${standing(c)}`}></span><b>${c.name}</b><span class="dim">${c.region_name || c.region}</span></label></li>`)}</ul>
+    ${!lower.length && html`<p class="fine">${t("pull.no_lower")}</p>`}</fieldset>`;
+}
+
+/** @param {{cameras?: string[], incident?: any}} props */
+export function PullDialog({ cameras = [], incident = null }) {
+  const [chosen, setChosen] = useState(() => new Set(cameras));
+  const [incidents, setIncidents] = useState(/** @type {any[]} */ ([]));
+  const [picked, setPicked] = useState(incident);
+  const leases = useStore(store, (s) => s.leases);
+  const at = useNow();
+  const held = leases.filter((one) => one.side === "held" && running(one, at));
+  useEffect(() => { list("/incidents").then((items) => setIncidents(items.filter((one) => !one.closed_ms)), () => {}); }, []);
+
+  /** @param {any} v */
+  const submit = async (v) => {
+    /** @type {any} */
+    const body = { mechanism: v.mechanism, cameras: [...chosen], case: v.case.trim(), reason: v.reason.trim(), minutes: Number(v.minutes) };
+    if (v.recorded) Object.assign(body, { from: fromInput(v.from), to: fromInput(v.to) });
+    await post("/pulls", body);
+    await Promise.all([refreshLeases(), refreshCameras()]);
+    showCameras([...chosen].slice(0, 16));
+    toast(t("pull.started"), "good");
+  };
+  return html`<${Dialog} title=${t("pull.title")} wide>
+    <div class="pull">
+      <div>
+        ${incidents.length > 0 && html`<label class="field"><span>${t("pull.incident")}</span><select onChange=${(/** @type {any} */ e) => {
+          const one = incidents.find((each) => each.id === e.target.value) || null;
+          setPicked(one);
+          if (one) setChosen(new Set(one.cameras));
+        }}><option value="">–</option>${incidents.map((one) => html`<option key=${one.id} value=${one.id}>${one.number} ${one.place}</option>`)}</select></label>`}
+        <${Choose} chosen=${chosen} onChange=${setChosen} /></div>
+      <${Form} key=${picked?.id || "none"} submit=${t("pull.start")} onDone=${closeDialog} onSubmit=${submit}
+        check=${(/** @type {any} */ v) => (!chosen.size ? { "": t("pull.choose_one") } : [...v.reason.trim()].length < 5 ? { reason: t("clip.reason_short") } : null)}
+        fields=${[
+          { name: "mechanism", label: t("pull.mechanism"), type: "radio", value: "emergency", options: [["emergency", tk("mechanism", "emergency")], ["supervision", tk("mechanism", "supervision")]] },
+          { name: "case", label: t("pull.case"), required: true, value: picked?.number || "" },
+          { name: "reason", label: t("pull.reason"), type: "textarea", rows: 2, required: true, hint: t("pull.reason_hint") },
+          { name: "minutes", label: t("pull.minutes"), type: "number", value: "30", min: 1, max: 120, required: true },
+          { name: "recorded", label: t("pull.recorded"), type: "checkbox" },
+          { name: "from", label: t("clip.from"), type: "datetime", value: inputStamp(now() - HOUR), when: (/** @type {any} */ v) => v.recorded },
+          { name: "to", label: t("clip.to"), type: "datetime", value: inputStamp(now() - MINUTE), when: (/** @type {any} */ v) => v.recorded },
+        ]}><p class="fine">${t("pull.note")}</p><//>
+    </div>
+    ${held.length > 0 && html`<h3>${t("pull.running")}</h3><ul class="running">${held.map((one) => html`<li key=${one.id}><b>${tk("mechanism", one.kind)}</b><span>${one.case}</span><span class="dim">${t("pull.count", { count: one.cameras.length })}</span>
+      <span class="grow"></span><b>${t("banner.left", { left: span(one.expires_ms - at) })}</b><button type="button" class="small" onClick=${() => { showCameras(one.cameras.slice(0, 16)); closeDialog(); }}>${t("banner.show")}</button>
+      <button type="button" class="small danger" onClick=${() => void endPull(one.id)}>${t("banner.end")}</button></li>`)}</ul>`}<//>`;
+}

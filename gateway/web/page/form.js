@@ -1,0 +1,84 @@
+// @ts-check
+// Forms: fields by description, and a refusal of the API beside the field that it is about.
+
+import { cx, html, useRef, useState } from "./dom.js";
+import { ApiError } from "./api.js";
+import { say, t } from "./i18n.js";
+
+/**
+ * @typedef {{name: string, label: string, type?: "text" | "password" | "number" | "select" | "radio" | "checkbox" | "checks" | "textarea" | "datetime" | "date", value?: any,
+ *   options?: [string, string][], required?: boolean, hint?: string, rows?: number, min?: number, max?: number, autocomplete?: string, mono?: boolean,
+ *   when?: (values: any) => boolean, placeholder?: string}} Field
+ */
+
+/** The field an error is about: named by the API, or a parameter of the same name. @param {ApiError} error @param {Field[]} fields */
+function fieldOf(error, fields) {
+  const named = /** @type {any} */ (error.params).field;
+  const names = fields.map((one) => one.name);
+  if (typeof named === "string" && names.includes(named.split(".").pop() || "")) return named.split(".").pop() || "";
+  const tail = error.code.split(/[._]/).find((word) => names.includes(word));
+  return tail || Object.keys(error.params).find((key) => names.includes(key)) || "";
+}
+
+/** @param {{field: Field, value: any, problem: string, onInput: (value: any) => void}} props */
+function Control({ field, value, problem, onInput }) {
+  const common = { name: field.name, required: field.required, "aria-invalid": Boolean(problem), placeholder: field.placeholder, autocomplete: field.autocomplete || "off" };
+  /** @param {any} e */
+  const input = (e) => onInput(e.target.value);
+  switch (field.type) {
+    case "textarea": return html`<textarea ...${common} rows=${field.rows || 3} class=${field.mono ? "mono" : ""} value=${value} onInput=${input}></textarea>`;
+    case "select": return html`<select ...${common} value=${value} onChange=${input}>${(field.options || []).map(([v, label]) => html`<option key=${v} value=${v} selected=${v === value}>${label}</option>`)}</select>`;
+    case "radio": return html`<span class="radios" role="radiogroup">${(field.options || []).map(([v, label]) => html`<label key=${v}><input type="radio" name=${field.name} value=${v} checked=${v === value} onChange=${() => onInput(v)} />${label}</label>`)}</span>`;
+    case "checks": return html`<span class="checks">${(field.options || []).map(([v, label]) => html`<label key=${v}><input type="checkbox" checked=${(value || []).includes(v)}
+      onChange=${(/** @type {any} */ e) => onInput(e.target.checked ? [...(value || []), v] : (value || []).filter((/** @type {string} */ x) => x !== v))} />${label}</label>`)}</span>`;
+    case "datetime": return html`<input ...${common} type="datetime-local" step="1" value=${value} onInput=${input} />`;
+    default: return html`<input ...${common} type=${field.type || "text"} min=${field.min} max=${field.max} class=${field.mono ? "mono" : ""} spellcheck=${false} value=${value} onInput=${input} />`;
+  }
+}
+
+/**
+ * @param {{fields: Field[], submit: string, onSubmit: (values: any) => Promise<any>, onDone?: (answer: any) => void, onCancel?: () => void,
+ *   check?: (values: any) => Record<string, string> | null, onChange?: (values: any) => void, children?: any, danger?: boolean}} props
+ */
+export function Form({ fields, submit, onSubmit, onDone, onCancel, check, onChange, children, danger }) {
+  const [values, setValues] = useState(() => Object.fromEntries(fields.map((one) => [one.name, one.value ?? (one.type === "checks" ? [] : one.type === "checkbox" ? false : "")])));
+  const [problems, setProblems] = useState(/** @type {Record<string, string>} */ ({}));
+  const [busy, setBusy] = useState(false);
+  const box = useRef(/** @type {HTMLFormElement | null} */ (null));
+  const shown = fields.filter((one) => !one.when || one.when(values));
+  /** @param {string} name @param {any} value */
+  const change = (name, value) => {
+    const next = { ...values, [name]: value };
+    setValues(next);
+    if (problems[name]) setProblems({ ...problems, [name]: "" });
+    onChange?.(next);
+  };
+  /** @param {Event} e */
+  const send = async (e) => {
+    e.preventDefault();
+    const wrong = check?.(values);
+    if (wrong) return setProblems(wrong);
+    setBusy(true);
+    setProblems({});
+    try {
+      const answer = await onSubmit(values);
+      setBusy(false);
+      onDone?.(answer);
+    } catch (error) {
+      setBusy(false);
+      const words = say(error);
+      const at = error instanceof ApiError ? fieldOf(error, shown) : "";
+      setProblems({ [at]: words });
+      if (at) /** @type {HTMLElement | null | undefined} */ (box.current?.querySelector(`[name="${at}"]`))?.focus();
+    }
+  };
+  return html`<form class="form" ref=${box} onSubmit=${send}>
+    ${shown.map((field) => html`<label key=${field.name} class=${cx("field", field.type === "checkbox" && "inline", problems[field.name] && "bad")}>
+      ${field.type === "checkbox" ? html`<input type="checkbox" name=${field.name} checked=${values[field.name]} onChange=${(/** @type {any} */ e) => change(field.name, e.target.checked)} /><span>${field.label}</span>`
+      : html`<span>${field.label}${field.required && html`<i aria-hidden="true"> *</i>`}</span><${Control} field=${field} value=${values[field.name]} problem=${problems[field.name]} onInput=${(/** @type {any} */ v) => change(field.name, v)} />`}
+      ${field.hint && html`<small>${field.hint}</small>`}${problems[field.name] && html`<span class="field-problem" role="alert">${problems[field.name]}</span>`}</label>`)}
+    ${children}
+    ${problems[""] && html`<p class="form-problem" role="alert">${problems[""]}</p>`}
+    <div class="form-acts">${onCancel && html`<button type="button" onClick=${onCancel}>${t("cancel")}</button>`}<button type="submit" class=${danger ? "primary danger" : "primary"} disabled=${busy}>${busy ? t("busy") : submit}</button></div>
+  </form>`;
+}

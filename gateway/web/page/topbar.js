@@ -1,0 +1,57 @@
+// @ts-check
+// The line at the top: which node this is, what one does here, what time it is, who is signed in.
+
+import { cx, html } from "./dom.js";
+import { useNow } from "./clock.js";
+import { setLanguage, t, tk } from "./i18n.js";
+import { Icon } from "./icons.js";
+import { sections } from "./shapes.js";
+import { openDialog, signOut, store } from "./state.js";
+import { useStore } from "./store.js";
+import { clock, day, parts } from "./time.js";
+import { WallTools } from "./wall.js";
+
+export function LanguageSwitch() {
+  const language = useStore(store, (s) => s.language);
+  const next = language === "zh" ? "en" : "zh";
+  return html`<button type="button" id="language" class="tool wide" lang=${next === "zh" ? "zh-CN" : "en"} aria-label=${t("language.switch")} title=${t("language.switch")}
+    onClick=${() => { setLanguage(next, true); store.set({ language: next }); }}>${next === "zh" ? "中文" : "English"}</button>`;
+}
+
+function Clock() {
+  const at = useNow();
+  return html`<time class="clock" title="UTC+8"><span>${day(at)} ${t(`weekday.${parts(at).weekday}`)}</span><b>${clock(at)}</b></time>`;
+}
+
+export function TopBar() {
+  const node = useStore(store, (s) => s.node);
+  const session = useStore(store, (s) => s.session);
+  const view = useStore(store, (s) => s.view);
+  const reachable = useStore(store, (s) => s.reachable);
+  const lower = useStore(store, (s) => [...s.cameras.values()].some((c) => c.origin === "lower"));
+  useStore(store, (s) => s.language);
+  const admin = sections(session);
+  const duty = Boolean(session && session.kind === "user" && lower);
+  return html`<header class="topbar">
+    <div class="brand"><img src="/page/icon.svg" alt="" width="22" height="22" /><strong>${node.name}</strong>
+      ${node.region_name && html`<span class="dim">${node.region_name}</span>`}${node.tier && html`<span class="chip">${tk("tier", node.tier)}</span>`}</div>
+    <nav class="views" aria-label=${t("view.label")}>
+      <button type="button" class=${cx("tool", "wide", view === "wall" && "on")} aria-current=${view === "wall" ? "page" : null} onClick=${() => store.set({ view: "wall" })}><${Icon} name="wall" />${t("view.wall")}</button>
+      ${admin.length > 0 && html`<button type="button" id="view-admin" class=${cx("tool", "wide", view !== "wall" && "on")} aria-current=${view !== "wall" ? "page" : null} onClick=${() => store.set({ view: admin[0] })}><${Icon} name="gear" />${t("view.admin")}</button>`}
+      ${duty && html`<button type="button" id="open-pull" class="tool wide" title="P" onClick=${() => openDialog("pull", {})}><${Icon} name="pull" />${t("view.pull")}</button>`}
+    </nav>
+    ${view === "wall" && html`<${WallTools} />`}
+    <span class="grow"></span>
+    ${!reachable && html`<span class="chip bad" role="status">${t("unreachable")}</span>`}
+    <${Clock} />
+    <${LanguageSwitch} />
+    <button type="button" class="tool" aria-label=${t("keys.help")} title="?" onClick=${() => openDialog("help")}><${Icon} name="help" /></button>
+    <details class="menu"><summary class="tool wide"><${Icon} name="user" />${session?.name || ""}</summary>
+      <div class="menu-body" role="menu">
+        <p><strong>${session?.name}</strong><span class="dim">${session?.unit || ""}</span></p>
+        <button type="button" role="menuitem" onClick=${() => openDialog("share")}>${t("menu.share")}</button>
+        ${session?.kind === "user" && html`<button type="button" role="menuitem" onClick=${() => openDialog("password")}>${t("menu.password")}</button>`}
+        <button type="button" role="menuitem" onClick=${() => void signOut()}>${t("menu.sign_out")}</button></div></details>
+  </header>`;
+}
+
