@@ -186,7 +186,9 @@ class Cache:
                 return None
             raise
 
-    def write_block(self, lease_id: str, camera: str, segment_id: str, block: int, data: bytes, until_ms: int, now_ms: int) -> None:
+    def write_block(
+        self, lease_id: str, camera: str, segment_id: str, block: int, data: bytes, until_ms: int, now_ms: int
+    ) -> None:
         """Row first, then bytes. An object left by a crash in between under other bytes is replaced."""
         name = object_key(lease_id, segment_id, block)
         row = CacheRow(name, lease_id, camera, segment_id, len(data), until_ms, now_ms)

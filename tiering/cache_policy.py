@@ -25,7 +25,9 @@ class CacheAct(Enum):
     PURGE = "purge"  #: its time is over: delete now, show nothing
 
 
-def decide_cache(*, now_ms: int, until_ms: int, allowed: bool, used_bytes: int, quota_bytes: int, size_bytes: int) -> CacheAct:
+def decide_cache(
+    *, now_ms: int, until_ms: int, allowed: bool, used_bytes: int, quota_bytes: int, size_bytes: int
+) -> CacheAct:
     """What to do with `size_bytes` of a lower tier's recorded footage that are about to arrive.
 
     `allowed` is False when the lease has no cache or has lost it (unconfirmed, revoked, suspended).

@@ -92,7 +92,9 @@ class PeerClient:
         return await self._bytes("GET", f"/tier/v1/leases/{lease_id}/segments/{segment}", query, b"", RANGE_MAX_BYTES)
 
     async def purge_statement(self, statement: str, signature: str) -> dict[str, Any]:
-        return await self._json("POST", "/tier/v1/purge-statements", body={"statement": statement, "signature": signature})
+        return await self._json(
+            "POST", "/tier/v1/purge-statements", body={"statement": statement, "signature": signature}
+        )
 
     async def notice(self, topic: str, text: str) -> dict[str, Any]:
         return await self._json("POST", "/tier/v1/notices", body={"topic": topic, "text": text})
@@ -123,7 +125,7 @@ class PeerClient:
             async with self._http.stream("GET", self._origin() + target, headers=headers, timeout=timeout) as answer:
                 if answer.status_code != 200:
                     await answer.aread()
-                    raise _problem(answer.status_code, answer.content)
+                    raise refusal_of(answer.status_code, answer.content)
                 async for data in answer.aiter_raw():
                     for item in reader.feed(data):
                         yield item
@@ -166,7 +168,7 @@ class PeerClient:
         except httpx.HTTPError as exc:
             raise _away(exc) from exc
         if whole.status_code != 200:
-            raise _problem(whole.status_code, whole.content)
+            raise refusal_of(whole.status_code, whole.content)
         return whole
 
 
@@ -175,14 +177,15 @@ def _plain(headers: httpx.Headers) -> dict[str, str]:
 
 
 def _away(exc: httpx.HTTPError) -> TiergateError:
-    from config.errors import TiergateError as Error
-
-    if isinstance(exc.__cause__, Error):  # the pin check speaks for itself
-        return exc.__cause__
+    cause: BaseException | None = exc
+    while cause is not None:  # the pin check, deep in the handshake, speaks for itself
+        if isinstance(cause, TiergateError):
+            return cause
+        cause = cause.__cause__ or cause.__context__
     return TiergateError(Kind.UNAVAILABLE, "tier.peer_away", problem=redact_text(type(exc).__name__))
 
 
-def _problem(status: int, content: bytes) -> TiergateError:
+def refusal_of(status: int, content: bytes) -> TiergateError:
     """The peer's refusal in our words, when it is one we know."""
     kind = _KIND_OF_STATUS.get(status, Kind.UNAVAILABLE)
     if kind is Kind.UNAUTHENTICATED:

@@ -128,6 +128,10 @@ def _notice_of(payload: bytes) -> Notice:
         state, reason, stream = value["state"], value["reason"], value["stream"]
     except (ValueError, KeyError, TypeError, RecursionError) as exc:
         raise ValueError("a malformed notice") from exc
-    if not isinstance(state, str) or not isinstance(reason, (dict, type(None))) or not isinstance(stream, (str, type(None))):
+    if (
+        not isinstance(state, str)
+        or not isinstance(reason, (dict, type(None)))
+        or not isinstance(stream, (str, type(None)))
+    ):
         raise ValueError("a malformed notice")
     return Notice(state[:20], reason, stream)

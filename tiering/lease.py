@@ -311,7 +311,9 @@ def permit(
     return Permit(stream)
 
 
-def refuse_confirmation(terms: LeaseTerms, mechanism: Mechanism, events: LeaseEvents, who: Person, now_ms: int) -> Reason | None:
+def refuse_confirmation(
+    terms: LeaseTerms, mechanism: Mechanism, events: LeaseEvents, who: Person, now_ms: int
+) -> Reason | None:
     if events.ended_ms is not None or now_ms >= terms.expires_ms:
         return Reason("tier.lease_expired")
     if terms.confirm_by_ms is None:

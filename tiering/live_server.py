@@ -29,7 +29,9 @@ ALIVE_S = 5.0  #: a stream without pictures says that it lives: silence means a 
 class LiveSession:
     """`start` refuses or takes a place on the line and opens the register; then iterate `chunks`; `close` always."""
 
-    def __init__(self, server: TierServer, frames: LiveFrames, link: LinkRow, lease_id: str, camera: str, wanted: str) -> None:
+    def __init__(
+        self, server: TierServer, frames: LiveFrames, link: LinkRow, lease_id: str, camera: str, wanted: str
+    ) -> None:
         self._server = server
         self._frames = frames
         self._link = link
@@ -60,7 +62,9 @@ class LiveSession:
         self._first = Notice("stream", _json(reduced or allowed.reason), self.stream)
 
     async def _permit(self) -> Permit:
-        allowed, _, self._terms = await self._server.permit(self._link, self._lease_id, self._camera, "live", self.stream)
+        allowed, _, self._terms = await self._server.permit(
+            self._link, self._lease_id, self._camera, "live", self.stream
+        )
         return allowed
 
     async def _open_look(self) -> None:
@@ -178,5 +182,3 @@ class LiveSession:
 
 def _json(reason: Reason | None) -> dict[str, object] | None:
     return reason.as_json() if reason is not None else None
-
-

@@ -206,7 +206,10 @@ class TierServer:
 
         def change(connection: Connection) -> dict[str, Any]:
             mechanism = mechanism_of(connection, request.mechanism)
-            known = {c.id: CameraFacts(c.secrecy, c.sharing, c.enabled) for c in peers.own_cameras(connection, request.cameras)}
+            known = {
+                c.id: CameraFacts(c.secrecy, c.sharing, c.enabled)
+                for c in peers.own_cameras(connection, request.cameras)
+            }
             ends = Peers(
                 self.signer.node_id, self.card.tier, link.peer_node, link.peer_tier, not link.usable,
                 links.exchange_of(connection, link.id), leases.camera_ms_since(connection, link.id, now_ms - DAY_MS),
@@ -215,7 +218,11 @@ class TierServer:
             actor = f"node:{link.peer_node}"
             if decision.terms is None:
                 reason = decision.reason
-                details = {"code": reason.code if reason else "", "case": request.case_no, "cameras": list(request.cameras)}
+                details = {
+                    "code": reason.code if reason else "",
+                    "case": request.case_no,
+                    "cameras": list(request.cameras),
+                }
                 audit.append(connection, now_ms, actor, "lease.refuse", request.mechanism, details)
                 return {"refused": reason}
             document = to_document(decision.terms)
@@ -238,7 +245,14 @@ class TierServer:
         return found, terms_of(found)
 
     async def permit(
-        self, link: LinkRow, lease_id: str, camera: str, function: str, stream: str, from_ms: int | None = None, to_ms: int | None = None
+        self,
+        link: LinkRow,
+        lease_id: str,
+        camera: str,
+        function: str,
+        stream: str,
+        from_ms: int | None = None,
+        to_ms: int | None = None,
     ) -> tuple[Permit, LeaseRow, LeaseTerms]:
         """What is allowed now, by the rows as they are now."""
         fresh = await self.catalog.aread(lambda c: links.get(c, link.id))
@@ -308,7 +322,9 @@ class TierServer:
 
     # -- recorded footage ------------------------------------------------------------------------------------------
 
-    async def index(self, link: LinkRow, lease_id: str, camera: str, stream: str, from_ms: int, to_ms: int) -> dict[str, Any]:
+    async def index(
+        self, link: LinkRow, lease_id: str, camera: str, stream: str, from_ms: int, to_ms: int
+    ) -> dict[str, Any]:
         """What there is of a range, cut to the lease's. An index shows no picture: it needs no register row."""
         if from_ms >= to_ms:
             raise TiergateError(Kind.INVALID, "time.range_empty")
@@ -423,7 +439,13 @@ def renewed_values(terms: LeaseTerms, document: str, signature: str) -> dict[str
 
 
 def add_link(
-    connection: Connection, card: wire.Card, role: str, now_ms: int, link_id: str, actor: str, capacity_bps: int = 10_000_000
+    connection: Connection,
+    card: wire.Card,
+    role: str,
+    now_ms: int,
+    link_id: str,
+    actor: str,
+    capacity_bps: int = 10_000_000,
 ) -> str:
     """The peer's row, the exchange rules of pairing and the shipped mechanisms, in one transaction. The link's id."""
     fresh = LinkRow(
@@ -433,14 +455,24 @@ def add_link(
     actual = links.add(connection, fresh)
     links.set_exchange(connection, actual, exchange.PAIRING_RULES)
     ship_mechanisms(connection, now_ms)
-    details = {"peer": card.node, "name": card.name, "role": role, "url": card.url, "key": hashlib.sha256(card.public_key).hexdigest()}
+    details = {
+        "peer": card.node,
+        "name": card.name,
+        "role": role,
+        "url": card.url,
+        "key": hashlib.sha256(card.public_key).hexdigest(),
+    }
     audit.append(connection, now_ms, actor, "link.add", actual, details)
     return actual
 
 
-def read_index(connection: Connection, camera: str, stream: str, from_ms: int, to_ms: int, now_ms: int) -> wire.FootageIndex:
+def read_index(
+    connection: Connection, camera: str, stream: str, from_ms: int, to_ms: int, now_ms: int
+) -> wire.FootageIndex:
     limit = wire.INDEX_SEGMENTS_MAX
-    rows = [r for r in segments.segments_between(connection, camera, stream, from_ms, to_ms, limit + 1) if r.kind == "own"]
+    rows = [
+        r for r in segments.segments_between(connection, camera, stream, from_ms, to_ms, limit + 1) if r.kind == "own"
+    ]
     more = len(rows) > limit
     rows = rows[:limit]
     runs = []
@@ -463,4 +495,14 @@ def read_index(connection: Connection, camera: str, stream: str, from_ms: int, t
     )  # fmt: skip
 
 
-__all__ = ["Person", "TierServer", "add_link", "events_of", "mechanism_of", "refused", "row_of", "terms_of", "verify_text"]
+__all__ = [
+    "Person",
+    "TierServer",
+    "add_link",
+    "events_of",
+    "mechanism_of",
+    "refused",
+    "row_of",
+    "terms_of",
+    "verify_text",
+]

@@ -27,8 +27,6 @@ LIST_MAX = 200
 MINUTES_MAX = 7 * 24 * 60
 
 
-
-
 def parse(body: bytes, limit: int = BODY_MAX_BYTES) -> dict[str, Any]:
     """A JSON object. Raises tier.body_too_large, tier.body_malformed."""
     if len(body) > limit:
@@ -151,7 +149,15 @@ def checked_url(url: str) -> str:
     except ValueError as exc:
         raise TiergateError(Kind.INVALID, "tier.url_malformed") from exc
     plain = parts.scheme in ("http", "https") and parts.hostname and port != 0
-    if not plain or parts.username or parts.password or parts.query or parts.fragment or not url.isascii() or " " in url:
+    if (
+        not plain
+        or parts.username
+        or parts.password
+        or parts.query
+        or parts.fragment
+        or not url.isascii()
+        or " " in url
+    ):
         raise TiergateError(Kind.INVALID, "tier.url_malformed")
     return url.rstrip("/")
 
@@ -277,7 +283,11 @@ class Directory:
         cameras = value.get("cameras")
         if not isinstance(node, dict):
             raise TiergateError(Kind.INVALID, "tier.body_malformed", field="node")
-        listed = None if cameras is None else tuple(DirectoryCamera.from_json(c) for c in list_field(value, "cameras", 20_000))
+        listed = (
+            None
+            if cameras is None
+            else tuple(DirectoryCamera.from_json(c) for c in list_field(value, "cameras", 20_000))
+        )
         ended = [
             {"id": text_field(e, "id", 26), "ended_ms": int_field(e, "ended_ms"), "reason": text_field(e, "reason", 40)}
             for e in list_field(value, "ended_leases", 1000)
@@ -368,7 +378,10 @@ class GapEntry:
         if not isinstance(value, dict) or not isinstance(value.get("reason"), (dict, type(None))):
             raise TiergateError(Kind.INVALID, "tier.body_malformed", field="gaps")
         return cls(
-            text_field(value, "cause", 20), int_field(value, "from_ms"), optional(value, "to_ms", int_field), value.get("reason")
+            text_field(value, "cause", 20),
+            int_field(value, "from_ms"),
+            optional(value, "to_ms", int_field),
+            value.get("reason"),
         )
 
 

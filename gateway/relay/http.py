@@ -23,7 +23,9 @@ def certificate_sha256(pem: Path) -> bytes:
     """Digest of the first certificate of a chain: what the other node pins."""
     found = _PEM.search(pem.read_text(encoding="ascii", errors="replace"))
     if found is None:
-        raise TiergateError(Kind.ENVIRONMENT, "settings.bad_value", key="relay.tls_cert", problem="no certificate in it")
+        raise TiergateError(
+            Kind.ENVIRONMENT, "settings.bad_value", key="relay.tls_cert", problem="no certificate in it"
+        )
     return hashlib.sha256(ssl.PEM_cert_to_DER_cert(found.group())).digest()
 
 

@@ -76,7 +76,9 @@ class Watcher:
 class Upstream:
     """The one stream of a key."""
 
-    def __init__(self, key: Key, open_: Open, check: Check, linger_s: float, gone: Callable[[Key, Upstream], None]) -> None:
+    def __init__(
+        self, key: Key, open_: Open, check: Check, linger_s: float, gone: Callable[[Key, Upstream], None]
+    ) -> None:
         self._key = key
         self._open = open_
         self._check = check

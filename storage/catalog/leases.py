@@ -73,7 +73,9 @@ def change(connection: Connection, lease_id: str, side: str, values: Mapping[str
     connection.execute(update(lease).where(lease.c.id == lease_id, lease.c.side == side).values(**values))
 
 
-def end(connection: Connection, lease_id: str, side: str, now_ms: int, why: str, cache_until_ms: int | None = None) -> bool:
+def end(
+    connection: Connection, lease_id: str, side: str, now_ms: int, why: str, cache_until_ms: int | None = None
+) -> bool:
     """Ends a lease once: the first reason stays. `cache_until_ms` moves the cache's end towards now, never away."""
     found = get(connection, lease_id, side)
     if found is None:
@@ -88,7 +90,9 @@ def end(connection: Connection, lease_id: str, side: str, now_ms: int, why: str,
     return found.ended_ms is None
 
 
-def listed(connection: Connection, side: str | None = None, active_at_ms: int | None = None, limit: int = 500) -> list[LeaseRow]:
+def listed(
+    connection: Connection, side: str | None = None, active_at_ms: int | None = None, limit: int = 500
+) -> list[LeaseRow]:
     """Newest first; with `active_at_ms` only those that neither ended nor expired then."""
     query = select(lease).order_by(lease.c.issued_ms.desc(), lease.c.id.desc()).limit(limit)
     if side is not None:
@@ -135,9 +139,7 @@ def camera_ms_since(connection: Connection, link_id: str, since_ms: int) -> int:
 
 def to_purge(connection: Connection, now_ms: int) -> list[LeaseRow]:
     """Held leases whose cache time is over and that were not purged yet."""
-    query = select(lease).where(
-        lease.c.side == "held", lease.c.purged_ms.is_(None), lease.c.cache_until_ms <= now_ms
-    )
+    query = select(lease).where(lease.c.side == "held", lease.c.purged_ms.is_(None), lease.c.cache_until_ms <= now_ms)
     over = (lease.c.expires_ms <= now_ms) | lease.c.ended_ms.is_not(None)
     return [_row(row) for row in connection.execute(query.where(over).order_by(lease.c.cache_until_ms))]
 
@@ -145,7 +147,10 @@ def to_purge(connection: Connection, now_ms: int) -> list[LeaseRow]:
 def unconfirmed_late(connection: Connection, now_ms: int) -> list[LeaseRow]:
     """Running held leases past their time to be confirmed whose cache is still to go."""
     query = select(lease).where(
-        lease.c.side == "held", lease.c.confirmed_ms.is_(None), lease.c.confirm_by_ms <= now_ms, lease.c.ended_ms.is_(None)
+        lease.c.side == "held",
+        lease.c.confirmed_ms.is_(None),
+        lease.c.confirm_by_ms <= now_ms,
+        lease.c.ended_ms.is_(None),
     )
     return [_row(row) for row in connection.execute(query.where(lease.c.expires_ms > now_ms))]
 
@@ -154,7 +159,9 @@ def purged_unacknowledged(connection: Connection) -> list[LeaseRow]:
     """Held leases whose purge statement the lower node has not taken yet."""
     query = select(lease).where(lease.c.side == "held", lease.c.purged_ms.is_not(None))
     rows = (_row(row) for row in connection.execute(query.order_by(lease.c.purged_ms)))
-    return [row for row in rows if row.purge_statement is not None and row.purge_statement.get("acknowledged_ms") is None]
+    return [
+        row for row in rows if row.purge_statement is not None and row.purge_statement.get("acknowledged_ms") is None
+    ]
 
 
 def overdue_purges(connection: Connection, before_ms: int) -> list[LeaseRow]:

@@ -104,11 +104,15 @@ def use_invite(connection: Connection, code_hash: bytes, now_ms: int) -> bool:
     return connection.execute(query.values(used_ms=now_ms)).rowcount == 1
 
 
-def put_mechanism(connection: Connection, name: str, version: int, kind: str, rules: dict[str, Any], now_ms: int) -> None:
+def put_mechanism(
+    connection: Connection, name: str, version: int, kind: str, rules: dict[str, Any], now_ms: int
+) -> None:
     """Adds the version if it is not there; a version once written is never changed."""
     key = (mechanism.c.name == name) & (mechanism.c.version == version)
     if connection.execute(select(mechanism.c.version).where(key)).scalar() is None:
-        connection.execute(insert(mechanism).values(name=name, version=version, kind=kind, rules=rules, created_ms=now_ms))
+        connection.execute(
+            insert(mechanism).values(name=name, version=version, kind=kind, rules=rules, created_ms=now_ms)
+        )
 
 
 def mechanism_rules(connection: Connection, name: str, version: int | None = None) -> dict[str, Any] | None:

@@ -52,7 +52,8 @@ def _row(row: Row[Any]) -> PeerCameraRow:
 def replace_all(connection: Connection, link_id: str, rows: Iterable[PeerCameraRow], now_ms: int) -> None:
     """What the link's node has now; cameras that are no more are marked, not deleted."""
     known = {
-        row.camera_id: _row(row) for row in connection.execute(select(peer_camera).where(peer_camera.c.link_id == link_id))
+        row.camera_id: _row(row)
+        for row in connection.execute(select(peer_camera).where(peer_camera.c.link_id == link_id))
     }
     here = set()
     for row in rows:
@@ -96,8 +97,20 @@ def own_cameras(connection: Connection, camera_ids: Iterable[str] | None = None)
         query = query.where(camera.c.id.in_(list(camera_ids)))
     return [
         OwnCamera(
-            r.id, r.name, r.tier, r.region, r.region_name or "", r.secrecy, r.sharing, r.enabled, r.ptz, r.site_type,
-            r.place, r.longitude, r.latitude, r.audio,
+            r.id,
+            r.name,
+            r.tier,
+            r.region,
+            r.region_name or "",
+            r.secrecy,
+            r.sharing,
+            r.enabled,
+            r.ptz,
+            r.site_type,
+            r.place,
+            r.longitude,
+            r.latitude,
+            r.audio,
         )  # fmt: skip
         for r in connection.execute(query.order_by(camera.c.id))
     ]
@@ -114,8 +127,16 @@ def own_status(connection: Connection) -> dict[str, dict[str, dict[str, Any]]]:
 
 def footage_s(connection: Connection, camera_id: str, from_ms: int, to_ms: int) -> int:
     """Seconds of own main footage inside a range."""
-    low = func.max(segment.c.start_ms, from_ms) if connection.dialect.name == "sqlite" else func.greatest(segment.c.start_ms, from_ms)
-    high = func.min(segment.c.end_ms, to_ms) if connection.dialect.name == "sqlite" else func.least(segment.c.end_ms, to_ms)
+    low = (
+        func.max(segment.c.start_ms, from_ms)
+        if connection.dialect.name == "sqlite"
+        else func.greatest(segment.c.start_ms, from_ms)
+    )
+    high = (
+        func.min(segment.c.end_ms, to_ms)
+        if connection.dialect.name == "sqlite"
+        else func.least(segment.c.end_ms, to_ms)
+    )
     query = select(func.coalesce(func.sum(high - low), 0)).where(
         segment.c.camera_id == camera_id,
         segment.c.stream == "main",

@@ -1,0 +1,164 @@
+"""The relay's loops: directories from below, purge at `cache_until`, statements until acknowledged, endings retold.
+
+`purge_due` runs before anything is served, so that a node that was down over a weekend starts clean (FAULTS C4).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
+
+from sqlalchemy import Connection
+
+from config.errors import TiergateError
+from config.reasons import Reason
+from gateway.relay.pulls import Pulls
+from storage.audit import log as audit
+from storage.catalog import leases, links
+from storage.catalog.leases import LeaseRow
+from storage.catalog.links import LinkRow
+from tiering import directory
+from tiering.lease import canonical_json
+from tiering.server import PURGE_GRACE_MS, TierServer
+from tiering.signing import Signer
+
+_log = logging.getLogger(__name__)
+POLL_S = 5.0
+PURGE_S = 2.0
+IDLE_S = 1.0
+
+
+class Keeping:
+    def __init__(self, pulls: Pulls, server: TierServer, signer: Signer) -> None:
+        self._pulls = pulls
+        self._server = server
+        self._signer = signer
+        self._digests: dict[str, str] = {}
+        self._told: set[str] = set()
+        self._overdue: set[str] = set()
+        self.problems: dict[str, Reason] = {}  #: link id -> why its node does not answer
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        tasks = [
+            asyncio.create_task(self._loop(POLL_S, self.poll), name="directory-polls"),
+            asyncio.create_task(self._loop(PURGE_S, self.tidy), name="cache-purge"),
+            asyncio.create_task(self._loop(IDLE_S, self._server.close_idle), name="idle-looks"),
+        ]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await self._server.close_idle(0)
+
+    async def _loop(self, interval_s: float, work: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            try:
+                await work()
+            except Exception:
+                _log.exception("a loop of the relay failed")
+            await asyncio.sleep(interval_s)
+
+    # -- directories -------------------------------------------------------------------------------------------------
+
+    async def poll(self) -> None:
+        """Asks every lower node once, side by side: one that hangs delays nobody."""
+        below = await self._pulls.catalog.aread(lambda c: links.all_of(c, "lower"))
+        await asyncio.gather(*(self._poll_one(link) for link in below if link.usable))
+
+    async def _poll_one(self, link: LinkRow) -> None:
+        try:
+            found = await self._pulls.pool.of(link).directory(self._digests.get(link.id))
+        except TiergateError as exc:
+            if self.problems.get(link.id) != exc.reason:
+                _log.warning("the lower node does not answer", extra={"link": link.id, "code": exc.reason.code})
+            self.problems[link.id] = exc.reason
+            return
+        self.problems.pop(link.id, None)
+        now_ms = self._pulls.clock.now_ms()
+        over = await self._pulls.catalog.awrite(lambda c: directory.store(c, link, found, now_ms))
+        self._digests[link.id] = found.digest
+        for lease_id in over:
+            self._pulls.ended(lease_id, Reason("tier.lease_ended"))
+
+    # -- endings -----------------------------------------------------------------------------------------------------
+
+    async def tidy(self) -> None:
+        await self.purge_due()
+        await self.send_statements()
+        await self._retell()
+        await self._alarm()
+
+    async def purge_due(self) -> None:
+        """Deletes what is due now. An emergency that nobody confirmed in time loses its cache while it still runs."""
+        catalog, now_ms = self._pulls.catalog, self._pulls.clock.now_ms()
+        late, due = await catalog.aread(lambda c: (leases.unconfirmed_late(c, now_ms), leases.to_purge(c, now_ms)))
+        for row in late:
+            if row.cache_until_ms > now_ms:
+                await asyncio.to_thread(self._pulls.cache.purge, row.id, now_ms)
+                await catalog.awrite(partial(_unconfirmed, row=row, now_ms=now_ms))
+        for row in due:
+            statement = await asyncio.to_thread(self._pulls.cache.purge, row.id, now_ms)
+            if statement.remaining or not statement.key_destroyed:
+                _log.error("the cache of a lease cannot be purged", extra={"lease": row.id})
+                continue
+            text = canonical_json(statement.as_json())
+            kept = {"statement": text, "signature": self._signer.sign(text.encode()).as_text()}
+            await catalog.awrite(partial(_purged, row=row, kept=kept, now_ms=now_ms))
+
+    async def send_statements(self) -> None:
+        """Each statement goes down until the lower node has it."""
+        catalog = self._pulls.catalog
+        waiting = await catalog.aread(leases.purged_unacknowledged)
+        for row in waiting:
+            link = await catalog.aread(partial(links.get, link_id=row.link_id))
+            statement = row.purge_statement
+            if link is None or link.removed_ms is not None or statement is None or link.id in self.problems:
+                continue
+            try:
+                await self._pulls.pool.of(link).purge_statement(statement["statement"], statement["signature"])
+            except TiergateError as exc:
+                _log.warning("a purge statement was not taken", extra={"lease": row.id, "code": exc.reason.code})
+                continue
+            values = {"purge_statement": {**statement, "acknowledged_ms": self._pulls.clock.now_ms()}}
+            await catalog.awrite(partial(leases.change, lease_id=row.id, side="held", values=values))
+
+    async def _retell(self) -> None:
+        """Leases that ended here while the lower node was away."""
+        catalog, now_ms = self._pulls.catalog, self._pulls.clock.now_ms()
+        below = await catalog.aread(lambda c: links.all_of(c, "lower"))
+        for link in below:
+            rows = await catalog.aread(partial(leases.of_link, link_id=link.id, side="held", since_ms=now_ms))
+            for row in rows:
+                if row.ended_ms is not None and row.expires_ms > now_ms and row.id not in self._told:
+                    if await self._pulls.tell_end(link, row.id, row.end_reason or "released"):
+                        self._told.add(row.id)
+
+    async def _alarm(self) -> None:
+        """Our side as the lower node: an upper node that owes a purge statement for an hour stands in the audit log."""
+        catalog, now_ms = self._pulls.catalog, self._pulls.clock.now_ms()
+        for row in await catalog.aread(lambda c: leases.overdue_purges(c, now_ms - PURGE_GRACE_MS)):
+            if row.id not in self._overdue:
+                self._overdue.add(row.id)
+                await catalog.awrite(partial(_overdue, row=row, now_ms=now_ms))
+
+
+def _unconfirmed(connection: Connection, row: LeaseRow, now_ms: int) -> None:
+    leases.change(connection, row.id, "held", {"cache_until_ms": now_ms})
+    audit.append(connection, now_ms, "system:relay", "lease.unconfirmed", row.id, {"case": row.case_no})
+
+
+def _purged(connection: Connection, row: LeaseRow, kept: dict[str, str], now_ms: int) -> None:
+    leases.change(connection, row.id, "held", {"purged_ms": now_ms, "purge_statement": kept})
+    audit.append(connection, now_ms, "system:relay", "lease.purge", row.id, {"statement": kept["statement"]})
+
+
+def _overdue(connection: Connection, row: LeaseRow, now_ms: int) -> None:
+    audit.append(
+        connection, now_ms, "system:relay", "lease.cache_overdue", row.id, {"cache_until_ms": row.cache_until_ms}
+    )

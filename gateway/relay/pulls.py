@@ -1,0 +1,324 @@
+"""Pulls: the upper node's side of leases. Request, renew, confirm, give back, lower timelines, bytes through the cache.
+
+The rows of held leases say what is allowed on this side; the lower node decides again for itself each time. Does not belong
+here: who of our people may pull (`gateway.web.routers.pulls`), the loops that purge (`gateway.relay.keeping`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sqlalchemy import Connection
+
+from config.errors import Kind, TiergateError
+from config.reasons import Reason
+from gateway.relay.peers import PeerPool
+from storage.audit import log as audit
+from storage.catalog import leases, links, peers
+from storage.catalog.engine import Catalog
+from storage.catalog.leases import LeaseRow
+from storage.catalog.links import LinkRow
+from tiering.cache import BLOCK_BYTES, Cache
+from tiering.cache_policy import CacheAct, decide_cache
+from tiering.lease import LeaseRequest, LeaseTerms, Permit, Person, permit, verify_document
+from tiering.mechanism import MINUTE_MS
+from tiering.server import events_of, mechanism_of, renewed_values, row_of, terms_of
+from tiering.signing import SKEW_MS, Signer
+from tiering.steady import SteadyClock
+from tiering.wire import FootageIndex
+
+INDEX_PAGES_MAX = 20
+
+
+@dataclass(frozen=True, slots=True)
+class PullOrder:
+    """What a person of ours wants, before it is cut into one request per lower node."""
+
+    mechanism: str
+    case_no: str
+    reason: str
+    requester: Person
+    persons: tuple[Person, ...]
+    cameras: tuple[str, ...]
+    minutes: int
+    actor: str  #: for the audit log
+    functions: tuple[str, ...] | None = None  #: None: all of the mechanism's
+    max_stream: str = "main"
+    approver: Person | None = None
+    from_ms: int | None = None
+    to_ms: int | None = None
+    cache_minutes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PullOutcome:
+    leases: tuple[LeaseRow, ...]
+    narrowed: tuple[dict[str, Any], ...]
+    refused: tuple[dict[str, Any], ...]  #: {"link_id", "cameras", "reason"} of nodes that said no
+
+
+class Pulls:
+    def __init__(
+        self, catalog: Catalog, clock: SteadyClock, signer: Signer, pool: PeerPool, cache: Cache, quota_bytes: int
+    ) -> None:
+        self.catalog = catalog
+        self.clock = clock
+        self.pool = pool
+        self.cache = cache
+        self._signer = signer
+        self._quota_bytes = quota_bytes
+        self._fetching: dict[tuple[str, str, int], asyncio.Task[bytes]] = {}
+        self.ended: Callable[[str, Reason], None] = lambda lease, reason: None  #: the upstreams' ear
+
+    # -- opening and closing -----------------------------------------------------------------------------------------
+
+    async def open(self, order: PullOrder) -> PullOutcome:
+        """One lease per lower node. Raises the first refusal when every node refused."""
+        by_link = await self.catalog.aread(lambda c: _by_link(c, order.cameras))
+        granted: list[LeaseRow] = []
+        narrowed: list[dict[str, Any]] = []
+        refusals: list[dict[str, Any]] = []
+        first: TiergateError | None = None
+        for link, cameras in by_link:
+            try:
+                row, less = await self._open_one(order, link, cameras)
+            except TiergateError as exc:
+                first = first or exc
+                refusals.append({"link_id": link.id, "cameras": cameras, "reason": exc.reason.as_json()})
+                continue
+            granted.append(row)
+            narrowed += less
+        if first is not None and not granted:
+            raise first
+        return PullOutcome(tuple(granted), tuple(narrowed), tuple(refusals))
+
+    async def _open_one(
+        self, order: PullOrder, link: LinkRow, cameras: list[str]
+    ) -> tuple[LeaseRow, list[dict[str, Any]]]:
+        if not link.usable:
+            raise TiergateError(Kind.FORBIDDEN, "tier.link_suspended")
+        mechanism = await self.catalog.aread(lambda c: mechanism_of(c, order.mechanism))
+        if mechanism is None:
+            raise TiergateError(Kind.INVALID, "tier.mechanism_unknown", name=order.mechanism)
+        now_ms = self.clock.now_ms()
+        if "playback" in mechanism.functions and order.from_ms is None:
+            # "live and the last two hours": an operator who pulls wants to scrub back without a second lease
+            order = replace(order, from_ms=now_ms - mechanism.look_back_ms, to_ms=now_ms + order.minutes * MINUTE_MS)
+        request = LeaseRequest(
+            order.mechanism, mechanism.version, order.case_no, order.reason, order.requester, order.persons,
+            tuple(cameras), order.functions or mechanism.functions, order.minutes, _lesser(order.max_stream, mechanism.max_stream),
+            order.approver, order.from_ms, order.to_ms, order.cache_minutes,
+        )  # fmt: skip
+        document, signature, narrowed = await self.pool.of(link).request_lease(request)
+        terms = verify_document(document, signature, link.public_key)
+        self._check_terms(terms, request, link, now_ms)
+        row = row_of(terms, "held", link.id, document, signature)
+
+        def change(connection: Connection) -> None:
+            leases.add(connection, row)
+            audit.append(connection, now_ms, order.actor, "lease.hold", row.id, {"document": document})
+
+        await self.catalog.awrite(change)
+        return row, narrowed
+
+    def _check_terms(self, terms: LeaseTerms, request: LeaseRequest, link: LinkRow, now_ms: int) -> None:
+        """A lease may be less than asked, never more or another."""
+        limit_ms = now_ms + request.minutes * MINUTE_MS + 2 * SKEW_MS
+        fits = (
+            terms.lower_node == link.peer_node
+            and terms.upper_node == self._signer.node_id
+            and set(terms.cameras) <= set(request.cameras)
+            and set(terms.functions) <= set(request.functions)
+            and terms.mechanism == request.mechanism
+            and terms.persons == request.persons
+            and terms.requester == request.requester
+            and terms.case_no == request.case_no.strip()
+            and terms.expires_ms <= limit_ms
+        )
+        if not fits:
+            raise TiergateError(Kind.UNAVAILABLE, "tier.lease_differs")
+
+    async def row(self, lease_id: str) -> LeaseRow:
+        found = await self.catalog.aread(lambda c: leases.get(c, lease_id, "held"))
+        if found is None:
+            raise TiergateError(Kind.NOT_FOUND, "tier.lease_unknown")
+        return found
+
+    async def confirm(self, lease_id: str, who: Person, actor: str) -> LeaseRow:
+        row = await self.row(lease_id)
+        link = await self.pool.usable(row.link_id)
+        answer = await self.pool.of(link).confirm(lease_id, who)
+        confirmed_ms = int(answer["confirmed_ms"])
+
+        def change(connection: Connection) -> None:
+            leases.change(connection, lease_id, "held", {"confirmed_ms": confirmed_ms, "confirmed_by": who.name})
+            audit.append(
+                connection,
+                self.clock.now_ms(),
+                actor,
+                "lease.confirm",
+                lease_id,
+                {"person": who.name, "unit": who.unit},
+            )
+
+        await self.catalog.awrite(change)
+        return await self.row(lease_id)
+
+    async def renew(self, lease_id: str, reason: str, minutes: int, actor: str) -> LeaseRow:
+        row = await self.row(lease_id)
+        link = await self.pool.usable(row.link_id)
+        document, signature, _ = await self.pool.of(link).renew(lease_id, reason, minutes)
+        terms, old = verify_document(document, signature, link.public_key), terms_of(row)
+        if (terms.id, terms.cameras, terms.functions) != (old.id, old.cameras, old.functions):
+            raise TiergateError(Kind.UNAVAILABLE, "tier.lease_differs")
+
+        def change(connection: Connection) -> None:
+            leases.change(connection, lease_id, "held", renewed_values(terms, document, signature))
+            audit.append(connection, self.clock.now_ms(), actor, "lease.renew", lease_id, {"document": document})
+
+        await self.catalog.awrite(change)
+        return await self.row(lease_id)
+
+    async def end(self, lease_id: str, why: str, actor: str) -> LeaseRow:
+        """Ends it here at once, its cache with it, and tells the lower node; if that is away the keeping loop tells later."""
+        row = await self.row(lease_id)
+        now_ms = self.clock.now_ms()
+
+        def change(connection: Connection) -> None:
+            if leases.end(connection, lease_id, "held", now_ms, why, now_ms):
+                audit.append(connection, now_ms, actor, "lease.end", lease_id, {"reason": why})
+
+        await self.catalog.awrite(change)
+        self.ended(lease_id, Reason("tier.lease_ended"))
+        link = await self.catalog.aread(lambda c: links.get(c, row.link_id))
+        if link is not None and link.removed_ms is None:
+            await self.tell_end(link, lease_id, why)
+        return await self.row(lease_id)
+
+    async def tell_end(self, link: LinkRow, lease_id: str, why: str) -> bool:
+        try:
+            await self.pool.of(link).end(lease_id, why)
+        except TiergateError as exc:
+            return exc.kind is not Kind.UNAVAILABLE  # a refusal will not become a yes
+        return True
+
+    # -- what is allowed on our side ---------------------------------------------------------------------------------
+
+    async def permit(
+        self,
+        lease_id: str,
+        camera: str,
+        function: str,
+        stream: str,
+        from_ms: int | None = None,
+        to_ms: int | None = None,
+    ) -> tuple[Permit, LeaseRow, LinkRow | None]:
+        row = await self.row(lease_id)
+        link = await self.catalog.aread(lambda c: links.get(c, row.link_id))
+        answer = permit(
+            terms_of(row), events_of(row, link), self.clock.now_ms(),
+            camera=camera, function=function, stream=stream, from_ms=from_ms, to_ms=to_ms,
+        )  # fmt: skip
+        return answer, row, link
+
+    async def live_check(self, lease_id: str, camera: str, stream: str) -> Reason | None:
+        """Why a live stream must not run (any more)."""
+        answer, _, _ = await self.permit(lease_id, camera, "live", stream)
+        return None if answer.stream is not None else answer.reason or Reason("tier.lease_ended")
+
+    # -- recorded footage --------------------------------------------------------------------------------------------
+
+    async def index(self, lease_id: str, camera: str, stream: str, from_ms: int, to_ms: int) -> FootageIndex:
+        """The lower node's index of a range, all its pages together."""
+        link = await self._playback(lease_id, camera, stream, from_ms, to_ms)
+        client = self.pool.of(link)
+        whole = page = await client.index(lease_id, camera, stream, from_ms, to_ms)
+        for _ in range(INDEX_PAGES_MAX):
+            if page.next_ms is None or page.next_ms >= to_ms:
+                break
+            page = await client.index(lease_id, camera, stream, page.next_ms, to_ms)
+            have = {s.id for s in whole.segments}
+            whole = replace(
+                whole,
+                runs=(*whole.runs, *(r for r in page.runs if r.id not in {k.id for k in whole.runs})),
+                segments=(*whole.segments, *(s for s in page.segments if s.id not in have)),
+                gaps=(*whole.gaps, *(g for g in page.gaps if g not in whole.gaps)),
+                next_ms=page.next_ms,
+            )
+        return whole
+
+    async def _playback(
+        self, lease_id: str, camera: str, stream: str, from_ms: int | None, to_ms: int | None
+    ) -> LinkRow:
+        if from_ms is None or to_ms is None:
+            row = terms_of(await self.row(lease_id))
+            from_ms, to_ms = row.from_ms, row.to_ms
+        answer, _, link = await self.permit(lease_id, camera, "playback", stream, from_ms, to_ms)
+        if answer.stream is None or link is None:
+            reason = answer.reason or Reason("tier.lease_unknown")
+            raise TiergateError(Kind.FORBIDDEN, reason.code, **reason.params)
+        return link
+
+    async def read(self, lease_id: str, segment: str, camera: str, stream: str, offset: int, length: int) -> bytes:
+        """Bytes of a lower node's segment; whole blocks come over the line, once, and stay in the cache while they may."""
+        link = await self._playback(lease_id, camera, stream, None, None)
+        out = bytearray()
+        for block in range(offset // BLOCK_BYTES, (offset + length - 1) // BLOCK_BYTES + 1):
+            data = await self._block(link, lease_id, segment, camera, block)
+            start = block * BLOCK_BYTES
+            out += data[max(0, offset - start) : max(0, offset + length - start)]
+            if len(data) < BLOCK_BYTES:
+                break  # the segment ends here
+        return bytes(out)
+
+    async def _block(self, link: LinkRow, lease_id: str, segment: str, camera: str, block: int) -> bytes:
+        kept = await asyncio.to_thread(self.cache.read_block, lease_id, segment, block)
+        if kept is not None:
+            return kept
+        key = (lease_id, segment, block)
+        task = self._fetching.get(key)
+        if task is None:
+            task = self._fetching[key] = asyncio.create_task(self._fetch(link, lease_id, segment, camera, block))
+            task.add_done_callback(lambda _: self._fetching.pop(key, None))
+        return await asyncio.shield(task)
+
+    async def _fetch(self, link: LinkRow, lease_id: str, segment: str, camera: str, block: int) -> bytes:
+        data = await self.pool.of(link).segment(lease_id, segment, block * BLOCK_BYTES, BLOCK_BYTES)
+        row = await self.row(lease_id)  # again: it may have ended while the bytes were on their way
+        now_ms = self.clock.now_ms()
+        used = await asyncio.to_thread(self.cache.used_bytes)
+        act = decide_cache(
+            now_ms=now_ms, until_ms=row.cache_until_ms, allowed=row.ended_ms is None and row.purged_ms is None,
+            used_bytes=used, quota_bytes=self._quota_bytes, size_bytes=len(data),
+        )  # fmt: skip
+        if act is CacheAct.PURGE:
+            raise TiergateError(Kind.FORBIDDEN, "tier.lease_expired")
+        if act is CacheAct.STORE:
+            until_ms = row.cache_until_ms
+            await asyncio.to_thread(self.cache.write_block, lease_id, camera, segment, block, data, until_ms, now_ms)
+        return data
+
+
+def _lesser(one: str, other: str) -> str:
+    return "main" if one == other == "main" else "sub"
+
+
+def _by_link(connection: Connection, cameras: tuple[str, ...]) -> list[tuple[LinkRow, list[str]]]:
+    """Which of our lower nodes has which of the cameras. Raises tier.no_lower_camera."""
+    rows = {row.camera_id: row for row in peers.listed(connection, cameras)}
+    grouped: dict[str, list[str]] = {}
+    for camera in dict.fromkeys(cameras):
+        if camera not in rows:
+            raise TiergateError(Kind.NOT_FOUND, "tier.no_lower_camera", camera=camera)
+        grouped.setdefault(rows[camera].link_id, []).append(camera)
+    found = []
+    for link_id, ids in grouped.items():
+        link = links.get(connection, link_id)
+        if link is not None:
+            found.append((link, ids))
+    if not found:
+        raise TiergateError(Kind.INVALID, "tier.cameras_count", limit=50)
+    return found
