@@ -53,6 +53,14 @@ WORDS: dict[str, tuple[str, str]] = {
         "Class {class} keeps {months} month(s) from now on.",
         "类别 {class} 自现在起保存 {months} 个月。",
     ),
+    "retention.what_if_half": (
+        "Say both, the class and its months, to see what would be.",
+        "请同时给出类别与月数，才能预演变更。",
+    ),
+    "retention.keeper_running": (
+        "Another keeper of this node is running.",
+        "本节点已有另一个保管进程在运行。",
+    ),
     "retention.sweep_running": (
         "A sweep is running now; try again when it has ended.",
         "清理任务正在进行；请待其结束后再试。",

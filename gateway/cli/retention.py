@@ -25,8 +25,9 @@ def show() -> None:
 def set_(
     class_: Annotated[str, typer.Argument(metavar="CLASS")],
     months: Annotated[int, typer.Option(help="Months of the Asia/Shanghai calendar.")],
+    legal_basis: Annotated[str | None, typer.Option("--legal-basis", help="Needed above the ceiling.")] = None,
 ) -> None:
-    context.show(client.put(f"/retention/{class_}", {"months": months}))
+    context.show(client.put(f"/retention/{class_}", {"months": months, "legal_basis": legal_basis}))
 
 
 @app.command(help="What goes when: now, or as if a class kept another number of months.")
@@ -54,8 +55,13 @@ def explain(
 
 
 @app.command(help="Delete what is due. --dry-run is the same sweep without the deed.")
-def sweep(dry_run: Annotated[bool, typer.Option("--dry-run")] = False) -> None:
-    answer = client.post("/retention/sweep", dry_run=dry_run)
+def sweep(
+    dry_run: Annotated[bool, typer.Option("--dry-run")] = False,
+    confirm: Annotated[
+        int | None, typer.Option(help="So many segments may go although the last plan did not expect them.")
+    ] = None,
+) -> None:
+    answer = client.post("/retention/sweep", dry_run=dry_run, confirm=confirm)
     context.show(answer)
     if answer["refused"]:
         raise typer.Exit(1)

@@ -11,6 +11,7 @@ from typing import Any
 
 from sqlalchemy import Connection, func, insert, select, update
 
+from config.units import HOUR_MS
 from storage.catalog.tables import area, area_camera, hold, hold_camera, retention_class, segment
 from storage.classes import Membership, RetentionClass
 from storage.holds import Hold
@@ -176,6 +177,49 @@ def segment_at(connection: Connection, camera_id: str, at_ms: int) -> Candidate 
         .limit(1)
     ).first()
     return row and _candidate(row)
+
+
+def of_hour(
+    connection: Connection, camera_id: str, class_name: str, kind: str, state: str, hour_ms: int
+) -> list[Candidate]:
+    """Segments of one camera, class, kind and state that ended within the hour from `hour_ms`."""
+    query = select(*_CANDIDATE).where(
+        segment.c.camera_id == camera_id,
+        segment.c.class_ == class_name,
+        segment.c.kind == kind,
+        segment.c.state == state,
+        segment.c.end_ms >= hour_ms,
+        segment.c.end_ms < hour_ms + HOUR_MS,
+    )
+    return [_candidate(row) for row in connection.execute(query)]
+
+
+@dataclass(frozen=True, slots=True)
+class Deletion:
+    """How far the deletion of a segment has come."""
+
+    condemned_ms: int | None
+    deleted_ms: int | None
+    reason: dict[str, Any] | None  #: config.reasons.Reason.as_json of the plan that condemned it
+
+
+def deletion_of(connection: Connection, segment_id: str) -> Deletion:
+    row = connection.execute(
+        select(segment.c.condemned_ms, segment.c.deleted_ms, segment.c.delete_reason).where(segment.c.id == segment_id)
+    ).one()
+    return Deletion(*row)
+
+
+def footage_in(
+    connection: Connection, camera_ids: Iterable[str], from_ms: int, to_ms: int
+) -> dict[str, tuple[int, int]]:
+    """Per state: how many segments of the cameras touch a range, and their bytes."""
+    rows = connection.execute(
+        select(segment.c.state, func.count(), func.sum(segment.c.bytes))
+        .where(segment.c.camera_id.in_(list(camera_ids)), segment.c.start_ms <= to_ms, segment.c.end_ms >= from_ms)
+        .group_by(segment.c.state)
+    )
+    return {state: (int(count), int(size)) for state, count, size in rows}
 
 
 def segments_by_id(connection: Connection, ids: Sequence[str]) -> list[Candidate]:

@@ -1,0 +1,158 @@
+"""``/holds``: orders that footage stays. A hold placed within the grace rescues what is condemned already."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from pydantic import Field
+from sqlalchemy import Connection
+
+from config.errors import Kind, TiergateError
+from config.units import DAY_MS, parse_duration_ms
+from gateway.access import footage
+from gateway.access.ids import fresh_id
+from gateway.web.policy import client_of, policy
+from gateway.web.services import services_of
+from gateway.web.wire import Body, Cursor, Limit, LongText, Name, ShortText, TimeMs, page
+from storage.audit import log as audit
+from storage.catalog import retention_rows
+from storage.catalog.retention_rows import HoldRow
+from tiering.access import Principal
+
+router = APIRouter(prefix="/api/v1/holds", tags=["holds"])
+
+REVIEW_DAYS = 90  #: an order that nobody looks at again is no order
+
+
+class NewHold(Body):
+    cameras: list[str] = Field(min_length=1, max_length=500)
+    from_: TimeMs = Field(alias="from")
+    to: TimeMs
+    case_no: Name
+    reason: LongText = Field(min_length=1)
+    class_name: str = Field("3_months", alias="class", max_length=20)
+    review: str = Field(f"{REVIEW_DAYS}d", max_length=12)
+
+
+class Release(Body):
+    reason: ShortText = Field(min_length=1)
+
+
+def as_json(row: HoldRow, visible: frozenset[str] | None = None) -> dict[str, Any]:
+    return {
+        "id": row.id,
+        "cameras": [c for c in row.cameras if visible is None or c in visible],
+        "from_ms": row.from_ms,
+        "to_ms": row.to_ms,
+        "case_no": row.case_no,
+        "reason": row.reason,
+        "owner": row.owner,
+        "approver": row.approver,
+        "class": row.class_name,
+        "review_ms": row.review_ms,
+        "created_ms": row.created_ms,
+        "released_ms": row.released_ms,
+        "released_by": row.released_by,
+    }
+
+
+@router.get("")
+async def list_holds(
+    request: Request,
+    principal: Annotated[Principal, policy(users_only=True)],
+    all_: Annotated[bool, Query(alias="all")] = False,
+    cursor: Cursor = None,
+    limit: Limit = 500,
+) -> dict[str, Any]:
+    """Standing holds on cameras of the caller's catalogue; with `all` also released ones."""
+    services, client = services_of(request), client_of(request)
+
+    def read(connection: Connection) -> tuple[list[HoldRow], frozenset[str]]:
+        seen = footage.visible_cameras(connection, principal, services.now_ms(), client)
+        rows = retention_rows.holds(connection, standing_only=not all_)
+        return [row for row in rows if not seen.isdisjoint(row.cameras)], seen
+
+    rows, seen = await services.read(read)
+    rest = [row for row in sorted(rows, key=lambda r: r.id) if cursor is None or row.id > cursor]
+    return page([as_json(row, seen) for row in rest[:limit]], rest[limit - 1].id if len(rest) > limit else None)
+
+
+@router.post("", status_code=201)
+async def add_hold(
+    request: Request, body: NewHold, principal: Annotated[Principal, policy(users_only=True)]
+) -> dict[str, Any]:
+    """Needs the function `hold` on each camera for the whole range, which may lie in the future.
+
+    Under small governance no second person approves: the hold stands at once, its approver stays empty, and the audit
+    says so. Holding is the direction in which a mistake costs disk space, not evidence.
+    """
+    services, client = services_of(request), client_of(request)
+    if body.to <= body.from_:
+        raise TiergateError(Kind.INVALID, "time.range_empty")
+    review_ms = parse_duration_ms(body.review)
+    if not 0 < review_ms <= REVIEW_DAYS * DAY_MS:
+        raise TiergateError(Kind.INVALID, "retention.hold_review_late", limit_days=REVIEW_DAYS)
+    cameras = tuple(dict.fromkeys(body.cameras))
+    now_ms = services.now_ms()
+    row = HoldRow(
+        id=fresh_id(services.clock),
+        cameras=cameras,
+        from_ms=body.from_,
+        to_ms=body.to,
+        owner=principal.name,
+        reason=body.reason,
+        case_no=body.case_no,
+        approver=None,
+        class_name=body.class_name,
+        review_ms=now_ms + review_ms,
+        created_ms=now_ms,
+        released_ms=None,
+        released_by=None,
+    )
+
+    def write(connection: Connection) -> dict[str, tuple[int, int]]:
+        footage.require_hold(connection, principal, cameras, row.from_ms, row.to_ms, now_ms, client)
+        known = [c.name for c in retention_rows.classes(connection).values() if c.for_hold]
+        if row.class_name not in known:
+            raise TiergateError(
+                Kind.INVALID, "retention.hold_class_unknown", **{"class": row.class_name, "known": ", ".join(known)}
+            )
+        retention_rows.add_hold(connection, row)
+        details = as_json(row) | {"governance": services.settings.node.governance}
+        audit.append(connection, now_ms, principal.actor, "hold.add", row.id, details)
+        return retention_rows.footage_in(connection, cameras, row.from_ms, row.to_ms)
+
+    states = await services.write(write)
+    gone = [states[state] for state in ("deleting", "deleted", "lost") if state in states]
+    here = [found for state, found in states.items() if state not in ("deleting", "deleted", "lost")]
+    return as_json(row) | {
+        "footage": {
+            "segments": sum(count for count, _ in here),
+            "bytes": sum(size for _, size in here),
+            "gone_segments": sum(count for count, _ in gone),
+        }
+    }
+
+
+@router.post("/{hold_id}/release")
+async def release(
+    request: Request, hold_id: str, body: Release, principal: Annotated[Principal, policy(users_only=True)]
+) -> dict[str, Any]:
+    """Needs the function `hold` on each of its cameras. What another hold covers stays."""
+    services, client = services_of(request), client_of(request)
+
+    def write(connection: Connection) -> HoldRow:
+        now_ms = services.now_ms()
+        known = {row.id: row for row in retention_rows.holds(connection, standing_only=False)}
+        row = known.get(hold_id)
+        seen = footage.visible_cameras(connection, principal, now_ms, client)
+        if row is None or seen.isdisjoint(row.cameras):
+            raise TiergateError(Kind.NOT_FOUND, "retention.hold_unknown", hold=hold_id[:40])
+        footage.require_hold(connection, principal, row.cameras, row.from_ms, row.to_ms, now_ms, client)
+        if not retention_rows.release_hold(connection, hold_id, principal.actor, now_ms):
+            raise TiergateError(Kind.CONFLICT, "retention.hold_released_already", hold=hold_id)
+        audit.append(connection, now_ms, principal.actor, "hold.release", hold_id, {"reason": body.reason})
+        return {r.id: r for r in retention_rows.holds(connection, standing_only=False)}[hold_id]
+
+    return as_json(await services.write(write))

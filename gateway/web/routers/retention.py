@@ -1,0 +1,247 @@
+"""``/retention``: classes, the plan, why something stays, and the sweep by hand."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Annotated, Any, TypeVar
+
+from fastapi import APIRouter, Query, Request
+from pydantic import Field
+from sqlalchemy import Connection
+
+from config.errors import Kind, TiergateError
+from config.reasons import TABLE, Reason
+from config.units import HOUR_MS, format_time_ms
+from gateway.access import footage
+from gateway.ops import clock_evidence
+from gateway.ops.locks import SWEEP_LOCK, alone
+from gateway.web.policy import client_of, policy
+from gateway.web.services import Services, services_of
+from gateway.web.wire import Body, ShortText, TimeMs, page
+from storage import class_changes, sweeper
+from storage.audit import log as audit
+from storage.catalog import facts, retention_rows
+from storage.catalog.engine import Catalog
+from storage.classes import RetentionClass, judge_change
+from storage.holds import holds_on
+from storage.objects import make_store
+from storage.plan_view import PlanItem, plan_view, what_if
+from storage.sweeper import Policies, Sweeper, SweepReport
+from tiering.access import Principal
+
+T = TypeVar("T")
+router = APIRouter(prefix="/api/v1/retention", tags=["retention"])
+
+
+class ClassChange(Body):
+    months: int = Field(ge=0, le=1200)
+    legal_basis: ShortText | None = None
+
+
+def _class_json(class_: RetentionClass, change: class_changes.Change | None) -> dict[str, Any]:
+    return {
+        "name": class_.name,
+        "rank": class_.rank,
+        "months": class_.months,
+        "min_days": class_.min_days,
+        "ceiling_months": class_.ceiling_months,
+        "for_hold": class_.for_hold,
+        "pending": change
+        and {"months": change.months, "effective_ms": change.effective_ms, "asked_by": change.asked_by},
+    }
+
+
+@router.get("")
+async def show(request: Request, principal: Annotated[Principal, policy(users_only=True)]) -> dict[str, Any]:
+    def read(connection: Connection) -> dict[str, Any]:
+        changes = class_changes.pending(connection)
+        code = facts.get(connection, sweeper.REFUSED_REASON)
+        return {
+            "classes": [
+                _class_json(class_, changes.get(name)) for name, class_ in retention_rows.classes(connection).items()
+            ],
+            "sweep": {
+                "last_success_ms": facts.get(connection, sweeper.LAST_SUCCESS),
+                "refused_since_ms": facts.get(connection, sweeper.REFUSED_SINCE),
+                "refused_reason": Reason(code).as_json() if code in TABLE else None,
+            },
+        }
+
+    return await services_of(request).read(read)
+
+
+@router.put("/{class_name}")
+async def change(
+    request: Request,
+    class_name: str,
+    body: ClassChange,
+    principal: Annotated[Principal, policy(role="system_admin")],
+) -> dict[str, Any]:
+    """Longer holds at once; shorter, or above the ceiling, after seven days, applied by the sweep."""
+    services = services_of(request)
+    small = services.settings.node.governance == "small"
+
+    def write(connection: Connection) -> dict[str, Any]:
+        now_ms = services.now_ms()
+        made = class_changes.ask(
+            connection, class_name, body.months, now_ms, principal.actor, body.legal_basis, small_governance=small
+        )
+        waits = made.effective_ms > now_ms
+        reason = Reason(
+            "retention.change_waits" if waits else "retention.change_done",
+            {"class": class_name, "months": made.months}
+            | ({"from": format_time_ms(made.effective_ms, local=True)} if waits else {}),
+        )
+        return {
+            "class": class_name,
+            "months": made.months,
+            "min_days": made.min_days,
+            "effective_ms": made.effective_ms,
+            "waits": waits,
+            "reason": reason.as_json(),
+        }
+
+    return await services.write(write)
+
+
+@router.get("/plan")
+async def plan(
+    request: Request,
+    principal: Annotated[Principal, policy(users_only=True)],
+    at: TimeMs | None = None,
+    class_name: Annotated[str | None, Query(alias="class", max_length=20)] = None,
+    months: Annotated[int | None, Query(ge=0, le=1200)] = None,
+) -> dict[str, Any]:
+    """Per camera, class and reason what stays and what goes at a time, or as if a class kept other months."""
+    services = services_of(request)
+    if (class_name is None) != (months is None):
+        raise TiergateError(Kind.INVALID, "retention.what_if_half")
+    at_ms = services.now_ms() if at is None else at
+    client = client_of(request)
+
+    def read(connection: Connection) -> tuple[list[PlanItem], Reason | None]:
+        policies = Policies.read(connection)
+        refusal = None
+        if class_name is not None and months is not None:
+            if class_name in policies.classes:
+                small = services.settings.node.governance == "small"
+                refusal = judge_change(policies.classes[class_name], months, has_legal_basis=False, approved=small)
+            policies = what_if(policies, class_name, months)
+        seen = footage.visible_cameras(connection, principal, services.now_ms(), client)
+        return plan_view(connection, policies, at_ms, seen), refusal
+
+    items, refusal = await asyncio.to_thread(_apart, services, read)
+    going = [item for item in items if not item.keep]
+    return page([item.as_json() for item in items]) | {
+        "at_ms": at_ms,
+        "total": {
+            "segments": sum(i.segments for i in items),
+            "bytes": sum(i.bytes for i in items),
+            "remove_segments": sum(i.segments for i in going),
+            "remove_bytes": sum(i.bytes for i in going),
+            "remove_first_ms": min((i.first_ms for i in going), default=None),
+            "remove_last_ms": max((i.last_ms for i in going), default=None),
+        },
+        "change_refused": refusal and refusal.as_json(),
+    }
+
+
+def _apart(services: Services, query: Callable[[Connection], T]) -> T:
+    """A long read on a connection of its own: the process's one catalog thread stays free. Not from an event loop."""
+    catalog = Catalog(services.settings.catalog_url)
+    try:
+        return catalog.read(query)
+    finally:
+        catalog.close()
+
+
+@router.get("/explain")
+async def explain(
+    request: Request,
+    principal: Annotated[Principal, policy(users_only=True)],
+    camera: Annotated[str, Query(max_length=40)],
+    at: TimeMs | None = None,
+) -> dict[str, Any]:
+    """Which rule keeps the footage of a camera at a time, and when it goes."""
+    services, client = services_of(request), client_of(request)
+    grace_ms = services.settings.retention.grace_hours * HOUR_MS
+
+    def read(connection: Connection) -> dict[str, Any]:
+        now_ms = services.now_ms()
+        footage.require_visible(connection, principal, camera, now_ms, client)
+        at_ms = now_ms if at is None else at
+        found = retention_rows.segment_at(connection, camera, at_ms)
+        if found is None:
+            shown = format_time_ms(at_ms, local=True)
+            raise TiergateError(Kind.NOT_FOUND, "retention.nothing_at", camera=camera, at=shown)
+        policies = Policies.read(connection)
+        (verdict,) = policies.plan([found], now_ms)
+        gone = retention_rows.deletion_of(connection, found.id)
+        held = {h.id for h in holds_on(camera, found.start_ms, found.end_ms, policies.holds)}
+        rows = [row for row in retention_rows.holds(connection) if row.id in held]
+        return {
+            "camera_id": camera,
+            "at_ms": at_ms,
+            "segment": found.id,
+            "start_ms": found.start_ms,
+            "end_ms": found.end_ms,
+            "bytes": found.bytes,
+            "state": found.state,
+            "class_at_record": found.class_name,
+            "class": verdict.class_name,
+            "keep": verdict.keep,
+            "keep_until_ms": verdict.keep_until_ms,
+            "delete_by_ms": verdict.delete_by_ms,
+            "condemned_ms": gone.condemned_ms,
+            "delete_from_ms": None if gone.condemned_ms is None else gone.condemned_ms + grace_ms,
+            "deleted_ms": gone.deleted_ms,
+            "delete_reason": gone.reason,
+            "holds": [
+                {"id": row.id, "case_no": row.case_no, "owner": row.owner, "review_ms": row.review_ms} for row in rows
+            ],
+            "reason": verdict.reason.as_json(),
+        }
+
+    return await services.read(read)
+
+
+@router.post("/sweep")
+async def sweep(
+    request: Request,
+    principal: Annotated[Principal, policy(role=("system_admin", "duty"))],
+    dry_run: bool = False,
+    confirm: Annotated[int | None, Query(ge=0)] = None,
+) -> dict[str, Any]:
+    """The keeper's sweep, now. `confirm`: so many segments may be condemned, expected by the last plan or not."""
+    services = services_of(request)
+    if not dry_run:
+        if "system_admin" not in principal.roles:
+            raise TiergateError(Kind.FORBIDDEN, "access.role_needed", roles="system_admin")
+
+        def record(connection: Connection) -> None:
+            details = {"confirm": confirm}
+            audit.append(connection, services.now_ms(), principal.actor, "retention.sweep", "sweep", details)
+
+        await services.write(record)
+    report = await asyncio.to_thread(_sweep, services, dry_run, confirm)
+    services.watch.bump()
+    return report.as_json()
+
+
+def _sweep(services: Services, dry_run: bool, confirm: int | None) -> SweepReport:
+    settings = services.settings
+    catalog, store = Catalog(settings.catalog_url), make_store(settings)
+    trusted = settings.retention.clock_source == "trusted"
+    sweeper_ = Sweeper(
+        catalog,
+        store,
+        services.clock,
+        lambda: clock_evidence.gather(services.clock, store, trusted),
+        settings.retention.grace_hours * HOUR_MS,
+    )
+    try:
+        with alone(settings.paths.run_dir / SWEEP_LOCK, "retention.sweep_running"):
+            return sweeper_.sweep(dry_run, confirm)
+    finally:
+        catalog.close()

@@ -1,0 +1,128 @@
+"""The plan as people read it: what stays and what goes per camera, class and reason, now, later, or under other months.
+
+Footage of one camera, class, kind, state and hour is judged by its first and its last segment; only where these two
+differ, or a hold touches the hour, is each segment judged by itself. A plan over millions of segments stays a matter of
+seconds and says the same as judging every one.
+
+Belongs here: reading and grouping. Does not belong here: the verdict (`storage.retention`), who may see which camera.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sqlalchemy import Connection, func, select
+
+from config.errors import Kind, TiergateError
+from config.reasons import Reason
+from config.units import HOUR_MS
+from storage.catalog import retention_rows
+from storage.catalog.tables import segment
+from storage.holds import holds_on
+from storage.retention import Candidate, Verdict
+from storage.sweeper import Policies
+
+_STATES = ("spooled", "stored", "condemned")
+
+
+@dataclass(frozen=True, slots=True)
+class PlanItem:
+    """Segments of one camera and class with one fate. `reason` is that of the oldest of them."""
+
+    camera_id: str
+    class_name: str
+    keep: bool
+    reason: Reason
+    segments: int
+    bytes: int
+    first_ms: int
+    last_ms: int
+    first_due_ms: int | None  #: when the oldest of them may go; None: never, or unknown
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "camera_id": self.camera_id,
+            "class": self.class_name,
+            "keep": self.keep,
+            "reason": self.reason.as_json(),
+            "segments": self.segments,
+            "bytes": self.bytes,
+            "first_ms": self.first_ms,
+            "last_ms": self.last_ms,
+            "first_due_ms": self.first_due_ms,
+        }
+
+
+def what_if(policies: Policies, class_name: str, months: int) -> Policies:
+    """The same policies with another length of one class. Raises retention.class_unknown."""
+    found = policies.classes.get(class_name)
+    if found is None:
+        known = ", ".join(policies.classes)
+        raise TiergateError(Kind.NOT_FOUND, "retention.class_unknown", **{"class": class_name[:40], "known": known})
+    changed = replace(found, months=months, min_days=months * 30)
+    return replace(policies, classes={**policies.classes, class_name: changed})
+
+
+def plan_view(
+    connection: Connection, policies: Policies, at_ms: int, cameras: Collection[str] | None = None
+) -> list[PlanItem]:
+    """What the plan says at `at_ms` of all standing footage, or of that of `cameras`."""
+    groups: dict[tuple[str, str, bool, str], PlanItem] = {}
+    for verdict, count, size, first_ms, last_ms in _verdicts(connection, policies, at_ms, cameras):
+        key = (verdict.segment.camera_id, verdict.class_name, verdict.keep, verdict.reason.code)
+        item = PlanItem(*key[:3], verdict.reason, count, size, first_ms, last_ms, verdict.keep_until_ms)
+        known = groups.get(key)
+        if known is not None:
+            older = known if known.first_ms <= first_ms else item
+            item = replace(
+                older,
+                segments=known.segments + count,
+                bytes=known.bytes + size,
+                first_ms=min(known.first_ms, first_ms),
+                last_ms=max(known.last_ms, last_ms),
+            )
+        groups[key] = item
+    return sorted(groups.values(), key=lambda i: (i.camera_id, i.keep, i.class_name, i.reason.code))
+
+
+_Judged = tuple[Verdict, int, int, int, int]
+
+
+def _verdicts(
+    connection: Connection, policies: Policies, at_ms: int, cameras: Collection[str] | None
+) -> Iterator[_Judged]:
+    hour = (segment.c.end_ms // HOUR_MS).label("hour")
+    same = (segment.c.camera_id, segment.c.class_, segment.c.kind, segment.c.state)
+    query = (
+        select(
+            *same,
+            hour,
+            func.count(),
+            func.sum(segment.c.bytes),
+            func.min(segment.c.start_ms),
+            func.min(segment.c.end_ms),
+            func.max(segment.c.start_ms),
+            func.max(segment.c.end_ms),
+        )
+        .where(segment.c.state.in_(_STATES))
+        .group_by(*same, hour)
+    )
+    if cameras is not None:
+        query = query.where(segment.c.camera_id.in_(sorted(cameras)))
+    for row in connection.execute(query).all():
+        camera_id, class_name, kind, state, at_hour, count, size, first_start, first_end, last_start, last_end = row
+        ends = [
+            Candidate("", camera_id, start_ms, end_ms, 0, kind, state, class_name)
+            for start_ms, end_ms in ((first_start, first_end), (last_start, last_end))
+        ]
+        first, last = policies.plan(ends, at_ms)
+        alike = (first.keep, first.class_name, first.reason.code) == (last.keep, last.class_name, last.reason.code)
+        if alike and not holds_on(camera_id, first_start, last_end, policies.holds):
+            yield first, int(count), int(size), first_start, last_end
+            continue
+        each = retention_rows.of_hour(connection, camera_id, class_name, kind, state, at_hour * HOUR_MS)
+        for verdict in policies.plan(each, at_ms):
+            found = verdict.segment
+            yield verdict, 1, found.bytes, found.start_ms, found.end_ms
