@@ -294,11 +294,11 @@ def mark_freed(connection: Connection, ids: Sequence[str]) -> None:
     connection.execute(update(segment).where(segment.c.id.in_(ids), segment.c.state != "spooled").values(volume=None))
 
 
-def stored_on_volume(connection: Connection, volume: str, limit: int) -> list[SegmentRow]:
+def beyond_spool_on(connection: Connection, volume: str, after_id: str = "", limit: int = 100) -> list[SegmentRow]:
     """Segments beyond `spooled` whose spool copy is still named: a crash came between store and free."""
     query = (
         select(*_SEGMENT)
-        .where(segment.c.volume == volume, segment.c.state.in_(("stored", "condemned", "deleting", "deleted")))
+        .where(segment.c.volume == volume, segment.c.state != "spooled", segment.c.id > after_id)
         .order_by(segment.c.id)
         .limit(limit)
     )

@@ -21,6 +21,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 
 metadata = MetaData(
@@ -200,6 +201,7 @@ run = Table(
     Index(None, "camera_id", "started_ms"),
 )
 
+_SPOOLED = "volume IS NOT NULL"
 SEGMENT_STATES = ("spooled", "stored", "condemned", "deleting", "deleted", "lost")
 
 segment = Table(
@@ -243,6 +245,8 @@ segment = Table(
     # Covers the timeline of a day: `storage.catalog.segments.spans_between` reads no row and no blob.
     Index("ix_segment_timeline", "camera_id", "stream", "start_ms", "end_ms", "state", "class_", "run_id", "id"),
     Index("ix_segment_state_end", "state", "end_ms"),
+    # Only the few that have a spool copy.
+    Index("ix_segment_volume", "volume", "id", sqlite_where=text(_SPOOLED), postgresql_where=text(_SPOOLED)),
     UniqueConstraint("object_key"),
 )
 

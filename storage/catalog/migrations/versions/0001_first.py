@@ -301,6 +301,14 @@ def upgrade() -> None:
         ["camera_id", "stream", "start_ms", "end_ms", "state", "class", "run_id", "id"],
         unique=False,
     )
+    op.create_index(
+        "ix_segment_volume",
+        "segment",
+        ["volume", "id"],
+        unique=False,
+        sqlite_where=sa.text("volume IS NOT NULL"),
+        postgresql_where=sa.text("volume IS NOT NULL"),
+    )
     op.create_table(
         "department",
         sa.Column("id", sa.String(length=26), nullable=False),

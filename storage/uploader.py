@@ -1,0 +1,266 @@
+"""From the spool into the store, oldest first, losing nothing. (I1; FAULTS B7-B12)
+
+One segment: put under its unique key, verify what the store says it has, row ``spooled → stored``, and only then free
+the spool copy. A crash between any two of these is found again: an object that is there already with the same bytes is
+success, a spool copy of a stored segment is freed at the next round. While the store is away nothing is tried beyond
+one segment per backoff; the spool grows, and `backlog` says by how much and since when.
+
+Belongs here: order, retries, the moves of the row. Does not belong here: how a store is spoken to (`storage.objects`),
+what to shed when the spool is full (the recorder stops admitting; nothing spooled is thrown away).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import random
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from enum import Enum
+from functools import partial
+
+from sqlalchemy import Connection
+
+from config.clock import Clock, wall_ms
+from config.errors import TiergateError
+from config.reasons import Reason
+from storage.catalog import segments
+from storage.catalog.engine import Catalog
+from storage.catalog.segments import Backlog, SegmentRow
+from storage.objects.base import ObjectStore
+from storage.spool import Spool
+
+logger = logging.getLogger(__name__)
+
+BATCH_ROWS = 64  #: looked at per round; the rest waits in the catalog
+NEWEST_LANE = 4  #: one upload in so many takes the newest instead: fresh footage is what people ask for (FAULTS B7)
+IDLE_S = 1.0
+BACKOFF_FIRST_S, BACKOFF_MAX_S = 1.0, 60.0
+LEFTOVERS_EVERY_S = 600
+
+
+@dataclass(slots=True)
+class UploadCounters:
+    """For metrics; only ever grow, except where said."""
+
+    stored: int = 0
+    stored_bytes: int = 0
+    failures: int = 0  #: attempts that the store did not take
+    corrupt: int = 0  #: segments whose spool copy is missing or is not what its row says
+    freed: int = 0
+    backlog: Backlog = field(default_factory=lambda: Backlog(0, 0, None))  #: as of the last round
+    away_since_ms: int | None = None  #: the store has not taken anything since; None while it does
+    last_reason: Reason | None = None
+
+
+class _Fate(Enum):
+    STORED = "stored"  #: the store has it, verified
+    REFUSED = "refused"  #: the store did not take it; another time
+    DAMAGED = "damaged"  #: the fault is this segment's
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    row: SegmentRow
+    fate: _Fate
+    reason: Reason | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """What one `run_once` did."""
+
+    tried: int
+    stored: int
+    failed: int
+
+
+class Uploader:
+    """Runs in the keeper, alone: two of them would do double work, though no harm."""
+
+    def __init__(self, catalog: Catalog, store: ObjectStore, spool: Spool, clock: Clock, workers: int = 4) -> None:
+        self._catalog = catalog
+        self._store = store
+        self._spool = spool
+        self._clock = clock
+        self._workers = workers
+        self._pool = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="upload")
+        self._jitter = random.Random()  # noqa: S311  spreads retries, guards nothing
+        self._leftovers_due_ns = clock.monotonic_ns()
+        self._put_aside: set[str] = set()  #: damaged segments: told once, tried again after a restart
+        self.counters = UploadCounters()
+
+    def backlog_age_ms(self) -> int | None:
+        """How long the oldest waiting segment has waited; None without a backlog."""
+        oldest = self.counters.backlog.oldest_end_ms
+        return max(0, wall_ms(self._clock) - oldest) if oldest is not None else None
+
+    # --- rounds ---
+
+    def run_once(self, limit: int = BATCH_ROWS) -> Round:
+        """Uploads up to `limit` segments in threads, moves their rows, frees their spool copies. Blocks.
+
+        Raises media.volume_missing while the spool is not mounted: then nothing can be said about any segment.
+        """
+        _ = self._spool.volume_id
+        self._free_leftovers()
+        due = self._catalog.read(partial(self._due, limit=limit))
+        tried = stored = failed = 0
+        while due:
+            # One knock is enough while the store is away; a few at a time else, so that a crash repeats little.
+            count = self._workers * 2 if self.counters.away_since_ms is None else 1
+            chunk, due = due[:count], due[count:]
+            outcomes = list(self._pool.map(self._put, chunk))
+            self._acknowledge([o.row for o in outcomes if o.fate is _Fate.STORED])
+            tried += len(chunk)
+            stored += sum(o.fate is _Fate.STORED for o in outcomes)
+            refused = self._judge(outcomes)
+            failed += refused
+            if refused:
+                break
+        self.counters.backlog = self._catalog.read(segments.spooled_bytes)
+        return Round(tried, stored, failed)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Rounds until `stop`; what is in flight then is finished. Waits longer and longer while the store is away."""
+        backoff_s = BACKOFF_FIRST_S
+        loop = asyncio.get_running_loop()
+        while not stop.is_set():
+            pause_s = IDLE_S
+            try:
+                done = await loop.run_in_executor(None, self.run_once)
+            except TiergateError as exc:  # the spool's volume is not there; nothing of it may be judged
+                self.counters.last_reason = exc.reason
+                logger.error("upload round failed", extra={"reason": exc.reason.code})
+                pause_s, backoff_s = self._jittered(backoff_s), min(BACKOFF_MAX_S, backoff_s * 2)
+            else:
+                if self.counters.away_since_ms is not None:
+                    pause_s, backoff_s = self._jittered(backoff_s), min(BACKOFF_MAX_S, backoff_s * 2)
+                else:
+                    backoff_s = BACKOFF_FIRST_S
+                    if done.stored and self.counters.backlog.count > len(self._put_aside):
+                        continue
+            try:
+                await asyncio.wait_for(stop.wait(), pause_s)
+            except TimeoutError:
+                continue
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=True)
+
+    # --- steps ---
+
+    def _due(self, connection: Connection, limit: int) -> list[SegmentRow]:
+        """Oldest first; every `NEWEST_LANE`th place goes to the newest."""
+        newest_count = limit // NEWEST_LANE if limit >= NEWEST_LANE else 0
+        aside = sorted(self._put_aside)[:400]
+        oldest = segments.oldest_spooled(connection, limit - newest_count, aside)
+        taken = {row.id for row in oldest}
+        newest = [row for row in segments.newest_spooled(connection, newest_count, aside) if row.id not in taken]
+        mixed: list[SegmentRow] = []
+        while oldest or newest:
+            mixed += oldest[: NEWEST_LANE - 1] + newest[:1]
+            oldest, newest = oldest[NEWEST_LANE - 1 :], newest[1:]
+        return mixed
+
+    def _judge(self, outcomes: Sequence[_Outcome]) -> int:
+        """Counts; says whether the store is away. How many it did not take."""
+        counters = self.counters
+        refused = [o for o in outcomes if o.fate is _Fate.REFUSED]
+        for outcome in outcomes:
+            if outcome.fate is _Fate.DAMAGED and outcome.row.id not in self._put_aside:
+                # One bad segment must not hold up the others; its row stays `spooled`, its file where it is.
+                self._put_aside.add(outcome.row.id)
+                counters.corrupt += 1
+                code = outcome.reason.code if outcome.reason else ""
+                logger.error("segment cannot be stored", extra={"segment": outcome.row.id, "reason": code})
+        counters.failures += len(refused)
+        if refused:
+            counters.last_reason = refused[-1].reason
+        if any(o.fate is _Fate.STORED for o in outcomes):
+            counters.away_since_ms = None
+            if not refused:
+                counters.last_reason = None
+        elif refused and counters.away_since_ms is None:
+            counters.away_since_ms = wall_ms(self._clock)
+            logger.warning("store is away", extra=counters.last_reason.as_json() if counters.last_reason else {})
+        return len(refused)
+
+    def _put(self, row: SegmentRow) -> _Outcome:
+        """In a thread of the pool; never raises."""
+        path = self._spool.path_of(row.camera_id, row.id)
+        metadata = {"camera": row.camera_id, "run": row.run_id, "segment": row.id}
+        try:
+            if not path.exists():
+                return self._without_copy(row)
+            self._store.put_file(row.object_key, path, row.sha256, row.bytes, metadata)
+        except TiergateError as exc:
+            if exc.reason.code in ("media.object_exists", "media.object_bad_key"):
+                return _Outcome(row, _Fate.DAMAGED, exc.reason)
+            if exc.reason.code == "media.object_corrupt" and not self._copy_is_whole(row):
+                return _Outcome(row, _Fate.DAMAGED, Reason("media.spool_corrupt", {"segment": row.id}))
+            return _Outcome(row, _Fate.REFUSED, exc.reason)
+        except Exception as exc:  # a driver's own exception is a failure of this attempt, never of the uploader
+            logger.exception("upload failed", extra={"segment": row.id})
+            return _Outcome(row, _Fate.REFUSED, Reason("media.store_unavailable", {"problem": type(exc).__name__}))
+        return _Outcome(row, _Fate.STORED)
+
+    def _without_copy(self, row: SegmentRow) -> _Outcome:
+        """No spool copy: fine when the store has it (a catalog restored from a backup says so), damage else."""
+        found = self._store.head(row.object_key)
+        if found is not None and found.bytes == row.bytes and found.sha256 in (None, row.sha256):
+            return _Outcome(row, _Fate.STORED)
+        _ = self._spool.volume_id  # an unmounted spool must not make a segment look damaged
+        return _Outcome(row, _Fate.DAMAGED, Reason("media.spool_corrupt", {"segment": row.id}))
+
+    def _copy_is_whole(self, row: SegmentRow) -> bool:
+        try:
+            with self._spool.path_of(row.camera_id, row.id).open("rb") as file:
+                return hashlib.file_digest(file, "sha256").digest() == row.sha256
+        except OSError:
+            return False
+
+    def _acknowledge(self, done: Sequence[SegmentRow]) -> None:
+        if not done:
+            return
+        now_ms = wall_ms(self._clock)
+        moved = set(self._catalog.write(partial(segments.mark_stored, ids=[r.id for r in done], now_ms=now_ms)))
+        self.counters.stored += len(moved)
+        self.counters.stored_bytes += sum(row.bytes for row in done if row.id in moved)
+        self._free(done)
+
+    def _free(self, rows: Sequence[SegmentRow]) -> None:
+        """Removes spool copies; every one of `rows` is in the store and its row says so."""
+        if not rows:
+            return
+        for row in rows:
+            self._spool.free_copy(row.camera_id, row.id)
+        self._catalog.write(partial(segments.mark_freed, ids=[row.id for row in rows]))
+        self.counters.freed += len(rows)
+
+    def _free_leftovers(self) -> None:
+        """Spool copies that a crash left between `stored` and free; looked for at the start and now and then."""
+        if self._clock.monotonic_ns() < self._leftovers_due_ns:
+            return
+        self._leftovers_due_ns = self._clock.monotonic_ns() + LEFTOVERS_EVERY_S * 1_000_000_000
+        volume, after = self._spool.volume_id, ""
+        while True:
+            page = partial(segments.beyond_spool_on, volume=volume, after_id=after, limit=BATCH_ROWS)
+            left = self._catalog.read(page)
+            if not left:
+                return
+            after = left[-1].id
+            # A deletion that was decided takes the copy too; else the store must still have the object.
+            self._free([row for row in left if row.state in ("deleting", "deleted") or self._has(row)])
+
+    def _has(self, row: SegmentRow) -> bool:
+        try:
+            found = self._store.head(row.object_key)
+        except TiergateError:
+            return False
+        return found is not None and found.bytes == row.bytes
+
+    def _jittered(self, seconds: float) -> float:
+        return seconds * self._jitter.uniform(0.5, 1.5)
