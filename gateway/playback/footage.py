@@ -1,0 +1,202 @@
+"""Where recorded bytes are read from: spool copy, then store; of a lower tier's camera, the relay.
+
+Belongs here: what footage a window has (sealed segments and the one being written) and reading ranges of it.
+Does not belong here: playlists and cutting (`gateway.playback.hls`, `gateway.playback.clip`), permission.
+
+Nothing reads a whole segment where a range will do: an entry of two seconds of 4 Mbit/s is one megabyte of thirty.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from config.errors import Kind, TiergateError
+from storage.catalog import segments
+from storage.catalog.engine import Catalog
+from storage.catalog.segments import SegmentRow
+from storage.media import fragment_index
+from storage.media.access_unit import StreamConfig
+from storage.media.boxes import HEAD_MAX_BYTES, parse_init, salvage
+from storage.media.fragment_index import FragmentEntry
+from storage.media.playback_index import PlaybackSegment
+from storage.objects.base import ObjectStore
+from storage.spool import OpenPart, Spool
+
+CHUNK_BYTES = 1 << 20
+WINDOW_SEGMENTS = 3_000  #: 24 h of minutes, and the breaks of a bad line
+_CONFIGS = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A segment that can be read now: sealed, or still growing."""
+
+    segment_id: str
+    run_id: str
+    camera_id: str
+    stream: str
+    start_ms: int
+    end_ms: int
+    start_wall_ns: int
+    fragments: tuple[FragmentEntry, ...]
+    object_key: str | None = None  #: None while it has no row
+    open: bool = False
+    lease_id: str | None = None  #: of a lower tier: read through the relay under this lease
+
+    def as_playback(self) -> PlaybackSegment:
+        return PlaybackSegment(self.segment_id, self.run_id, self.start_ms, self.end_ms, self.fragments)
+
+
+class LowerFootage(Protocol):
+    """A lower tier's footage under a lease: index first, ranges on demand through the relay's cache."""
+
+    async def window(self, lease_id: str, camera_id: str, stream: str, from_ms: int, to_ms: int) -> list[Piece]:
+        """Pieces that touch the window, with `lease_id` set. Raises media.play_lower_away."""
+        ...
+
+    async def config(self, piece: Piece) -> StreamConfig: ...
+
+    async def read(self, piece: Piece, offset: int, length: int) -> bytes: ...
+
+
+class Footage:
+    """Reads footage. Methods that touch disk or store run in threads."""
+
+    def __init__(self, catalog: Catalog, spool: Spool, store: ObjectStore, lower: LowerFootage | None = None) -> None:
+        self._catalog = catalog
+        self._spool = spool
+        self._store = store
+        self.lower = lower
+        self._configs: OrderedDict[str, StreamConfig] = OrderedDict()
+
+    # -- what there is -----------------------------------------------------------------------------------------------
+
+    async def window(
+        self, camera_id: str, stream: str, from_ms: int, to_ms: int, lease_id: str | None = None
+    ) -> list[Piece]:
+        """Pieces that touch ``[from_ms, to_ms)``, oldest first."""
+        if lease_id is not None:
+            return await self._below().window(lease_id, camera_id, stream, from_ms, to_ms)
+        # Open parts first: one that is sealed in between then comes from its row, and is not missing in both.
+        parts = await asyncio.to_thread(self._open_pieces, camera_id, stream)
+        rows = await self._catalog.aread(
+            lambda c: segments.segments_between(c, camera_id, stream, from_ms, to_ms, limit=WINDOW_SEGMENTS)
+        )
+        pieces = {row.id: _piece_of(row) for row in rows}
+        for part in parts:
+            if part.start_ms < to_ms and part.end_ms > from_ms:
+                pieces.setdefault(part.segment_id, part)
+        return sorted(pieces.values(), key=lambda piece: (piece.start_ms, piece.segment_id))
+
+    async def piece(
+        self, camera_id: str, stream: str, segment_id: str, from_ms: int, to_ms: int, lease_id: str | None = None
+    ) -> Piece | None:
+        """One segment by its name, if it is of that camera."""
+        if lease_id is not None:
+            pieces = await self._below().window(lease_id, camera_id, stream, from_ms, to_ms)
+            return next((piece for piece in pieces if piece.segment_id == segment_id), None)
+        row = await self._catalog.aread(lambda c: segments.segment_of(c, segment_id))
+        if row is not None:
+            mine = row.camera_id == camera_id and row.stream == stream and row.state in segments.READABLE
+            return _piece_of(row) if mine else None
+        parts = await asyncio.to_thread(self._open_pieces, camera_id, stream)
+        return next((part for part in parts if part.segment_id == segment_id), None)
+
+    def _below(self) -> LowerFootage:
+        if self.lower is None:
+            raise TiergateError(Kind.UNAVAILABLE, "media.play_lower_away")
+        return self.lower
+
+    def _open_pieces(self, camera_id: str, stream: str) -> list[Piece]:
+        found = (self._open_piece(part) for part in self._spool.open_parts(camera_id))
+        return [piece for piece in found if piece is not None and piece.stream == stream]
+
+    def _open_piece(self, part: OpenPart) -> Piece | None:
+        """A part file by its own box headers; None of one that has nothing to show yet."""
+
+        def read(offset: int, count: int) -> bytes:
+            return self._spool.read(part.camera_id, part.segment_id, offset, count) or b""
+
+        whole = salvage(read, part.bytes, check_samples=False)
+        if whole.init is None or whole.init.identity is None or not whole.fragments:
+            return None
+        identity = whole.init.identity
+        self._remember(identity.run, whole.init.config)
+        start_ms = identity.wall_start_ns // 1_000_000
+        return Piece(
+            segment_id=part.segment_id,
+            run_id=identity.run,
+            camera_id=part.camera_id,
+            stream=identity.stream,
+            start_ms=start_ms,
+            end_ms=start_ms + whole.duration * 1000 // whole.init.config.video.timescale,
+            start_wall_ns=identity.wall_start_ns,
+            fragments=whole.fragments,
+            open=True,
+        )
+
+    async def config(self, piece: Piece) -> StreamConfig:
+        """Parameters of the piece's run. Raises media.play_bytes_away."""
+        known = self._configs.get(piece.run_id)
+        if known is not None:
+            return known
+        if piece.lease_id is not None:
+            config = await self._below().config(piece)
+        else:
+            row = await self._catalog.aread(lambda c: segments.run_of(c, piece.run_id))
+            head = row.init if row is not None else await self.read(piece, 0, HEAD_MAX_BYTES)
+            try:
+                config = parse_init(head).config
+            except ValueError as exc:
+                raise TiergateError(Kind.UNAVAILABLE, "media.play_bytes_away") from exc
+        self._remember(piece.run_id, config)
+        return config
+
+    def _remember(self, run_id: str, config: StreamConfig) -> None:
+        self._configs[run_id] = config
+        while len(self._configs) > _CONFIGS:
+            self._configs.popitem(last=False)
+
+    # -- bytes -------------------------------------------------------------------------------------------------------
+
+    async def read(self, piece: Piece, offset: int, length: int) -> bytes:
+        """A range; shorter only at the end of the file. Raises media.play_bytes_away, media.store_unavailable."""
+        if piece.lease_id is not None:
+            return await self._below().read(piece, offset, length)
+        data = await asyncio.to_thread(self._spool.read, piece.camera_id, piece.segment_id, offset, length)
+        if data is not None:
+            return data
+        key = piece.object_key
+        if key is None:  # it was open when it was found, and has gone to the store since
+            row = await self._catalog.aread(lambda c: segments.segment_of(c, piece.segment_id))
+            key = row.object_key if row is not None else None
+        if key is None:
+            raise TiergateError(Kind.UNAVAILABLE, "media.play_bytes_away")
+        try:
+            return await asyncio.to_thread(self._store.read, key, offset, length)
+        except TiergateError as exc:
+            if exc.reason.code == "media.object_missing":
+                raise TiergateError(Kind.UNAVAILABLE, "media.play_bytes_away") from exc
+            raise
+
+    async def stream(self, piece: Piece, ranges: Sequence[tuple[int, int]]) -> AsyncIterator[bytes]:
+        """The bytes of `ranges` ((offset, size)) one after another, in chunks. Raises when one is not whole."""
+        for offset, size in ranges:
+            end = offset + size
+            while offset < end:
+                data = await self.read(piece, offset, min(CHUNK_BYTES, end - offset))
+                if not data:
+                    raise TiergateError(Kind.UNAVAILABLE, "media.play_bytes_away")
+                offset += len(data)
+                yield data
+
+
+def _piece_of(row: SegmentRow) -> Piece:
+    return Piece(
+        row.id, row.run_id, row.camera_id, row.stream, row.start_ms, row.end_ms, row.start_wall_ns,
+        fragment_index.decode(row.fragments), row.object_key, lease_id=row.lease_id if row.kind == "cache" else None,
+    )  # fmt: skip

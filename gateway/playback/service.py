@@ -1,0 +1,30 @@
+"""Recorded footage as the routers use it: one object per web process (``Services.parts["footage"]``)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from config.clock import Clock
+from config.settings import Settings
+from gateway.live.hub import Hub
+from gateway.playback.footage import Footage, LowerFootage
+from gateway.playback.snapshot import Snapshots
+from gateway.processes.worker_client import WorkerClient
+from storage.catalog.engine import Catalog
+from storage.objects import make_store
+from storage.spool import Spool
+
+
+@dataclass(frozen=True, slots=True)
+class PlaybackService:
+    footage: Footage
+    snapshots: Snapshots
+
+
+def make_playback(
+    settings: Settings, clock: Clock, catalog: Catalog, node_id: str, hub: Hub, lower: LowerFootage | None = None
+) -> PlaybackService:
+    """`hub` is the live service's: a snapshot of now is one more viewer."""
+    footage = Footage(catalog, Spool(settings.paths.spool_dir, clock, node_id), make_store(settings), lower)
+    worker = WorkerClient(settings.paths.run_dir / "worker.sock")
+    return PlaybackService(footage, Snapshots(hub, footage, worker))

@@ -1,0 +1,181 @@
+"""Recorded pictures of a camera: HLS playlist, clip, snapshot.
+
+Belongs here: parameters, permission, register, headers. Does not belong here: the pieces of a playlist
+(`gateway.web.routers.media`), how footage is found and cut (`gateway.playback`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import AsyncIterator
+from typing import Annotated, cast
+
+from fastapi import APIRouter, Query, Request, Response
+from starlette.responses import StreamingResponse
+
+from config.errors import Kind, TiergateError
+from config.units import parse_time_ms
+from gateway.access.looks import Look
+from gateway.live.hub import StreamKey
+from gateway.playback import clip, hls
+from gateway.playback.footage import Footage
+from gateway.playback.service import PlaybackService
+from gateway.web.policy import client_of, policy
+from gateway.web.services import Services, services_of
+from tiering.access import Function, Principal, Stream
+
+router = APIRouter(prefix="/api/v1/cameras/{camera_id}", tags=["playback"])
+
+StreamName = Annotated[str, Query(alias="stream", pattern="^(main|sub)$")]
+From = Annotated[str, Query(alias="from", max_length=40)]
+To = Annotated[str, Query(alias="to", max_length=40)]
+Purpose = Annotated[str, Query(max_length=40)]
+Why = Annotated[str, Query(max_length=2000)]
+CaseNo = Annotated[str | None, Query(max_length=120)]
+Width = Annotated[int | None, Query(ge=16, le=4096)]
+
+PLAYLIST = "application/vnd.apple.mpegurl"
+
+
+def playback_of(services: Services) -> PlaybackService:
+    part = services.parts["footage"]
+    assert isinstance(part, PlaybackService)  # noqa: S101 - the composition put it there
+    return part
+
+
+@router.get("/playback.m3u8", response_class=Response)
+async def playlist(
+    request: Request,
+    camera_id: str,
+    principal: Annotated[Principal, policy(function=Function.PLAYBACK)],
+    from_: From,
+    to: To,
+    speed: Annotated[str, Query(max_length=20)] = "1",
+    stream: StreamName = "main",
+    purpose: Purpose = "daily_watch",
+    reason: Why = "",
+    case_no: CaseNo = None,
+) -> Response:
+    """VOD playlist of a window of at most 24 h; above double speed of its key frames alone. Entries lie under a session
+    path that ends with the caller's right, when idle, or by ``DELETE /m/<session>``."""
+    from_ms, to_ms = parse_time_ms(from_), parse_time_ms(to)
+    hls.check_window(from_ms, to_ms)
+    wanted_speed = hls.parse_speed(speed)
+    services = services_of(request)
+    footage = playback_of(services).footage
+    asked = cast("Stream", stream)
+    # The decision before the footage is looked for: what may not be seen must not be timed either.
+    _, decision = await services.looks.decide(
+        principal, Function.PLAYBACK, camera_id,
+        stream=asked, from_ms=from_ms, to_ms=to_ms, purpose=purpose, client=client_of(request),
+    )  # fmt: skip
+    pieces = await footage.window(camera_id, stream, from_ms, to_ms, decision.lease_id)
+    hls.playlist(pieces, from_ms, to_ms, wanted_speed, "")  # nothing to play: no session, no register row
+    secret, look = await services.media_sessions.open(
+        principal, Function.PLAYBACK, camera_id,
+        stream=asked, from_ms=from_ms, to_ms=to_ms, purpose=purpose, reason=reason, case_no=case_no,
+        client=client_of(request),
+    )  # fmt: skip
+    text = hls.playlist(pieces, from_ms, to_ms, wanted_speed, f"/m/{secret}")
+    look.add_bytes(len(text))
+    headers = {"Cache-Control": "no-store", "X-Tiergate-Session": f"/m/{secret}"}
+    return Response(text, headers=headers, media_type=PLAYLIST)
+
+
+@router.get("/clip.mp4", response_class=Response)
+async def clip_file(
+    request: Request,
+    camera_id: str,
+    principal: Annotated[Principal, policy(function=Function.EXPORT)],
+    from_: From,
+    to: To,
+    reason: Why = "",
+    stream: StreamName = "main",
+    purpose: Purpose = "evidence",
+    case_no: CaseNo = None,
+) -> Response:
+    """The original pictures and sound of a window, from the key frame before it on, as one MP4 that starts at 0.
+
+    ``X-Tiergate-Start`` and ``-End`` are epoch ms of the first and last picture; ``X-Tiergate-Gaps`` lists what is
+    missing: ``[{"from_ms", "to_ms", "at_s"}]``.
+    """
+    if len(reason.strip()) < clip.REASON_MINIMUM:
+        raise TiergateError(Kind.INVALID, "media.play_reason_short", minimum=clip.REASON_MINIMUM)
+    from_ms, to_ms = parse_time_ms(from_), parse_time_ms(to)
+    if to_ms - from_ms > clip.LIMIT_MINUTES * 60_000:
+        raise TiergateError(Kind.TOO_LARGE, "media.play_clip_too_long", limit_minutes=clip.LIMIT_MINUTES)
+    hls.check_window(from_ms, to_ms)
+    services = services_of(request)
+    footage = playback_of(services).footage
+    async with contextlib.AsyncExitStack() as stack:
+        look = await stack.enter_async_context(
+            services.looks.open(
+                principal, Function.EXPORT, camera_id,
+                stream=cast("Stream", stream), from_ms=from_ms, to_ms=to_ms, purpose=purpose, reason=reason.strip(),
+                case_no=case_no, client=client_of(request),
+            )
+        )  # fmt: skip
+        pieces = await footage.window(camera_id, stream, from_ms, to_ms, look.constraints.lease_id)
+        planned = await clip.plan(footage, pieces, from_ms, to_ms)
+        gaps = [{"from_ms": g.from_ms, "to_ms": g.to_ms, "at_s": round(g.at_s, 3)} for g in planned.gaps]
+        headers = {
+            "Content-Length": str(planned.size),
+            "Content-Disposition": f'attachment; filename="{clip.file_name(camera_id, planned)}"',
+            "Cache-Control": "no-store",
+            "X-Tiergate-Start": str(planned.start_ms),
+            "X-Tiergate-End": str(planned.end_ms),
+            "X-Tiergate-Gaps": json.dumps(gaps),
+        }
+        body = _sent(footage, planned, look, stack.pop_all())
+        return StreamingResponse(body, headers=headers, media_type="video/mp4")
+    raise AssertionError("not reached")
+
+
+async def _sent(
+    footage: Footage, planned: clip.Clip, look: Look, stack: contextlib.AsyncExitStack
+) -> AsyncIterator[bytes]:
+    async with stack:
+        async for chunk in clip.send(footage, planned):
+            if look.ended.is_set():
+                # A file cut short must not look whole: the connection breaks before Content-Length is reached.
+                raise ConnectionAbortedError("the look was ended")
+            look.add_bytes(len(chunk))
+            yield chunk
+
+
+@router.get("/snapshot.jpg", response_class=Response)
+async def snapshot(
+    request: Request,
+    camera_id: str,
+    principal: Annotated[Principal, policy(function=Function.SNAPSHOT)],
+    at: Annotated[str | None, Query(max_length=40)] = None,
+    width: Width = None,
+    stream: StreamName | None = None,
+    purpose: Purpose = "daily_watch",
+    reason: Why = "",
+    case_no: CaseNo = None,
+) -> Response:
+    """A JPEG of now, or of a time: the key frame shown then. ``X-Tiergate-At`` is its own time."""
+    at_ms = parse_time_ms(at) if at is not None else None
+    services = services_of(request)
+    part = playback_of(services)
+    client = client_of(request)
+    if stream is None:
+        _, decision = await services.looks.decide(
+            principal, Function.SNAPSHOT, camera_id, purpose=purpose, client=client
+        )
+        stream = decision.max_stream
+    async with services.looks.open(
+        principal, Function.SNAPSHOT, camera_id,
+        stream=cast("Stream", stream), from_ms=at_ms, to_ms=at_ms + 1 if at_ms is not None else None,
+        purpose=purpose, reason=reason, case_no=case_no, client=client,
+    ) as look:  # fmt: skip
+        lease_id = look.constraints.lease_id
+        if at_ms is None:
+            shot = await part.snapshots.now(StreamKey(camera_id, stream, lease_id), width)
+        else:
+            shot = await part.snapshots.at(camera_id, stream, at_ms, lease_id, width)
+        look.add_bytes(len(shot.jpeg))
+    headers = {"Cache-Control": "no-store", "X-Tiergate-At": str(shot.at_ms)}
+    return Response(shot.jpeg, headers=headers, media_type="image/jpeg")
