@@ -99,7 +99,7 @@ def median(values: Iterable[float]) -> float:
 
 
 def report(name: str, results: dict[str, Any], bars: dict[str, tuple[float, float]], file: Path | None) -> int:
-    """Prints and writes the results. `bars`: name -> (measured, at most). Returns the exit code: 1 when a bar is missed."""
+    """Prints and writes the results. `bars`: name -> (measured, at most). The exit code: 1 when a bar is missed."""
     missed = [bar for bar, (measured, most) in bars.items() if measured > most]
     answer = {
         "benchmark": name,

@@ -1,4 +1,4 @@
-"""Recording: CPU per camera-second of our recorder beside one ``ffmpeg -c copy -f segment`` per camera, on the same cameras, at once.
+"""Recording: CPU per camera-second beside one ``ffmpeg -c copy -f segment`` per camera, on the same cameras, at once.
 
 32 cameras of 1080p, 25 pictures a second, 4 Mbit/s from a real RTSP server. Ours does everything durable: hash, index,
 fdatasync, catalog rows, folder store; the keeper's CPU is counted with the recorder's. Then: `camera add` → first
@@ -14,8 +14,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import httpx
-
 from benchmarks._box import Meter, children, command_line, median, options, report
 from tests.parts.node import QUICK, Node
 from tests.parts.rtsp_server import RtspServer
@@ -25,7 +23,8 @@ _MOUNT = "main"  #: 1080p H.264, 25 fps, 4 Mbit/s, key frame each 2 s
 
 
 def _pids(node: Node, *names: str) -> list[int]:
-    return [p for p in children(node.supervisor_pid) if any(f"gateway.processes.{n}" in command_line(p) for n in names)]
+    wanted = [f"gateway.processes.{n}" for n in names]
+    return [p for p in children(node.supervisor_pid) if any(w in command_line(p) for w in wanted)]
 
 
 def _ffmpeg(url: str, folder: Path) -> subprocess.Popen[bytes]:
@@ -54,7 +53,7 @@ def _write_bytes(pids: list[int]) -> int:
     total = 0
     for pid in pids:
         for line in Path(f"/proc/{pid}/io").read_text().splitlines():
-            if line.startswith("wchar:"):
+            if line.startswith("write_bytes:"):
                 total += int(line.split()[1])
     return total
 
