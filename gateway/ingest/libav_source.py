@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from typing import Literal, cast
 from urllib.parse import urlsplit
 
 import av
 from av.audio.codeccontext import AudioCodecContext
 from av.container import InputContainer
 from av.packet import Packet
+from av.stream import Stream
 
 from config.clock import Clock
 from config.errors import TiergateError
@@ -180,7 +180,7 @@ class _Reader:
         except ValueError:
             return ()
 
-    def take(self, packet: Packet) -> Iterator[StreamConfig | AccessUnit]:
+    def take(self, packet: Packet[Stream]) -> Iterator[StreamConfig | AccessUnit]:
         if packet.size == 0:
             return
         if packet.stream_index == self._video_index:
@@ -190,7 +190,7 @@ class _Reader:
 
     # -- video -------------------------------------------------------------------------------------------------------
 
-    def _take_video(self, packet: Packet) -> Iterator[StreamConfig | AccessUnit]:
+    def _take_video(self, packet: Packet[Stream]) -> Iterator[StreamConfig | AccessUnit]:
         arrival_ns = self._clock.wall_ns()
         try:
             data, key, sets = annexb_to_access_unit(bytes(packet), self._codec)
@@ -276,7 +276,7 @@ class _Reader:
 
     # -- audio -------------------------------------------------------------------------------------------------------
 
-    def _take_audio(self, packet: Packet) -> Iterator[StreamConfig | AccessUnit]:
+    def _take_audio(self, packet: Packet[Stream]) -> Iterator[StreamConfig | AccessUnit]:
         audio = self._audio
         raw = packet.dts if packet.dts is not None else packet.pts
         if audio is None or raw is None or self._config is None:
@@ -308,8 +308,7 @@ def _audio_config(context: AudioCodecContext) -> AudioConfig | None:
         if name == "aac":
             return aac_config(bytes(context.extradata or b""))
         if name in ("pcm_alaw", "pcm_mulaw"):
-            law = cast(Literal["pcma", "pcmu"], "pcma" if name == "pcm_alaw" else "pcmu")
-            return g711_config(law, context.sample_rate, context.channels or 1)
+            return g711_config("pcma" if name == "pcm_alaw" else "pcmu", context.sample_rate, context.channels or 1)
     except ValueError:
         pass
     _log.info("sound is left out", extra={"codec": name})

@@ -12,20 +12,12 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, func, insert, select, update
 
+from storage.catalog.cameras import CredentialRow, credentials
 from storage.catalog.retention_rows import classes, memberships
-from storage.catalog.tables import camera, camera_status, camera_stream, credential, gap, segment
+from storage.catalog.tables import camera, camera_status, camera_stream, gap, segment
 
 #: `idle`: a stream that nobody watches and that is not recorded.
 STATES = ("connecting", "online", "offline", "idle")
-
-
-@dataclass(frozen=True, slots=True)
-class SealedCredential:
-    id: str
-    username: str
-    sealed: bytes
-    key_id: str
-    version: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +33,7 @@ class StreamDuty:
     audio: bool
     retention_class: str  #: the highest of the camera's areas now
     created_ms: int
-    credential: SealedCredential | None
+    credential: CredentialRow | None
 
 
 def duties(connection: Connection, shard: int, now_ms: int) -> list[StreamDuty]:
@@ -53,10 +45,7 @@ def duties(connection: Connection, shard: int, now_ms: int) -> list[StreamDuty]:
         .order_by(camera.c.id, camera_stream.c.stream)
     ).all()
     wanted = {row.credential_id for row in rows if row.credential_id is not None}
-    sealed = {
-        row.id: SealedCredential(row.id, row.username, row.sealed, row.key_id, row.version)
-        for row in connection.execute(select(credential).where(credential.c.id.in_(wanted)))
-    }
+    sealed = credentials(connection, wanted)
     highest = _classes_now(connection, {row.id for row in rows}, now_ms)
     return [
         StreamDuty(

@@ -1,0 +1,42 @@
+"""May footage be written now? Low disk stops new footage instead of deleting old footage early (DESIGN §6).
+
+Below `min_free_percent` only key classes are recorded, below `critical_free_percent` nothing. One object per recorder;
+`observe` is called by its tick, `refuses` by every stream.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from config.reasons import Reason
+from config.settings import Spool
+from gateway.ingest.source import GapCause
+
+#: The class that ordinary cameras have; every other is somebody's decision to keep more.
+ORDINARY_CLASS = "default"
+
+#: Space must be this much above the limit before footage is admitted again: no flutter at the edge.
+_HYSTERESIS_PERCENT = 0.5
+
+
+class Admission:
+    def __init__(self, settings: Spool, measure: Callable[[], float]) -> None:
+        self._settings = settings
+        self._measure = measure
+        self._free_percent = 100.0
+        self._low = self._critical = False
+
+    def observe(self) -> None:
+        try:
+            self._free_percent = free = self._measure()
+        except OSError:
+            return  # a volume that cannot be asked fails the writers, which says it better
+        self._low = free < self._settings.min_free_percent + (_HYSTERESIS_PERCENT if self._low else 0.0)
+        self._critical = free < self._settings.critical_free_percent + (_HYSTERESIS_PERCENT if self._critical else 0.0)
+
+    def refuses(self, retention_class: str) -> tuple[GapCause, Reason] | None:
+        if self._critical:
+            return GapCause.DISK_FULL, Reason("recorder.disk_full")
+        if self._low and retention_class == ORDINARY_CLASS:
+            return GapCause.SHED, Reason("recorder.shed", {"free_percent": round(self._free_percent, 1)})
+        return None

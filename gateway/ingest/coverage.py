@@ -1,0 +1,102 @@
+"""The account of one recorded stream: every second is footage or a gap with a cause (I5).
+
+Belongs here: when a gap begins, changes its cause and ends. Does not belong here: noticing (supervision, recording), the
+statements (`storage.catalog.gaps`).
+
+A gap begins where footage ended, not where somebody noticed. When a recorder starts, the time since the last footage is
+`recorder_down` until the first picture is there; if instead the camera does not answer, the recorder's share ends where
+the recorder began, and the rest is the camera's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from config.reasons import Reason
+from gateway.ingest.ledger import Ledger
+from gateway.ingest.source import GapCause
+from storage.catalog.gaps import GapRow, close_open, insert_gap, open_gap
+from storage.catalog.status import Past
+
+#: Less than this between two segments is the jitter of arrival, not a gap.
+TOLERANCE_MS = 250
+
+
+class Coverage:
+    """Used under the lock of its recording."""
+
+    def __init__(self, camera_id: str, stream: str, ledger: Ledger, ids: Callable[[], str]) -> None:
+        self._camera_id, self._stream = camera_id, stream
+        self._ledger = ledger
+        self._ids = ids
+        self._end_ms: int | None = None  #: up to here every second is accounted for
+        self._open: GapCause | None = None
+
+    @property
+    def open_cause(self) -> GapCause | None:
+        return self._open
+
+    @property
+    def end_ms(self) -> int | None:
+        return self._end_ms
+
+    def resume(self, past: Past, now_ms: int) -> None:
+        """Once, before the stream is opened: what an earlier process left."""
+        ends = [end for end in (past.footage_end_ms, past.gap_end_ms) if end is not None]
+        self._end_ms = max(ends, default=None)
+        if past.open_cause is not None:
+            self._open = GapCause(past.open_cause)
+            self._end_ms = now_ms
+        elif self._end_ms is not None and now_ms - self._end_ms > TOLERANCE_MS:
+            self._begin(GapCause.RECORDER_DOWN, Reason("recorder.was_down"), self._end_ms, now_ms)
+            self._end_ms = now_ms
+
+    def lost(self, cause: GapCause, reason: Reason, now_ms: int) -> None:
+        """Footage is missing from where it ended, or from now on for another cause than before."""
+        if self._open is cause:
+            return
+        if self._open is None:
+            from_ms = self._end_ms if self._end_ms is not None else now_ms
+        elif self._open is GapCause.RECORDER_DOWN and self._end_ms is not None:
+            from_ms = self._end_ms
+        else:
+            from_ms = now_ms
+        self._begin(cause, reason, from_ms, now_ms)
+
+    def footage(self, start_ms: int, now_ms: int) -> None:
+        """Footage begins at `start_ms`."""
+        if self._open is not None:
+            camera_id, stream = self._camera_id, self._stream
+            self._ledger.put(lambda connection: close_open(connection, camera_id, stream, start_ms))
+            self._open = None
+        elif self._end_ms is not None and start_ms - self._end_ms > TOLERANCE_MS:
+            row = self._row(
+                GapCause.CAMERA_OFFLINE, Reason("recorder.stopped_sending"), self._end_ms, start_ms, now_ms
+            )  # fmt: skip
+            self._ledger.put(lambda connection: insert_gap(connection, row))
+        self._end_ms = start_ms
+
+    def ended(self, end_ms: int) -> None:
+        """A segment that began by `footage` reaches to `end_ms`."""
+        self._end_ms = end_ms
+
+    def lost_segment(self, start_ms: int) -> None:
+        """A segment could not be kept: its time is not accounted for after all."""
+        self._end_ms = start_ms
+
+    def close(self, now_ms: int) -> None:
+        """The camera is no longer ours to record: an open gap ends here."""
+        if self._open is not None:
+            camera_id, stream = self._camera_id, self._stream
+            self._ledger.put(lambda connection: close_open(connection, camera_id, stream, now_ms))
+            self._open = None
+
+    def _begin(self, cause: GapCause, reason: Reason, from_ms: int, now_ms: int) -> None:
+        row = self._row(cause, reason, min(from_ms, now_ms), None, now_ms)
+        self._ledger.put(lambda connection: open_gap(connection, row))
+        self._open = cause
+
+    def _row(self, cause: GapCause, reason: Reason, from_ms: int, to_ms: int | None, now_ms: int) -> GapRow:
+        return GapRow(
+            self._ids(), self._camera_id, self._stream, cause.value, from_ms, to_ms, now_ms, reason.as_json()
+        )  # fmt: skip

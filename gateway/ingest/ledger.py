@@ -1,0 +1,113 @@
+"""The recorder's one way into the catalog: changes in order, many in one transaction, acknowledged after the commit.
+
+A recorder of 32 cameras seals a segment every two seconds and learns something every few hundred milliseconds; each in a
+transaction of its own would hold the lock that five processes share. So changes wait `interval_s` and go together. A
+catalog that is away loses nothing: changes wait in memory, sealed files are adopted at the next start anyway (DESIGN §6).
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import OperationalError
+
+from storage.catalog.engine import CHUNK_ROWS, Catalog
+
+_log = logging.getLogger(__name__)
+
+Change = Callable[[Connection], object]
+
+_RETRY_S = 1.0
+#: Changes kept while the catalog is away: about a day of a full recorder. Older ones then go, loudly.
+_WAITING_MAX = 200_000
+
+
+class Ledger:
+    """`put` from any thread; never blocks."""
+
+    def __init__(self, catalog: Catalog, interval_s: float = 0.2) -> None:
+        self._catalog = catalog
+        self._interval_s = interval_s
+        self._waiting: deque[tuple[Change, Callable[[], None] | None]] = deque()
+        self._wake = threading.Condition()
+        self._hurry = False
+        self._closed = False
+        self._busy = False
+        self._thread = threading.Thread(target=self._run, name="ledger", daemon=True)
+        self._thread.start()
+
+    def put(self, change: Change, then: Callable[[], None] | None = None) -> None:
+        """`then` runs after the commit that holds `change`, in the ledger's thread."""
+        with self._wake:
+            if len(self._waiting) >= _WAITING_MAX:
+                self._waiting.popleft()
+                _log.error("the catalog has been away too long; a change is lost and will be salvaged from files")
+            self._waiting.append((change, then))
+            self._wake.notify_all()
+
+    def flush(self, timeout_s: float) -> bool:
+        """True when everything put before is committed."""
+        deadline = time.monotonic() + timeout_s
+        with self._wake:
+            self._hurry = True
+            self._wake.notify_all()
+            while self._waiting or self._busy:
+                left = deadline - time.monotonic()
+                if left <= 0 or not self._thread.is_alive():
+                    return False
+                self._wake.wait(left)
+        return True
+
+    def close(self, timeout_s: float = 3.0) -> bool:
+        done = self.flush(timeout_s)
+        with self._wake:
+            self._closed = True
+            self._wake.notify_all()
+        self._thread.join(timeout_s)
+        return done
+
+    def _run(self) -> None:
+        while True:
+            with self._wake:
+                while not self._waiting and not self._closed:
+                    self._hurry = False
+                    self._wake.wait()
+                if self._closed:
+                    return
+                if not self._hurry:
+                    self._wake.wait_for(lambda: self._hurry or self._closed, self._interval_s)
+                batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), CHUNK_ROWS))]
+                self._busy = True
+            done = self._commit(batch)
+            with self._wake:
+                self._busy = False
+                if not done and not self._closed:
+                    self._waiting.extendleft(reversed(batch))
+                    self._wake.wait_for(lambda: self._closed, _RETRY_S)
+                self._wake.notify_all()
+
+    def _commit(self, batch: list[tuple[Change, Callable[[], None] | None]]) -> bool:
+        """False when the catalog is away and the batch must wait."""
+        try:
+            self._catalog.write(lambda connection: [change(connection) for change, _ in batch])
+        except OperationalError as error:
+            _log.warning("the catalog does not take writes; they wait", extra={"problem": type(error.orig).__name__})
+            return False
+        except Exception:
+            if len(batch) == 1:
+                _log.exception("a change does not fit the catalog and is dropped")
+                return True
+            # One bad change must not take the others with it.
+            return all([self._commit([one]) for one in batch])
+        for _, then in batch:
+            if then is not None:
+                try:
+                    then()
+                except Exception:
+                    _log.exception("after a commit")
+        return True

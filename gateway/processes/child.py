@@ -1,0 +1,138 @@
+"""What every child of the supervisor does alike: arguments, settings, logs, signs of life, ending.
+
+A child ends when it is told (SIGTERM) or when its standard input closes: that pipe is held by the supervisor and by
+nobody else, so not even kill −9 of the supervisor leaves a child behind.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import signal
+import socket
+import stat
+import sys
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NoReturn
+
+from config.errors import TiergateError
+from config.load import load, settings_path
+from config.settings import Settings
+from gateway.ops import logging as logs
+from gateway.ops.tasks import Tasks
+
+_log = logging.getLogger(__name__)
+
+LISTEN_FD = "TIERGATE_LISTEN_FD"
+#: When asked to end, a process ends: whatever hangs after this is not waited for.
+_LAST_S = 15.0
+
+
+@dataclass
+class Child:
+    """Handed to a process' coroutine."""
+
+    name: str  #: `recorder-0`, `keeper`, `web-1`: names files in run/ and log lines
+    shard: int
+    settings: Settings
+    config_path: Path
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    tasks: Tasks = field(default_factory=Tasks)
+
+    def ready(self) -> None:
+        """The process does its work from now on."""
+        path = self.settings.paths.run_dir / f"{self.name}.ready"
+        path.write_text(f"{os.getpid()}\n")
+
+    def listener(self) -> socket.socket | None:
+        """The listening socket that the supervisor bound, or None when the process was started by hand."""
+        value = os.environ.get(LISTEN_FD)
+        return socket.socket(fileno=int(value)) if value else None
+
+
+Run = Callable[[Child], Awaitable[None]]
+
+
+def main(process: str, run: Run, argv: list[str] | None = None) -> NoReturn:
+    """Runs `run` until it returns; it should return soon after `Child.stopping` is set. Never returns itself."""
+    parser = argparse.ArgumentParser(prog=f"tiergate-{process}")
+    parser.add_argument("--config")
+    parser.add_argument("--shard", type=int)
+    arguments = parser.parse_args(argv)
+    name = process if arguments.shard is None else f"{process}-{arguments.shard}"
+    path = settings_path(arguments.config)
+    code = 1
+    try:
+        settings = load(path)
+        logs.configure(name, settings.log.level)
+        settings.paths.run_dir.mkdir(parents=True, exist_ok=True)
+        code = asyncio.run(_main(name, arguments.shard or 0, settings, path, run))
+    except TiergateError as error:
+        _log.error("cannot run", extra={"code": error.reason.code, "reason": str(error)})
+        code = error.exit_code
+    except Exception:
+        _log.exception("the process failed")
+    logging.shutdown()
+    sys.stderr.flush()
+    # Threads may hang in a camera's library; everything that matters has been written by now.
+    os._exit(code)
+
+
+async def _main(name: str, shard: int, settings: Settings, path: Path, run: Run) -> int:
+    child = Child(name, shard, settings, path)
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, child.stopping.set)
+    supervised = stat.S_ISFIFO(os.fstat(0).st_mode)
+    if supervised:
+        # Ctrl-C reaches the whole group; the supervisor ends its children in its own way.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        threading.Thread(target=_await_orphaned, args=(loop, child.stopping), daemon=True, name="parent").start()
+    else:
+        loop.add_signal_handler(signal.SIGINT, child.stopping.set)
+    alive = asyncio.create_task(_alive(settings.paths.run_dir / f"{name}.alive"), name="alive")
+    (settings.paths.run_dir / f"{name}.ready").unlink(missing_ok=True)
+    work = asyncio.ensure_future(run(child))
+    stop = asyncio.create_task(child.stopping.wait(), name="stopping")
+    try:
+        await asyncio.wait({work, stop}, return_when=asyncio.FIRST_COMPLETED)
+        if not work.done():
+            await asyncio.wait({work}, timeout=_LAST_S)
+        if not work.done():
+            _log.error("the process does not end and is left")
+            return 1
+        work.result()
+        return 0
+    finally:
+        (settings.paths.run_dir / f"{name}.ready").unlink(missing_ok=True)
+        alive.cancel()
+        stop.cancel()
+        await child.tasks.cancel()
+
+
+def _await_orphaned(loop: asyncio.AbstractEventLoop, stopping: asyncio.Event) -> None:
+    while True:
+        try:
+            if not os.read(0, 4096):
+                break
+        except OSError:
+            break
+    try:
+        loop.call_soon_threadsafe(stopping.set)
+    except RuntimeError:
+        pass  # the loop has ended before
+
+
+async def _alive(path: Path) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    try:
+        while True:
+            os.pwrite(descriptor, f"{time.monotonic_ns():020d}\n".encode(), 0)
+            await asyncio.sleep(1)
+    finally:
+        os.close(descriptor)

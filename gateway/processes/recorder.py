@@ -1,0 +1,160 @@
+"""The recorder: camera sockets to the spool, rows into the catalog, live units to watchers. Nothing else (DESIGN §3).
+
+Order of a start: lock of the shard, salvage of what a dead recorder left, then the live socket, then cameras. Order of an
+end: streams, writers, syncs, catalog; within 5 s.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import gc
+import logging
+import os
+import sys
+import threading
+import time
+from functools import partial
+
+from sqlalchemy.exc import OperationalError
+
+from config.clock import wall_ms
+from gateway.compose import RecorderParts, build_recorder
+from gateway.processes import child
+from storage.catalog.status import Past, duties, past, put_status, shard_cameras
+from storage.salvage import recover
+
+_log = logging.getLogger(__name__)
+
+TICK_S = 0.2
+POLL_S = 0.5
+#: The register is read again at least this often although nothing moved: classes begin and end by the clock.
+REREAD_S = 60.0
+STATISTICS_S = 5.0
+_LOCK_WAIT_S = 10.0
+
+
+class Recorder:
+    def __init__(self, parts: RecorderParts, shard: int) -> None:
+        self._parts = parts
+        self._shard = shard
+        self._ticking = threading.Event()
+        self._ticker = threading.Thread(target=self._tick, name="ticker", daemon=True)
+
+    async def start(self) -> None:
+        parts = self._parts
+        cameras = await parts.catalog.aread(partial(shard_cameras, shard=self._shard))
+        report = await asyncio.to_thread(recover, parts.catalog, parts.spool, cameras)
+        if report.salvaged or report.adopted or report.quarantined:
+            _log.info(
+                "salvage", extra={
+                    "salvaged": len(report.salvaged), "adopted": len(report.adopted),
+                    "quarantined": len(report.quarantined),
+                },
+            )  # fmt: skip
+        parts.group.start()
+        parts.admission.observe()
+        self._ticker.start()
+        await self._apply()
+        await parts.live.start()
+        gc.collect()
+        gc.freeze()
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Until told to stop: follows the register, watches the streams, reports."""
+        seen: int | None = None
+        read_s = told_s = 0.0
+        while not stopping.is_set():
+            now_s = time.monotonic()
+            try:
+                version = await self._parts.catalog.aversion()
+                if version != seen or now_s - read_s > REREAD_S:
+                    await self._apply()
+                    seen, read_s = version, now_s
+            except OperationalError:
+                _log.warning("the catalog does not answer; recording goes on as it was")
+            self._parts.fleet.watchdog()
+            self._parts.admission.observe()
+            if now_s - told_s >= STATISTICS_S:
+                told_s = now_s
+                rows = self._parts.fleet.reports()
+                if rows:
+                    self._parts.ledger.put(partial(put_status, rows=rows))
+            try:
+                async with asyncio.timeout(POLL_S):
+                    await stopping.wait()
+            except TimeoutError:
+                pass
+
+    async def stop(self) -> None:
+        parts = self._parts
+        await parts.live.stop()
+        self._ticking.set()
+        parts.fleet.stop("stopped")
+        await asyncio.to_thread(self._drain)
+
+    def _drain(self) -> None:
+        parts = self._parts
+        deadline = time.monotonic() + 3.0
+        while time.monotonic() < deadline and not all(
+            task.recording is None or task.recording.idle for task in parts.fleet.tasks
+        ):
+            time.sleep(0.01)
+        parts.writers.close(0.5)
+        parts.group.stop()
+        if not parts.ledger.close(2.0):
+            _log.error("not every row was committed; the files are salvaged at the next start")
+        parts.catalog.close()
+
+    async def _apply(self) -> None:
+        parts = self._parts
+        now_ms = wall_ms(parts.clock)
+        wanted = await parts.catalog.aread(partial(duties, shard=self._shard, now_ms=now_ms))
+        pasts: dict[tuple[str, str], Past] = {}
+        for camera_id, stream in parts.fleet.new_recorded(wanted):
+            pasts[camera_id, stream] = await parts.catalog.aread(partial(past, camera_id=camera_id, stream=stream))
+        parts.fleet.apply(wanted, pasts)
+
+    def _tick(self) -> None:
+        while not self._ticking.wait(TICK_S):
+            try:
+                self._parts.fleet.tick(self._parts.clock.wall_ns())
+            except Exception:
+                _log.exception("tick")
+
+
+def lock_shard(path: str) -> int:
+    """The descriptor that holds the shard's lock. Two recorders never write one camera: the later one waits, then fails."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    deadline = time.monotonic() + _LOCK_WAIT_S
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return descriptor
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+
+
+async def run(process: child.Child) -> None:
+    lock_path = process.settings.paths.run_dir / f"recorder-{process.shard}.lock"
+    held = await asyncio.to_thread(lock_shard, str(lock_path))
+    recorder = Recorder(build_recorder(process.settings, process.shard, asyncio.get_running_loop()), process.shard)
+    try:
+        await recorder.start()
+        process.ready()
+        await recorder.run(process.stopping)
+    finally:
+        await recorder.stop()
+        os.close(held)
+
+
+def main() -> None:
+    # Fewer, longer turns: 32 receiving threads share the interpreter, and none of them needs an answer in 5 ms.
+    sys.setswitchinterval(0.02)
+    child.main("recorder", run)
+
+
+if __name__ == "__main__":
+    main()
