@@ -63,7 +63,9 @@ class LeaseFact:
     cameras: frozenset[str]
     functions: frozenset[Function]
     max_stream: Stream
-    persons: frozenset[tuple[str, str]]  #: (name or login, unit) for whom it was asked; name ``*``: everybody of the unit
+    persons: frozenset[
+        tuple[str, str]
+    ]  #: (name or login, unit) for whom it was asked; name ``*``: everybody of the unit
     expires_ms: int
     from_ms: int | None = None  #: recorded range; None: live only
     to_ms: int | None = None

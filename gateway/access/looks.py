@@ -103,6 +103,15 @@ class Looks:
             raise refuse(decision)
         return camera, decision
 
+    async def require_visible(self, principal: Principal, camera_id: str) -> CameraResource:
+        """The camera, when it is in the caller's catalogue for whatever function. Raises NOT_FOUND."""
+        now_ms = wall_ms(self._clock)
+        camera = (await self._catalog.aread(lambda c: resources.load(c, [camera_id], now_ms))).get(camera_id)
+        decision = decide(principal, Function.CATALOG, camera, now_ms)
+        if camera is None or not decision.visible:
+            raise refuse(decision)
+        return camera
+
     @contextlib.asynccontextmanager
     async def open(
         self,
@@ -153,9 +162,7 @@ class Looks:
         finally:
             look.end("ended")
             self.detach(look)
-            await asyncio.shield(
-                self._registers.close(look.register_id, look.end_reason or "ended", look.bytes_sent)
-            )
+            await asyncio.shield(self._registers.close(look.register_id, look.end_reason or "ended", look.bytes_sent))
 
     def attach(self, look: Look) -> None:
         """From now on reviewed by the shared task. For looks whose register row is kept elsewhere (session paths)."""
@@ -233,5 +240,3 @@ class Looks:
 
 def _over(why: str) -> tuple[str, Reason]:
     return why, Reason(f"access.{why}")
-
-

@@ -1,7 +1,7 @@
 """Session paths ``/m/<128 bit>/…``: the one way by which a URL carries a right (FAULTS S3).
 
-A path opens one camera, one function, one window, for one principal; it is a look with one register row, whichever web
-process serves its pieces. `check` before every answer; a long answer also races `look.ended`. Unused for `IDLE_S`, it ends.
+A path opens one camera, one function, one window, for one principal; it is a look with one register row, whichever
+web process serves its pieces. `check` before every answer; a long answer also races `look.ended`. Idle, it ends.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from config.errors import Kind, TiergateError
 from gateway.access import resources
 from gateway.access.ids import fresh_secret, hash_of
 from gateway.access.looks import Look, Looks, refuse
-from gateway.access.principals import again
+from gateway.access.principals import Principals
 from gateway.access.register import Entry, Registers
 from storage.catalog import register, sessions
 from storage.catalog.engine import Catalog
@@ -42,7 +42,10 @@ class _Held:
 
 
 class MediaSessions:
-    def __init__(self, catalog: Catalog, clock: Clock, looks: Looks, registers: Registers) -> None:
+    def __init__(
+        self, catalog: Catalog, clock: Clock, principals: Principals, looks: Looks, registers: Registers
+    ) -> None:
+        self._principals = principals
         self._catalog = catalog
         self._clock = clock
         self._looks = looks
@@ -72,14 +75,15 @@ class MediaSessions:
         look = Look(principal, function, camera, Facts(stream, from_ms, to_ms, purpose, client, now_ms), decision)
         look.register_id = await self._registers.open(
             Entry(
-                principal, camera_id, stream, function, purpose, reason, from_ms, to_ms, decision.lease_id, case_no, client
+                principal, camera_id, stream, function, purpose, reason,
+                from_ms, to_ms, decision.lease_id, case_no, client,
             )
-        )
+        )  # fmt: skip
         secret = fresh_secret(16)
         ends = [t for t in (principal.expires_ms, now_ms + LIFETIME_MS) if t is not None]
         row = MediaSessionRow(
-            hash_of(secret), principal.as_json() | {"client": client, "purpose": purpose}, camera_id, stream, function.value,
-            from_ms, to_ms, decision.lease_id, look.register_id, now_ms, min(ends),
+            hash_of(secret), principal.as_json() | {"client": client, "purpose": purpose}, camera_id, stream,
+            function.value, from_ms, to_ms, decision.lease_id, look.register_id, now_ms, min(ends),
         )  # fmt: skip
         try:
             await self._catalog.awrite(lambda c: sessions.add_media_session(c, row))
@@ -111,7 +115,7 @@ class MediaSessions:
         if row is None or row.ended_ms is not None or now_ms >= row.expires_ms:
             raise TiergateError(Kind.NOT_FOUND, "access.not_found")
         principal, found = await self._catalog.aread(
-            lambda c: (again(c, row.principal, now_ms), resources.load(c, [row.camera_id], now_ms))
+            lambda c: (self._principals.again(c, row.principal, now_ms), resources.load(c, [row.camera_id], now_ms))
         )
         stream: Stream = "main" if row.stream == "main" else "sub"
         purpose, client = row.principal["purpose"], row.principal["client"]
@@ -175,7 +179,6 @@ class MediaSessions:
                 await self._catalog.awrite(_finish(held, now_ms))
                 self._looks.detach(look)
                 del self._held[id_hash]
-
 
 
 def _add(register_id: str, count: int) -> Callable[[Connection], None]:

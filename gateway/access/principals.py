@@ -29,7 +29,9 @@ _CACHED = 2_000  #: principals kept between two moves of the catalog
 
 
 class Principals:
-    def __init__(self, catalog: Catalog, clock: Clock, tokens: Tokens, watch: CatalogWatch) -> None:
+    def __init__(self, catalog: Catalog, clock: Clock, tokens: Tokens, watch: CatalogWatch, home: str) -> None:
+        """`home`: the unit of people without a department, as the register names it (the node's name)."""
+        self._home = home
         self._catalog = catalog
         self._clock = clock
         self._tokens = tokens
@@ -58,7 +60,7 @@ class Principals:
         if known is not None and (known.expires_ms is None or now_ms < known.expires_ms):
             return known
         if credential.startswith(PREFIX):
-            found = await self._catalog.aread(lambda c: by_session(c, key, now_ms))
+            found = await self._catalog.aread(lambda c: self.by_session(c, key, now_ms))
         else:
             claims = self._tokens.verify(credential)
             rows = await self._catalog.aread(lambda c: grant_rows.tokens_by_jti(c, [claims.jti]))
@@ -74,70 +76,67 @@ class Principals:
         found: dict[tuple[str, str, str | None], Principal] = {}
         for old in wanted:
             try:
-                found[key_of(old)] = again(connection, old.as_json(), now_ms)
+                found[key_of(old)] = self.again(connection, old.as_json(), now_ms)
             except TiergateError:
                 continue
         return found
 
+    def again(self, connection: Connection, reference: Mapping[str, Any], now_ms: int) -> Principal:
+        """The principal that `Principal.as_json` named. Raises UNAUTHENTICATED."""
+        if reference.get("session") is not None:
+            return self.by_session(connection, bytes.fromhex(reference["session"]), now_ms)
+        if reference["kind"] == "token":
+            row = grant_rows.tokens_by_jti(connection, [reference["id"]]).get(reference["id"])
+            if row is None:
+                raise TiergateError(Kind.UNAUTHENTICATED, "access.token_bad")
+            return of_token(standing(row, now_ms))
+        if reference["kind"] == "node":
+            return of_node(connection, reference["id"])
+        user = people.users(connection, [reference["id"]]).get(reference["id"])
+        if user is None or user.disabled_ms is not None:
+            raise TiergateError(Kind.UNAUTHENTICATED, "access.user_disabled")
+        return self.of_user(connection, user, None)
+
+    def by_session(self, connection: Connection, id_hash: bytes, now_ms: int) -> Principal:
+        """Raises access.session_over, access.user_disabled, access.token_revoked, access.token_expired."""
+        row = sessions.sessions(connection, [id_hash]).get(id_hash)
+        if row is None or row.ended_ms is not None or now_ms >= row.expires_ms:
+            raise TiergateError(Kind.UNAUTHENTICATED, "access.session_over")
+        if row.token_jti is not None:
+            token = grant_rows.tokens_by_jti(connection, [row.token_jti]).get(row.token_jti)
+            if token is None:
+                raise TiergateError(Kind.UNAUTHENTICATED, "access.token_bad")
+            return of_token(standing(token, now_ms), row)
+        user = people.users(connection, [row.user_id or ""]).get(row.user_id or "")
+        if user is None or user.disabled_ms is not None:
+            raise TiergateError(Kind.UNAUTHENTICATED, "access.user_disabled")
+        return self.of_user(connection, user, row)
+
+    def of_user(self, connection: Connection, user: User, session: SessionRow | None) -> Principal:
+        subjects = [("user", user.id), *(("role", role) for role in user.roles)]
+        if user.department_id is not None:
+            subjects.append(("department", user.department_id))
+        loaded = []
+        for row in grant_rows.grants_of(connection, subjects):
+            source = {"user": "user", "role": "role", "department": "department"}[row.subject_kind]
+            loaded.append(Grant.from_json(row.id, source, row.value))  # type: ignore[arg-type]  # one of the three words above
+        return Principal(
+            kind="user",
+            id=user.id,
+            login=user.login,
+            name=user.name,
+            unit=user.unit or self._home,
+            department_id=user.department_id,
+            roles=frozenset(user.roles),
+            grants=tuple(loaded),
+            expires_ms=None if session is None else session.expires_ms,
+            session=None if session is None else session.id_hash.hex(),
+            must_change=user.must_change,
+        )
+
 
 def key_of(principal: Principal) -> tuple[str, str, str | None]:
     return principal.kind, principal.id, principal.session
-
-
-def again(connection: Connection, reference: Mapping[str, Any], now_ms: int) -> Principal:
-    """The principal that `Principal.as_json` named. Raises UNAUTHENTICATED."""
-    if reference.get("session") is not None:
-        return by_session(connection, bytes.fromhex(reference["session"]), now_ms)
-    if reference["kind"] == "token":
-        row = grant_rows.tokens_by_jti(connection, [reference["id"]]).get(reference["id"])
-        if row is None:
-            raise TiergateError(Kind.UNAUTHENTICATED, "access.token_bad")
-        return of_token(standing(row, now_ms))
-    if reference["kind"] == "node":
-        return of_node(connection, reference["id"])
-    user = people.users(connection, [reference["id"]]).get(reference["id"])
-    if user is None or user.disabled_ms is not None:
-        raise TiergateError(Kind.UNAUTHENTICATED, "access.user_disabled")
-    return of_user(connection, user, None)
-
-
-def by_session(connection: Connection, id_hash: bytes, now_ms: int) -> Principal:
-    """Raises access.session_over, access.user_disabled, access.token_revoked, access.token_expired."""
-    row = sessions.sessions(connection, [id_hash]).get(id_hash)
-    if row is None or row.ended_ms is not None or now_ms >= row.expires_ms:
-        raise TiergateError(Kind.UNAUTHENTICATED, "access.session_over")
-    if row.token_jti is not None:
-        token = grant_rows.tokens_by_jti(connection, [row.token_jti]).get(row.token_jti)
-        if token is None:
-            raise TiergateError(Kind.UNAUTHENTICATED, "access.token_bad")
-        return of_token(standing(token, now_ms), row)
-    user = people.users(connection, [row.user_id or ""]).get(row.user_id or "")
-    if user is None or user.disabled_ms is not None:
-        raise TiergateError(Kind.UNAUTHENTICATED, "access.user_disabled")
-    return of_user(connection, user, row)
-
-
-def of_user(connection: Connection, user: User, session: SessionRow | None) -> Principal:
-    subjects = [("user", user.id), *(("role", role) for role in user.roles)]
-    if user.department_id is not None:
-        subjects.append(("department", user.department_id))
-    loaded = []
-    for row in grant_rows.grants_of(connection, subjects):
-        source = {"user": "user", "role": "role", "department": "department"}[row.subject_kind]
-        loaded.append(Grant.from_json(row.id, source, row.value))  # type: ignore[arg-type]  # one of the three words above
-    return Principal(
-        kind="user",
-        id=user.id,
-        login=user.login,
-        name=user.name,
-        unit=user.unit,
-        department_id=user.department_id,
-        roles=frozenset(user.roles),
-        grants=tuple(loaded),
-        expires_ms=None if session is None else session.expires_ms,
-        session=None if session is None else session.id_hash.hex(),
-        must_change=user.must_change,
-    )
 
 
 def of_token(row: TokenRow, session: SessionRow | None = None) -> Principal:

@@ -1,7 +1,8 @@
 """The call register as this process writes it: a durable row before the first byte, closed after the last.
 
-When the catalog cannot be written, the row goes into a journal of this process under ``run/`` (fsynced) and is replayed
-later; when that fails too, there is no picture (FAULTS S19). Rows that a dead process left open are closed as ``crashed``.
+When the catalog cannot be written, the row goes into a journal of this process under ``run/`` (fsynced) and is
+replayed later; when that fails too, there is no picture (FAULTS S19). What a dead process left open is closed as
+``crashed``.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """What each route demands of its caller. A route that declares nothing fails at start and in the tests.
 
-``principal: Annotated[Principal, policy(function=Function.LIVE)]`` on a route with ``{camera_id}`` in its path answers 401
-for nobody, 404 for a camera outside the caller's catalogue, 403 with the reason for one inside that may not be used so. The route itself still opens a `Look` (with stream and range) before the first byte.
+``principal: Annotated[Principal, policy(function=Function.LIVE)]`` on a route with ``{camera_id}`` in its path
+answers 401 for nobody, 404 for a camera outside the caller's catalogue, 403 with the reason for one inside it.
+The route itself still opens a `Look` (with stream and range) before the first byte.
 """
 
 from __future__ import annotations
@@ -24,9 +25,10 @@ SESSION_COOKIE = "tiergate_session"
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """One of: `public`, `path_session`, `signed_in`, `roles`, `function`."""
+    """One of: `public`, `path_session`, `signed_in`, `roles`, `camera`, `function`."""
 
     function: Function | None = None  #: on the camera named by ``{camera_id}``
+    camera: bool = False  #: that camera is in the caller's catalogue, whatever for
     roles: frozenset[str] = frozenset()  #: any of them; people only
     signed_in: bool = False  #: whoever has a valid credential, departments' tokens included
     users_only: bool = False
@@ -66,12 +68,15 @@ class Gate:
         if policy.function is not None:
             camera_id = str(connection.path_params["camera_id"])
             await services.looks.decide(principal, policy.function, camera_id, client=client_of(connection))
+        elif policy.camera:
+            await services.looks.require_visible(principal, str(connection.path_params["camera_id"]))
         return principal
 
 
 def policy(
     *,
     function: Function | None = None,
+    camera: bool = False,
     role: str | tuple[str, ...] = (),
     signed_in: bool = False,
     users_only: bool = False,
@@ -79,13 +84,17 @@ def policy(
     path_session: bool = False,
     while_must_change: bool = False,
 ) -> Any:
-    """A declaration for one route: exactly one of function, role, signed_in, users_only, public, path_session."""
+    """Declares one of function, camera, role, signed_in, users_only, public, path_session."""
     roles = frozenset((role,) if isinstance(role, str) else role)
-    chosen = [function is not None, bool(roles), signed_in or users_only, public, path_session]
+    chosen = [function is not None, camera, bool(roles), signed_in or users_only, public, path_session]
     if sum(chosen) != 1:
         raise ValueError("a policy says exactly one thing")
     return Depends(
-        Gate(Policy(function, roles, signed_in or users_only, users_only, public, path_session, while_must_change))
+        Gate(
+            Policy(
+                function, camera, roles, signed_in or users_only, users_only, public, path_session, while_must_change
+            )
+        )
     )
 
 
@@ -119,8 +128,8 @@ def declared(app: FastAPI) -> list[Declared]:
         gates = list(_gates(context.dependant))
         if len(gates) != 1:
             bad.append(path)
-        elif gates[0].policy.function is not None and "{camera_id}" not in path:
-            bad.append(f"{path} (a function needs {{camera_id}})")
+        elif (gates[0].policy.function is not None or gates[0].policy.camera) and "{camera_id}" not in path:
+            bad.append(f"{path} (its policy needs {{camera_id}})")
         else:
             found.append(Declared(path, frozenset(context.methods or ()), gates[0].policy))
     if bad:

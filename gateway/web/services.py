@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from gateway.access.keys import NodeKeys
     from gateway.access.looks import Looks
     from gateway.access.media_sessions import MediaSessions
-    from gateway.access.passwords import Passwords
+    from gateway.access.passwords import LoginLimit, Passwords
     from gateway.access.principals import Principals
     from gateway.access.register import Registers
     from gateway.access.secrets import Secrets
@@ -41,6 +41,7 @@ class Services:
     keys: NodeKeys
     secrets: Secrets
     passwords: Passwords
+    login_limit: LoginLimit
     sessions: Sessions
     tokens: Tokens
     principals: Principals

@@ -96,6 +96,7 @@ class NewCamera:
     model: str | None = None
     credential_id: str | None = None
     warm_sub: bool = False
+    tier: str | None = None  #: default: the region's, else the node's
 
 
 _COLUMNS = tuple(Camera.__dataclass_fields__)
@@ -156,7 +157,8 @@ def create_camera(connection: Connection, new: NewCamera, node_tier: str, shard_
     _refuse_duplicate(connection, id_, [url for _, url, _ in new.streams])
     connection.execute(
         insert(camera).values(
-            id=id_, name=new.name, tier=place.tier or node_tier, region=place.code, department_id=new.department_id,
+            id=id_, name=new.name, tier=new.tier or place.tier or node_tier, region=place.code,
+            department_id=new.department_id,
             site_type=site_type, recorded_by=new.recorded_by, sharing=new.sharing, enabled=new.enabled,
             audio=new.audio, audio_basis=new.audio_basis, secrecy=new.secrecy, longitude=new.longitude,
             latitude=new.latitude, place=new.place, onvif_url=new.onvif_url, ptz=new.ptz, serial=new.serial,
@@ -281,7 +283,12 @@ def count(connection: Connection) -> int:
 
 def put_credential(connection: Connection, row: CredentialRow) -> None:
     known = connection.execute(select(credential.c.version).where(credential.c.id == row.id)).first()
-    values: dict[str, Any] = {"username": row.username, "sealed": row.sealed, "key_id": row.key_id, "changed_ms": row.changed_ms}
+    values: dict[str, Any] = {
+        "username": row.username,
+        "sealed": row.sealed,
+        "key_id": row.key_id,
+        "changed_ms": row.changed_ms,
+    }
     if known is None:
         connection.execute(insert(credential).values(id=row.id, **values))
     else:

@@ -166,7 +166,7 @@ def subtree(tree: dict[str, Region], code: str) -> frozenset[str]:
 
 
 def seed_regions(connection: Connection, code: str, tier: str, name: str, now_ms: int) -> None:
-    """The region chain of a fresh node: its own region and those above, named by their codes until a list is imported."""
+    """The region chain of a fresh node: its own and those above, named by their codes until a list is imported."""
     known = regions(connection)
     own = region_code(code)
     chain: list[Region] = []
@@ -342,3 +342,8 @@ def ancestors(connection: Connection, codes: Iterable[str]) -> dict[str, tuple[s
         above = {tree[code].parent if code in tree else default_parent(code) for code in waiting}
         waiting = {code for code in above if code is not None} - asked
     return {code: ancestry(tree, code) for code in wanted}
+
+
+def region_names(connection: Connection, codes: Iterable[str]) -> dict[str, str]:
+    query = select(region.c.code, region.c.name).where(region.c.code.in_(list(codes)))
+    return {row.code: row.name for row in connection.execute(query)}

@@ -103,7 +103,9 @@ def rows(
 
 def open_count(connection: Connection) -> int:
     return int(
-        connection.execute(select(func.count()).select_from(register).where(register.c.closed_ms.is_(None))).scalar_one()
+        connection.execute(
+            select(func.count()).select_from(register).where(register.c.closed_ms.is_(None))
+        ).scalar_one()
     )
 
 

@@ -26,9 +26,7 @@ class SessionRow:
 
 
 def _session(row: Row[Any]) -> SessionRow:
-    return SessionRow(
-        row.id_hash, row.user_id, row.token_jti, row.created_ms, row.expires_ms, row.ended_ms, row.client
-    )
+    return SessionRow(row.id_hash, row.user_id, row.token_jti, row.created_ms, row.expires_ms, row.ended_ms, row.client)
 
 
 def sessions(connection: Connection, hashes: Iterable[bytes]) -> dict[bytes, SessionRow]:

@@ -1,0 +1,149 @@
+"""``/metrics``: what the catalog and this process know, in SI units. What is not known is absent, never 0.
+
+Belongs here: names and help of metrics, their reading. Does not belong here: judging them (`gateway.ops.doctor`).
+Another room adds a reader to `READERS`.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+from sqlalchemy import Connection, func, select
+
+from config.errors import Kind, TiergateError
+from config.settings import Settings, is_loopback
+from storage.catalog import cameras, gaps, register, segments
+from storage.catalog.tables import lease, link, segment
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One metric with its samples: (label values, number)."""
+
+    name: str
+    help: str
+    labels: tuple[str, ...]
+    samples: tuple[tuple[tuple[str, ...], float], ...]
+
+
+Reader = Callable[[Connection, Settings, int], Iterable[Metric]]
+
+
+class HasLooks(Protocol):
+    @property
+    def running(self) -> frozenset[Any]: ...
+
+
+def require_local_or_signed_in(client: str, principal: object | None) -> None:
+    """Raises access.not_signed_in for a stranger from elsewhere."""
+    if principal is None and client != "local" and not is_loopback(client):
+        raise TiergateError(Kind.UNAUTHENTICATED, "access.not_signed_in")
+
+
+def _one(name: str, help_: str, value: float | None) -> Metric:
+    return Metric(name, help_, (), () if value is None else (((), value),))
+
+
+def _cameras(connection: Connection, settings: Settings, now_ms: int) -> Iterable[Metric]:
+    own, status = cameras.cameras(connection), cameras.status_rows(connection)
+    online: list[tuple[tuple[str, ...], float]] = []
+    last: list[tuple[tuple[str, ...], float]] = []
+    for id_ in sorted(own):
+        row = status.get(id_, {}).get("main")
+        if row is None or not own[id_].enabled:
+            continue
+        if row.state in ("online", "offline"):
+            online.append(((id_,), float(row.state == "online")))
+        if row.last_media_ms is not None:
+            last.append(((id_,), max(0, now_ms - row.last_media_ms) / 1000))
+    verdicts = [
+        ((id_, kind), float(row.verdict == kind))
+        for id_, row in sorted(cameras.health_rows(connection).items())
+        if id_ in own
+        for kind in ("black", "frozen")
+    ]
+    enabled = Counter("enabled" if c.enabled else "disabled" for c in own.values())
+    yield Metric(
+        "tiergate_cameras", "Registered cameras.", ("state",), tuple(((k,), float(v)) for k, v in enabled.items())
+    )
+    yield Metric("tiergate_camera_online", "1 when media of the main stream arrives.", ("camera",), tuple(online))
+    yield Metric("tiergate_camera_media_age_seconds", "Time since the last media arrived.", ("camera",), tuple(last))
+    yield Metric(
+        "tiergate_camera_picture_bad", "1 when the last check found it so.", ("camera", "kind"), tuple(verdicts)
+    )
+
+
+def _footage(connection: Connection, settings: Settings, now_ms: int) -> Iterable[Metric]:
+    states = connection.execute(select(segment.c.state, func.count()).group_by(segment.c.state)).all()
+    yield Metric("tiergate_segments", "Rows of segments.", ("state",), tuple(((s,), float(n)) for s, n in states))
+    waiting = segments.spooled_bytes(connection)
+    yield _one("tiergate_spool_backlog_bytes", "Footage not yet in the store.", float(waiting.bytes))
+    age = None if waiting.oldest_end_ms is None else max(0, now_ms - waiting.oldest_end_ms) / 1000
+    yield _one("tiergate_spool_backlog_age_seconds", "Age of the oldest footage not yet in the store.", age)
+    causes = Counter(g.cause for g in gaps.open_gaps(connection))
+    yield Metric(
+        "tiergate_gaps_open",
+        "Cameras without footage now.",
+        ("cause",),
+        tuple(((k,), float(v)) for k, v in causes.items()),
+    )
+
+
+def _access(connection: Connection, settings: Settings, now_ms: int) -> Iterable[Metric]:
+    yield _one("tiergate_register_open_rows", "Looks going on.", float(register.open_count(connection)))
+    running = connection.execute(
+        select(lease.c.side, func.count())
+        .where(lease.c.ended_ms.is_(None), lease.c.expires_ms > now_ms)
+        .group_by(lease.c.side)
+    ).all()
+    yield Metric("tiergate_leases_running", "Leases going on.", ("side",), tuple(((s,), float(n)) for s, n in running))
+    seen = [
+        ((row.peer_name, row.peer_role), max(0, now_ms - row.last_seen_ms) / 1000)
+        for row in connection.execute(select(link).where(link.c.removed_ms.is_(None)))
+        if row.last_seen_ms is not None
+    ]
+    yield Metric("tiergate_link_seen_age_seconds", "Time since a peer was heard.", ("peer", "role"), tuple(seen))
+
+
+def _disks(connection: Connection, settings: Settings, now_ms: int) -> Iterable[Metric]:
+    free: list[tuple[tuple[str, ...], float]] = []
+    for name, folder in (("spool", settings.paths.spool_dir), ("data", settings.paths.data)):
+        if folder.exists():
+            free.append(((name,), float(shutil.disk_usage(folder).free)))
+    yield Metric("tiergate_disk_free_bytes", "Free bytes.", ("volume",), tuple(free))
+
+
+#: Each is asked at every scrape, in one read transaction.
+READERS: list[Reader] = [_cameras, _footage, _access, _disks]
+
+
+def read_facts(connection: Connection, settings: Settings, now_ms: int) -> list[Metric]:
+    return [metric for reader in READERS for metric in reader(connection, settings, now_ms)]
+
+
+class _Collector(Collector):
+    def __init__(self, metrics: Iterable[Metric]) -> None:
+        self._metrics = metrics
+
+    def collect(self) -> Iterable[GaugeMetricFamily]:
+        for metric in self._metrics:
+            family = GaugeMetricFamily(metric.name, metric.help, labels=metric.labels)
+            for labels, value in metric.samples:
+                family.add_metric(labels, value)
+            if metric.samples:
+                yield family
+
+
+def render(metrics: list[Metric], looks: HasLooks) -> tuple[bytes, str]:
+    """(text, media type)."""
+    here = _one("tiergate_looks_running", "Looks going on in the process that answers.", float(len(looks.running)))
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Collector([*metrics, here]))
+    return generate_latest(registry), CONTENT_TYPE_LATEST

@@ -1,0 +1,87 @@
+"""``/events``: server-sent events that name what changed, so that the page asks again. Facts are not in them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import StreamingResponse
+from sqlalchemy import Connection, select
+
+from config.errors import TiergateError
+from gateway.access import resources
+from gateway.web.policy import policy
+from gateway.web.services import Services, services_of
+from storage.catalog import cameras
+from storage.catalog.tables import lease, link, peer_camera
+from tiering.access import Function, Principal, decide
+
+router = APIRouter(prefix="/api/v1", tags=["events"])
+HEARTBEAT_S = 15.0
+LEAST_PAUSE_S = 1.0  #: a busy catalog moves all the time
+
+Snapshot = Mapping[tuple[str, str], Any]
+
+
+@router.get("/events")
+async def events(request: Request, principal: Annotated[Principal, policy(signed_in=True)]) -> StreamingResponse:
+    services = services_of(request)
+    first = await services.read(lambda c: snapshot(services, c, principal))
+    return StreamingResponse(_stream(services, principal, first), media_type="text/event-stream")
+
+
+async def _stream(services: Services, principal: Principal, before: Snapshot) -> AsyncIterator[str]:
+    yield "retry: 3000\n\n"
+    stamp = services.watch.stamp
+    while True:
+        moved = await services.watch.wait(stamp, HEARTBEAT_S)
+        if moved == stamp:
+            yield ": still here\n\n"
+            continue
+        stamp = moved
+        try:
+            now = await services.read(lambda c: _fresh(services, c, principal))
+        except TiergateError:
+            yield 'event: message\ndata: {"topic":"session"}\n\n'
+            return
+        for topic, id_ in changes(before, now):
+            yield f"event: {topic}\ndata: {json.dumps({'topic': topic, 'id': id_})}\n\n"
+        before = now
+        await asyncio.sleep(LEAST_PAUSE_S)
+
+
+def _fresh(services: Services, connection: Connection, principal: Principal) -> Snapshot:
+    """Raises UNAUTHENTICATED when the caller's right to listen is over."""
+    again = services.principals.again(connection, principal.as_json(), services.now_ms())
+    return snapshot(services, connection, again)
+
+
+def changes(before: Snapshot, now: Snapshot) -> list[tuple[str, str]]:
+    return sorted(k for k in {*before, *now} if before.get(k) != now.get(k))
+
+
+def snapshot(services: Services, connection: Connection, principal: Principal) -> Snapshot:
+    """What the caller may know, reduced to what makes a difference on the page."""
+    now_ms = services.now_ms()
+    found = resources.load(connection, None, now_ms)
+    seen = {i: r for i, r in found.items() if decide(principal, Function.CATALOG, r, now_ms).visible}
+    state: dict[tuple[str, str], Any] = {}
+    status, health = cameras.status_rows(connection), cameras.health_rows(connection)
+    for id_, camera in cameras.cameras(connection).items():
+        if id_ in seen:
+            streams = [(s, r.state, r.cause, r.since_ms) for s, r in sorted(status.get(id_, {}).items())]
+            state["camera", id_] = (camera.changed_ms, camera.enabled, streams)
+            if id_ in health:
+                state["health", id_] = (health[id_].verdict, health[id_].since_ms)
+    for row in connection.execute(select(peer_camera).where(peer_camera.c.removed_ms.is_(None))):
+        if row.camera_id in seen:
+            state["camera", row.camera_id] = (row.name, row.state, json.dumps(row.details, sort_keys=True))
+    if principal.kind == "user":
+        for row in connection.execute(select(lease).where(lease.c.expires_ms > now_ms - 60_000)):
+            state["lease", row.id] = (row.side, row.expires_ms, row.confirmed_ms, row.ended_ms)
+        for row in connection.execute(select(link)):
+            state["link", row.id] = (row.suspended_ms, row.removed_ms)
+    return state

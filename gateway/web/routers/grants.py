@@ -1,0 +1,127 @@
+"""``/grants``: rights of users, roles and departments beyond their roles."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Request, Response
+from pydantic import Field
+from sqlalchemy import Connection
+
+from config.errors import Kind, TiergateError
+from config.ids import region_code
+from config.units import parse_time_ms
+from gateway.access.ids import fresh_id
+from gateway.web.policy import policy
+from gateway.web.services import services_of
+from gateway.web.wire import Body, Cursor, Limit, page, paged
+from storage.audit import log as audit
+from storage.catalog import cameras, people, places
+from storage.catalog import grants as rows
+from storage.catalog.grants import GrantRow
+from tiering.access import ROLES, Grant, Principal
+
+router = APIRouter(prefix="/api/v1", tags=["grants"])
+_TIMES = ("valid_from", "valid_to", "footage_from", "footage_to")
+
+
+class NewGrant(Body):
+    subject_kind: Literal["user", "department", "role"]
+    subject: str = Field(min_length=1, max_length=60)
+    effect: Literal["allow", "deny"] = "allow"
+    resources: dict[str, Any]
+    functions: list[str] = Field(min_length=1, max_length=10)
+    conditions: dict[str, Any] = Field(default_factory=dict)
+
+
+def as_json(row: GrantRow) -> dict[str, Any]:
+    return {
+        "id": row.id,
+        "subject_kind": row.subject_kind,
+        "subject": row.subject,
+        **row.value,
+        "created_ms": row.created_ms,
+        "created_by": row.created_by,
+        "revoked_ms": row.revoked_ms,
+    }
+
+
+@router.get("/grants")
+async def list_grants(
+    request: Request,
+    principal: Annotated[Principal, policy(role=("security_admin", "audit_admin"))],
+    cursor: Cursor = None,
+    limit: Limit = 200,
+) -> dict[str, Any]:
+    found = await services_of(request).read(lambda c: rows.grants(c, cursor, limit + 1))
+    shown, next_ = paged(found, limit, "id")
+    return page([as_json(r) for r in shown], next_)
+
+
+@router.post("/grants", status_code=201)
+async def add_grant(
+    request: Request, body: NewGrant, principal: Annotated[Principal, policy(role="security_admin")]
+) -> dict[str, Any]:
+    services = services_of(request)
+    conditions = dict(body.conditions)
+    for name in _TIMES:
+        if name in conditions:
+            conditions[f"{name}_ms"] = parse_time_ms(str(conditions.pop(name)))
+    resources = dict(body.resources)
+    if isinstance(resources.get("regions"), list):
+        resources["regions"] = [region_code(str(code)) for code in resources["regions"]]
+    raw = {"effect": body.effect, "resources": resources, "functions": body.functions, "conditions": conditions}
+    grant = Grant.from_json("new", "user", raw)
+    if not grant.functions or not grant.resources.as_json():
+        raise TiergateError(Kind.INVALID, "access.grant_empty")
+    row = GrantRow(
+        fresh_id(services.clock), body.subject_kind, body.subject, grant.as_json(), services.now_ms(), principal.login
+    )
+
+    def write(connection: Connection) -> None:
+        _check_subject(connection, body.subject_kind, body.subject, principal)
+        _check_resources(connection, grant)
+        rows.add_grant(connection, row)
+        audit.append(connection, services.now_ms(), principal.actor, "grant.add", row.id, as_json(row))
+
+    await services.write(write)
+    return as_json(row)
+
+
+def _check_subject(connection: Connection, kind: str, subject: str, principal: Principal) -> None:
+    """Raises access.user_unknown, access.department_unknown, access.role_unknown, access.own_roles."""
+    if kind == "user":
+        people.require_user(connection, subject)
+        if subject == principal.id:
+            raise TiergateError(Kind.FORBIDDEN, "access.own_roles")
+    elif kind == "department":
+        places.require_department(connection, subject)
+    elif subject not in ROLES:
+        raise TiergateError(Kind.INVALID, "access.role_unknown", role=subject[:40])
+
+
+def _check_resources(connection: Connection, grant: Grant) -> None:
+    """A slip of the pen in an id is refused now, not discovered by somebody who sees nothing."""
+    known = cameras.cameras(connection, grant.resources.cameras)
+    for id_ in sorted(grant.resources.cameras - set(known)):
+        raise TiergateError(Kind.INVALID, "access.camera_unknown", camera=id_[:40])
+    for code in sorted(grant.resources.regions):
+        places.require_region(connection, code)
+    for id_ in sorted(grant.resources.departments):
+        places.require_department(connection, id_)
+
+
+@router.delete("/grants/{grant_id}", status_code=204)
+async def revoke_grant(
+    request: Request, grant_id: str, principal: Annotated[Principal, policy(role="security_admin")]
+) -> Response:
+    """What rests on it ends within seconds."""
+    services = services_of(request)
+
+    def write(connection: Connection) -> None:
+        if not rows.revoke_grant(connection, grant_id, services.now_ms()):
+            raise TiergateError(Kind.NOT_FOUND, "access.not_found")
+        audit.append(connection, services.now_ms(), principal.actor, "grant.revoke", grant_id, {})
+
+    await services.write(write)
+    return Response(status_code=204)

@@ -1,0 +1,185 @@
+"""``/session``: signing in with a password or with a department's token, saying who one is, signing out."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Request, Response
+from pydantic import Field
+from sqlalchemy import Connection
+
+from config.errors import Kind, TiergateError
+from config.redact import Secret
+from gateway.access import resources
+from gateway.access.passwords import check_strength
+from gateway.access.tokens import plain_words
+from gateway.web.policy import SESSION_COOKIE, client_of, policy
+from gateway.web.services import Services, services_of
+from gateway.web.wire import Body
+from storage.audit import log as audit
+from storage.catalog import cameras, grants, people, sessions
+from tiering.access import Function, Grant, Principal, Resources, functions, role_functions
+
+router = APIRouter(prefix="/api/v1", tags=["session"])
+
+
+class SignIn(Body):
+    login: str | None = Field(None, min_length=1, max_length=60)
+    password: str | None = Field(None, min_length=1, max_length=256)
+    token: str | None = Field(None, min_length=1, max_length=16_384)
+    bearer: bool = False
+
+
+class NewPassword(Body):
+    old: str = Field(min_length=1, max_length=256)
+    new: str = Field(min_length=1, max_length=256)
+
+
+async def describe(services: Services, principal: Principal) -> dict[str, Any]:
+    """Who it is and what they may do, in plain words."""
+    now_ms = services.now_ms()
+
+    def look(connection: Connection) -> tuple[frozenset[Function], list[str]]:
+        found = resources.load(connection, None, now_ms)
+        own = {i: r for i, r in found.items() if r.origin == "own"}
+        allowed = {i: functions(principal, r, now_ms) for i, r in own.items()}
+        seen = [i for i, some in allowed.items() if some]
+        names = cameras.cameras(connection, seen)
+        return frozenset(f for some in allowed.values() for f in some), [c.name for c in names.values()]
+
+    here, names = await services.read(look)
+    given = role_functions(principal.roles) | {f for g in principal.grants if g.effect == "allow" for f in g.functions}
+    shown = principal.grants[0] if principal.kind == "token" else _roughly(given)
+    return {
+        "kind": principal.kind,
+        "login": principal.login,
+        "name": principal.name,
+        "unit": principal.unit,
+        "roles": sorted(principal.roles),
+        "language": services.settings.node.language,
+        "functions": [
+            f.value for f in Function if f in (given if principal.kind == "user" else given & (here or given))
+        ],
+        "expires_ms": principal.expires_ms,
+        "must_change": principal.must_change,
+        "plain": plain_words(shown, names, principal.expires_ms),
+    }
+
+
+def _roughly(given: frozenset[Function]) -> Grant:
+    return Grant("all", "user", Resources(all_own=True), given)
+
+
+@router.get("/session")
+async def show(request: Request, principal: Annotated[Principal | None, policy(public=True)]) -> dict[str, Any]:
+    """``{"kind": null}`` for nobody: asking who one is is no failure."""
+    if principal is None:
+        return {"kind": None}
+    return await describe(services_of(request), principal)
+
+
+@router.post("/session")
+async def sign_in(
+    request: Request, response: Response, body: SignIn, principal: Annotated[Principal | None, policy(public=True)]
+) -> dict[str, Any]:
+    services, client = services_of(request), client_of(request)
+    services.login_limit.check(client)
+    services.login_limit.count(client)
+    if body.token is not None and body.login is None and body.password is None:
+        secret = await _by_token(services, body.token, client)
+    elif body.login is not None and body.password is not None and body.token is None:
+        secret = await _by_password(services, body.login, Secret(body.password), client)
+    else:
+        raise TiergateError(Kind.UNAUTHENTICATED, "access.bad_login")
+    services.login_limit.forget(client)
+    fresh = await services.principals.of_credential(secret)
+    answer = await describe(services, fresh)
+    if body.bearer:
+        return answer | {"session": secret}
+    response.set_cookie(
+        SESSION_COOKIE,
+        secret,
+        max_age=max(1, ((fresh.expires_ms or 0) - services.now_ms()) // 1000),
+        httponly=True,
+        samesite="strict",
+        secure=request.url.scheme == "https",
+        path="/",
+    )
+    return answer
+
+
+async def _by_password(services: Services, login: str, password: Secret, client: str) -> str:
+    user = await services.read(lambda c: people.user_by_login(c, login))
+    usable = user is not None and user.disabled_ms is None
+    right = await services.passwords.verify(user.password_hash if user is not None and usable else None, password)
+    if user is None or not usable or not right:
+        now_ms = services.now_ms()
+        await services.write(lambda c: audit.append(c, now_ms, f"client:{client}", "session.refuse", login[:60], {}))
+        raise TiergateError(Kind.UNAUTHENTICATED, "access.bad_login")
+
+    def start(connection: Connection) -> str:
+        secret, _ = services.sessions.start(connection, user_id=user.id, client=client)
+        audit.append(
+            connection, services.now_ms(), f"user:{user.login}", "session.start", user.login, {"client": client}
+        )
+        return secret
+
+    return await services.write(start)
+
+
+async def _by_token(services: Services, text: str, client: str) -> str:
+    claims = services.tokens.verify(text.strip())
+
+    def start(connection: Connection) -> str:
+        row = services.tokens.require(claims, grants.tokens_by_jti(connection, [claims.jti]).get(claims.jti))
+        secret, _ = services.sessions.start(connection, token_jti=row.jti, not_after_ms=row.expires_ms, client=client)
+        audit.append(connection, services.now_ms(), f"token:{row.jti}", "session.start", row.label, {"client": client})
+        return secret
+
+    return await services.write(start)
+
+
+@router.delete("/session", status_code=204)
+async def sign_out(
+    request: Request, principal: Annotated[Principal, policy(signed_in=True, while_must_change=True)]
+) -> Response:
+    services = services_of(request)
+    if principal.session is not None:
+        id_hash = bytes.fromhex(principal.session)
+
+        def end(connection: Connection) -> None:
+            services.sessions.end(connection, id_hash)
+            audit.append(connection, services.now_ms(), principal.actor, "session.end", principal.login, {})
+
+        await services.write(end)
+    response = Response(status_code=204)
+    response.delete_cookie(SESSION_COOKIE, path="/", httponly=True, samesite="strict")
+    return response
+
+
+@router.post("/session/password", status_code=204)
+async def change_password(
+    request: Request,
+    body: NewPassword,
+    principal: Annotated[Principal, policy(users_only=True, while_must_change=True)],
+) -> Response:
+    """One's own. Every other sign-in of the person ends."""
+    services, client = services_of(request), client_of(request)
+    services.login_limit.check(client)
+    services.login_limit.count(client)
+    user = await services.read(lambda c: people.require_user(c, principal.id))
+    if not await services.passwords.verify(user.password_hash, Secret(body.old)):
+        raise TiergateError(Kind.FORBIDDEN, "access.bad_login")
+    services.login_limit.forget(client)
+    fresh = Secret(body.new)
+    check_strength(fresh, user.login)
+    digest = await services.passwords.hash(fresh)
+    keep = None if principal.session is None else bytes.fromhex(principal.session)
+
+    def change(connection: Connection) -> None:
+        people.change_user(connection, user.id, {"password_hash": digest, "must_change": False})
+        sessions.end_sessions_of(connection, user.id, services.now_ms(), keep)
+        audit.append(connection, services.now_ms(), principal.actor, "user.password", user.login, {})
+
+    await services.write(change)
+    return Response(status_code=204)

@@ -1,0 +1,155 @@
+"""``/users``: natural persons, their roles and departments."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Request
+from pydantic import Field
+from sqlalchemy import Connection
+
+from config.errors import Kind, TiergateError
+from config.redact import Secret
+from gateway.access.ids import fresh_id
+from gateway.access.passwords import check_strength
+from gateway.web.policy import policy
+from gateway.web.services import services_of
+from gateway.web.wire import Body, Cursor, Limit, Name, page
+from storage.audit import log as audit
+from storage.catalog import people, places, sessions
+from storage.catalog.people import User
+from tiering.access import ROLES, Principal
+
+router = APIRouter(prefix="/api/v1", tags=["users"])
+#: Somebody must always be able to administer, to give rights and to read the log.
+_KEPT = ("system_admin", "security_admin", "audit_admin")
+
+
+class NewUser(Body):
+    login: Annotated[str, Field(min_length=1, max_length=60, pattern=r"^[A-Za-z0-9][A-Za-z0-9._@-]*$")]
+    name: Name
+    roles: list[str] = Field(default_factory=list, max_length=10)
+    department_id: str | None = Field(None, max_length=26)
+    password: str = Field(min_length=1, max_length=256)
+    must_change: bool = True
+
+
+class ChangedUser(Body):
+    name: Name | None = None
+    roles: list[str] | None = Field(None, max_length=10)
+    department_id: str | None = Field(None, max_length=26)
+    password: str | None = Field(None, min_length=1, max_length=256)
+    disabled: bool | None = None
+
+
+def as_json(user: User) -> dict[str, Any]:
+    return {
+        "id": user.id,
+        "login": user.login,
+        "name": user.name,
+        "department_id": user.department_id,
+        "department": user.unit or None,
+        "roles": list(user.roles),
+        "must_change": user.must_change,
+        "created_ms": user.created_ms,
+        "disabled_ms": user.disabled_ms,
+    }
+
+
+def check_roles(roles: list[str]) -> None:
+    """Raises access.role_unknown."""
+    for role in roles:
+        if role not in ROLES:
+            raise TiergateError(Kind.INVALID, "access.role_unknown", role=role[:40])
+
+
+@router.get("/users")
+async def list_users(
+    request: Request,
+    principal: Annotated[Principal, policy(role=("security_admin", "audit_admin"))],
+    cursor: Cursor = None,
+    limit: Limit = 1000,
+) -> dict[str, Any]:
+    found = await services_of(request).read(people.users)
+    rest = [u for u in sorted(found.values(), key=lambda u: u.id) if cursor is None or u.id > cursor]
+    return page([as_json(u) for u in rest[:limit]], rest[limit - 1].id if len(rest) > limit else None)
+
+
+@router.post("/users", status_code=201)
+async def add_user(
+    request: Request, body: NewUser, principal: Annotated[Principal, policy(role="security_admin")]
+) -> dict[str, Any]:
+    """The first password is changed at the first sign-in."""
+    services = services_of(request)
+    check_roles(body.roles)
+    password = Secret(body.password)
+    check_strength(password, body.login)
+    digest = await services.passwords.hash(password)
+    made = User(
+        fresh_id(services.clock), body.login, body.name, body.department_id, "", tuple(dict.fromkeys(body.roles)),
+        digest, body.must_change, services.now_ms(), None,
+    )  # fmt: skip
+
+    def write(connection: Connection) -> User:
+        if made.department_id is not None:
+            places.require_department(connection, made.department_id)
+        people.add_user(connection, made)
+        details = {"login": made.login, "name": made.name, "roles": list(made.roles)}
+        audit.append(connection, services.now_ms(), principal.actor, "user.add", made.id, details)
+        return people.require_user(connection, made.id)
+
+    return as_json(await services.write(write))
+
+
+@router.patch("/users/{user_id}")
+async def change_user(
+    request: Request, user_id: str, body: ChangedUser, principal: Annotated[Principal, policy(role="security_admin")]
+) -> dict[str, Any]:
+    """Disabling, new roles and a new password end what the person is looking at within seconds."""
+    services = services_of(request)
+    digest: str | None = None
+    if body.roles is not None:
+        check_roles(body.roles)
+        if user_id == principal.id:
+            raise TiergateError(Kind.FORBIDDEN, "access.own_roles")
+    user = await services.read(lambda c: people.require_user(c, user_id))
+    if body.password is not None:
+        check_strength(Secret(body.password), user.login)
+        digest = await services.passwords.hash(Secret(body.password))
+
+    def write(connection: Connection) -> User:
+        now_ms = services.now_ms()
+        values: dict[str, Any] = {}
+        if body.name is not None:
+            values["name"] = body.name
+        if body.roles is not None:
+            values["roles"] = list(dict.fromkeys(body.roles))
+        if "department_id" in body.model_fields_set:
+            if body.department_id is not None:
+                places.require_department(connection, body.department_id)
+            values["department_id"] = body.department_id
+        if body.disabled is not None:
+            values["disabled_ms"] = now_ms if body.disabled else None
+        if digest is not None:
+            values |= {"password_hash": digest, "must_change": True}
+        _keep_somebody(connection, user, body)
+        people.change_user(connection, user_id, values)
+        if body.disabled or digest is not None:
+            sessions.end_sessions_of(connection, user_id, now_ms)
+        details = {k: v for k, v in values.items() if k != "password_hash"}
+        audit.append(connection, now_ms, principal.actor, "user.change", user_id, {"login": user.login} | details)
+        return people.require_user(connection, user_id)
+
+    return as_json(await services.write(write))
+
+
+def _keep_somebody(connection: Connection, user: User, body: ChangedUser) -> None:
+    """Raises access.last_admin."""
+    lost = (
+        set(user.roles)
+        if body.disabled
+        else set(user.roles) - set(body.roles if body.roles is not None else user.roles)
+    )
+    for role in _KEPT:
+        if role in lost and not people.keeps_role(connection, role, without=user.id):
+            raise TiergateError(Kind.CONFLICT, "access.last_admin", role=role)

@@ -1,0 +1,69 @@
+"""Shapes that several routers share: strict bodies, times and pages."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import Query
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, StringConstraints
+
+from config.errors import Kind, TiergateError
+from config.units import parse_time_ms
+
+MOST_ROWS = 1_000
+
+
+class Body(BaseModel):
+    """A request body: unknown fields are refused, text is not silently turned into numbers."""
+
+    model_config = ConfigDict(extra="forbid", populate_by_name=True)
+
+
+def _no_controls(value: str) -> str:
+    if any(ord(c) < 32 or ord(c) == 127 or c in "\u202a\u202b\u202d\u202e\u2066\u2067\u2068" for c in value):
+        raise ValueError("control characters are not allowed")
+    return value
+
+
+#: A name or label: trimmed, 1 to 120 characters, nothing invisible that could disguise it.
+Name = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=120), AfterValidator(_no_controls)
+]
+ShortText = Annotated[str, StringConstraints(strip_whitespace=True, max_length=200), AfterValidator(_no_controls)]
+LongText = Annotated[str, StringConstraints(strip_whitespace=True, max_length=2000)]
+
+
+def _time(value: Any) -> Any:
+    if isinstance(value, bool) or not isinstance(value, (str, int)):
+        raise ValueError("write RFC 3339 with a zone, or epoch milliseconds")
+    try:
+        return parse_time_ms(str(value))
+    except TiergateError as error:
+        raise ValueError(str(error)) from None
+
+
+#: RFC 3339 with a zone or epoch milliseconds, as epoch milliseconds.
+TimeMs = Annotated[int, BeforeValidator(_time)]
+
+Limit = Annotated[int, Query(ge=1, le=MOST_ROWS)]
+Cursor = Annotated[str | None, Query(max_length=64)]
+
+
+def page(items: list[Any], next_: str | None = None) -> dict[str, Any]:
+    return {"items": items, "next": next_}
+
+
+def paged(rows: list[Any], limit: int, key: str) -> tuple[list[Any], str | None]:
+    """`rows` were read with one more than `limit`: that one only says that there is a next page."""
+    if len(rows) <= limit:
+        return rows, None
+    return rows[:limit], str(getattr(rows[limit - 1], key))
+
+
+def seq_cursor(cursor: str | None) -> int | None:
+    """Raises web.cursor."""
+    if cursor is None:
+        return None
+    if not cursor.isascii() or not cursor.isdigit() or len(cursor) > 18:
+        raise TiergateError(Kind.INVALID, "web.cursor")
+    return int(cursor)
