@@ -71,7 +71,10 @@ class ObjectStore(Protocol):
         ...
 
     def list(self, prefix: str = "", start_after: str = "") -> Iterator[ObjectInfo]:
-        """Objects whose key begins with `prefix` and sorts behind `start_after`, in order of keys. `sha256` is None."""
+        """Objects whose key begins with `prefix`, each once, behind `start_after` in the same order. `sha256` is None.
+
+        The order is the store's own and stable: by key in S3's sense for most, folder by folder for SeaweedFS.
+        """
         ...
 
     def server_time(self) -> int | None:

@@ -1,0 +1,95 @@
+"""The folder store: the common contract, links, copies, and a volume that is not there."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+from pathlib import Path
+
+import pytest
+
+from config.errors import TiergateError
+from storage.objects.folder import FolderStore
+from storage.volume import IDENTITY_FILE
+from tests.storage.objects.conformance import DATA, KEY, Conformance, put
+
+
+def make(folder: Path) -> FolderStore:
+    store = FolderStore(folder / "objects")
+    store.ensure()
+    return store
+
+
+class TestLinked(Conformance):
+    @pytest.fixture
+    def store(self, tmp_path: Path) -> FolderStore:
+        return make(tmp_path)
+
+
+class TestCopied(Conformance):
+    """As when spool and store are on two filesystems."""
+
+    @pytest.fixture
+    def store(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FolderStore:
+        link = os.link
+
+        def far(source: Path, target: Path) -> None:
+            if ".incoming" not in str(source) and IDENTITY_FILE not in str(source):
+                raise OSError(errno.EXDEV, "another filesystem")
+            link(source, target)
+
+        monkeypatch.setattr(os, "link", far)
+        return make(tmp_path)
+
+
+def test_on_one_filesystem_nothing_is_copied(tmp_path: Path) -> None:
+    store = make(tmp_path)
+    source = put(store, tmp_path)
+    assert (store.root / KEY).stat().st_ino == source.stat().st_ino
+
+
+def test_an_unmounted_volume_is_neither_filled_nor_missing_anything(tmp_path: Path) -> None:
+    store = make(tmp_path)
+    source = put(store, tmp_path)
+    store.root.rename(tmp_path / "elsewhere")
+    store.root.mkdir()
+    for attempt in (
+        lambda: store.put_file("a/b", source, hashlib.sha256(DATA).digest(), len(DATA)),
+        lambda: store.head(KEY),
+        lambda: store.read(KEY),
+        lambda: store.delete(KEY),
+        lambda: list(store.list()),
+    ):
+        with pytest.raises(TiergateError) as caught:
+            attempt()
+        assert caught.value.reason.code == "media.volume_missing"
+    assert list(store.root.iterdir()) == []
+
+
+def test_what_a_crash_left_half_copied_goes_at_the_next_start(tmp_path: Path) -> None:
+    store = make(tmp_path)
+    (store.root / ".incoming" / "left").write_bytes(b"half")
+    assert list(store.list()) == []
+    store.ensure()
+    assert list((store.root / ".incoming").iterdir()) == []
+
+
+def test_empty_folders_of_past_hours_go_with_their_last_object(tmp_path: Path) -> None:
+    store = make(tmp_path)
+    put(store, tmp_path)
+    store.delete(KEY)
+    assert not (store.root / "node1").exists()
+
+
+def test_a_full_disk_is_a_store_that_is_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = make(tmp_path)
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "link", full)
+    with pytest.raises(TiergateError) as caught:
+        put(store, tmp_path)
+    assert caught.value.reason.code == "media.store_unavailable"
+    assert caught.value.reason.params["problem"] == "ENOSPC"
