@@ -1,0 +1,118 @@
+"""A recorder in a folder of its own, with a real catalog, spool and keys, run as the process it is."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import insert, select
+
+from config.clock import SystemClock
+from config.load import load
+from config.redact import Secret, split_credentials
+from gateway.access.ids import fresh_id
+from gateway.access.keys import ensure_keys
+from gateway.access.secrets import Secrets
+from storage.catalog.cameras import NewCamera, cameras, change_camera, create_camera, put_credential, remove_camera
+from storage.catalog.engine import Catalog
+from storage.catalog.gaps import GapRow, gaps_between
+from storage.catalog.migrate import migrate
+from storage.catalog.segments import SegmentRow, all_segments
+from storage.catalog.status import StatusRow, status_of
+from storage.catalog.tables import region
+from storage.spool import Spool
+from tests.parts.process import Child
+
+REPOSITORY = Path(__file__).parents[2]
+_FAR_MS = 10**14
+
+
+class Station:
+    def __init__(self, folder: Path, **recorder: Any) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self.config = folder / "tiergate.toml"
+        sections: dict[str, dict[str, Any]] = {
+            "paths": {"data": "data"},
+            "cameras": {"allowed_networks": ["127.0.0.0/8"], "connect_timeout_s": 2.0},
+            "recorder": {"segment_seconds": 2, "media_timeout_s": 3.0, **recorder},
+            "spool": {"min_free_percent": 0.0, "critical_free_percent": 0.0},
+            "live": {"linger_s": 0.5},
+        }
+        lines = []
+        for name, values in sections.items():
+            lines += [f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in values.items())]
+        self.config.write_text("\n".join(lines))
+        self.settings = load(self.config)
+        for path in (self.settings.paths.catalog_dir, self.settings.paths.run_dir):
+            path.mkdir(parents=True)
+        self.keys = ensure_keys(self.settings)
+        migrate(self.settings.catalog_url)
+        self.catalog = Catalog(self.settings.catalog_url)
+        self.clock = SystemClock()
+        self.spool = Spool(self.settings.paths.spool_dir, self.clock, self.keys.node_id)
+        self.catalog.write(
+            lambda c: c.execute(
+                insert(region).values(code="210211001003", name="测试社区", tier="community", valid_from_ms=0)
+            )
+            if c.execute(select(region.c.code).where(region.c.code == "210211001003")).first() is None
+            else None
+        )
+        self.log = folder / "recorder.log"
+        argv = [sys.executable, "-m", "gateway.processes.recorder", "--config", str(self.config), "--shard", "0"]
+        self.process = Child(argv, self.log, guarded=False, env={"PYTHONPATH": str(REPOSITORY)})
+
+    # --- the register ------------------------------------------------------------------------------------------------
+
+    def add_camera(self, url: str, sub_url: str | None = None, **values: Any) -> str:
+        streams = [("main", url), *([("sub", sub_url)] if sub_url else [])]
+        clean, username, password = split_credentials(url)
+        credential_id = None
+        if username is not None and password is not None:
+            row = Secrets(self.keys).seal(self.clock, fresh_id(self.clock), username, password)
+            self.catalog.write(lambda c: put_credential(c, row))
+            credential_id = row.id
+        new = NewCamera(
+            name="门口", region="210211001003", credential_id=credential_id,
+            streams=tuple((name, split_credentials(u)[0], None) for name, u in streams), **values,
+        )  # fmt: skip
+        return self.catalog.write(lambda c: create_camera(c, new, "community", 32, self.now_ms)).id
+
+    def change(self, camera_id: str, **values: Any) -> None:
+        self.catalog.write(lambda c: change_camera(c, camera_id, values, self.now_ms))
+
+    def remove(self, camera_id: str) -> None:
+        self.catalog.write(lambda c: remove_camera(c, camera_id, self.now_ms))
+
+    def set_password(self, camera_id: str, username: str, password: str) -> None:
+        credential_id = self.catalog.read(lambda c: cameras(c)[camera_id]).credential_id
+        assert credential_id is not None
+        row = Secrets(self.keys).seal(self.clock, credential_id, username, Secret(password))
+        self.catalog.write(lambda c: put_credential(c, row))
+
+    # --- what the recorder says ----------------------------------------------------------------------------------------
+
+    @property
+    def now_ms(self) -> int:
+        return self.clock.wall_ns() // 1_000_000
+
+    def segments(self, camera_id: str) -> list[SegmentRow]:
+        rows = self.catalog.read(lambda c: all_segments(c, ["spooled"]))
+        return sorted((row for row in rows if row.camera_id == camera_id), key=lambda row: row.start_ms)
+
+    def gaps(self, camera_id: str) -> list[GapRow]:
+        return self.catalog.read(lambda c: gaps_between(c, camera_id, "main", 0, _FAR_MS))
+
+    def status(self, camera_id: str, stream: str = "main") -> StatusRow | None:
+        return self.catalog.read(lambda c: status_of(c, camera_id, stream))
+
+    def bytes_of(self, row: SegmentRow) -> bytes:
+        data = self.spool.read(row.camera_id, row.id, 0, row.bytes + 1)
+        assert data is not None
+        return data
+
+    def close(self) -> None:
+        self.process.stop()
+        self.catalog.close()
