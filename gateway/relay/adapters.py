@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from pathlib import Path
-from typing import Protocol
 
 from config.crypto import Signed, sign
 from config.errors import Kind, TiergateError
 from gateway.access.keys import NodeKeys
 from gateway.access.looks import Looks
 from gateway.live.wire import Config, Event, Unit
+from gateway.playback.footage import Footage, Piece
 from storage.catalog import cameras
 from storage.catalog.engine import Catalog
 from storage.catalog.links import LinkRow
@@ -87,8 +87,9 @@ class RecorderFrames:
         if found is None:
             raise TiergateError(Kind.NOT_FOUND, "tier.camera_unknown", camera=camera)
         socket = self._live_dir / f"{found.shard}.sock"
+        messages = self._watch(socket, camera, stream)
         try:
-            async for message in self._watch(socket, camera, stream):
+            async for message in messages:
                 if isinstance(message, Config):
                     yield message.stream
                 elif isinstance(message, Unit):
@@ -97,17 +98,20 @@ class RecorderFrames:
                     yield Notice(message.state, message.reason)
         except (OSError, EOFError) as exc:
             raise TiergateError(Kind.UNAVAILABLE, "tier.live_away") from exc
-
-
-class FootageRead(Protocol):
-    """`gateway.playback.footage.Footage`."""
-
-    def read(self, segment: SegmentRow, offset: int, length: int) -> Awaitable[bytes]: ...
+        finally:
+            if isinstance(messages, AsyncGenerator):
+                await messages.aclose()
 
 
 class OwnFootage:
-    def __init__(self, footage: FootageRead) -> None:
+    """Sealed segments of ours, wherever they lie now: spool, else store."""
+
+    def __init__(self, footage: Footage) -> None:
         self._footage = footage
 
     async def read(self, segment: SegmentRow, offset: int, length: int) -> bytes:
-        return await self._footage.read(segment, offset, length)
+        piece = Piece(
+            segment.id, segment.run_id, segment.camera_id, segment.stream, segment.start_ms, segment.end_ms,
+            segment.start_wall_ns, (), segment.object_key,
+        )  # fmt: skip
+        return await self._footage.read(piece, offset, length)

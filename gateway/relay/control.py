@@ -70,9 +70,9 @@ class RelayControl:
     async def end(self, lease: str, reason: str, actor: str) -> dict[str, Any]:
         return await self._json("POST", f"/leases/{lease}/end", {"reason": reason, "actor": actor})
 
-    async def accept_link(self, code: str, actor: str) -> str:
-        """The new link's id."""
-        return str((await self._json("POST", "/links/accept", {"code": code, "actor": actor}))["id"])
+    async def accept_link(self, code: str, actor: str, url: str | None = None) -> str:
+        """The new link's id. `url` where the inviting node is reached, if not as its code says."""
+        return str((await self._json("POST", "/links/accept", {"code": code, "actor": actor, "url": url}))["id"])
 
     async def status(self) -> dict[str, Any]:
         return await self._json("GET", "/status")

@@ -47,7 +47,7 @@ def order_from_json(value: dict[str, Any]) -> PullOrder:
 
 
 def build(
-    pulls: Pulls, keeping: Keeping, upstreams: Upstreams, lines: Lines, accept: Callable[[str, str], Awaitable[str]]
+    pulls: Pulls, keeping: Keeping, upstreams: Upstreams, lines: Lines, accept: Callable[[str, str, str | None], Awaitable[str]]
 ) -> Starlette:
     Work = Callable[[Request, dict[str, Any]], Awaitable[dict[str, Any] | bytes]]
 
@@ -98,7 +98,8 @@ def build(
         return await pulls.read(params["lease"], params["segment"], camera, stream, offset, length)
 
     async def link(_: Request, value: dict[str, Any]) -> dict[str, Any]:
-        made = await accept(wire.text_field(value, "code", 2000, 1), wire.text_field(value, "actor", 120, 1))
+        code, actor = wire.text_field(value, "code", 2000, 1), wire.text_field(value, "actor", 120, 1)
+        made = await accept(code, actor, wire.optional(value, "url", wire.text_field))
         await keeping.poll()  # the new node's cameras should be there when the answer is
         return {"id": made}
 

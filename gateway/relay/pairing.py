@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import secrets
+from dataclasses import replace
 
 from sqlalchemy import Connection
 
@@ -21,7 +22,7 @@ from tiering.client import PeerClient
 from tiering.server import add_link, refused
 from tiering.signing import Signer
 from tiering.topology import refuse_link
-from tiering.wire import Card, Invite
+from tiering.wire import Card, Invite, checked_url
 
 INVITE_MS = 15 * 60_000
 
@@ -54,7 +55,9 @@ async def invite(catalog: Catalog, card: Card, peer_role: str, actor: str, now_m
     return made.as_code(), made.expires_ms
 
 
-async def accept(catalog: Catalog, clock: Clock, signer: Signer, card: Card, code: str, actor: str) -> str:
+async def accept(
+    catalog: Catalog, clock: Clock, signer: Signer, card: Card, code: str, actor: str, url: str | None = None
+) -> str:
     """Redeems a code at the node that made it; the new link's id. Raises with that node's reason."""
     offer = Invite.from_code(code)
     now_ms = clock.wall_ns() // 1_000_000
@@ -62,11 +65,15 @@ async def accept(catalog: Catalog, clock: Clock, signer: Signer, card: Card, cod
         raise TiergateError(Kind.CONFLICT, "tier.invite_own")
     if now_ms >= offer.expires_ms:
         raise TiergateError(Kind.FORBIDDEN, "tier.invite_over")
+    if url is not None:
+        offer = replace(offer, url=checked_url(url))
     async with peer_http(offer.tls_sha256) as http:
         client = PeerClient(
             offer.url, offer.node, b"", signer, http, lambda: clock.wall_ns() // 1_000_000, secrets.token_bytes
         )
         peer = await client.accept_invite(offer, card)
+    if url is not None:
+        peer = replace(peer, url=offer.url)
     role = "lower" if offer.role == "upper" else "upper"  # we are upper to it, so it is lower to us
     unfit = refuse_link(card.tier, peer.tier, role)
     if unfit is not None:

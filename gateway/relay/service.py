@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import secrets
 import socket
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -17,6 +18,7 @@ import uvicorn
 from starlette.applications import Starlette
 
 from config.clock import Clock
+from config.errors import TiergateError
 from config.settings import Settings, split_listen
 from gateway.relay import local_app, pairing, tier_app
 from gateway.relay.keeping import Keeping
@@ -35,6 +37,8 @@ from tiering.server import TierServer
 from tiering.signing import NonceJournal, Signer
 from tiering.steady import SteadyClock
 
+_log = logging.getLogger(__name__)
+
 #: Unsent bytes the kernel may hold per connection: more would hide a full line from us for seconds (MEASUREMENTS B4).
 NOTSENT_LOWAT_BYTES = 16_384
 STOP_S = 3.0
@@ -51,12 +55,15 @@ class RelayService:
         frames: LiveFrames,
         footage: FootageReader,
         cache_store: ObjectStore,
+        listener: socket.socket | None = None,
     ) -> None:
+        """`listener`: a bound socket that the supervisor hands down; else the settings' address is bound here."""
         self._settings = settings
         self._clock = clock
         self._run_dir = settings.paths.run_dir
         self._run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._socket = listening_socket(settings.relay.listen)
+        self._socket = listener or listening_socket(settings.relay.listen)
+        _keep_queue_short(self._socket)
         port = int(self._socket.getsockname()[1])
         self.card = pairing.own_card(settings, signer.node_id, signer.public_key, port)
         self.lines = Lines(settings.relay.max_main, settings.relay.max_sub)
@@ -75,6 +82,11 @@ class RelayService:
         self._signer = signer
         self._catalog = catalog
         self._frames = frames
+        self._cache_store = cache_store
+
+    def ensure_cache(self) -> None:
+        """Makes the cache's folder or bucket. Raises media.store_unavailable."""
+        self._cache_store.ensure()
 
     @property
     def url(self) -> str:
@@ -93,13 +105,16 @@ class RelayService:
             async for item in items:
                 yield item
 
-    async def _accept(self, code: str, actor: str) -> str:
-        return await pairing.accept(self._catalog, self._clock, self._signer, self.card, code, actor)
+    async def _accept(self, code: str, actor: str, url: str | None) -> str:
+        return await pairing.accept(self._catalog, self._clock, self._signer, self.card, code, actor, url)
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Purges what is overdue, then serves until the block ends."""
-        await self.keeping.purge_due()
+        try:
+            await self.keeping.purge_due()
+        except TiergateError as exc:  # the keys are destroyed first; the loop goes on deleting when the store is back
+            _log.warning("overdue cache objects cannot be deleted yet", extra={"code": exc.reason.code})
         relay = self._settings.relay
         outside = _server(tier_app.build(self.server, self._frames))
         if relay.tls_cert is not None and relay.tls_key is not None:
@@ -125,10 +140,13 @@ def listening_socket(listen: str) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     made = socket.socket(family, socket.SOCK_STREAM)
     made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    if hasattr(socket, "TCP_NOTSENT_LOWAT"):
-        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, NOTSENT_LOWAT_BYTES)  # inherited by accept
     made.bind((host, port))
     return made
+
+
+def _keep_queue_short(sock: socket.socket) -> None:
+    if hasattr(socket, "TCP_NOTSENT_LOWAT"):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, NOTSENT_LOWAT_BYTES)  # inherited by accept
 
 
 def unix_socket(path: Path) -> socket.socket:

@@ -125,6 +125,12 @@ def of_link(connection: Connection, link_id: str, side: str, since_ms: int) -> l
     return [_row(row) for row in connection.execute(query.order_by(lease.c.id).limit(1000))]
 
 
+def caching(connection: Connection, link_id: str, side: str, now_ms: int) -> list[LeaseRow]:
+    """Leases of a link whose cache may still hold something."""
+    query = select(lease).where(lease.c.link_id == link_id, lease.c.side == side, lease.c.cache_until_ms > now_ms)
+    return [_row(row) for row in connection.execute(query)]
+
+
 def camera_ms_since(connection: Connection, link_id: str, since_ms: int) -> int:
     """Camera time granted over a link since then: what was promised and not given back early (S15)."""
     total = 0
