@@ -1,0 +1,85 @@
+"""The supervisor with real recorders: they start, come back, multiply and never outlive it."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import update
+
+from storage.catalog.tables import camera as camera_table
+from tests.ingest.station import REPOSITORY, Station
+from tests.parts.process import Child
+from tests.parts.rtsp_server import RtspServer
+from tests.parts.wait import until
+
+pytestmark = pytest.mark.real
+
+_RUN = "import sys; from pathlib import Path; from gateway.processes.supervisor import run; "
+
+
+def _supervisor(station: Station, *children: str, log: str = "supervisor.log", **env: str) -> Child:
+    code = f"{_RUN}sys.exit(run(Path(sys.argv[1]), {children!r}))"
+    argv = [sys.executable, "-c", code, str(station.config)]
+    return Child(argv, station.folder / log, guarded=False, env={"PYTHONPATH": str(REPOSITORY), **env})
+
+
+@pytest.fixture
+def station(tmp_path: Path) -> Iterator[Station]:
+    made = Station(tmp_path / "node")
+    yield made
+    made.close()
+
+
+def _pid(station: Station, name: str) -> int:
+    return int((station.settings.paths.run_dir / f"{name}.ready").read_text())
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_children_come_back_multiply_and_end_with_it(station: Station, rtsp_server: RtspServer) -> None:
+    notified = station.folder / "notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(notified))
+        systemd.settimeout(20)
+        with _supervisor(station, "recorder", NOTIFY_SOCKET=str(notified)) as supervisor:
+            supervisor.start()
+            assert b"READY=1" in systemd.recv(1024)
+            first = _pid(station, "recorder-0")
+            os.kill(first, 9)
+            second = until(lambda: (p := _pid(station, "recorder-0")) != first and p, 15, "the recorder is back")
+
+            # A camera of another shard brings a recorder of its own.
+            camera = station.add_camera(rtsp_server.url("tiny"))
+            station.catalog.write(lambda c: c.execute(update(camera_table).values(shard=1)))
+            until(lambda: station.segments(camera), 20, "the new recorder records")
+            third = _pid(station, "recorder-1")
+
+            # One node, one supervisor.
+            with _supervisor(station, "recorder", log="second.log") as rival:
+                rival.start()
+                until(lambda: not rival.running, 15, "a second supervisor gives up")
+                assert "process.lock_held" in rival.tail() or "already running" in rival.tail()
+            supervisor.stop()
+            assert not _runs(second)
+            assert not _runs(third)
+            assert station.gaps(camera)[-1].cause == "recorder_down"
+
+
+def test_kill_9_of_the_supervisor_leaves_nobody(station: Station) -> None:
+    supervisor = _supervisor(station, "recorder").start()
+    pid = until(lambda: _pid(station, "recorder-0"), 20, "a recorder")
+    assert supervisor.popen is not None
+    os.kill(supervisor.popen.pid, 9)
+    supervisor.popen.wait(5)
+    until(lambda: not _runs(pid), 10, "the child ends with its parent")
+    supervisor.stop()
