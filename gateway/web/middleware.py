@@ -15,7 +15,6 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from config.errors import Kind, TiergateError
-from config.reasons import Reason
 from config.settings import Settings
 from gateway.web import problems
 
@@ -57,12 +56,12 @@ class Guard:
         except TiergateError as error:
             if began:
                 raise
-            await _refuse(problems.of_error(error), scope, receive, guarded_send)
+            await problems.of_error(error)(scope, receive, guarded_send)
         except Exception as error:
             if began:
                 _log.exception("error after the answer had begun in %s", scope["path"])
                 raise
-            await _refuse(problems.internal(HTTPConnection(scope), error), scope, receive, guarded_send)
+            await problems.internal(HTTPConnection(scope), error)(scope, receive, guarded_send)
 
     # --- other sites (FAULTS S25) ------------------------------------------------------------------------------------
 
@@ -123,18 +122,3 @@ class Guard:
 def _origin(url: str) -> str:
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc}".lower()
-
-
-async def _refuse(response: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
-    """An answer before the program's own; a WebSocket is refused during its handshake."""
-    if scope["type"] == "http":
-        await response(scope, receive, send)
-        return
-    if "websocket.http.response" not in scope.get("extensions", {}):
-        await send({"type": "websocket.close", "code": 1008, "reason": Reason("web.refused", {"status": 403}).code})
-        return
-
-    async def as_denial(message: Message) -> None:
-        await send({**message, "type": "websocket." + message["type"]})
-
-    await response({**scope, "type": "http", "method": "GET"}, receive, as_denial)

@@ -13,7 +13,6 @@ from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError, WebSocketRequestValidationError
 from fastapi.requests import HTTPConnection, Request
 from fastapi.responses import JSONResponse, Response
-from fastapi.websockets import WebSocket
 from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
 
@@ -59,15 +58,9 @@ def internal(connection: HTTPConnection, error: BaseException) -> JSONResponse:
     return problem(500, Reason("internal", {"error_id": error_id}))
 
 
-async def _answer(connection: HTTPConnection, response: Response) -> Response:
-    if isinstance(connection, WebSocket):
-        await connection.send_denial_response(response)
-    return response
-
-
 async def _tiergate(connection: HTTPConnection, error: Exception) -> Response:
     assert isinstance(error, TiergateError)  # noqa: S101 - registered for this class
-    return await _answer(connection, of_error(error))
+    return of_error(error)
 
 
 async def _invalid(connection: HTTPConnection, error: Exception) -> Response:
@@ -76,7 +69,7 @@ async def _invalid(connection: HTTPConnection, error: Exception) -> Response:
     first: dict[str, Any] = dict(error.errors()[0])
     field = ".".join(str(part) for part in first["loc"]) or "body"
     reason = Reason("web.body_malformed", {"field": field[:120], "problem": str(first["msg"])[:200]})
-    return await _answer(connection, problem(422, reason))
+    return problem(422, reason)
 
 
 async def _http(connection: HTTPConnection, error: Exception) -> Response:
@@ -91,16 +84,12 @@ async def _http(connection: HTTPConnection, error: Exception) -> Response:
     else:
         reason = Reason("web.refused", {"status": error.status_code})
     headers = dict(error.headers) if error.headers else None
-    return await _answer(connection, problem(error.status_code, reason, headers))
+    return problem(error.status_code, reason, headers)
 
 
 async def _database(connection: HTTPConnection, error: Exception) -> Response:
     _log.error("the catalog refused", exc_info=error)
-    return await _answer(connection, problem(503, Reason("web.unavailable"), {"Retry-After": "2"}))
-
-
-async def _unknown(connection: HTTPConnection, error: Exception) -> Response:
-    return await _answer(connection, internal(connection, error))
+    return problem(503, Reason("web.unavailable"), {"Retry-After": "2"})
 
 
 BODY_LIMIT_BYTES = 1 << 20

@@ -1,0 +1,131 @@
+"""The web process: the public API and the page on the listening socket, and on ``run/admin.sock`` for this machine.
+
+It never writes footage. Two servers share one application: the life of the application belongs to the first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import uvicorn
+import uvloop
+from fastapi import FastAPI
+
+from config.settings import Settings, split_listen
+from gateway.compose import build_web
+from gateway.processes import child
+from gateway.web.app import build
+
+GRACE_S = 3  #: an endless picture must not hold a stop for minutes (MEASUREMENTS C)
+_MOST_WS_BYTES = 64 * 1024  #: viewers send words, never media
+
+
+class _Server(uvicorn.Server):
+    """Signals belong to the process, not to the server."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.ready = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self.ready.set()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def _config(app: FastAPI, settings: Settings, lifespan: bool, tls: bool) -> uvicorn.Config:
+    web = settings.web
+    return uvicorn.Config(
+        app,
+        http="httptools",
+        ws="websockets-sansio",
+        ws_per_message_deflate=False,  # video does not shrink, and it would cost a core
+        ws_max_size=_MOST_WS_BYTES,
+        lifespan="on" if lifespan else "off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=30,
+        timeout_graceful_shutdown=GRACE_S,
+        ssl_certfile=str(web.tls_cert) if tls and web.tls_cert else None,
+        ssl_keyfile=str(web.tls_key) if tls and web.tls_key else None,
+    )
+
+
+def bind_admin(path: Path) -> socket.socket:
+    """Only this machine's owner of the node may knock; inside, the same sign-in as anywhere."""
+    path.unlink(missing_ok=True)
+    bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    before = os.umask(0o177)
+    try:
+        bound.bind(str(path))
+    finally:
+        os.umask(before)
+    bound.listen(128)
+    bound.setblocking(False)
+    return bound
+
+
+def _bind(settings: Settings) -> socket.socket:
+    """When started by hand."""
+    host, port = split_listen(settings.web.listen)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    bound.bind((host, port))
+    bound.listen(1024)
+    bound.setblocking(False)
+    return bound
+
+
+def _quiet(record: logging.LogRecord) -> bool:
+    """uvicorn 0.54 calls every WebSocket that was refused during its handshake an unfinished one."""
+    return "without completing handshake" not in record.getMessage()
+
+
+async def run(process: child.Child) -> None:
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    logging.getLogger("uvicorn.error").addFilter(_quiet)
+    settings = process.settings
+    services = build_web(settings, process.name)
+    app = build(services)
+    public = _Server(_config(app, settings, lifespan=True, tls=True))
+    servers = [(public, process.listener() or _bind(settings))]
+    if process.shard == 0:
+        admin = _Server(_config(app, settings, lifespan=False, tls=False))
+        servers.append((admin, bind_admin(settings.paths.run_dir / "admin.sock")))
+    tasks = [asyncio.create_task(server.serve([bound]), name="uvicorn") for server, bound in servers]
+    try:
+        stopping = asyncio.create_task(process.stopping.wait())
+        ready = asyncio.gather(*(server.ready.wait() for server, _ in servers))
+        await asyncio.wait({ready, stopping, *tasks}, return_when=asyncio.FIRST_COMPLETED)
+        if ready.done():
+            process.ready()
+            await asyncio.wait({stopping, *tasks}, return_when=asyncio.FIRST_COMPLETED)
+        ready.cancel()
+        stopping.cancel()
+    finally:
+        for server, _ in reversed(servers):
+            server.should_exit = True
+        await asyncio.gather(*tasks)
+        services.catalog.close()
+
+
+def main() -> None:
+    asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
+    child.main("web", run)
+
+
+if __name__ == "__main__":
+    main()
