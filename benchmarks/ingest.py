@@ -7,6 +7,7 @@ footage, and a restart with 16 cameras → all of them recording. Also bytes wri
 
 from __future__ import annotations
 
+import functools
 import subprocess
 import sys
 import tempfile
@@ -31,8 +32,8 @@ def _ffmpeg(url: str, folder: Path) -> subprocess.Popen[bytes]:
     """The peer: what a script that records one camera does."""
     folder.mkdir()
     return subprocess.Popen(
-        ["ffmpeg", "-nostdin", "-loglevel", "error", "-rtsp_transport", "tcp", "-i", url, "-c", "copy", "-an", "-f", "segment",
-         "-segment_time", "10", "-segment_format", "mp4", "-reset_timestamps", "1", str(folder / "%04d.mp4")],
+        ["ffmpeg", "-nostdin", "-loglevel", "error", "-rtsp_transport", "tcp", "-i", url, "-c", "copy", "-an",
+         "-f", "segment", "-segment_time", "10", "-segment_format", "mp4", "-reset_timestamps", "1", str(folder / "%04d.mp4")],
         stdin=subprocess.DEVNULL,
     )  # fmt: skip
 
@@ -47,6 +48,10 @@ def _add(node: Node, url: str, name: str) -> str:
 def _recording(node: Node) -> int:
     """How many cameras have an open segment."""
     return len({p.parent.name for p in (node.folder / "data" / "spool").glob("*/*.part") if p.stat().st_size > 0})
+
+
+def _records(node: Node, cameras: int) -> bool:
+    return _recording(node) >= cameras
 
 
 def _write_bytes(pids: list[int]) -> int:
@@ -114,10 +119,10 @@ def _starts(cameras: int) -> dict[str, Any]:
             server.add(mount, "sub")
         first = []
         for mount in mounts[:3]:
-            before = _recording(node)
+            wanted = _recording(node) + 1
             started = time.perf_counter()
             _add(node, server.url(mount), mount)
-            until(lambda before=before: _recording(node) > before, 60, "first footage", every_s=0.02)  # type: ignore[misc]  # mypy cannot infer a lambda with a bound default
+            until(functools.partial(_records, node, wanted), 60, "first footage", every_s=0.02)
             first.append(time.perf_counter() - started)
         for mount in mounts[3:]:
             _add(node, server.url(mount), mount)
