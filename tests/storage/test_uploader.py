@@ -1,0 +1,215 @@
+"""The uploader: nothing is freed before it is stored, whatever dies or lies in between."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from config.clock import ManualClock, SystemClock
+from config.redact import Secret
+from storage.catalog import segments
+from storage.catalog.engine import Catalog
+from storage.catalog.segments import SegmentRow
+from storage.objects.base import ObjectStore
+from storage.objects.folder import FolderStore
+from storage.objects.s3 import S3Store
+from storage.spool import Spool
+from storage.uploader import Uploader
+from tests.media import WALL_NS
+from tests.parts.s3 import S3Server
+from tests.parts.wait import until_async
+from tests.storage.footage import CAMERA, Recorded, insert, make_catalog, make_spool, record
+
+
+@pytest.fixture
+def catalog(tmp_path: Path) -> Iterator[Catalog]:
+    catalog = make_catalog(tmp_path)
+    yield catalog
+    catalog.close()
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Spool:
+    return make_spool(tmp_path)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> FolderStore:
+    store = FolderStore(tmp_path / "objects")
+    store.ensure()
+    return store
+
+
+@pytest.fixture
+def recorded(catalog: Catalog, spool: Spool) -> list[Recorded]:
+    recorded = record(spool)
+    insert(catalog, recorded)
+    return recorded
+
+
+def row_of(catalog: Catalog, id_: str) -> SegmentRow:
+    row = catalog.read(lambda c: segments.segment_of(c, id_))
+    assert row is not None
+    return row
+
+
+def assert_stored(catalog: Catalog, store: ObjectStore, spool: Spool, recorded: list[Recorded]) -> None:
+    for one in recorded:
+        row = row_of(catalog, one.segment.id)
+        assert (row.state, row.volume) == ("stored", None)
+        assert hashlib.sha256(store.read(row.object_key)).digest() == row.sha256
+        assert spool.find(CAMERA, row.id) is None
+
+
+def test_spooled_becomes_stored_and_the_spool_is_freed(
+    catalog: Catalog, store: FolderStore, spool: Spool, recorded: list[Recorded]
+) -> None:
+    uploader = Uploader(catalog, store, spool, SystemClock())
+    done = uploader.run_once()
+    uploader.close()
+    assert (done.tried, done.stored, done.failed) == (len(recorded), len(recorded), 0)
+    assert_stored(catalog, store, spool, recorded)
+    assert uploader.counters.stored_bytes == sum(one.segment.bytes for one in recorded)
+    assert uploader.counters.backlog.count == 0
+    assert uploader.backlog_age_ms() is None
+
+
+class _Killed(BaseException):
+    """kill -9 as one process can play it: nothing behind it runs."""
+
+
+STEPS = ("put_file", "mark_stored", "free_copy", "mark_freed")
+
+
+@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("after", [False, True])
+def test_a_crash_between_any_two_steps_loses_nothing(
+    catalog: Catalog, store: FolderStore, spool: Spool, recorded: list[Recorded],
+    monkeypatch: pytest.MonkeyPatch, step: str, after: bool,
+) -> None:  # fmt: skip
+    place = {"put_file": store, "mark_stored": segments, "free_copy": spool, "mark_freed": segments}[step]
+    real: Callable[..., object] = getattr(place, step)
+
+    def die(*args: object, **kwargs: object) -> object:
+        if after:
+            real(*args, **kwargs)
+        raise _Killed
+
+    monkeypatch.setattr(place, step, die)
+    uploader = Uploader(catalog, store, spool, SystemClock())
+    with pytest.raises(_Killed):
+        uploader.run_once()
+    uploader.close()
+    monkeypatch.undo()
+    for one in recorded:  # I1 at this very instant: the bytes are somewhere
+        copy = spool.find(CAMERA, one.segment.id)
+        assert copy is not None or store.head(one.segment.object_key) is not None
+    again = Uploader(catalog, store, spool, SystemClock())
+    again.run_once()
+    again.close()
+    assert_stored(catalog, store, spool, recorded)
+
+
+def test_one_damaged_segment_does_not_hold_up_the_others(
+    catalog: Catalog, store: FolderStore, spool: Spool, recorded: list[Recorded]
+) -> None:
+    bad, good = recorded[0], recorded[1:]
+    data = bytearray(bad.path.read_bytes())
+    data[len(data) // 2] ^= 1
+    bad.path.write_bytes(data)
+    uploader = Uploader(catalog, store, spool, SystemClock())
+    for _ in range(3):
+        uploader.run_once()
+    uploader.close()
+    assert_stored(catalog, store, spool, good)
+    assert row_of(catalog, bad.segment.id).state == "spooled"
+    assert bad.path.exists()
+    assert uploader.counters.corrupt == 1
+    assert uploader.counters.away_since_ms is None
+
+
+def test_while_the_store_is_away_one_knock_a_round_and_the_backlog_is_told(
+    catalog: Catalog, store: FolderStore, spool: Spool, recorded: list[Recorded], tmp_path: Path
+) -> None:
+    store.root.rename(tmp_path / "unplugged")
+    clock = ManualClock(WALL_NS)
+    clock.advance(3600)
+    uploader = Uploader(catalog, store, spool, clock, workers=1)
+    first = uploader.run_once()
+    assert first.stored == 0
+    assert uploader.counters.away_since_ms is not None
+    assert uploader.run_once().tried == 1
+    assert uploader.counters.backlog.count == len(recorded)
+    age_ms = uploader.backlog_age_ms()
+    assert age_ms is not None
+    assert 3_590_000 < age_ms < 3_600_000
+    (tmp_path / "unplugged").rename(store.root)
+    assert uploader.run_once().stored == len(recorded)
+    uploader.close()
+    assert uploader.counters.last_reason is None
+    assert_stored(catalog, store, spool, recorded)
+
+
+def test_an_unmounted_spool_makes_nothing_look_damaged(
+    catalog: Catalog, store: FolderStore, spool: Spool, recorded: list[Recorded], tmp_path: Path
+) -> None:
+    spool.root.rename(tmp_path / "unplugged")
+    uploader = Uploader(catalog, store, spool, SystemClock())
+    with pytest.raises(Exception, match="not mounted"):
+        uploader.run_once()
+    (tmp_path / "unplugged").rename(spool.root)
+    uploader.run_once()
+    uploader.close()
+    assert uploader.counters.corrupt == 0
+    assert_stored(catalog, store, spool, recorded)
+
+
+def test_the_newest_footage_has_a_lane_of_its_own(catalog: Catalog, store: FolderStore, spool: Spool) -> None:
+    for number in range(6):
+        insert(catalog, record(spool, 2.0, wall_ns=WALL_NS + number * 60_000_000_000))
+    uploader = Uploader(catalog, store, spool, SystemClock(), workers=1)
+    uploader.run_once(limit=4)
+    uploader.close()
+    left = catalog.read(lambda c: segments.oldest_spooled(c, 100))
+    stored = catalog.read(lambda c: segments.all_segments(c, ["stored"]))
+    assert max(row.end_ms for row in stored) > max(row.end_ms for row in left)
+    assert min(row.start_ms for row in stored) < min(row.start_ms for row in left)
+
+
+async def test_run_ends_when_told_and_drains_meanwhile(
+    catalog: Catalog, store: FolderStore, spool: Spool, recorded: list[Recorded]
+) -> None:
+    uploader = Uploader(catalog, store, spool, SystemClock())
+    stop = asyncio.Event()
+    task = asyncio.create_task(uploader.run(stop))
+
+    async def drained() -> bool:
+        return uploader.counters.stored == len(recorded)
+
+    await until_async(drained, 20, "the backlog is drained")
+    stop.set()
+    await asyncio.wait_for(task, 20)
+    uploader.close()
+    assert_stored(catalog, store, spool, recorded)
+
+
+@pytest.mark.real
+def test_a_real_store_that_dies_and_comes_back_gets_everything(
+    catalog: Catalog, spool: Spool, recorded: list[Recorded], s3_factory: Callable[[], S3Server]
+) -> None:
+    server = s3_factory()
+    bucket = server.new_bucket()
+    store = S3Store(server.url, server.region, bucket, Secret(server.access_key), Secret(server.secret_key))
+    uploader = Uploader(catalog, store, spool, SystemClock())
+    server.kill()
+    assert uploader.run_once().stored == 0
+    assert uploader.counters.away_since_ms is not None
+    server.start()
+    while uploader.run_once().stored:
+        pass
+    uploader.close()
+    assert_stored(catalog, store, spool, recorded)
