@@ -19,7 +19,9 @@ from sqlalchemy import Connection, func, select
 
 from config.errors import Kind, TiergateError
 from config.settings import Settings, is_loopback
-from storage.catalog import cameras, gaps, register, segments
+from gateway.ops import job_state
+from storage import journal, sweeper
+from storage.catalog import cameras, facts, gaps, register, retention_rows, segments
 from storage.catalog.tables import lease, link, segment
 
 
@@ -120,8 +122,42 @@ def _disks(connection: Connection, settings: Settings, now_ms: int) -> Iterable[
     yield Metric("tiergate_disk_free_bytes", "Free bytes.", ("volume",), tuple(free))
 
 
+def _keeping(connection: Connection, settings: Settings, now_ms: int) -> Iterable[Metric]:
+    def age(since_ms: int | None) -> float | None:
+        return None if since_ms is None else max(0, now_ms - since_ms) / 1000
+
+    states = job_state.states(connection)
+    ages = [((n,), a) for n, s in states.items() if (a := age(s.last_success_ms)) is not None]
+    failing = [((n,), age(s.failing_since_ms) or 0.0) for n, s in states.items()]
+    yield Metric("tiergate_job_success_age_seconds", "Time since a job last succeeded.", ("job",), tuple(ages))
+    yield Metric(
+        "tiergate_job_failing_seconds", "How long a job has been failing; 0: it is not.", ("job",), tuple(failing)
+    )
+    success, refused = facts.get(connection, sweeper.LAST_SUCCESS), facts.get(connection, sweeper.REFUSED_SINCE)
+    yield _one("tiergate_sweep_success_age_seconds", "Time since the last sweep that was not refused.", age(success))
+    since = None if success is None and refused is None else age(refused) or 0.0
+    yield _one("tiergate_sweep_refused_seconds", "How long the sweep has refused to delete; 0: it does not.", since)
+    uploads = facts.get(connection, job_state.UPLOADS)
+    if uploads is not None:
+        away = age(uploads["away_since_ms"]) or 0.0
+        yield _one("tiergate_store_away_seconds", "How long the store has taken nothing; 0: it does.", away)
+        yield _one(
+            "tiergate_uploads_corrupt", "Segments whose spool copy is not what its row says.", uploads["corrupt"]
+        )
+    made = facts.get(connection, journal.CHECKPOINT_MARK)
+    yield _one(
+        "tiergate_audit_checkpoint_age_seconds",
+        "Age of the last signed head in the store.",
+        age(made and made["at_ms"]),
+    )
+    standing = retention_rows.holds(connection)
+    overdue = sum(row.review_ms < now_ms for row in standing)
+    yield _one("tiergate_holds_standing", "Orders that footage stays.", float(len(standing)))
+    yield _one("tiergate_holds_review_overdue", "Holds whose review date has passed.", float(overdue))
+
+
 #: Each is asked at every scrape, in one read transaction.
-READERS: list[Reader] = [_cameras, _footage, _access, _disks]
+READERS: list[Reader] = [_cameras, _footage, _access, _disks, _keeping]
 
 
 def read_facts(connection: Connection, settings: Settings, now_ms: int) -> list[Metric]:

@@ -1,0 +1,227 @@
+"""Retention, holds and coverage as their callers meet them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from config.ids import ulid
+from config.units import DAY_MS, HOUR_MS
+from gateway.ops.locks import SWEEP_LOCK, alone
+from storage.catalog import gaps, segments
+from storage.catalog.gaps import GapRow
+from storage.catalog.segments import SegmentRow
+from storage.keys import segment_key
+from storage.objects import make_store
+from tests.web.site import ALL_ROLES, Site, add_camera, site_in
+
+SEGMENT_MS = 60_000
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    with site_in(tmp_path, retention={"clock_source": "trusted"}) as made:
+        made.user("admin", ALL_ROLES)
+        make_store(made.settings).ensure()
+        yield made
+
+
+def footage(site: Site, camera: str, *ends_ms: int, state: str = "stored") -> list[str]:
+    rows = []
+    store = make_store(site.settings)
+    for end_ms in ends_ms:
+        start_ms = end_ms - SEGMENT_MS
+        id_ = ulid(start_ms, camera[-10:].encode())
+        key = segment_key("node", camera, start_ms, id_)
+        store.put_bytes(key, id_.encode())
+        rows.append(
+            SegmentRow(
+                id=id_,
+                camera_id=camera,
+                stream="main",
+                run_id="R",
+                kind="own",
+                state=state,
+                start_ms=start_ms,
+                end_ms=end_ms,
+                start_wall_ns=start_ms * 1_000_000,
+                time_trust="synchronised",
+                bytes=26,
+                sha256=bytes(32),
+                init_bytes=0,
+                fragments=b"",
+                object_key=key,
+                volume=None,
+                class_="default",
+                created_ms=end_ms,
+            )
+        )
+    site.catalog.write(lambda c: segments.insert_segments(c, rows))
+    return [row.id for row in rows]
+
+
+def state(site: Site, segment_id: str) -> str:
+    return site.catalog.read(lambda c: segments.existing(c, [segment_id]))[segment_id]
+
+
+async def hold(client: httpx.AsyncClient, camera: str, from_ms: int, to_ms: int, **more: object) -> httpx.Response:
+    body = {"cameras": [camera], "from": from_ms, "to": to_ms, "case_no": "A-1", "reason": "打架"} | more
+    return await client.post("/api/v1/holds", json=body)
+
+
+async def test_the_classes_and_a_change_that_waits(site: Site) -> None:
+    async with await site.sign_in("admin") as admin:
+        answer = (await admin.get("/api/v1/retention")).json()
+        classes = {c["name"]: c for c in answer["classes"]}
+        assert classes["default"]["months"] == 1 and classes["key"]["months"] == 3
+        assert answer["sweep"] == {"last_success_ms": None, "refused_since_ms": None, "refused_reason": None}
+
+        below = await admin.put("/api/v1/retention/key", json={"months": 2})
+        assert (below.status_code, below.json()["code"]) == (422, "retention.below_floor")
+        above = await admin.put("/api/v1/retention/default", json={"months": 2})
+        assert above.json()["code"] == "retention.above_ceiling"
+        waits = (await admin.put("/api/v1/retention/default", json={"months": 2, "legal_basis": "市令 5"})).json()
+        assert waits["waits"] and waits["effective_ms"] == site.now_ms() + 7 * DAY_MS
+        answer = (await admin.get("/api/v1/retention")).json()
+        (pending,) = [c["pending"] for c in answer["classes"] if c["name"] == "default"]
+        assert pending["months"] == 2
+        assert {c["months"] for c in answer["classes"] if c["name"] == "default"} == {1}
+        unknown = await admin.put("/api/v1/retention/none", json={"months": 2})
+        assert unknown.status_code == 404
+
+
+async def test_only_a_system_administrator_changes_classes_or_deletes(site: Site) -> None:
+    site.user("duty", ("duty",))
+    async with await site.sign_in("duty") as duty:
+        assert (await duty.put("/api/v1/retention/key", json={"months": 3})).status_code == 403
+        assert (await duty.post("/api/v1/retention/sweep")).status_code == 403
+        assert (await duty.post("/api/v1/retention/sweep", params={"dry_run": True})).status_code == 200
+    async with site.client() as nobody:
+        assert (await nobody.get("/api/v1/retention/plan")).status_code == 401
+
+
+async def test_the_plan_says_what_a_change_would_delete(site: Site) -> None:
+    now_ms = site.now_ms()
+    async with await site.sign_in("admin") as admin:
+        camera = await add_camera(admin, 1)
+        footage(site, camera, *(now_ms - n * DAY_MS for n in (1, 2, 40, 41, 42)))
+        plan = (await admin.get("/api/v1/retention/plan")).json()
+        by_reason = {item["reason"]["code"]: item for item in plan["items"]}
+        assert by_reason["retention.expired"]["segments"] == 3
+        assert by_reason["retention.within"]["segments"] == 2
+        assert plan["total"]["remove_segments"] == 3 and plan["total"]["remove_bytes"] == 78
+        assert by_reason["retention.expired"]["first_ms"] == now_ms - 42 * DAY_MS - SEGMENT_MS
+
+        longer = (await admin.get("/api/v1/retention/plan", params={"class": "default", "months": 3})).json()
+        assert longer["total"]["remove_segments"] == 0
+        later = (await admin.get("/api/v1/retention/plan", params={"at": now_ms + 40 * DAY_MS})).json()
+        assert later["total"]["remove_segments"] == 5
+        half = await admin.get("/api/v1/retention/plan", params={"months": 3})
+        assert half.json()["code"] == "retention.what_if_half"
+
+
+async def test_what_lies_outside_the_callers_catalogue_is_not_counted(site: Site) -> None:
+    site.user("stranger")
+    async with await site.sign_in("admin") as admin, await site.sign_in("stranger") as stranger:
+        camera = await add_camera(admin, 1)
+        footage(site, camera, site.now_ms() - 40 * DAY_MS)
+        assert (await hold(admin, camera, site.now_ms() - DAY_MS, site.now_ms())).status_code == 201
+        assert (await stranger.get("/api/v1/retention/plan")).json()["items"] == []
+        assert (await stranger.get("/api/v1/holds")).json()["items"] == []
+        explained = await stranger.get("/api/v1/retention/explain", params={"camera": camera})
+        assert explained.status_code == 404
+        assert (await hold(stranger, camera, 10**12, 2 * 10**12)).status_code == 404
+
+
+async def test_the_sweep_by_hand_and_why_something_stays(site: Site) -> None:
+    now_ms = site.now_ms()
+    async with await site.sign_in("admin") as admin:
+        camera = await add_camera(admin, 1)
+        (old,) = footage(site, camera, now_ms - 40 * DAY_MS)
+        dry = (await admin.post("/api/v1/retention/sweep", params={"dry_run": True})).json()
+        assert dry["condemned"] == 1 and state(site, old) == "stored"
+        done = (await admin.post("/api/v1/retention/sweep")).json()
+        assert done["refused"] is None and state(site, old) == "condemned"
+
+        at: dict[str, str | int] = {"camera": camera, "at": now_ms - 40 * DAY_MS - 1}
+        why = (await admin.get("/api/v1/retention/explain", params=at)).json()
+        assert why["keep"] is False and why["reason"]["code"] == "retention.expired"
+        assert why["delete_from_ms"] == why["condemned_ms"] + 24 * HOUR_MS
+
+        placed = await hold(admin, camera, now_ms - 41 * DAY_MS, now_ms - 39 * DAY_MS)
+        assert placed.status_code == 201 and placed.json()["footage"]["segments"] == 1
+        assert state(site, old) == "stored"  # rescued within the grace
+        why = (await admin.get("/api/v1/retention/explain", params=at)).json()
+        assert why["reason"]["code"] == "retention.held" and why["holds"][0]["case_no"] == "A-1"
+        nothing = await admin.get("/api/v1/retention/explain", params={"camera": camera, "at": now_ms})
+        assert nothing.json()["code"] == "retention.nothing_at"
+        actions = [e["action"] for e in (await admin.get("/api/v1/audit")).json()["items"]]
+        assert {"retention.sweep", "segment.condemn", "hold.add"} <= set(actions)
+
+        with alone(site.settings.paths.run_dir / SWEEP_LOCK, "retention.sweep_running"):
+            busy = await admin.post("/api/v1/retention/sweep")
+        assert (busy.status_code, busy.json()["code"]) == (409, "retention.sweep_running")
+
+
+async def test_a_hold_is_listed_reviewed_and_released(site: Site) -> None:
+    now_ms = site.now_ms()
+    async with await site.sign_in("admin") as admin:
+        camera = await add_camera(admin, 1)
+        late = await hold(admin, camera, now_ms, now_ms + DAY_MS, review="91d")
+        assert late.json()["code"] == "retention.hold_review_late"
+        wrong = await hold(admin, camera, now_ms, now_ms + DAY_MS, **{"class": "key"})
+        assert wrong.json()["code"] == "retention.hold_class_unknown"
+        assert (await hold(admin, camera, now_ms, now_ms)).json()["code"] == "time.range_empty"
+        made = (await hold(admin, camera, now_ms, now_ms + DAY_MS, review="30d")).json()
+        assert made["review_ms"] == now_ms + 30 * DAY_MS and made["approver"] is None
+        assert [h["id"] for h in (await admin.get("/api/v1/holds")).json()["items"]] == [made["id"]]
+        path = f"/api/v1/holds/{made['id']}/release"
+        released = await admin.post(path, json={"reason": "结案"})
+        assert released.status_code == 200 and released.json()["released_by"] == "user:admin"
+        again = await admin.post(path, json={"reason": "结案"})
+        assert (again.status_code, again.json()["code"]) == (409, "retention.hold_released_already")
+        assert (await admin.get("/api/v1/holds")).json()["items"] == []
+        assert len((await admin.get("/api/v1/holds", params={"all": True})).json()["items"]) == 1
+
+
+async def test_the_function_hold_is_needed_to_place_and_to_release(site: Site) -> None:
+    site.user("watcher", ("operator",))
+    async with await site.sign_in("admin") as admin, await site.sign_in("watcher") as watcher:
+        camera = await add_camera(admin, 1)
+        refused = await hold(watcher, camera, 10**12, 2 * 10**12)
+        assert refused.status_code == 403
+        made = (await hold(admin, camera, 10**12, 2 * 10**12)).json()
+        answer = await watcher.post(f"/api/v1/holds/{made['id']}/release", json={"reason": "x"})
+        assert answer.status_code == 403
+
+
+async def test_footage_of_a_removed_camera_is_planned_held_and_explained(site: Site) -> None:
+    now_ms = site.now_ms()
+    async with await site.sign_in("admin") as admin:
+        camera = await add_camera(admin, 1)
+        footage(site, camera, now_ms - 40 * DAY_MS)
+        assert (await admin.delete(f"/api/v1/cameras/{camera}")).status_code in (200, 204)
+        assert (await admin.get("/api/v1/retention/plan")).json()["total"]["remove_segments"] == 1
+        assert (await hold(admin, camera, now_ms - 41 * DAY_MS, now_ms)).status_code == 201
+        assert (await admin.get("/api/v1/retention/plan")).json()["total"]["remove_segments"] == 0
+
+
+async def test_coverage_says_what_is_missing_and_why(site: Site) -> None:
+    now_ms = site.now_ms()
+    from_ms = now_ms - 600_000
+    async with await site.sign_in("admin") as admin:
+        camera = await add_camera(admin, 1)
+        footage(site, camera, *(from_ms + n * SEGMENT_MS for n in (1, 2, 3, 8, 9)))
+        row = GapRow(ulid(1, bytes(10)), camera, "main", "network", from_ms + 180_000, from_ms + 300_000, now_ms)
+        site.catalog.write(lambda c: gaps.insert_gap(c, row))
+        answer = await admin.get("/api/v1/reports/coverage", params={"from": from_ms, "to": now_ms})
+        assert answer.status_code == 200, answer.text
+        found = answer.json()["items"]
+        assert sum(i["footage_s"] for i in found) == 300
+        assert sum(i["gaps_s"].get("network", 0) for i in found) == 120
+        assert sum(i["unexplained_s"] for i in found) == 180
+        too_much = await admin.get("/api/v1/reports/coverage", params={"from": 1_200_000_000_000, "to": now_ms})
+        assert too_much.json()["code"] == "time.range_too_long"
