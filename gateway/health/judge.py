@@ -13,7 +13,7 @@ from enum import Enum
 
 from config.reasons import Reason
 
-BLACK_MEAN = 16.0  #: video black is luma 16; a lens cap or a dead sensor stays under it
+BLACK_MEAN = 16.0  #: of full-range luma; a lens cap or a dead sensor stays under it
 BLACK_SPREAD = 5.0  #: a night scene with one lamp has more
 BLACK_SAMPLES = 2
 FROZEN_DIFFERENCE = 0.3  #: mean absolute difference; the noise of a live sensor gives more, even at night

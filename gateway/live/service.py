@@ -9,52 +9,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from pathlib import Path
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection
 
 from config.settings import Settings, is_loopback, split_listen
-from gateway.live import client
 from gateway.live.choice import Offered, codec_of
-from gateway.live.hub import Hub, StreamKey, Watch
+from gateway.live.hub import Hub
+from gateway.live.sockets import socket_watch
 from gateway.live.whep import WhepSession, configure_ports
-from gateway.live.wire import Config, Event, Unit
 from gateway.processes.worker_client import WorkerClient
 from storage.catalog import cameras
 from storage.catalog.engine import Catalog
-from storage.catalog.tables import camera
 
 BOTH = {"main": Offered(), "sub": Offered()}  #: of a lower tier's camera: its own node knows what it has
-
-
-def socket_watch(run_dir: Path, catalog: Catalog, worker: WorkerClient) -> Watch:
-    """The hub's subscriptions: recorder by shard, relay for what is watched under a lease, worker for the transcoded.
-    """
-
-    async def path_of(key: StreamKey) -> Path:
-        if key.lease is not None:
-            return run_dir / "live" / "relay.sock"
-        shard = await catalog.aread(
-            lambda c: c.execute(select(camera.c.shard).where(camera.c.id == key.camera)).scalar_one_or_none()
-        )
-        return run_dir / "live" / f"{shard or 0}.sock"
-
-    async def watch(key: StreamKey) -> AsyncGenerator[Config | Unit | Event, None]:
-        messages: AsyncIterator[Config | Unit | Event]
-        if key.transcoded:
-            messages = worker.transcoded(key)
-        else:
-            messages = client.watch(await path_of(key), key.camera, key.stream, key.lease)
-        try:
-            async for message in messages:
-                yield message
-        finally:
-            if isinstance(messages, AsyncGenerator):
-                await messages.aclose()
-
-    return watch
 
 
 def offered_streams(connection: Connection, camera_id: str) -> dict[str, Offered]:

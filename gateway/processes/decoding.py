@@ -92,7 +92,11 @@ class DecoderPool:
         back: asyncio.subprocess.Process | None = None
         self.jobs += 1
         try:
-            if child is None or child.returncode is not None:
+            if child is not None and child.returncode is not None:  # it died between two jobs
+                self._running.discard(child)
+                await _stop(child)
+                child = None
+            if child is None:
                 child = await _start("jobs")
                 self._running.add(child)
             async with asyncio.timeout(self._deadline_s):

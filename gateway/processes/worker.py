@@ -24,9 +24,12 @@ from typing import Any
 
 import numpy as np
 
+from config.clock import SystemClock
 from config.errors import TiergateError
 from config.reasons import Reason
+from gateway.health.checker import Checker
 from gateway.live.hub import Hub, Notice, Picture, Started, StreamKey, Viewer, Watch
+from gateway.live.sockets import socket_watch
 from gateway.live.wire import (
     ACK_BYTES,
     HEAD_BYTES,
@@ -38,8 +41,11 @@ from gateway.live.wire import (
     encode_event,
     encode_unit,
 )
+from gateway.processes import child
 from gateway.processes.decoder import PAYLOAD_MAX_BYTES
 from gateway.processes.decoding import DecoderPool, transcode, video_from_json
+from gateway.processes.worker_client import WorkerClient
+from storage.catalog.engine import Catalog
 from storage.media.access_unit import VideoConfig
 
 _log = logging.getLogger(__name__)
@@ -229,3 +235,35 @@ async def _messages(viewer: Viewer) -> AsyncGenerator[Config | Unit | Event, Non
                 yield Unit(entry.unit, entry.replay)
             else:
                 yield Event(entry.state, entry.reason)
+
+
+# -- the process -----------------------------------------------------------------------------------------------------
+
+
+async def run(process: child.Child) -> None:
+    """Jobs, and the picture checks of this node's cameras."""
+    settings = process.settings
+    catalog = Catalog(settings.catalog_url)
+    run_dir = settings.paths.run_dir
+    socket_path = run_dir / "worker.sock"
+    watch = socket_watch(run_dir, catalog, WorkerClient(socket_path))
+    worker = Worker(socket_path, watch)
+    checker = Checker(catalog, SystemClock(), watch, worker.examine, settings.health.interval_s)
+    await worker.start()
+    checks = asyncio.create_task(checker.run(), name="picture checks")
+    try:
+        process.ready()
+        stop = asyncio.create_task(process.stopping.wait(), name="stopping")
+        await asyncio.wait({checks, stop}, return_when=asyncio.FIRST_COMPLETED)
+        stop.cancel()
+        if checks.done():
+            checks.result()  # the supervisor starts another worker
+    finally:
+        checks.cancel()
+        await asyncio.gather(checks, return_exceptions=True)
+        await worker.close()
+        catalog.close()
+
+
+if __name__ == "__main__":
+    child.main("worker", run)

@@ -26,7 +26,9 @@ from storage.media.access_unit import AccessUnit, StreamConfig, Track
 
 
 class LiveSocket:
-    """Serves one camera stream to any number of watchers: config, the pictures since the last key frame, then new ones."""
+    """Serves one camera stream to any number of watchers: config, the pictures since the last key frame, then new
+    ones.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
