@@ -129,7 +129,10 @@ class LibavSource:
                     packet = next(packets)
                 except StopIteration:
                     raise SourceError(GapCause.CAMERA_OFFLINE, "camera.ended") from None
-                yield from reader.take(packet)
+                reader.take(packet)
+                if reader.out:
+                    items, reader.out = reader.out, []
+                    yield from items
         except (OSError, av.error.FFmpegError) as error:
             if not self._stopped:
                 raise source_error(error, opening=False) from None
@@ -169,6 +172,7 @@ class _Reader:
         #: Pictures that came before a time or before we know whether sound follows.
         self._timeless: list[tuple[bytes, bool, int | None, int]] = []
         self._held: list[AccessUnit] | None = [] if self._audio is not None else None
+        self.out: list[StreamConfig | AccessUnit] = []  #: what the packets so far have given
 
     @property
     def streams(self) -> list[int]:
@@ -180,17 +184,17 @@ class _Reader:
         except ValueError:
             return ()
 
-    def take(self, packet: Packet[Stream]) -> Iterator[StreamConfig | AccessUnit]:
+    def take(self, packet: Packet[Stream]) -> None:
         if packet.size == 0:
             return
         if packet.stream_index == self._video_index:
-            yield from self._take_video(packet)
+            self._take_video(packet)
         elif packet.stream_index == self._audio_index:
-            yield from self._take_audio(packet)
+            self._take_audio(packet)
 
     # -- video -------------------------------------------------------------------------------------------------------
 
-    def _take_video(self, packet: Packet[Stream]) -> Iterator[StreamConfig | AccessUnit]:
+    def _take_video(self, packet: Packet[Stream]) -> None:
         arrival_ns = self._clock.wall_ns()
         try:
             data, key, sets = annexb_to_access_unit(bytes(packet), self._codec)
@@ -198,7 +202,7 @@ class _Reader:
             return  # more NAL units than any picture has: hostile or broken, and not worth a reconnect
         self._pictures += 1
         if sets or self._config is None:
-            yield from self._see_sets(sets)
+            self._see_sets(sets)
         if not data or self._config is None or (not key and len(data) < 64 and not has_picture(data, self._codec)):
             return
         dts, pts = packet.dts, packet.pts
@@ -209,10 +213,10 @@ class _Reader:
                 return
             dts = pts
         if self._timeless:
-            yield from self._emit_timeless(dts)
-        yield from self._emit_video(dts, dts if pts is None else pts, data, key, arrival_ns)
+            self._emit_timeless(dts)
+        self._emit_video(dts, dts if pts is None else pts, data, key, arrival_ns)
 
-    def _emit_timeless(self, following_dts: int) -> Iterator[StreamConfig | AccessUnit]:
+    def _emit_timeless(self, following_dts: int) -> None:
         """Pictures without a decode time, counted back from the first that has one."""
         waiting, self._timeless = self._timeless, []
         known = [pts for _, _, pts, _ in waiting if pts is not None]
@@ -220,11 +224,11 @@ class _Reader:
             dts = following_dts - (len(waiting) - index) * self._step
             if pts is None:
                 pts = max(min(known) - self._step, dts) if known else dts
-            yield from self._emit_video(dts, pts, data, key, arrival_ns)
+            self._emit_video(dts, pts, data, key, arrival_ns)
 
     def _emit_video(
         self, raw_dts: int, raw_pts: int, data: bytes, key: bool, arrival_ns: int
-    ) -> Iterator[StreamConfig | AccessUnit]:
+    ) -> None:
         dts, pts, broke = self._video_time.place(raw_dts, raw_pts)
         if broke:
             self._epoch += 1
@@ -235,13 +239,13 @@ class _Reader:
         wall_ns = self._video_arrival.observe(dts * _NS // VIDEO_TIMESCALE, arrival_ns)
         unit = AccessUnit(Track.VIDEO, dts, pts, self._step, wall_ns, key, data, self._epoch)
         if self._held is None:
-            yield unit
+            self.out.append(unit)
             return
         self._held.append(unit)
         if len(self._held) >= _PICTURES_WITHOUT_SOUND:
-            yield from self._release()
+            self._release()
 
-    def _see_sets(self, sets: tuple[bytes, ...]) -> Iterator[StreamConfig | AccessUnit]:
+    def _see_sets(self, sets: tuple[bytes, ...]) -> None:
         merged = merge_parameter_sets(self._codec, self._sets, sets)
         if self._config is not None and merged == self._sets:
             return
@@ -254,7 +258,7 @@ class _Reader:
             return
         first = self._config is None
         if self._held:
-            yield from self._release()
+            self._release()
         audio = self._audio if self._audio_seen else None
         config = StreamConfig(video, audio)
         if config == self._config:
@@ -263,20 +267,20 @@ class _Reader:
         if not first:
             self._epoch += 1
         if self._held is None:
-            yield config
+            self.out.append(config)
 
-    def _release(self) -> Iterator[StreamConfig | AccessUnit]:
+    def _release(self) -> None:
         """The first sound has come, or will not."""
         held, self._held = self._held or [], None
         if self._config is not None:
             if self._audio_seen:
                 self._config = StreamConfig(self._config.video, self._audio)
-            yield self._config
-        yield from held
+            self.out.append(self._config)
+        self.out += held
 
     # -- audio -------------------------------------------------------------------------------------------------------
 
-    def _take_audio(self, packet: Packet[Stream]) -> Iterator[StreamConfig | AccessUnit]:
+    def _take_audio(self, packet: Packet[Stream]) -> None:
         audio = self._audio
         raw = packet.dts if packet.dts is not None else packet.pts
         if audio is None or raw is None or self._config is None:
@@ -285,11 +289,11 @@ class _Reader:
         if not self._audio_seen:
             self._audio_seen = True
             if self._held is not None:
-                yield from self._release()
+                self._release()
             else:  # sound began late: a new run, because a file cannot gain a track
                 self._config = StreamConfig(self._config.video, audio)
                 self._epoch += 1
-                yield self._config
+                self.out.append(self._config)
         data = bytes(packet)
         rate = audio.timescale
         ticks = round(raw * self._audio_base * rate)
@@ -298,7 +302,7 @@ class _Reader:
             self._audio_arrival = ArrivalClock()
         wall_ns = self._audio_arrival.observe(dts * _NS // rate, arrival_ns)
         duration = 1024 if audio.codec == "aac" else max(1, len(data) // audio.channels)
-        yield AccessUnit(Track.AUDIO, dts, dts, duration, wall_ns, True, data, self._epoch)
+        self.out.append(AccessUnit(Track.AUDIO, dts, dts, duration, wall_ns, True, data, self._epoch))
 
 
 def _audio_config(context: AudioCodecContext) -> AudioConfig | None:
