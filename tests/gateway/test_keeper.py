@@ -1,0 +1,158 @@
+"""The keeper in this process, on a real catalog, spool and folder store."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from config.errors import TiergateError
+from config.ids import ulid
+from config.settings import Settings, build
+from gateway.access.keys import ensure_keys
+from gateway.compose import build_keeper
+from gateway.ops import job_state, jobs
+from gateway.ops.job_state import JobState
+from gateway.ops.locks import KEEPER_LOCK, alone, is_held
+from gateway.processes.keeper import Keeper
+from storage import journal, sweeper, volume
+from storage.catalog import facts, segments
+from storage.catalog.engine import Catalog
+from storage.catalog.migrate import migrate
+from storage.catalog.segments import SegmentRow
+from storage.keys import segment_key
+from storage.objects import make_store
+
+CAMERA = "21021100011326000001"
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    made = build({"paths": {"data": str(tmp_path)}, "retention": {"clock_source": "trusted"}})
+    ensure_keys(made)
+    migrate(made.catalog_url)
+    return made
+
+
+@contextlib.asynccontextmanager
+async def running(settings: Settings) -> AsyncIterator[Keeper]:
+    keeper = Keeper(build_keeper(settings))
+    stopping = asyncio.Event()
+    work = asyncio.create_task(keeper.run(stopping))
+    try:
+        yield keeper
+    finally:
+        stopping.set()
+        await work
+        keeper.close()
+
+
+async def until(holds: Callable[[], bool], what: str, timeout_s: float = 20) -> None:
+    deadline_s = time.monotonic() + timeout_s
+    while not holds():
+        assert time.monotonic() < deadline_s, what
+        await asyncio.sleep(0.02)
+
+
+def spooled(settings: Settings, catalog: Catalog) -> SegmentRow:
+    now_ms = time.time_ns() // 1_000_000
+    id_, data = ulid(now_ms, bytes(10)), b"footage" * 1000
+    volume.prepare(settings.paths.spool_dir, "spool")
+    folder = settings.paths.spool_dir / CAMERA
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{id_}.mp4").write_bytes(data)
+    key = segment_key("node", CAMERA, now_ms, id_)
+    row = SegmentRow(
+        id=id_, camera_id=CAMERA, stream="main", run_id="R", kind="own", state="spooled", start_ms=now_ms,
+        end_ms=now_ms + 1000, start_wall_ns=now_ms * 1_000_000, time_trust="synchronised", bytes=len(data),
+        sha256=hashlib.sha256(data).digest(), init_bytes=0, fragments=b"", object_key=key, volume=None,
+        class_="default", created_ms=now_ms,
+    )  # fmt: skip
+    catalog.write(lambda c: segments.insert_segments(c, [row]))
+    return row
+
+
+def job_states(catalog: Catalog) -> dict[str, JobState]:
+    return catalog.read(job_state.states)
+
+
+async def test_it_uploads_sweeps_journals_and_remembers(settings: Settings) -> None:
+    catalog = Catalog(settings.catalog_url)
+    async with running(settings):
+        await until(lambda: len(job_states(catalog)) == len(job_state.JOB_NAMES), "all jobs have run")
+        assert {s.problem for s in job_states(catalog).values()} == {None}
+        assert catalog.read(lambda c: facts.get(c, sweeper.LAST_SUCCESS)) is not None
+        row = spooled(settings, catalog)
+        await until(lambda: catalog.read(lambda c: segments.existing(c, [row.id]))[row.id] == "stored", "stored")
+    store, node = make_store(settings), ensure_keys(settings).node_id
+    assert store.head(row.object_key) is not None
+    assert journal.read(store, node).policy["classes"]
+    catalog.close()
+
+
+async def test_a_failing_job_is_remembered_and_stops_no_other(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_keeper: Keeper) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(Keeper, "sweep", fail)
+    catalog = Catalog(settings.catalog_url)
+    async with running(settings):
+        await until(lambda: len(job_states(catalog)) == len(job_state.JOB_NAMES), "all jobs have run")
+        failed = job_states(catalog)["sweep"]
+        assert (failed.problem, failed.last_success_ms, failed.failures) == ("ZeroDivisionError", None, 1)
+        assert job_states(catalog)["journal"].last_success_ms is not None
+    catalog.close()
+
+
+async def test_a_store_that_is_away_is_waited_for(settings: Settings, tmp_path: Path) -> None:
+    """A foreign folder where the store should be: nothing is written there, and the keeper stays."""
+    settings.store_folder.mkdir()
+    (settings.store_folder / "somebody-else").write_text("x")
+    catalog = Catalog(settings.catalog_url)
+    async with running(settings) as keeper:
+        row = spooled(settings, catalog)
+        await until(lambda: "store" in job_states(catalog), "the store was asked for")
+        assert job_states(catalog)["store"].problem == "media.volume_missing"
+        assert catalog.read(lambda c: segments.existing(c, [row.id]))[row.id] == "spooled"
+        (settings.store_folder / "somebody-else").unlink()
+        await keeper.jobs.run("store")
+        await until(lambda: catalog.read(lambda c: segments.existing(c, [row.id]))[row.id] == "stored", "stored")
+    catalog.close()
+
+
+async def test_a_clock_that_steps_back_does_not_put_the_jobs_to_sleep(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "WATCH_S", 0.05)
+    async with running(settings) as keeper:
+        await until(lambda: keeper.jobs._scheduler.get_job("journal") is not None, "scheduled")
+        seen: list[str] = []
+        monkeypatch.setattr(keeper.jobs, "_schedule", lambda job, _first: seen.append(job.name))
+        shifted = keeper._parts.clock
+
+        class Shifted:
+            def wall_ns(self) -> int:
+                return shifted.wall_ns() - 31 * 86_400 * 10**9
+
+            def monotonic_ns(self) -> int:
+                return shifted.monotonic_ns()
+
+        keeper.jobs._clock = Shifted()
+        await until(lambda: set(seen) == set(job_state.JOB_NAMES), "every job was reckoned anew")
+
+
+def test_there_is_one_keeper(settings: Settings) -> None:
+    path = settings.paths.run_dir / KEEPER_LOCK
+    with alone(path, "retention.keeper_running"):
+        assert is_held(path)
+        with pytest.raises(TiergateError) as caught, alone(path, "retention.keeper_running"):
+            pass
+        assert caught.value.reason.code == "retention.keeper_running"
+    assert not is_held(path)
