@@ -1,0 +1,170 @@
+"""Rows of segments, runs, gaps and facts: idempotent, by the index, and never backwards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection, select, text
+
+from storage.catalog import facts, gaps, segments
+from storage.catalog.engine import Catalog
+from storage.catalog.gaps import GapRow
+from storage.catalog.segments import RunRow, SegmentRow
+from tests.storage.footage import CAMERA, make_catalog, new_id
+
+T0 = 1_790_000_000_000
+
+
+@pytest.fixture
+def catalog(tmp_path: Path) -> Iterator[Catalog]:
+    catalog = make_catalog(tmp_path)
+    yield catalog
+    catalog.close()
+
+
+def row(start_ms: int, state: str = "stored", length_ms: int = 60_000, camera: str = CAMERA) -> SegmentRow:
+    id_ = new_id(start_ms)
+    return SegmentRow(
+        id=id_, camera_id=camera, stream="main", run_id="R", kind="own", state=state, start_ms=start_ms,
+        end_ms=start_ms + length_ms, start_wall_ns=start_ms * 10**6, time_trust="synchronised", bytes=100,
+        sha256=bytes(32), init_bytes=10, fragments=b"f" * 500, object_key=f"n/{id_}", volume="V", class_="default",
+        created_ms=start_ms,
+    )  # fmt: skip
+
+
+def put(catalog: Catalog, rows: list[SegmentRow]) -> None:
+    catalog.write(lambda c: segments.insert_segments(c, rows))
+
+
+def test_a_segment_is_inserted_once_and_stays_as_it_became(catalog: Catalog) -> None:
+    one = row(T0, "spooled")
+    put(catalog, [one])
+    assert catalog.read(lambda c: segments.segment_of(c, one.id)) == one
+    assert catalog.write(lambda c: segments.mark_stored(c, [one.id], T0 + 5)) == [one.id]
+    put(catalog, [one, row(T0 + 60_000, "spooled")])
+    found = catalog.read(lambda c: segments.segment_of(c, one.id))
+    assert found is not None
+    assert (found.state, found.stored_ms, found.volume) == ("stored", T0 + 5, "V")
+    assert catalog.write(lambda c: segments.mark_stored(c, [one.id], T0 + 9)) == []
+
+
+def test_a_window_gives_what_touches_it(catalog: Catalog) -> None:
+    rows = [row(T0 + n * 60_000) for n in range(10)]
+    put(catalog, rows)
+    put(catalog, [row(T0, camera="21010000011320000002"), replace(row(T0), stream="sub")])
+
+    def window(from_ms: int, to_ms: int) -> list[SegmentRow]:
+        return catalog.read(lambda c: segments.segments_between(c, CAMERA, "main", from_ms, to_ms))
+
+    assert window(T0, T0 + 60_000) == rows[:1]
+    assert window(T0 + 59_999, T0 + 60_001) == rows[:2]
+    assert window(T0 - 1000, T0) == []
+    assert window(T0 + 600_000, T0 + 10**9) == []
+    assert window(0, T0 * 2) == rows
+    assert catalog.read(lambda c: segments.segment_at(c, CAMERA, "main", T0 + 61_000)) == rows[1]
+    following = catalog.read(lambda c: segments.next_segment(c, CAMERA, "main", T0 + 61_000))
+    assert following is not None
+    assert following.id == rows[2].id
+    assert catalog.read(lambda c: segments.footage_bounds(c, CAMERA, "main")) == (T0, T0 + 600_000)
+
+
+def test_the_longest_segment_is_not_overlooked(catalog: Catalog) -> None:
+    long = row(T0, length_ms=600_000 + 1_000)
+    put(catalog, [long])
+    assert catalog.read(lambda c: segments.segment_at(c, CAMERA, "main", T0 + 600_500)) == long
+
+
+def test_the_timeline_reads_the_index_alone(catalog: Catalog) -> None:
+    put(catalog, [row(T0 + n * 60_000) for n in range(100)])
+    spans = catalog.read(lambda c: segments.spans_between(c, CAMERA, "main", T0, T0 + 86_400_000))
+    assert len(spans) == 100
+
+    def explain(connection: Connection) -> list[str]:
+        query = segments._window(select(*segments._SPAN), CAMERA, "main", T0, T0 + 1)
+        sql = str(query.compile(connection, compile_kwargs={"literal_binds": True}))
+        return [r[3] for r in connection.execute(text("EXPLAIN QUERY PLAN " + sql))]
+
+    plan = catalog.read(explain)
+    assert any("USING COVERING INDEX ix_segment_timeline" in line for line in plan), plan
+    assert not any("TEMP B-TREE" in line for line in plan), plan
+
+
+def test_deleted_segments_stay_on_the_timeline_but_are_not_played(catalog: Catalog) -> None:
+    put(catalog, [row(T0, "deleted"), row(T0 + 60_000)])
+    assert len(catalog.read(lambda c: segments.spans_between(c, CAMERA, "main", T0, T0 + 10**6))) == 2
+    assert len(catalog.read(lambda c: segments.segments_between(c, CAMERA, "main", T0, T0 + 10**6))) == 1
+
+
+def test_the_backlog_is_counted_and_taken_from_both_ends(catalog: Catalog) -> None:
+    rows = [row(T0 + n * 60_000, "spooled") for n in range(5)]
+    put(catalog, [*rows, row(T0 + 10**7)])
+    backlog = catalog.read(segments.spooled_bytes)
+    assert (backlog.count, backlog.bytes, backlog.oldest_end_ms) == (5, 500, T0 + 60_000)
+    assert [r.id for r in catalog.read(lambda c: segments.oldest_spooled(c, 2))] == [r.id for r in rows[:2]]
+    assert [r.id for r in catalog.read(lambda c: segments.newest_spooled(c, 1))] == [rows[4].id]
+    assert [r.id for r in catalog.read(lambda c: segments.oldest_spooled(c, 1, [rows[0].id]))] == [rows[1].id]
+
+
+def test_a_run_keeps_its_first_end(catalog: Catalog) -> None:
+    run = RunRow(new_id(), CAMERA, "main", T0, "avc1.640028", 640, 360, None, b"init")
+    for _ in range(2):
+        catalog.write(lambda c: segments.insert_run(c, run))
+    assert catalog.read(lambda c: segments.open_runs(c, CAMERA)) == [run]
+    catalog.write(lambda c: segments.end_run(c, run.id, T0 + 5, "pause"))
+    catalog.write(lambda c: segments.end_run(c, run.id, T0 + 9, "crash"))
+    assert catalog.read(lambda c: segments.run_of(c, run.id)) == replace(run, ended_ms=T0 + 5, end_reason="pause")
+    assert catalog.read(lambda c: segments.open_runs(c)) == []
+
+
+def gap(from_ms: int, to_ms: int | None = None, cause: str = "network") -> GapRow:
+    return GapRow(new_id(from_ms), CAMERA, "main", cause, from_ms, to_ms, from_ms)
+
+
+def test_a_stream_has_one_open_gap_and_its_cause_may_change(catalog: Catalog) -> None:
+    first = gap(T0)
+    assert catalog.write(lambda c: gaps.open_gap(c, first)) == first.id
+    assert catalog.write(lambda c: gaps.open_gap(c, gap(T0 + 5))) == first.id
+    other = gap(T0 + 10, cause="credentials")
+    assert catalog.write(lambda c: gaps.open_gap(c, other)) == other.id
+    assert catalog.read(lambda c: gaps.open_gaps(c, CAMERA)) == [other]
+    assert catalog.write(lambda c: gaps.close_open(c, CAMERA, "main", T0 + 20)) == [other.id]
+    assert not catalog.write(lambda c: gaps.close_gap(c, other.id, T0 + 30))
+    found = catalog.read(lambda c: gaps.gaps_between(c, CAMERA, "main", T0, T0 + 100))
+    assert [(g.cause, g.from_ms, g.to_ms) for g in found] == [
+        ("network", T0, T0 + 10),
+        ("credentials", T0 + 10, T0 + 20),
+    ]
+
+
+def test_gaps_of_a_window_include_the_open_one(catalog: Catalog) -> None:
+    closed, standing = gap(T0, T0 + 10), gap(T0 + 50)
+    for one in (closed, closed, standing):
+        catalog.write(lambda c, one=one: gaps.insert_gap(c, one))  # type: ignore[misc]  # a bound default
+
+    def between(from_ms: int, to_ms: int) -> list[GapRow]:
+        return catalog.read(lambda c: gaps.gaps_between(c, CAMERA, "main", from_ms, to_ms))
+
+    assert between(T0, T0 + 1000) == [closed, standing]
+    assert between(T0 + 10, T0 + 50) == []
+    assert between(T0 + 10**9, T0 + 10**9 + 1) == [standing]
+
+
+def test_a_clock_that_stepped_back_gives_no_negative_gap(catalog: Catalog) -> None:
+    one = gap(T0)
+    catalog.write(lambda c: gaps.open_gap(c, one))
+    catalog.write(lambda c: gaps.close_gap(c, one.id, T0 - 500))
+    assert catalog.read(lambda c: gaps.gaps_between(c, CAMERA, "main", T0 - 1, T0 + 1))[0].to_ms == T0
+    with pytest.raises(ValueError, match="no cause"):
+        catalog.write(lambda c: gaps.insert_gap(c, gap(T0, cause="bored")))
+
+
+def test_facts_are_set_changed_and_forgotten(catalog: Catalog) -> None:
+    assert catalog.read(lambda c: facts.get(c, "a.b")) is None
+    for value in (1, {"x": [1, "二"]}, None, "text"):
+        catalog.write(lambda c, value=value: facts.set(c, "a.b", value))  # type: ignore[misc]  # a bound default
+        assert catalog.read(lambda c: facts.get(c, "a.b")) == value
+    catalog.write(lambda c: facts.forget(c, "a.b"))
+    assert catalog.read(lambda c: facts.get(c, "a.b")) is None
