@@ -4,7 +4,7 @@
 import { html, useState } from "./dom.js";
 import { post, remove } from "./api.js";
 import { useNow } from "./clock.js";
-import { t, tk } from "./i18n.js";
+import { say, t, tk } from "./i18n.js";
 import { Icon } from "./icons.js";
 import { running, unconfirmed } from "./shapes.js";
 import { openDialog, refreshCameras, refreshLeases, showCameras, store, toast } from "./state.js";
@@ -49,14 +49,14 @@ export function Banners() {
   const shownWatched = more ? watched : watched.slice(0, 1);
   return html`<aside class="banners" aria-label=${t("banner.label")}>
     ${open.map((one) => html`<div key=${one.id} class="banner alarm" role="alert"><${Icon} name="warn" /><strong>${t("banner.unconfirmed")}</strong>
-      <span>${tk("mechanism", one.kind)} ${one.case} · ${one.reason} · ${names(one.cameras)}</span>
+      <span>${tk("mechanism", one.kind)} ${one.case} · ${one.reason} · ${names(one.cameras)} ${say(one.violation)}</span>
       <b>${(one.confirm_by_ms || 0) > at ? t("banner.confirm_in", { left: span((one.confirm_by_ms || 0) - at) }) : t("banner.confirm_late")}</b><span class="grow"></span>
       <button type="button" class="small" onClick=${() => void confirmLease(one.id)}>${t("banner.confirm")}</button><button type="button" class="small" onClick=${() => showCameras(one.cameras.slice(0, 16))}>${t("banner.show")}</button>
       <button type="button" class="small danger" onClick=${() => void endPull(one.id)}>${t("banner.end")}</button></div>`)}
     ${calm.map((one) => html`<div key=${one.id} class="banner pulling"><${Icon} name="pull" /><strong>${t("banner.pulling")}</strong><span>${tk("mechanism", one.kind)} ${one.case} · ${names(one.cameras)}</span>
       <b>${t("banner.left", { left: span(one.expires_ms - at) })}</b><span class="grow"></span>
       <button type="button" class="small" onClick=${() => showCameras(one.cameras.slice(0, 16))}>${t("banner.show")}</button><button type="button" class="small" onClick=${() => void endPull(one.id)}>${t("banner.end")}</button></div>`)}
-    ${shownWatched.map((one) => html`<div key=${one.id} class="banner watched" id="watched-banner" role="status"><${Icon} name="link" /><strong>${t("banner.watched", { who: one.persons || one.peer })}</strong>
+    ${shownWatched.map((one) => html`<div key=${one.id} class="banner watched" id="watched-banner" role="status"><${Icon} name="link" /><strong>${t(one.watching ? "banner.watched" : "banner.may_watch", { who: one.persons || one.peer })}</strong>
       <span>${tk("mechanism", one.kind)} · ${t("banner.case", { case: one.case })} · ${one.reason} · ${names(one.cameras)}</span><b>${t("banner.until", { at: clock(one.expires_ms, false) })}</b>
       <span class="grow"></span>${watched.length > 1 && html`<button type="button" class="small" onClick=${() => setMore(!more)}>${more ? t("banner.less") : t("banner.all", { count: watched.length })}</button>`}
       <button type="button" class="small" onClick=${() => openDialog("lease", { lease: one })}>${t("banner.details")}</button></div>`)}

@@ -2,7 +2,7 @@
 // Live refresh: server-sent events name what changed, polling stands in while they are away.
 
 import { address } from "./api.js";
-import { refreshAll, refreshCamera, refreshCameras, refreshLeases, store } from "./state.js";
+import { checkSession, refreshAll, refreshCamera, refreshCameras, refreshLeases, store } from "./state.js";
 
 const TOPICS = ["message", "camera", "lease", "link", "health"];
 const POLL_MS = 10_000, SLOW_POLL_MS = 60_000, SETTLE_MS = 250;
@@ -38,8 +38,9 @@ export function listen() {
       return;
     }
     const topic = event.topic || message.type;
-    const id = event.camera || event.camera_id || (topic === "camera" ? event.id : undefined);
-    if (topic === "lease" || topic === "link") leases = true;
+    const id = event.id;
+    if (topic === "session") void checkSession().catch(() => {});
+    else if (topic === "lease" || topic === "link") leases = true;
     else if ((topic === "camera" || topic === "health") && typeof id === "string") cameras.add(id);
     else all = true;
     if (!settle) settle = window.setTimeout(flush, SETTLE_MS);

@@ -8,7 +8,7 @@ import { say, t } from "./i18n.js";
 /**
  * @typedef {{name: string, label: string, type?: "text" | "password" | "number" | "select" | "radio" | "checkbox" | "checks" | "textarea" | "datetime" | "date", value?: any,
  *   options?: [string, string][], required?: boolean, hint?: string, rows?: number, min?: number, max?: number, autocomplete?: string, mono?: boolean,
- *   when?: (values: any) => boolean, placeholder?: string}} Field
+ *   when?: (values: any) => boolean, placeholder?: string, also?: string[]}} Field
  */
 
 /** The field an error is about: named by the API, or a parameter of the same name. @param {ApiError} error @param {Field[]} fields */
@@ -16,6 +16,8 @@ function fieldOf(error, fields) {
   const named = /** @type {any} */ (error.params).field;
   const names = fields.map((one) => one.name);
   if (typeof named === "string" && names.includes(named.split(".").pop() || "")) return named.split(".").pop() || "";
+  const other = fields.find((one) => one.also?.some((word) => error.code.includes(word) || word === String(named).split(".").pop()));
+  if (other) return other.name;
   const tail = error.code.split(/[._]/).find((word) => names.includes(word));
   return tail || Object.keys(error.params).find((key) => names.includes(key)) || "";
 }

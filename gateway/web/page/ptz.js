@@ -7,7 +7,7 @@ import { t } from "./i18n.js";
 import { Icon } from "./icons.js";
 import { toast } from "./state.js";
 
-const LEAST_MS = 200, REPEAT_MS = 1000;
+const LEAST_MS = 200, REPEAT_MS = 500;
 
 /** Sends the newest wish at most each 200 ms; a stop is never lost. */
 export class PtzSender {

@@ -13,7 +13,7 @@
  *   health?: {verdict: string, since_ms: number, checked_ms: number} | null}} Camera
  * @typedef {{id: string, side: "held" | "granted", kind: string, case: string, reason: string, persons: string, cameras: string[],
  *   from_ms: number | null, to_ms: number | null, issued_ms: number, expires_ms: number, confirm_by_ms: number | null,
- *   confirmed_ms: number | null, ended_ms: number | null, cache_until_ms: number | null, peer: string, watching: boolean}} Lease
+ *   confirmed_ms: number | null, ended_ms: number | null, cache_until_ms: number | null, peer: string, watching: boolean, violation: Reason | null}} Lease
  * @typedef {{kind: "footage" | "gap" | "expired" | "open" | "none", from_ms: number, to_ms: number, cause: string | null,
  *   reason: Reason | null, class?: string}} Span
  */
@@ -53,13 +53,13 @@ export function personsText(persons) {
 /** @param {any} raw @returns {Lease} */
 export function lease(raw) {
   return {
-    id: raw.id || raw.lease_id || raw.lease,
+    id: raw.id,
     side: raw.side || "held",
     kind: raw.kind || raw.mechanism || "",
     case: raw.case ?? raw.case_no ?? "",
-    reason: typeof raw.reason === "string" ? raw.reason : raw.reason_text || "",
-    persons: personsText(raw.persons ?? [{ unit: raw.unit, name: raw.person }]),
-    cameras: (raw.cameras || []).map((/** @type {any} */ c) => (typeof c === "string" ? c : c.id)),
+    reason: raw.reason ?? "",
+    persons: personsText(raw.persons),
+    cameras: raw.cameras || [],
     from_ms: raw.from_ms ?? null,
     to_ms: raw.to_ms ?? null,
     issued_ms: raw.issued_ms ?? 0,
@@ -68,8 +68,9 @@ export function lease(raw) {
     confirmed_ms: raw.confirmed_ms ?? null,
     ended_ms: raw.ended_ms ?? null,
     cache_until_ms: raw.cache_until_ms ?? null,
-    peer: raw.peer_name ?? raw.peer ?? raw.link_id ?? "",
+    peer: raw.peer_name ?? raw.link_id ?? "",
     watching: raw.watching ?? true,
+    violation: raw.violation ?? null,
   };
 }
 

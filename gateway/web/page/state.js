@@ -81,7 +81,7 @@ export async function boot() {
   get("/node").then((node) => store.set({ node }), () => {});
   try {
     const session = await get("/session");
-    if (session && session.kind) return enter(session);
+    if (session?.kind) return enter(session);
     store.set({ phase: "out" });
   } catch (error) {
     const e = /** @type {any} */ (error);
@@ -93,6 +93,12 @@ export async function boot() {
 export async function signIn(credentials) {
   enter(await post("/session", credentials));
   get("/node").then((node) => store.set({ node }), () => {});
+}
+
+/** Asks whether the session still stands; a session that is over ends the page. */
+export async function checkSession() {
+  const session = await get("/session");
+  if (!session?.kind) store.set({ phase: "out", session: null, dialog: null });
 }
 
 export async function signOut() {

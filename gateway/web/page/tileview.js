@@ -40,7 +40,8 @@ function TileClock({ player, replaying }) {
 /** @param {{camera: import("./shapes.js").Camera}} props */
 function Watermark({ camera }) {
   const session = useStore(store, (s) => s.session);
-  const wanted = camera.watermark ?? session?.watermark;
+  // On for tokens and across tiers, unless the API says otherwise.
+  const wanted = camera.watermark ?? session?.watermark ?? (session?.kind === "token" || camera.origin === "lower");
   const [, again] = useState(0);
   useEffect(() => (wanted ? everySecond(() => { if (Math.floor(now() / 1000) % 60 === 0) again((n) => n + 1); }) : undefined), [Boolean(wanted)]);
   if (!wanted) return null;
@@ -59,8 +60,8 @@ function words(status, camera) {
     case "disabled": return { title: t("standing.disabled"), text: t("tile.disabled") };
     case "forbidden": return { title: t("tile.forbidden"), text: reason || t("tile.forbidden_text") };
     case "gone": return { title: t("tile.gone"), text: reason };
-    case "codec": return { title: t("tile.codec"), text: t("tile.codec_text", { codec: status.codec || camera.streams?.main?.codec || "?" }) };
-    case "no_footage": return { title: t("tile.no_footage"), text: t("tile.no_footage_text") };
+    case "codec": return { title: t("tile.codec"), text: reason || t("tile.codec_text", { codec: status.codec || camera.streams?.main?.codec || "?" }) };
+    case "no_footage": return { title: t("tile.no_footage"), text: reason || t("tile.no_footage_text") };
     case "error": return { title: t("tile.error"), text: reason || t("tile.error_text") };
     default: return null;
   }
@@ -75,7 +76,7 @@ export function TileView({ tile, place, hidden, big, onDrop }) {
   const single = useStore(store, (s) => s.single === tile.key);
   const stage = useRef(/** @type {HTMLElement | null} */ (null));
   const player = useRef(/** @type {TilePlayer | null} */ (null));
-  const [status, setStatus] = useState(/** @type {import("./player/tile.js").Status} */ ({ state: "empty", reason: null, stream: null, method: null, limited: false, stale_s: 0, codec: null, skipped: null }));
+  const [status, setStatus] = useState(/** @type {import("./player/tile.js").Status} */ ({ state: "empty", reason: null, stream: null, method: null, limited: false, stale_s: 0, codec: null, note: null, skipped: null }));
   const [near, setNear] = useState(false);
   const [rested, setRested] = useState(false);
   const [over, setOver] = useState(false);
@@ -140,7 +141,7 @@ export function TileView({ tile, place, hidden, big, onDrop }) {
         ${replaying ? html`<b class="badge replay">${t("badge.replay")}${tile.rate !== 1 ? ` ×${tile.rate}` : ""}</b>` : null}
         ${camera.lease_id && html`<b class="badge lease">${t("badge.lease")}</b>`}
         ${camera.health && camera.health.verdict !== "ok" && html`<b class="badge bad">${tk("health", camera.health.verdict)}</b>`}
-        ${status.limited && html`<b class="badge" title=${t("tile.limited")}>SD</b>`}
+        ${status.limited && html`<b class="badge" title=${say(status.note) || t("tile.limited")}>SD</b>`}
         ${status.state === "stale" && html`<b class="badge bad" role="status">${t("badge.stale", { seconds: status.stale_s })}</b>`}
         <span class="grow"></span><${TileClock} player=${player} replaying=${replaying} /></header>
       ${status.skipped && html`<p class="tile-skip" role="status">${t("tile.skipped", { from: clock(status.skipped.from_ms), to: clock(status.skipped.to_ms) })} ${skipCause(camera.id, status.skipped)}</p>`}

@@ -11,7 +11,7 @@ import { backToLive, changeTile, focused, openDialog, playFrom, players, positio
 import { saveSnapshot } from "./save.js";
 import { useStore } from "./store.js";
 import { CAUSE_COLOURS, TimelineCanvas, spanSentence } from "./timeline_canvas.js";
-import { around, clamp, neighbourGap, pan, spanAt, zoom } from "./timeline_model.js";
+import { MOST_MS, around, clamp, neighbourGap, pan, spanAt, zoom } from "./timeline_model.js";
 import { knownSpans } from "./tileview.js";
 import { DAY, HOUR, MINUTE, SECOND, clock, day, fromInput, parseMoment, startOfDay } from "./time.js";
 
@@ -89,7 +89,9 @@ function useSpans(camera, view) {
     if (inside && !stale) return;
     const stop = new AbortController();
     const timer = setTimeout(async () => {
-      const from = Math.round(view.from_ms - width / 2), to = Math.round(Math.min(now(), view.to_ms + width / 2));
+      const margin = Math.max(0, Math.min(width / 2, (MOST_MS - width) / 2 - 1));
+      const from = Math.round(view.from_ms - margin), to = Math.round(Math.min(now(), view.to_ms + margin));
+      if (to <= from) return;
       const path = camera.lease_id ? `/leases/${camera.lease_id}/timeline` : `/cameras/${camera.id}/timeline`;
       try {
         const answer = await get(path, { from, to, camera: camera.lease_id ? camera.id : undefined }, stop.signal);

@@ -2,7 +2,7 @@
 // Key areas: which cameras belong to one, and the class that keeps their footage longer.
 
 import { html, useState } from "../dom.js";
-import { list, patch, post, remove } from "../api.js";
+import { get, patch, post, remove } from "../api.js";
 import { Dialog } from "../dialogs/dialog.js";
 import { Form } from "../form.js";
 import { t, tk } from "../i18n.js";
@@ -18,13 +18,12 @@ function AreaDialog({ area, classes, onClose, onDone }) {
   const own = [...cameras.values()].filter((c) => c.origin !== "lower");
   return html`<${Dialog} title=${area ? area.name : t("areas.add")} onClose=${onClose}><${Form} submit=${t("save")} onCancel=${onClose} onDone=${onDone}
     onSubmit=${(/** @type {any} */ v) => {
-      const body = { name: v.name.trim(), class: v.class, document_no: v.document_no.trim(), cameras: v.cameras, valid_from_ms: area ? undefined : fromInput(v.valid_from), valid_to_ms: v.valid_to ? fromInput(v.valid_to) : null };
-      return area ? patch(`/areas/${area.id}`, body) : post("/areas", body);
+      const body = { name: v.name.trim(), document_no: v.document_no.trim(), cameras: v.cameras, to: v.valid_to ? fromInput(v.valid_to) : undefined };
+      return area ? patch(`/areas/${area.id}`, body) : post("/areas", { ...body, class: v.class, from: v.valid_from === day(now()) ? undefined : fromInput(v.valid_from) });
     }} fields=${[
       { name: "name", label: t("areas.name"), value: area?.name, required: true },
-      { name: "class", label: t("areas.class"), type: "select", value: area?.class || "key", options: classes.map((c) => [c, tk("class", c)]) },
       { name: "document_no", label: t("areas.document"), value: area?.document_no, required: true, hint: t("areas.document_hint") },
-      ...(area ? [] : [{ name: "valid_from", label: t("areas.from"), type: "date", value: day(now()), required: true }]),
+      ...(area ? [] : [{ name: "class", label: t("areas.class"), type: "select", value: "key", options: classes.map((c) => [c, tk("class", c)]) }, { name: "valid_from", label: t("areas.from"), type: "date", value: day(now()), required: true }]),
       { name: "valid_to", label: t("areas.to"), type: "date", value: area?.valid_to_ms ? day(area.valid_to_ms) : "" },
       { name: "cameras", label: t("areas.cameras"), type: "checks", value: area?.cameras?.map((/** @type {any} */ c) => c.id || c) || [], options: own.map((c) => [c.id, c.name]) },
     ]} /><//>`;
@@ -36,8 +35,8 @@ export function AreasPage() {
   const [classes, setClasses] = useState(["default", "key"]);
   /** @param {any} what */
   const show = async (what) => {
-    const known = await list("/retention").catch(() => []);
-    if (known.length) setClasses(known.filter((c) => !c.for_hold).map((c) => c.name));
+    const known = (await get("/retention").catch(() => ({ classes: [] }))).classes;
+    if (known.length) setClasses(known.filter((/** @type {any} */ c) => !c.for_hold).map((/** @type {any} */ c) => c.name));
     setOpen(what);
   };
   const close = () => setOpen(null);

@@ -16,11 +16,9 @@ const SHARING = ["none", "departments", "upper"];
 
 /** What a probe found, in a few lines. @param {{found: any}} props */
 function Found({ found }) {
-  const streams = found.streams || found.profiles || [];
-  const rows = Array.isArray(streams) ? streams : Object.entries(streams).map(([stream, one]) => ({ stream, .../** @type {any} */ (one) }));
-  return html`<div class="found" role="status"><strong>${[found.manufacturer, found.model, found.serial].filter(Boolean).join(" ") || t("cameras.found")}</strong>
-    <ul>${rows.map((/** @type {any} */ one, /** @type {number} */ i) => html`<li key=${i}><b>${one.stream || one.name || one.token || i + 1}</b> ${[one.codec || one.encoding, one.width && `${one.width}×${one.height}`, one.fps && `${one.fps} fps`, one.audio_codec].filter(Boolean).join(" · ")}</li>`)}</ul>
-    ${found.clock_offset_ms !== undefined && html`<small>${t("cameras.clock", { ms: found.clock_offset_ms })}</small>`}</div>`;
+  return html`<div class="found" role="status">${(found.items || []).map((/** @type {any} */ one, /** @type {number} */ i) => html`<div key=${i}><strong>${[one.channel, one.name, one.manufacturer, one.model].filter(Boolean).join(" · ") || t("cameras.found")}</strong>
+    <ul>${(one.streams || []).map((/** @type {any} */ s) => html`<li key=${s.stream}><b>${s.stream}</b> ${[s.codec, s.width && `${s.width}×${s.height}`].filter(Boolean).join(" · ")}</li>`)}</ul>
+    ${typeof one.clock_offset_s === "number" && html`<small>${t("cameras.clock", { seconds: one.clock_offset_s.toFixed(1) })}</small>`}</div>`)}</div>`;
 }
 
 /** @param {{onClose: () => void}} props */
@@ -39,13 +37,15 @@ function AddDialog({ onClose }) {
   return html`<${Dialog} title=${t("cameras.add")} onClose=${onClose}>
     <${Form} submit=${t("cameras.add")} onCancel=${onClose} onChange=${setValues}
       onSubmit=${(/** @type {any} */ v) => post("/cameras", { name: v.name.trim(), ...account(v), sub_url: v.way === "url" && v.sub_url ? v.sub_url.trim() : undefined,
-        region: v.region || undefined, department: v.department || undefined, place: v.place || undefined, site_type: v.site_type || undefined })}
+        channel: v.channel || undefined, sharing: v.sharing, region: v.region || undefined, department: v.department || undefined, place: v.place || undefined, site_type: v.site_type || undefined })}
       onDone=${(/** @type {any} */ camera) => { toast(t("cameras.added", { name: camera.name }), "good"); void refreshCameras(); onClose(); }} fields=${[
         { name: "way", label: t("cameras.way"), type: "radio", value: "url", options: [["url", "RTSP"], ["onvif", "ONVIF"]] },
-        { name: "address", label: values.way === "onvif" ? t("cameras.onvif") : t("cameras.url"), required: true, mono: true, placeholder: values.way === "onvif" ? "192.0.2.10:80" : "rtsp://192.0.2.10/main" },
+        { name: "address", label: values.way === "onvif" ? t("cameras.onvif") : t("cameras.url"), required: true, mono: true, also: ["url", "onvif", "scheme", "address", "host"], placeholder: values.way === "onvif" ? "192.0.2.10:80" : "rtsp://192.0.2.10/main" },
         { name: "sub_url", label: t("cameras.sub_url"), mono: true, when: (/** @type {any} */ v) => v.way === "url" },
         { name: "username", label: t("cameras.username") }, { name: "password", label: t("cameras.password"), type: "password", autocomplete: "new-password" },
         { name: "name", label: t("cameras.name"), required: true },
+        { name: "channel", label: t("cameras.channel"), when: (/** @type {any} */ v) => v.way === "onvif", hint: t("cameras.channel_hint") },
+        { name: "sharing", label: t("cameras.sharing"), type: "select", value: "none", options: SHARING.map((s) => [s, tk("sharing", s)]) },
         { name: "region", label: t("cameras.region"), type: "select", options: [["", t("cameras.node_region")], ...regions.map((r) => [r.code, `${r.name} ${r.code}`])] },
         { name: "department", label: t("cameras.department"), type: "select", options: [["", "–"], ...(departments.items || []).map((d) => [d.id, d.name])] },
         { name: "site_type", label: t("cameras.site_type"), hint: t("cameras.site_type_hint"), placeholder: "street" }, { name: "place", label: t("cameras.place") },
@@ -55,11 +55,15 @@ function AddDialog({ onClose }) {
 /** @param {{camera: any, onClose: () => void}} props */
 function EditDialog({ camera, onClose }) {
   return html`<${Dialog} title=${camera.name} onClose=${onClose}><p class="mono dim">${camera.id}</p>
-    <${Form} submit=${t("save")} onCancel=${onClose} onSubmit=${(/** @type {any} */ v) => patch(`/cameras/${camera.id}`, { ...v, audio_basis: v.audio ? v.audio_basis : undefined })}
+    <${Form} submit=${t("save")} onCancel=${onClose} onSubmit=${(/** @type {any} */ v) => patch(`/cameras/${camera.id}`, { name: v.name, place: v.place || null, sharing: v.sharing, recorded_by: v.recorded_by, enabled: v.enabled, audio: v.audio,
+      audio_basis: v.audio ? v.audio_basis : undefined, url: v.url === camera.streams?.main?.url ? undefined : v.url || undefined, sub_url: v.sub_url === (camera.streams?.sub?.url || "") ? undefined : v.sub_url,
+      username: v.username || undefined, password: v.password || undefined })}
       onDone=${() => { void refreshCameras(); onClose(); }} fields=${[
         { name: "name", label: t("cameras.name"), value: camera.name, required: true }, { name: "place", label: t("cameras.place"), value: camera.place || "" },
         { name: "sharing", label: t("cameras.sharing"), type: "select", value: camera.sharing, options: SHARING.map((s) => [s, tk("sharing", s)]) },
         { name: "recorded_by", label: t("cameras.recorded_by"), type: "select", value: camera.recorded_by, options: [["self", t("recorded.self")], ["owner", t("recorded.owner")]] },
+        { name: "url", label: t("cameras.url"), value: camera.streams?.main?.url || "", mono: true, also: ["url", "scheme", "address"] }, { name: "sub_url", label: t("cameras.sub_url"), value: camera.streams?.sub?.url || "", mono: true },
+        { name: "username", label: t("cameras.username"), hint: t("cameras.account_hint") }, { name: "password", label: t("cameras.password"), type: "password", autocomplete: "new-password" },
         { name: "enabled", label: t("cameras.enabled"), type: "checkbox", value: camera.enabled }, { name: "audio", label: t("cameras.audio"), type: "checkbox", value: camera.audio },
         { name: "audio_basis", label: t("cameras.audio_basis"), required: true, when: (/** @type {any} */ v) => v.audio },
       ]} /><//>`;

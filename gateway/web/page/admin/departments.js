@@ -1,7 +1,7 @@
 // @ts-check
 // Departments and the tokens that let them see their share. A token is shown once, in full, when it is issued.
 
-import { html, useState } from "../dom.js";
+import { html, useEffect, useState } from "../dom.js";
 import { post, remove } from "../api.js";
 import { now } from "../clock.js";
 import { Dialog } from "../dialogs/dialog.js";
@@ -12,7 +12,7 @@ import { useStore } from "../store.js";
 import { DAY, day, fromInput, stamp } from "../time.js";
 import { Confirm, Once, Page, Table, doing, useList } from "./parts.js";
 
-export const FUNCTIONS = ["live", "playback", "snapshot", "export", "ptz", "talk", "status", "catalog"];
+export const FUNCTIONS = ["live", "playback", "snapshot", "export", "ptz", "status", "catalog"];
 
 export function DepartmentsPage() {
   const departments = useList("/departments");
@@ -28,14 +28,22 @@ export function DepartmentsPage() {
     ${open?.remove && html`<${Confirm} title=${t("remove")} text=${t("departments.remove_text", { name: open.remove.name })} act=${t("remove")} onClose=${close} onYes=${() => doing(() => remove(`/departments/${open.remove.id}`), t("removed")).then(departments.load)} />`}<//>`;
 }
 
-/** The share in plain words while it is still being written. @param {{values: any, departments: any[], cameras: Map<string, any>}} props */
-function Preview({ values, departments, cameras }) {
-  const department = departments.find((d) => d.id === values.department)?.name || "…";
-  const names = (values.cameras || []).map((/** @type {string} */ id) => cameras.get(id)?.name || id);
-  const functions = (values.functions || []).map((/** @type {string} */ f) => tk("function", f)).join("、") || "…";
-  const window = values.from || values.to ? t("tokens.window", { from: values.from ? values.from.replace("T", " ") : "…", to: values.to ? values.to.replace("T", " ") : "…" }) : t("tokens.any_window");
-  return html`<p class="plain preview" aria-live="polite">${t("tokens.preview", { department, functions, count: names.length, cameras: names.slice(0, 4).join("、") + (names.length > 4 ? "…" : ""), window, until: values.expires || "…",
-    stream: values.max_stream === "sub" ? t("tokens.sub_only") : "" })}</p>`;
+/** @param {any} v */
+const grantOf = (v) => ({
+  department_id: v.department, label: v.label.trim() || "…", cameras: v.cameras, functions: v.functions, max_stream: v.max_stream, expires: fromInput(v.expires) + DAY - 1000,
+  footage_from: v.from ? fromInput(v.from) : undefined, footage_to: v.to ? fromInput(v.to) : undefined, look_back: v.look_back || undefined,
+});
+
+/** What the token would say, asked of the API while it is still being written. @param {{values: any}} props */
+function Preview({ values }) {
+  const [plain, setPlain] = useState(/** @type {any} */ (null));
+  const ready = values.department && values.cameras?.length && values.functions?.length;
+  useEffect(() => {
+    if (!ready) return setPlain(null);
+    const timer = setTimeout(() => post("/tokens/preview", grantOf(values)).then((answer) => setPlain(answer.plain), setPlain), 400);
+    return () => clearTimeout(timer);
+  }, [JSON.stringify(values)]);
+  return html`<p class="plain preview" aria-live="polite">${plain ? say(plain) : t("tokens.preview_wait")}</p>`;
 }
 
 /** @param {{onClose: () => void, onDone: () => void}} props */
@@ -47,20 +55,19 @@ function IssueDialog({ onClose, onDone }) {
   if (!departments.items) return null;
   const start = { department: departments.items[0]?.id || "", functions: ["live"], expires: day(now() + 30 * DAY) };
   if (issued) {
-    return html`<${Dialog} title=${t("tokens.issued")} onClose=${onDone}>${issued.plain && html`<p class="plain">${say(issued.plain)}</p>`}<${Once} label=${t("tokens.once")} value=${issued.token || issued.jwt} />
+    return html`<${Dialog} title=${t("tokens.issued")} onClose=${onDone}>${issued.plain && html`<p class="plain">${say(issued.plain)}</p>`}<${Once} label=${t("tokens.once")} value=${issued.token} />
       <div class="form-acts"><button type="button" onClick=${onDone}>${t("close")}</button></div><//>`;
   }
   return html`<${Dialog} title=${t("tokens.issue")} onClose=${onClose} wide><${Form} submit=${t("tokens.issue")} onCancel=${onClose} onChange=${setValues} onDone=${setIssued}
     check=${(/** @type {any} */ v) => (!v.cameras.length ? { cameras: t("pull.choose_one") } : !v.functions.length ? { functions: t("tokens.choose_function") } : null)}
-    onSubmit=${(/** @type {any} */ v) => post("/tokens", { department: v.department, label: v.label.trim(), cameras: v.cameras, functions: v.functions, from: v.from ? fromInput(v.from) : undefined, to: v.to ? fromInput(v.to) : undefined,
-      expires: fromInput(v.expires) + DAY - 1000, max_stream: v.max_stream })} fields=${[
+    onSubmit=${(/** @type {any} */ v) => post("/tokens", grantOf(v))} fields=${[
       { name: "department", label: t("cameras.department"), type: "select", value: start.department, options: departments.items.filter((d) => !d.removed_ms).map((d) => [d.id, d.name]) },
       { name: "label", label: t("tokens.label"), required: true, hint: t("tokens.label_hint") },
-      { name: "cameras", label: t("areas.cameras"), type: "checks", options: [...cameras.values()].filter((c) => c.origin !== "lower").map((c) => [c.id, c.name]) },
+      { name: "cameras", label: t("areas.cameras"), type: "checks", options: [...cameras.values()].filter((c) => c.origin !== "lower" && c.sharing !== "none").map((c) => [c.id, c.name]), hint: t("tokens.shared_only") },
       { name: "functions", label: t("share.functions"), type: "checks", value: start.functions, options: FUNCTIONS.map((f) => [f, tk("function", f)]) },
       { name: "max_stream", label: t("tokens.max_stream"), type: "radio", value: "main", options: [["main", t("tokens.main_and_sub")], ["sub", t("tokens.sub_only")]] },
-      { name: "from", label: t("tokens.from"), type: "datetime" }, { name: "to", label: t("tokens.to"), type: "datetime" }, { name: "expires", label: t("tokens.expires"), type: "date", value: start.expires, required: true },
-    ]}><${Preview} values=${{ ...start, ...values }} departments=${departments.items} cameras=${cameras} /><//><//>`;
+      { name: "look_back", label: t("tokens.look_back"), placeholder: "7d", hint: t("tokens.look_back_hint") }, { name: "from", label: t("tokens.from"), type: "datetime" }, { name: "to", label: t("tokens.to"), type: "datetime" }, { name: "expires", label: t("tokens.expires"), type: "date", value: start.expires, required: true },
+    ]}><${Preview} values=${{ ...start, label: "", max_stream: "main", ...values }} /><//><//>`;
 }
 
 export function TokensPage() {
@@ -72,8 +79,8 @@ export function TokensPage() {
   const state = (k) => (k.revoked_ms ? t("tokens.revoked", { at: stamp(k.revoked_ms, false) }) : k.expires_ms < at ? t("tokens.expired") : t("tokens.valid"));
   return html`<${Page} title=${t("admin.tokens")} note=${t("tokens.note")} tools=${html`<button type="button" class="primary" id="token-issue" onClick=${() => setOpen({ issue: true })}>${t("tokens.issue")}</button>`}>
     <${Table} rowKey=${(/** @type {any} */ k) => k.jti} rows=${tokens.items} error=${tokens.error} dim=${(/** @type {any} */ k) => k.revoked_ms || k.expires_ms < at} columns=${[
-      { name: "label", label: t("tokens.label") }, { name: "department", label: t("cameras.department"), show: (/** @type {any} */ k) => k.department_name || k.department || k.department_id },
-      { name: "plain", label: t("tokens.plain"), show: (/** @type {any} */ k) => say(k.plain) || (k.grant?.functions || []).map((/** @type {string} */ f) => tk("function", f)).join("、"), wide: true },
+      { name: "label", label: t("tokens.label") }, { name: "department", label: t("cameras.department"), show: (/** @type {any} */ k) => k.department || k.department_id },
+      { name: "plain", label: t("tokens.plain"), show: (/** @type {any} */ k) => (k.grant?.functions || []).map((/** @type {string} */ f) => tk("function", f)).join("、"), wide: true },
       { name: "state", label: t("tokens.state"), show: state }, { name: "expires_ms", label: t("share.until"), show: (/** @type {any} */ k) => stamp(k.expires_ms, false) }, { name: "issued_by", label: t("tokens.issued_by") },
     ]} acts=${(/** @type {any} */ k) => !k.revoked_ms && k.expires_ms >= at && html`<button type="button" class="small danger" onClick=${() => setOpen({ revoke: k })}>${t("tokens.revoke")}</button>`} />
     ${open?.issue && html`<${IssueDialog} onClose=${close} onDone=${() => { close(); void tokens.load(); }} />`}

@@ -15,7 +15,7 @@ import { fromInput, inputStamp, stamp } from "../time.js";
 import { Page, Table, doing, useList } from "./parts.js";
 
 export function IncidentsPage() {
-  const incidents = useList("/incidents");
+  const incidents = useList("/incidents", { closed: true });
   const cameras = useStore(store, (s) => s.cameras);
   const [open, setOpen] = useState(false);
   const close = () => setOpen(false);

@@ -5,7 +5,7 @@ import { html, useState } from "../dom.js";
 import { patch, post, remove } from "../api.js";
 import { Dialog } from "../dialogs/dialog.js";
 import { Form } from "../form.js";
-import { t, tk } from "../i18n.js";
+import { say, t, tk } from "../i18n.js";
 import { stamp } from "../time.js";
 import { Confirm, Once, Page, Table, doing, useList } from "./parts.js";
 
@@ -17,11 +17,11 @@ export function LinksPage() {
     <${Table} rowKey=${(/** @type {any} */ l) => l.id} rows=${links.items} error=${links.error} dim=${(/** @type {any} */ l) => Boolean(l.suspended_ms || l.removed_ms)} empty=${t("links.none")} columns=${[
       { name: "peer_name", label: t("links.peer") }, { name: "peer_role", label: t("links.role"), show: (/** @type {any} */ l) => t(`links.${l.peer_role === "upper" ? "upper" : "lower"}`) }, { name: "peer_tier", label: t("links.tier"), show: (/** @type {any} */ l) => tk("tier", l.peer_tier) },
       { name: "url", label: t("links.url"), mono: true }, { name: "capacity_bps", label: t("links.capacity"), show: (/** @type {any} */ l) => (l.capacity_bps ? `${(l.capacity_bps / 1e6).toFixed(0)} Mbit/s` : "–"), end: true },
-      { name: "last_seen_ms", label: t("links.seen"), show: (/** @type {any} */ l) => stamp(l.last_seen_ms) }, { name: "state", label: t("tokens.state"), show: (/** @type {any} */ l) => t(l.suspended_ms ? "links.suspended" : "links.active") },
+      { name: "last_seen_ms", label: t("links.seen"), show: (/** @type {any} */ l) => stamp(l.last_seen_ms) }, { name: "state", label: t("tokens.state"), wide: true, show: (/** @type {any} */ l) => say(l.problem) || t(l.suspended_ms ? "links.suspended" : "links.active") },
     ]} acts=${(/** @type {any} */ l) => html`<button type="button" class="small" onClick=${() => void doing(() => patch(`/links/${l.id}`, { suspended: !l.suspended_ms }), t("saved")).then(links.load)}>${t(l.suspended_ms ? "links.resume" : "links.suspend")}</button>
       <button type="button" class="small" onClick=${() => setOpen({ edit: l })}>${t("edit")}</button><button type="button" class="small danger" onClick=${() => setOpen({ remove: l })}>${t("remove")}</button>`} />
     ${open?.invite && html`<${Dialog} title=${t("links.invite")} onClose=${close}>${open.code ? html`<${Once} label=${t("links.code")} value=${open.code} />`
-      : html`<${Form} submit=${t("links.invite")} onCancel=${close} onDone=${(/** @type {any} */ a) => setOpen({ invite: true, code: a.invite || a.code })} onSubmit=${(/** @type {any} */ v) => post("/links/invite", { peer_role: v.peer_role })}
+      : html`<${Form} submit=${t("links.invite")} onCancel=${close} onDone=${(/** @type {any} */ a) => setOpen({ invite: true, code: a.code })} onSubmit=${(/** @type {any} */ v) => post("/links/invite", { peer_role: v.peer_role })}
           fields=${[{ name: "peer_role", label: t("links.role"), type: "radio", value: "upper", options: [["upper", t("links.upper")], ["lower", t("links.lower")]] }]} />`}<//>`}
     ${open?.accept && html`<${Dialog} title=${t("links.accept")} onClose=${close}><${Form} submit=${t("links.accept")} onCancel=${close} onDone=${() => { close(); void links.load(); }} onSubmit=${(/** @type {any} */ v) => post("/links/accept", { code: v.code.trim(), url: v.url.trim() || undefined })}
       fields=${[{ name: "code", label: t("links.code"), type: "textarea", mono: true, required: true }, { name: "url", label: t("links.url"), mono: true, hint: t("links.url_hint") }]} /><//>`}

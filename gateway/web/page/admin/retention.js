@@ -1,15 +1,15 @@
 // @ts-check
 // How long footage stays and why: classes, what a change would delete before it does, one moment explained, holds.
 
-import { html, useState } from "../dom.js";
+import { html, useEffect, useState } from "../dom.js";
 import { get, post, put } from "../api.js";
 import { now } from "../clock.js";
 import { Dialog } from "../dialogs/dialog.js";
 import { Form } from "../form.js";
 import { say, t, tk } from "../i18n.js";
-import { store } from "../state.js";
+import { store, toast } from "../state.js";
 import { useStore } from "../store.js";
-import { DAY, HOUR, day, fromInput, inputStamp, stamp } from "../time.js";
+import { HOUR, day, fromInput, inputStamp, stamp } from "../time.js";
 import { Confirm, Page, Table, doing, useList } from "./parts.js";
 
 /** @param {number | undefined} bytes */
@@ -27,7 +27,9 @@ function Told({ value }) {
 }
 
 export function RetentionPage() {
-  const classes = useList("/retention");
+  const [shown, setShown] = useState(/** @type {any} */ (null));
+  const load = () => get("/retention").then(setShown, (problem) => setShown({ classes: [], problem }));
+  useEffect(() => { void load(); }, []);
   const cameras = useStore(store, (s) => s.cameras);
   const [open, setOpen] = useState(/** @type {any} */ (null));
   const [plan, setPlan] = useState(/** @type {any} */ (null));
@@ -35,22 +37,23 @@ export function RetentionPage() {
   const close = () => setOpen(null);
   return html`<${Page} title=${t("admin.retention")} note=${t("retention.note")} tools=${html`<button type="button" onClick=${() => void doing(() => get("/retention/plan"), t("retention.planned")).then((p) => p && setPlan(p))}>${t("retention.plan")}</button>
       <button type="button" class="danger" onClick=${() => setOpen({ sweep: true })}>${t("retention.sweep")}</button>`}>
-    <${Table} rowKey=${(/** @type {any} */ c) => c.name} rows=${classes.items} error=${classes.error} columns=${[
+    <${Table} rowKey=${(/** @type {any} */ c) => c.name} rows=${shown?.classes || null} error=${shown?.problem} columns=${[
       { name: "name", label: t("areas.class"), show: (/** @type {any} */ c) => tk("class", c.name) }, { name: "months", label: t("retention.months"), show: (/** @type {any} */ c) => c.months ?? t("retention.permanent"), end: true }, { name: "min_days", label: t("retention.min_days"), end: true },
-      { name: "ceiling_months", label: t("retention.ceiling"), end: true }, { name: "for_hold", label: t("retention.use"), show: (/** @type {any} */ c) => t(c.for_hold ? "retention.for_hold" : "retention.for_area") }, { name: "effective_ms", label: t("retention.effective"), show: (/** @type {any} */ c) => stamp(c.effective_ms, false) },
+      { name: "ceiling_months", label: t("retention.ceiling"), end: true }, { name: "for_hold", label: t("retention.use"), show: (/** @type {any} */ c) => t(c.for_hold ? "retention.for_hold" : "retention.for_area") }, { name: "pending", label: t("retention.pending"), show: (/** @type {any} */ c) => (c.pending ? t("retention.pending_text", { months: c.pending.months, at: stamp(c.pending.effective_ms, false) }) : "–") },
     ]} acts=${(/** @type {any} */ c) => !c.for_hold && html`<button type="button" class="small" onClick=${() => setOpen({ set: c })}>${t("edit")}</button>`} />
+    ${shown?.sweep && html`<p class=${shown.sweep.refused_since_ms ? "form-problem" : "fine"}>${t("retention.last_sweep", { at: stamp(shown.sweep.last_success_ms) })} ${say(shown.sweep.refused_reason)}</p>`}
     ${plan && html`<section class="panel"><h2>${t("retention.plan")}</h2><${Told} value=${plan} /></section>`}
     <section class="panel"><h2>${t("retention.explain")}</h2><${Form} submit=${t("retention.explain")} onDone=${setTold} onSubmit=${(/** @type {any} */ v) => get("/retention/explain", { camera: v.camera, at: fromInput(v.at) })}
       fields=${[{ name: "camera", label: t("retention.camera"), type: "select", value: [...cameras.keys()][0], options: [...cameras.values()].map((c) => [c.id, c.name]) }, { name: "at", label: t("retention.at"), type: "datetime", value: inputStamp(now() - HOUR), required: true }]} />
       ${told && html`<${Told} value=${told} />`}</section>
-    ${open?.set && html`<${Dialog} title=${tk("class", open.set.name)} onClose=${close}><${Form} submit=${t("save")} onCancel=${close} onDone=${() => { close(); void classes.load(); }} onSubmit=${(/** @type {any} */ v) => put(`/retention/${open.set.name}`, { months: Number(v.months), min_days: v.min_days ? Number(v.min_days) : null })}
-      fields=${[{ name: "months", label: t("retention.months"), type: "number", min: 1, value: String(open.set.months ?? ""), required: true, hint: t("retention.shorter") }, { name: "min_days", label: t("retention.min_days"), type: "number", min: 0, value: String(open.set.min_days ?? "") }]}>
+    ${open?.set && html`<${Dialog} title=${tk("class", open.set.name)} onClose=${close}><${Form} submit=${t("save")} onCancel=${close} onDone=${() => { close(); void load(); }} onSubmit=${async (/** @type {any} */ v) => { const done = await put(`/retention/${open.set.name}`, { months: Number(v.months), legal_basis: v.legal_basis || undefined }); toast(done.reason || t("saved"), "good"); }}
+      fields=${[{ name: "months", label: t("retention.months"), type: "number", min: 1, value: String(open.set.months ?? ""), required: true, hint: t("retention.shorter") }, { name: "legal_basis", label: t("retention.legal_basis") }]}>
       <div class="form-acts start"><button type="button" onClick=${async (/** @type {any} */ e) => { const form = new FormData(e.target.form); const p = await doing(() => get("/retention/plan", { class: open.set.name, months: form.get("months") }), t("retention.planned")); if (p) setPlan(p); }}>${t("retention.try")}</button></div>${plan && html`<${Told} value=${plan} />`}<//><//>`}
     ${open?.sweep && html`<${Confirm} title=${t("retention.sweep")} text=${t("retention.sweep_text")} act=${t("retention.sweep")} onClose=${close} onYes=${() => doing(() => post("/retention/sweep"), t("retention.swept")).then((p) => p && setPlan(p))} />`}<//>`;
 }
 
 export function HoldsPage() {
-  const holds = useList("/holds");
+  const holds = useList("/holds", { all: true });
   const cameras = useStore(store, (s) => s.cameras);
   const [open, setOpen] = useState(/** @type {any} */ (null));
   const close = () => setOpen(null);
@@ -58,16 +61,17 @@ export function HoldsPage() {
   const names = (h) => (h.cameras || []).map((/** @type {any} */ c) => cameras.get(c.id || c)?.name || c.id || c).join("、");
   return html`<${Page} title=${t("admin.holds")} note=${t("holds.note")} tools=${html`<button type="button" class="primary" onClick=${() => setOpen({ add: true })}>${t("holds.add")}</button>`}>
     <${Table} rowKey=${(/** @type {any} */ h) => h.id} rows=${holds.items} error=${holds.error} dim=${(/** @type {any} */ h) => Boolean(h.released_ms)} columns=${[
-      { name: "case", label: t("pull.case"), show: (/** @type {any} */ h) => h.case ?? h.case_no }, { name: "reason", label: t("pull.reason"), wide: true }, { name: "cameras", label: t("areas.cameras"), show: names, wide: true },
+      { name: "case", label: t("pull.case"), show: (/** @type {any} */ h) => h.case_no }, { name: "reason", label: t("pull.reason"), wide: true }, { name: "cameras", label: t("areas.cameras"), show: names, wide: true },
       { name: "range", label: t("holds.range"), show: (/** @type {any} */ h) => `${stamp(h.from_ms, false)} – ${stamp(h.to_ms, false)}` }, { name: "class", label: t("areas.class"), show: (/** @type {any} */ h) => tk("class", h.class) },
       { name: "owner", label: t("holds.owner") }, { name: "review_ms", label: t("holds.review"), show: (/** @type {any} */ h) => (h.review_ms ? day(h.review_ms) : "–") }, { name: "state", label: t("tokens.state"), show: (/** @type {any} */ h) => (h.released_ms ? t("holds.released", { at: stamp(h.released_ms, false) }) : t("holds.active")) },
     ]} acts=${(/** @type {any} */ h) => !h.released_ms && html`<button type="button" class="small danger" onClick=${() => setOpen({ release: h })}>${t("holds.release")}</button>`} />
     ${open?.add && html`<${Dialog} title=${t("holds.add")} onClose=${close}><${Form} submit=${t("holds.add")} onCancel=${close} onDone=${() => { close(); void holds.load(); }}
       check=${(/** @type {any} */ v) => (!v.cameras.length ? { cameras: t("pull.choose_one") } : [...v.reason.trim()].length < 5 ? { reason: t("clip.reason_short") } : null)}
-      onSubmit=${(/** @type {any} */ v) => post("/holds", { cameras: v.cameras, from: fromInput(v.from), to: fromInput(v.to), class: v.class, case: v.case.trim(), reason: v.reason.trim(), review: fromInput(v.review) })} fields=${[
+      onSubmit=${(/** @type {any} */ v) => post("/holds", { cameras: v.cameras, from: fromInput(v.from), to: fromInput(v.to), class: v.class, case_no: v.case.trim(), reason: v.reason.trim(), review: `${v.review}d` })} fields=${[
         { name: "cameras", label: t("areas.cameras"), type: "checks", options: [...cameras.values()].filter((c) => c.origin !== "lower").map((c) => [c.id, c.name]) }, { name: "from", label: t("clip.from"), type: "datetime", value: inputStamp(now() - HOUR), required: true },
         { name: "to", label: t("clip.to"), type: "datetime", value: inputStamp(now()), required: true }, { name: "class", label: t("areas.class"), type: "select", value: "3_months", options: ["3_months", "1_year", "permanent"].map((c) => [c, tk("class", c)]) },
-        { name: "case", label: t("pull.case"), required: true }, { name: "reason", label: t("pull.reason"), type: "textarea", rows: 2, required: true }, { name: "review", label: t("holds.review"), type: "date", value: day(now() + 80 * DAY), required: true },
+        { name: "case", label: t("pull.case"), required: true }, { name: "reason", label: t("pull.reason"), type: "textarea", rows: 2, required: true }, { name: "review", label: t("holds.review_days"), type: "number", min: 1, max: 90, value: "90", required: true },
       ]} /><//>`}
-    ${open?.release && html`<${Confirm} title=${t("holds.release")} text=${t("holds.release_text", { case: open.release.case ?? open.release.case_no })} act=${t("holds.release")} onClose=${close} onYes=${() => doing(() => post(`/holds/${open.release.id}/release`), t("saved")).then(holds.load)} />`}<//>`;
+    ${open?.release && html`<${Dialog} title=${t("holds.release")} onClose=${close}><p>${t("holds.release_text", { case: open.release.case_no })}</p><${Form} submit=${t("holds.release")} danger onCancel=${close} onDone=${() => { close(); void holds.load(); }}
+      onSubmit=${(/** @type {any} */ v) => post(`/holds/${open.release.id}/release`, { reason: v.reason.trim() })} fields=${[{ name: "reason", label: t("pull.reason"), type: "textarea", rows: 2, required: true }]} /><//>`}<//>`;
 }

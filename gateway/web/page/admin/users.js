@@ -31,14 +31,15 @@ export function UsersPage() {
   ];
   return html`<${Page} title=${t("admin.users")} tools=${html`<button type="button" class="primary" onClick=${() => setOpen({ add: true })}>${t("users.add")}</button>`}>
     <${Table} rowKey=${(/** @type {any} */ u) => u.id} rows=${users.items} error=${users.error} dim=${(/** @type {any} */ u) => Boolean(u.disabled_ms)} columns=${[
-      { name: "login", label: t("signin.login"), mono: true }, { name: "name", label: t("users.name") }, { name: "department", label: t("cameras.department"), show: (/** @type {any} */ u) => u.department || u.department_name || "–" },
+      { name: "login", label: t("signin.login"), mono: true }, { name: "name", label: t("users.name") }, { name: "department", label: t("cameras.department"), show: (/** @type {any} */ u) => u.department || "–" },
       { name: "roles", label: t("users.roles"), show: (/** @type {any} */ u) => (u.roles || []).map((/** @type {string} */ r) => html`<span key=${r} class="chip">${tk("role", r)}</span>`), wide: true },
       { name: "created_ms", label: t("created"), show: (/** @type {any} */ u) => stamp(u.created_ms, false) }, { name: "state", label: t("tokens.state"), show: (/** @type {any} */ u) => t(u.disabled_ms ? "users.disabled" : "users.active") },
     ]} acts=${(/** @type {any} */ u) => html`<button type="button" class="small" onClick=${() => setOpen({ edit: u })}>${t("edit")}</button>
       <button type="button" class=${u.disabled_ms ? "small" : "small danger"} onClick=${() => void doing(() => patch(`/users/${u.id}`, { disabled: !u.disabled_ms }), t("saved")).then(users.load)}>${t(u.disabled_ms ? "cameras.enable" : "cameras.disable")}</button>`} />
     ${open?.add && html`<${Dialog} title=${t("users.add")} onClose=${close}><${Form} submit=${t("save")} onCancel=${close} onDone=${done} fields=${fields(null)}
-      onSubmit=${(/** @type {any} */ v) => post("/users", { ...v, login: v.login.trim(), department: v.department || undefined })} /><//>`}
+      onSubmit=${(/** @type {any} */ v) => post("/users", { login: v.login.trim(), name: v.name, roles: v.roles, password: v.password, department_id: v.department || undefined })} /><//>`}
     ${open?.edit && html`<${Dialog} title=${open.edit.login} onClose=${close}><${Form} submit=${t("save")} onCancel=${close} onDone=${done} fields=${fields(open.edit)}
-      onSubmit=${(/** @type {any} */ v) => patch(`/users/${open.edit.id}`, { name: v.name, roles: v.roles, department: v.department || null, password: v.password || undefined })} /><//>`}
+      onSubmit=${(/** @type {any} */ v) => patch(`/users/${open.edit.id}`, { name: v.name, department_id: v.department || null, password: v.password || undefined,
+        roles: [...v.roles].sort().join() === [...open.edit.roles].sort().join() ? undefined : v.roles })} /><//>`}
     ${open?.password && html`<${Dialog} title=${t("signin.password")} onClose=${close}><${Once} label=${t("users.once")} value=${open.password} /><//>`}<//>`;
 }

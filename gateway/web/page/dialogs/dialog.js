@@ -13,6 +13,7 @@ export function Dialog({ title, children, wide = false, onClose = closeDialog })
     const element = box.current;
     if (!element) return;
     element.showModal();
+    /** @type {HTMLElement | null} */ (element.querySelector(".dialog-body :is(input, textarea, select, button)"))?.focus();
     return () => element.close();
   }, []);
   return html`<dialog ref=${box} class=${wide ? "dialog wide" : "dialog"} aria-label=${title} onCancel=${(/** @type {Event} */ e) => { e.preventDefault(); onClose(); }}>

@@ -48,7 +48,10 @@ export function PullDialog({ cameras = [], incident = null }) {
     /** @type {any} */
     const body = { mechanism: v.mechanism, cameras: [...chosen], case: v.case.trim(), reason: v.reason.trim(), minutes: Number(v.minutes) };
     if (v.recorded) Object.assign(body, { from: fromInput(v.from), to: fromInput(v.to) });
-    await post("/pulls", body);
+    if (v.mechanism !== "emergency") body.approver = v.approver.trim() || undefined;
+    const answer = await post("/pulls", body);
+    // One order may go to several nodes below: what one of them refuses or narrows is said, the rest runs.
+    for (const one of [...(answer.refused || []), ...(answer.narrowed || [])]) toast(one.reason || one, "bad");
     await Promise.all([refreshLeases(), refreshCameras()]);
     showCameras([...chosen].slice(0, 16));
     toast(t("pull.started"), "good");
@@ -66,6 +69,7 @@ export function PullDialog({ cameras = [], incident = null }) {
         check=${(/** @type {any} */ v) => (!chosen.size ? { "": t("pull.choose_one") } : [...v.reason.trim()].length < 5 ? { reason: t("clip.reason_short") } : null)}
         fields=${[
           { name: "mechanism", label: t("pull.mechanism"), type: "radio", value: "emergency", options: [["emergency", tk("mechanism", "emergency")], ["supervision", tk("mechanism", "supervision")]] },
+          { name: "approver", label: t("pull.approver"), hint: t("pull.approver_hint"), mono: true, when: (/** @type {any} */ v) => v.mechanism !== "emergency" },
           { name: "case", label: t("pull.case"), required: true, value: picked?.number || "" },
           { name: "reason", label: t("pull.reason"), type: "textarea", rows: 2, required: true, hint: t("pull.reason_hint") },
           { name: "minutes", label: t("pull.minutes"), type: "number", value: "30", min: 1, max: 120, required: true },

@@ -55,6 +55,7 @@ export class HlsPlayer {
     /** @type {{start: number, duration: number, programDateTime: number}[]} */
     this.entries = [];
     this.factor = 1;
+    this.session = "";
     this.video = document.createElement("video");
     this.video.muted = true;
     this.video.playsInline = true;
@@ -71,7 +72,8 @@ export class HlsPlayer {
     // Asked once by ourselves: a refusal comes with its sentence, and the address of the media session is the final one.
     const answer = await fetchRaw("GET", path, { query });
     const text = await answer.text();
-    if (this.ended) return;
+    this.session = answer.headers.get("X-Tiergate-Session") || "";
+    if (this.ended) return this.leave();
     if (!/#EXTINF/.test(text)) return this.end({ kind: "empty", at_ms: this.want_ms });
     const Hls = await loadLibrary();
     if (this.ended) return;
@@ -216,8 +218,15 @@ export class HlsPlayer {
     this.on.onEnd(why);
   }
 
+  /** Ends the session path: the register then says how long it was watched. */
+  leave() {
+    if (/^\/m\/[\w-]+$/.test(this.session)) void fetch(this.session, { method: "DELETE", keepalive: true, credentials: "same-origin" }).catch(() => {});
+    this.session = "";
+  }
+
   stop() {
     this.ended = true;
+    this.leave();
     this.hls?.destroy();
     this.video.removeAttribute("src");
     this.video.load();

@@ -6,7 +6,7 @@ import { socketAddress } from "../api.js";
 import { advise, LagTarget } from "./lag.js";
 
 /** Text of the server on the socket. @typedef {{mime?: string, width?: number, height?: number, codec?: string, stream?: string,
- *   epoch?: number | string, state?: string, reason?: any}} Word */
+ *   epoch?: number | string, path?: string, note?: any, state?: string, reason?: any}} Word */
 
 /** @param {string} mime */
 export function playable(mime) {
@@ -14,13 +14,14 @@ export function playable(mime) {
   return Boolean(Source) && Source.isTypeSupported(mime);
 }
 
-/** Whether a codec by itself (RFC 6381) would play; unknown counts as yes, the stream will say. @param {string | null | undefined} codec */
-export const codecPlayable = (codec) => !codec || playable(`video/mp4; codecs="${codec}"`);
+/** What this browser can decode, as the API's `can` names it: the server chooses stream, other stream or transcode by it. */
+export const decodes = () => [["h264", "avc1.640028"], ["h265", "hvc1.1.6.L123.B0"]]
+  .filter(([, codec]) => playable(`video/mp4; codecs="${codec}"`)).map(([name]) => name).join(",");
 
 export class MsePlayer {
   /**
    * @param {string} camera
-   * @param {{stream: string, video?: string}} query
+   * @param {{stream: string, audio?: boolean}} query
    * @param {{onFirst: () => void, onWord: (word: Word) => void, onEnd: (why: {kind: "closed" | "codec" | "error", mime?: string}) => void}} on
    */
   constructor(camera, query, on) {
@@ -56,7 +57,7 @@ export class MsePlayer {
     this.video.addEventListener("pause", () => { if (!this.ended && !document.hidden) void this.video.play().catch(() => {}); });
     this.video.requestVideoFrameCallback(() => { this.first = true; if (!this.ended) on.onFirst(); });
 
-    this.socket = new WebSocket(socketAddress(`/cameras/${camera}/live.ws`, query));
+    this.socket = new WebSocket(socketAddress(`/cameras/${camera}/live.ws`, { ...query, can: decodes() }));
     this.socket.binaryType = "arraybuffer";
     this.socket.onmessage = (message) => this.hear(message.data);
     this.socket.onclose = () => this.end({ kind: "closed" });
@@ -174,8 +175,11 @@ export class MsePlayer {
   stop() {
     this.ended = true;
     this.queue = [];
-    this.socket.onmessage = this.socket.onclose = null;
-    this.socket.close();
+    const socket = this.socket;
+    socket.onmessage = socket.onclose = null;
+    // Closing one that is still being opened would be an error in the console: it is closed as soon as it is open.
+    if (socket.readyState === WebSocket.CONNECTING) socket.onopen = () => socket.close();
+    else socket.close();
     this.video.removeAttribute("src");
     this.video.load();
     this.video.remove();

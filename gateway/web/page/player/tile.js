@@ -6,37 +6,25 @@ import { get } from "../api.js";
 import { now } from "../clock.js";
 import { mayDo, standing, troubled } from "../shapes.js";
 import { HlsPlayer } from "./hls.js";
-import { codecPlayable, MsePlayer } from "./mse.js";
+import { MsePlayer } from "./mse.js";
 import { WhepPlayer } from "./whep.js";
 
 /**
  * @typedef {"empty" | "connecting" | "playing" | "stale" | "offline" | "disabled" | "forbidden" | "codec" | "gone" | "replay_wait" | "replay" | "no_footage" | "error"} State
- * @typedef {{state: State, reason: any, stream: string | null, method: string | null, limited: boolean, stale_s: number, codec: string | null,
+ * @typedef {{state: State, reason: any, stream: string | null, method: string | null, limited: boolean, stale_s: number, codec: string | null, note: any,
  *   skipped: {from_ms: number, to_ms: number} | null}} Status
  * @typedef {{camera: import("../shapes.js").Camera | null, live: {stream: "main" | "sub", quick: boolean} | null,
  *   replay: {at_ms: number, nonce: number} | null, rate: number, paused: boolean, sound: boolean, active: boolean}} Want
  */
 
 const STALE_MS = 3000, DEAD_MS = 15_000, FIRST_MS = 10_000, BACKOFF_MS = [300, 1000, 2000, 4000, 8000], WHEP_AGAIN_MS = 60_000;
-const SKIP_SHOWN_MS = 6000;
+const SKIP_SHOWN_MS = 6000, REFUSED_MS = 30_000;
 
 /** @type {Status} */
-const NOTHING = { state: "empty", reason: null, stream: null, method: null, limited: false, stale_s: 0, codec: null, skipped: null };
+const NOTHING = { state: "empty", reason: null, stream: null, method: null, limited: false, stale_s: 0, codec: null, note: null, skipped: null };
 
 /** Cameras for which WebRTC did not come up, and until when it is not tried again. @type {Map<string, number>} */
 const noWhep = new Map();
-
-/** The stream to ask for so that this browser can draw it. `null`: none of the camera's own.
- * @param {import("../shapes.js").Camera} camera @param {"main" | "sub"} wanted @returns {"main" | "sub" | null} */
-export function choose(camera, wanted) {
-  const order = wanted === "main" && camera.max_stream !== "sub" ? ["main", "sub"] : ["sub", "main"];
-  const may = order.filter((name) => camera.max_stream !== "sub" || name === "sub");
-  for (const name of may) {
-    const stream = camera.streams?.[/** @type {"main" | "sub"} */ (name)];
-    if (stream && codecPlayable(stream.codec)) return /** @type {"main" | "sub"} */ (name);
-  }
-  return null;
-}
 
 /** WebRTC carries H.264 without B-frames. @param {import("../shapes.js").Stream | undefined} stream */
 const whepFits = (stream) => Boolean(stream && /^avc/i.test(stream.codec || "") && !stream.b_frames);
@@ -59,7 +47,6 @@ export class TilePlayer {
     this.tries = 0;
     this.retry = 0;
     this.asked = 0;
-    this.transcode = false;
     this.heartbeat = setInterval(() => this.beat(), 500);
   }
 
@@ -78,12 +65,14 @@ export class TilePlayer {
     if (before.camera?.id !== want.camera?.id) {
       this.clear();
       this.tries = 0;
-      this.transcode = false;
-    }
+      }
     const camera = want.camera;
     if (!camera || !want.active) return this.clear();
     if (want.replay) return this.showReplay(before);
-    if (before.replay) this.tell({ skipped: null });
+    if (before.replay) {
+      this.tell({ skipped: null });
+      this.front?.video.pause();
+    }
     this.showLive(camera);
   }
 
@@ -91,27 +80,23 @@ export class TilePlayer {
   showLive(camera) {
     if (!mayDo(camera, "live")) return this.refuse("forbidden", null);
     if (standing(camera) === "disabled") return this.refuse("disabled", null);
-    const wanted = this.want.live?.stream || "sub";
-    let stream = choose(camera, wanted);
-    if (!stream) {
-      // None of its own streams can be drawn here: one counted transcode is the last resort before a sentence.
-      if (this.transcode === false) this.transcode = true;
-      stream = camera.streams?.sub ? "sub" : "main";
-    }
+    const asked = camera.max_stream === "sub" ? "sub" : this.want.live?.stream || "sub";
+    const stream = asked === "sub" && !camera.streams?.sub && camera.max_stream !== "sub" ? "main" : asked;
     const quick = Boolean(this.want.live?.quick) && whepFits(camera.streams?.[stream]) && (noWhep.get(camera.id) || 0) < now();
     const method = quick ? "whep" : "mse";
-    const wish = `live/${camera.id}/${stream}/${method}${this.transcode ? "/h264" : ""}`;
+    const sound = this.want.sound && method === "mse";
+    const wish = `live/${camera.id}/${stream}/${method}${sound ? "/sound" : ""}`;
     if (this.showing === wish || this.preparing === wish) {
       if (this.showing === wish && this.preparing) this.dropBack();
       return this.applySound();
     }
     // A stream that answers needs no new one to be a little bigger while the old one is still coming up.
     if (this.retry && !this.front && this.preparing === "") return;
-    this.prepare(wish, stream, method);
+    this.prepare(wish, stream, method, sound);
   }
 
-  /** @param {string} wish @param {"main" | "sub"} stream @param {"mse" | "whep"} method */
-  prepare(wish, stream, method) {
+  /** @param {string} wish @param {"main" | "sub"} stream @param {"mse" | "whep"} method @param {boolean} audio */
+  prepare(wish, stream, method, audio) {
     const camera = /** @type {import("../shapes.js").Camera} */ (this.want.camera);
     this.dropBack();
     clearTimeout(this.retry);
@@ -128,7 +113,7 @@ export class TilePlayer {
     /** @type {any} */
     const player = method === "whep"
       ? new WhepPlayer(camera.id, { stream }, on)
-      : new MsePlayer(camera.id, this.transcode ? { stream, video: "h264" } : { stream }, on);
+      : new MsePlayer(camera.id, { stream, audio: audio || undefined }, on);
     this.back = player;
     player.video.classList.add("behind");
     this.stage.prepend(player.video);
@@ -148,7 +133,7 @@ export class TilePlayer {
     const given = this.front.config?.stream || stream;
     this.tell({
       ...NOTHING, state: "playing", stream: given, method, codec: this.front.config?.codec || null,
-      limited: (this.want.live?.stream === "main" || stream === "main") && given === "sub",
+      limited: (this.want.live?.stream === "main" || stream === "main") && given === "sub", note: this.front.config?.note || null,
     });
     this.applySound();
   }
@@ -158,11 +143,11 @@ export class TilePlayer {
     if (player !== this.front && player !== this.back) return;
     if (word.mime && player === this.front) {
       const asked = this.showing.split("/")[2];
-      this.tell({ stream: word.stream || asked, codec: word.codec || null, limited: asked === "main" && word.stream === "sub" });
+      this.tell({ stream: word.stream || asked, codec: word.codec || null, limited: asked === "main" && word.stream === "sub", note: word.note || null });
     }
-    if (word.state === "offline" || word.state === "ended" || word.state === "refused") {
-      this.tell({ state: word.state === "refused" ? "forbidden" : "offline", reason: word.reason || null });
-    } else if (word.state === "connecting" && !this.status.reason) this.tell({ state: "connecting" });
+    if (word.state === "refused") this.refuse(/^media\./.test(word.reason?.code || "") ? "codec" : "forbidden", word.reason || null);
+    else if (word.state === "offline" || word.state === "ended") this.tell({ state: "offline", reason: word.reason || null });
+    else if (word.state === "connecting" && !this.status.reason) this.tell({ state: "connecting" });
     else if (word.state === "online" && this.front === player) this.tell({ state: "playing", reason: null });
   }
 
@@ -184,11 +169,13 @@ export class TilePlayer {
       return this.showLive(camera);
     }
     if (why.kind === "codec") {
-      if (!this.transcode) {
-        this.transcode = true;
-        return this.showLive(camera);
-      }
-      return this.refuse("codec", null, why.mime || null);
+      return this.refuse("codec", null, /codecs="([^"]+)"/.exec(why.mime || "")?.[1] || null);
+    }
+    if (this.front?.method === "hls") {
+      // A picture of then must not stand where now is to be seen.
+      this.front.stop();
+      this.front = null;
+      this.showing = "";
     }
     if (!this.front) this.explain(camera.id);
     this.again();
@@ -230,6 +217,11 @@ export class TilePlayer {
   refuse(state, reason, codec = null) {
     this.stopAll();
     this.tell({ ...NOTHING, state, reason, codec });
+    // Rights, codecs and service change: what is refused now is asked again, seldom.
+    this.retry = window.setTimeout(() => {
+      this.retry = 0;
+      if (this.want.camera && !this.want.replay && this.want.active) this.showLive(this.want.camera);
+    }, REFUSED_MS);
   }
 
   // --- recorded ---------------------------------------------------------------------------------------------------
@@ -304,7 +296,7 @@ export class TilePlayer {
     this.front?.stop();
     this.front = null;
     this.showing = "";
-    if (why.kind === "empty") this.tell({ ...NOTHING, state: "no_footage", method: "hls" });
+    if (why.kind === "empty" || why.reason?.status === 404) this.tell({ ...NOTHING, state: "no_footage", reason: why.reason || null, method: "hls" });
     else this.tell({ ...NOTHING, state: why.reason?.status === 403 ? "forbidden" : "error", reason: why.reason || null, method: "hls" });
   }
 
@@ -339,9 +331,9 @@ export class TilePlayer {
 
   /** Epoch ms of what is seen. */
   position() {
+    if (!this.want.replay) return now();
     const replay = this.front?.method === "hls" ? this.front : this.back?.method === "hls" ? this.back : null;
-    if (replay) return replay.position();
-    return this.want.replay ? this.want.replay.at_ms : now();
+    return replay ? replay.position() : this.want.replay.at_ms;
   }
 
   /** The element on screen. @returns {HTMLVideoElement | null} */
