@@ -2,7 +2,7 @@
 
 Small JSON objects ``<node>/_catalog/journal/<yyyy>/<mm>/<dd>/<at_ms>-<seq>.json``, written when something changed:
 
-- ``policy``: cameras, classes, areas with their members, holds (released ones too): a whole picture, the newest wins;
+- ``policy``: regions, cameras, classes, areas, holds (released ones too): a whole picture, the newest wins;
 - ``gaps``: rows opened or closed since the object before; the newest row of an id wins;
 - ``tombstones``: manifests of segments whose deletion began since then; they make "expired" out of "missing".
 
@@ -17,8 +17,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Connection, Table, insert, or_, select, update
@@ -27,7 +28,7 @@ from config.units import MS_PER_S
 from storage.audit import log as audit
 from storage.catalog import facts
 from storage.catalog.engine import CHUNK_ROWS, Catalog
-from storage.catalog.tables import area, area_camera, camera, gap, hold, hold_camera, retention_class, segment
+from storage.catalog.tables import area, area_camera, camera, gap, hold, hold_camera, region, retention_class, segment
 from storage.keys import CATALOG_FOLDER
 from storage.objects.base import ObjectStore
 
@@ -43,6 +44,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 #: Of a camera only what makes its footage understandable; addresses and accounts stay in the catalog's backup.
 _CAMERA = ("id", "name", "tier", "region", "site_type", "recorded_by", "sharing", "secrecy", "created_ms", "removed_ms")
 _POLICY: dict[str, tuple[Table, tuple[str, ...] | None]] = {
+    "regions": (region, None),
     "cameras": (camera, _CAMERA),
     "classes": (retention_class, None),
     "areas": (area, None),
@@ -205,43 +207,56 @@ def read(store: ObjectStore, node: str) -> Journal:
 
 @dataclass(slots=True)
 class Restored:
+    cameras: int = 0
     holds: int = 0
     areas: int = 0
     gaps: int = 0
     tombstones: int = 0
 
 
-def restore(catalog: Catalog, found: Journal) -> Restored:
+def restore_policy(catalog: Catalog, found: Journal, now_ms: int) -> Restored:
     """Puts the journal's facts into a catalog that lacks them; rows that are there stay as they are.
 
-    Cameras are not made here (they need streams and accounts); regions and the rest come from the catalog's backup.
+    Call it *before* the segments are put back: a sweep that knew them without their holds and classes would delete what
+    must stay. Cameras come back disabled and without streams: enough to see their footage, not to record.
     """
     done = Restored()
-    plain = (("areas", area), ("area_cameras", area_camera), ("holds", hold), ("hold_cameras", hold_camera))
 
     def policy(connection: Connection) -> None:
         for row in found.policy.get("classes", ()):
             values = {k: v for k, v in row.items() if k != "name"}
             connection.execute(update(retention_class).where(retention_class.c.name == row["name"]).values(**values))
-        known_cameras = set(connection.execute(select(camera.c.id)).scalars())
-        for name, table in plain:
-            rows = found.policy.get(name, [])
-            if table is area_camera:
-                rows = [row for row in rows if row["camera_id"] in known_cameras]
-            added = _insert_missing(connection, table, rows)
-            done.holds += added if table is hold else 0
-            done.areas += added if table is area else 0
+        regions = found.policy.get("regions", [])
+        if _insert_missing(connection, region, [row | {"parent": None} for row in regions]):
+            for row in regions:  # parents may stand behind their children
+                connection.execute(
+                    update(region)
+                    .where(region.c.code == row["code"], region.c.parent.is_(None))
+                    .values(parent=row["parent"])
+                )
+        made = {"enabled": False, "changed_ms": now_ms}
+        done.cameras = _insert_missing(connection, camera, [row | made for row in found.policy.get("cameras", ())])
+        done.areas = _insert_missing(connection, area, found.policy.get("areas", []))
+        _insert_missing(connection, area_camera, found.policy.get("area_cameras", []))
+        done.holds = _insert_missing(connection, hold, found.policy.get("holds", []))
+        _insert_missing(connection, hold_camera, found.policy.get("hold_cameras", []))
 
     catalog.write(policy)
-    for rows, table in ((list(found.gaps.values()), gap), (list(_dead(found)), segment)):
-        for start in range(0, len(rows), CHUNK_ROWS):
-            chunk = rows[start : start + CHUNK_ROWS]
-            added = catalog.write(lambda c, table=table, chunk=chunk: _insert_missing(c, table, chunk))  # type: ignore[misc]  # mypy cannot infer a lambda with bound defaults
-            if table is gap:
-                done.gaps += added
-            else:
-                done.tombstones += added
+    done.gaps = _insert_chunks(catalog, gap, list(found.gaps.values()))
     return done
+
+
+def restore_tombstones(catalog: Catalog, found: Journal) -> int:
+    """Manifests of footage that is gone. Call it *after* the segments are put back: one whose object is still there
+    stays footage, and the sweep deletes it again."""
+    return _insert_chunks(catalog, segment, list(_dead(found)))
+
+
+def _insert_chunks(catalog: Catalog, table: Table, rows: list[dict[str, Any]]) -> int:
+    added = 0
+    for start in range(0, len(rows), CHUNK_ROWS):
+        added += catalog.write(partial(_insert_missing, table=table, rows=rows[start : start + CHUNK_ROWS]))
+    return added
 
 
 def _dead(found: Journal) -> Iterator[dict[str, Any]]:
@@ -260,7 +275,3 @@ def _insert_missing(connection: Connection, table: Table, rows: list[dict[str, A
     if fresh:
         connection.execute(insert(table), fresh)
     return len(fresh)
-
-
-def as_json(done: Restored) -> dict[str, int]:
-    return asdict(done)

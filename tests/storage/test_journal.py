@@ -79,9 +79,9 @@ def test_a_lost_catalog_gets_its_facts_back(place: Place, tmp_path: Path) -> Non
     migrate(fresh)
     catalog = Catalog(fresh)
     try:
-        catalog.write(lambda c: register_camera(c, place.now_ms))
-        done = journal.restore(catalog, found)
-        assert (done.holds, done.areas, done.gaps, done.tombstones) == (1, 1, 1, 1)
+        done = journal.restore_policy(catalog, found, place.now_ms)
+        assert (done.cameras, done.holds, done.areas, done.gaps) == (1, 1, 1, 1)
+        assert journal.restore_tombstones(catalog, found) == 1
         (row,) = catalog.read(retention_rows.holds)
         assert (row.id, row.cameras) == (held, (CAMERA,))
         assert catalog.read(retention_rows.memberships)[CAMERA][0].class_name == "key"
@@ -89,8 +89,9 @@ def test_a_lost_catalog_gets_its_facts_back(place: Place, tmp_path: Path) -> Non
         assert catalog.read(gaps.open_gaps) == []
         dead = catalog.read(lambda c: c.execute(select(segment).where(segment.c.id == old.id)).one())
         assert (dead.state, dead.start_ms, dead.bytes) == ("deleted", old.start_ms, old.bytes)
-        again = journal.restore(catalog, found)
-        assert (again.holds, again.areas, again.gaps, again.tombstones) == (0, 0, 0, 0)
+        assert journal.restore_policy(catalog, found, place.now_ms) == journal.Restored()
+        assert journal.restore_tombstones(catalog, found) == 0
+        assert not catalog.read(lambda c: c.execute(select(camera.c.enabled)).scalar_one())
     finally:
         catalog.close()
 
