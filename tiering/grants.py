@@ -209,7 +209,7 @@ class Conditions:
         if self.purposes is not None:
             value["purposes"] = sorted(self.purposes)
         if self.networks is not None:
-            value["networks"] = list(self.networks)
+            value["networks"] = sorted(set(self.networks))
         return value
 
     @classmethod

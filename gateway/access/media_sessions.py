@@ -93,12 +93,17 @@ class MediaSessions:
         self._hold(row, look, opener=True)
         return secret, look
 
-    async def check(self, secret: str) -> Look:
-        """The running look of a path. Raises NOT_FOUND for an unknown or ended one, else as the decision says."""
+    async def check(self, secret: str, client: str | None = None) -> Look:
+        """The running look of a path. Raises NOT_FOUND for an unknown or ended one, else as the decision says.
+
+        With `client`, a path that was opened from another address is unknown: a copied address opens nothing.
+        """
         id_hash = hash_of(secret)
         held = self._held.get(id_hash)
         if held is None:
             held = await self._adopt(id_hash)
+        if client is not None and held.row.principal.get("client") not in (None, client):
+            raise TiergateError(Kind.NOT_FOUND, "access.not_found")
         now_ms = wall_ms(self._clock)
         if now_ms >= held.row.expires_ms:
             held.look.end("expired")
@@ -167,10 +172,10 @@ class MediaSessions:
         now_ns, now_ms = self._clock.monotonic_ns(), wall_ms(self._clock)
         for id_hash, held in list(self._held.items()):
             look = held.look
-            if now_ns - held.used_ns >= IDLE_S * 1e9:
-                look.end("ended")
-            elif now_ms >= held.row.expires_ms:
+            if now_ms >= held.row.expires_ms:
                 look.end("expired")
+            elif now_ns - held.used_ns >= IDLE_S * 1e9:
+                look.end("ended")
             fresh = look.bytes_sent - held.flushed_bytes
             if fresh:
                 await self._catalog.awrite(_add(held.row.register_id, fresh))

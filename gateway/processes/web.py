@@ -12,6 +12,7 @@ import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 import uvloop
@@ -109,10 +110,11 @@ async def run(process: child.Child) -> None:
     try:
         stopping = asyncio.create_task(process.stopping.wait())
         ready = asyncio.gather(*(server.ready.wait() for server, _ in servers))
-        await asyncio.wait({ready, stopping, *tasks}, return_when=asyncio.FIRST_COMPLETED)
+        ends: set[asyncio.Future[Any]] = {stopping, *tasks}
+        await asyncio.wait({ready, *ends}, return_when=asyncio.FIRST_COMPLETED)
         if ready.done():
             process.ready()
-            await asyncio.wait({stopping, *tasks}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         ready.cancel()
         stopping.cancel()
     finally:

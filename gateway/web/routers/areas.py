@@ -16,7 +16,7 @@ from gateway.web.wire import Body, Cursor, Limit, Name, TimeMs, page
 from storage.audit import log as audit
 from storage.catalog import places
 from storage.catalog.places import Area
-from tiering.access import Principal
+from tiering.access import ROLES, Principal
 
 router = APIRouter(prefix="/api/v1", tags=["areas"])
 
@@ -52,7 +52,7 @@ def as_json(row: Area) -> dict[str, Any]:
 @router.get("/areas")
 async def list_areas(
     request: Request,
-    principal: Annotated[Principal, policy(users_only=True)],
+    principal: Annotated[Principal, policy(role=tuple(ROLES))],
     cursor: Cursor = None,
     limit: Limit = 1000,
 ) -> dict[str, Any]:

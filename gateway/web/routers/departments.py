@@ -17,7 +17,7 @@ from gateway.web.wire import Body, Cursor, Limit, Name, page
 from storage.audit import log as audit
 from storage.catalog import places
 from storage.catalog.places import Department
-from tiering.access import Principal
+from tiering.access import ROLES, Principal
 
 router = APIRouter(prefix="/api/v1", tags=["departments"])
 _ADMINS = ("system_admin", "security_admin")
@@ -39,7 +39,7 @@ def as_json(row: Department) -> dict[str, Any]:
 @router.get("/departments")
 async def list_departments(
     request: Request,
-    principal: Annotated[Principal, policy(users_only=True)],
+    principal: Annotated[Principal, policy(role=tuple(ROLES))],
     cursor: Cursor = None,
     limit: Limit = 1000,
 ) -> dict[str, Any]:

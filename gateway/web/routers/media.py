@@ -17,7 +17,7 @@ from config.errors import Kind, TiergateError
 from gateway.access.looks import Look
 from gateway.playback import hls
 from gateway.playback.footage import Piece
-from gateway.web.policy import policy
+from gateway.web.policy import client_of, policy
 from gateway.web.routers.playback import PLAYLIST, playback_of
 from gateway.web.services import services_of
 from storage.media.playback_index import PlaybackEntry
@@ -38,7 +38,7 @@ _HEADERS = {"Cache-Control": "private, max-age=300"}
 async def _look_and_piece(request: Request, session: str, segment_id: str) -> tuple[Look, Piece]:
     """Raises NOT_FOUND for whatever is not of this session: another camera's segment, another time."""
     services = services_of(request)
-    look = await services.media_sessions.check(session)
+    look = await services.media_sessions.check(session, client_of(request))
     facts = look.facts
     from_ms, to_ms = facts.from_ms, facts.to_ms
     if from_ms is None or to_ms is None:
@@ -68,7 +68,7 @@ async def index(
     """The session's playlist again, for another speed."""
     services = services_of(request)
     wanted_speed = hls.parse_speed(speed)
-    look = await services.media_sessions.check(session)
+    look = await services.media_sessions.check(session, client_of(request))
     from_ms, to_ms = look.facts.from_ms or 0, look.facts.to_ms or 0
     pieces = await playback_of(services).footage.window(
         look.camera.id, look.facts.stream or "main", from_ms, to_ms, look.constraints.lease_id
@@ -131,6 +131,6 @@ async def key(request: Request, session: Session, segment_id: SegmentId, ordinal
 async def close(request: Request, session: Session, _: ByPath) -> Response:
     """The viewer is done."""
     services = services_of(request)
-    await services.media_sessions.check(session)
+    await services.media_sessions.check(session, client_of(request))
     await services.media_sessions.end(session)
     return Response(status_code=204)

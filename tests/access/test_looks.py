@@ -1,0 +1,246 @@
+"""Looks: a durable row before the first byte, and an end within seconds of revocation or expiry (I7)."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection
+from sqlalchemy.exc import OperationalError
+
+from config.errors import Kind, TiergateError
+from gateway.access.looks import Look
+from gateway.access.register import Registers, process_mark
+from storage.catalog import grants, people, register
+from storage.catalog.cameras import NewCamera, change_camera, create_camera
+from storage.catalog.engine import Catalog
+from storage.catalog.register import RegisterRow
+from tests.web.site import REGION, Site, site_in
+from tiering.access import Function, Principal
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    with site_in(tmp_path) as made:
+        yield made
+
+
+def camera(site: Site, sharing: str = "departments") -> str:
+    new = NewCamera("东门", REGION, (("main", "rtsp://10.0.0.1/a", None),), sharing=sharing)
+    return site.catalog.write(lambda c: create_camera(c, new, "community", 32, site.now_ms())).id
+
+
+def person(site: Site, *roles: str) -> Principal:
+    id_ = site.user("li", roles)
+    return site.catalog.read(
+        lambda c: site.services.principals.of_user(c, people.users(c, [id_])[id_], None)
+    )
+
+
+def rows(site: Site) -> list[RegisterRow]:
+    return site.catalog.read(lambda c: register.rows(c))
+
+
+async def ended(look: Look) -> str | None:
+    async with asyncio.timeout(10):
+        await look.ended.wait()
+    return look.end_reason
+
+
+async def test_the_row_stands_before_the_first_byte_and_closes_with_what_was_sent(site: Site) -> None:
+    id_, who = camera(site), person(site, "operator")
+    async with site.services.looks.open(who, Function.LIVE, id_, reason="值班", client="10.0.0.7") as look:
+        (row,) = rows(site)
+        assert (row.person, row.unit, row.camera_id, row.function) == ("Li", "测试社区", id_, "live")
+        assert row.closed_ms is None and row.id == look.register_id
+        look.add_bytes(700)
+        look.add_bytes(77)
+    (row,) = rows(site)
+    assert (row.bytes, row.result) == (777, "ended") and row.closed_ms is not None
+
+
+async def test_what_may_not_be_looked_at_leaves_no_row(site: Site) -> None:
+    id_ = camera(site)
+    for roles, kind in (((), Kind.NOT_FOUND), (("system_admin",), Kind.FORBIDDEN)):
+        who = Principal("user", "x", "x", "x", "x", roles=frozenset(roles))
+        with pytest.raises(TiergateError) as refused:
+            async with site.services.looks.open(who, Function.LIVE, id_):
+                pass
+        assert refused.value.kind is kind
+    assert rows(site) == []
+
+
+@pytest.mark.parametrize("how", ["disable", "remove", "deny", "sign_out"])
+async def test_revocation_by_another_process_ends_a_running_look(site: Site, how: str) -> None:
+    id_ = camera(site)
+    user_id = site.user("li", ("operator",))
+    other = Catalog(site.settings.catalog_url)
+
+    def sign_in(connection: Connection) -> Principal:
+        secret, _ = site.services.sessions.start(connection, user_id=user_id)
+        from gateway.access.ids import hash_of
+
+        return site.services.principals.by_session(connection, hash_of(secret), site.now_ms())
+
+    who = site.catalog.write(sign_in)
+
+    def revoke(connection: Connection) -> None:
+        from storage.catalog import cameras, sessions
+
+        if how == "disable":
+            people.change_user(connection, user_id, {"disabled_ms": 1})
+        elif how == "remove":
+            cameras.remove_camera(connection, id_, site.now_ms())
+        elif how == "sign_out":
+            sessions.end_session(connection, bytes.fromhex(who.session or ""), site.now_ms())
+        else:
+            value = {"effect": "deny", "resources": {"cameras": [id_]}, "functions": ["live"], "conditions": {}}
+            grants.add_grant(connection, grants.GrantRow("g", "role", "operator", value, 1, "admin"))
+
+    try:
+        async with site.running(), site.services.looks.open(who, Function.LIVE, id_) as look:
+            other.write(revoke)
+            assert await ended(look) == "revoked" and look.reason is not None
+    finally:
+        other.close()
+    assert rows(site)[0].result == "revoked"
+
+
+async def test_expiry_ends_a_running_look(site: Site) -> None:
+    id_, until_ms = camera(site), site.now_ms() + 3_000
+    value = {
+        "effect": "allow",
+        "resources": {"cameras": [id_]},
+        "functions": ["live"],
+        "conditions": {"valid_to_ms": until_ms},
+    }
+    user_id = site.user("li")
+    site.catalog.write(lambda c: grants.add_grant(c, grants.GrantRow("g", "user", user_id, value, 1, "admin")))
+    who = site.catalog.read(lambda c: site.services.principals.of_user(c, people.users(c, [user_id])[user_id], None))
+    async with site.running(), site.services.looks.open(who, Function.LIVE, id_) as look:
+        assert look.constraints.until_ms == until_ms
+        site.clock.advance(4)
+        assert await ended(look) == "expired"
+
+
+async def test_an_unrelated_change_ends_nothing(site: Site) -> None:
+    id_, who = camera(site), person(site, "operator")
+    async with site.services.looks.open(who, Function.LIVE, id_) as look:
+        await site.services.write(lambda c: change_camera(c, id_, {"name": "西门"}, site.now_ms()))
+        await site.services.looks.review()
+        assert not look.ended.is_set()
+
+
+class Broken:
+    """A catalog whose writes fail, as on a full disk."""
+
+    def __init__(self, real: Catalog) -> None:
+        self.real = real
+        self.broken = True
+
+    async def awrite(self, change: Any) -> Any:
+        if self.broken:
+            raise OperationalError("INSERT", {}, Exception("disk I/O error"))
+        return await self.real.awrite(change)
+
+
+async def test_without_the_catalog_the_journal_and_without_the_journal_no_picture(site: Site) -> None:
+    id_, who = camera(site), person(site, "operator")
+    away = Broken(site.catalog)
+    registers = Registers(away, site.clock, site.settings.paths.run_dir, "web")  # type: ignore[arg-type]  # the part that writes
+    site.services.looks._registers = registers
+    async with site.services.looks.open(who, Function.LIVE, id_) as look:
+        assert rows(site) == []
+        journal = next(site.settings.paths.run_dir.glob("register-web-*.journal"))
+        assert json.loads(journal.read_text())["open"]["id"] == look.register_id
+        assert journal.stat().st_mode & 0o777 == 0o600
+        look.add_bytes(5)
+    away.broken = False
+    await registers.replay(journal)
+    (row,) = rows(site)
+    assert (row.id, row.bytes, row.result) == (look.register_id, 5, "ended") and not journal.exists()
+    away.broken = True
+    registers._journal = site.settings.paths.run_dir / "missing" / "x.journal"
+    with pytest.raises(TiergateError) as refused:
+        async with site.services.looks.open(who, Function.LIVE, id_):
+            raise AssertionError("a picture without a register entry")
+    assert refused.value.kind is Kind.UNAVAILABLE and refused.value.reason.code == "access.register_away"
+
+
+async def test_rows_of_a_dead_process_are_closed_and_its_journal_is_replayed(site: Site) -> None:
+    id_, who = camera(site), person(site, "operator")
+    dead = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
+    mark = f"web-1:{int(dead.stdout)}:12345"
+
+    def row(number: int, process: str) -> RegisterRow:
+        return RegisterRow(
+            f"R{number}", 1, "李", "x", who.as_json(), "daily_watch", "", id_, "main", "live",
+            None, None, None, None, None, process,
+        )  # fmt: skip
+
+    mine = process_mark("web", __import__("os").getpid())
+    site.catalog.write(lambda c: register.open_row(c, row(1, mark)))
+    site.catalog.write(lambda c: register.open_row(c, row(2, mine)))
+    journal = site.settings.paths.run_dir / ("register-" + mark.replace(":", "-") + ".journal")
+    from dataclasses import asdict
+
+    journal.write_text(json.dumps({"open": asdict(row(3, mark))}) + "\n" + '{"open": {"id": "torn')
+    await site.services.registers.recover()
+    assert {r.id: r.result for r in rows(site)} == {"R1": "crashed", "R2": None, "R3": "crashed"}
+    assert not journal.exists()
+
+
+# --- session paths ---------------------------------------------------------------------------------------------------
+
+
+async def test_a_session_path_opens_one_window_and_ends_with_the_right(site: Site) -> None:
+    id_, who = camera(site), person(site, "duty")
+    now_ms = site.now_ms()
+    media = site.services.media_sessions
+    secret, look = await media.open(who, Function.PLAYBACK, id_, from_ms=now_ms - 60_000, to_ms=now_ms)
+    assert (await media.check(secret)) is look and len(secret) >= 22
+    with pytest.raises(TiergateError) as unknown:
+        await media.check(secret[:-1] + ("A" if secret[-1] != "A" else "B"))
+    assert unknown.value.kind is Kind.NOT_FOUND
+    look.add_bytes(100)
+    await media.tend()
+    assert rows(site)[0].bytes == 100 and rows(site)[0].closed_ms is None
+    site.catalog.write(lambda c: people.change_user(c, who.id, {"disabled_ms": 1}))
+    site.services.watch.bump()
+    await site.services.looks.review()
+    with pytest.raises(TiergateError) as over:
+        await media.check(secret)
+    assert over.value.kind is Kind.UNAUTHENTICATED
+    await media.tend()
+    assert (rows(site)[0].result, rows(site)[0].bytes) == ("revoked", 100)
+
+
+async def test_another_process_serves_the_same_path_under_the_same_row(site: Site, tmp_path: Path) -> None:
+    id_, who = camera(site), person(site, "duty")
+    now_ms = site.now_ms()
+    secret, first = await site.services.media_sessions.open(
+        who, Function.PLAYBACK, id_, from_ms=now_ms - 60_000, to_ms=now_ms, client="10.0.0.1"
+    )
+    from gateway.access.media_sessions import MediaSessions
+
+    services = site.services
+    second = MediaSessions(site.catalog, site.clock, services.principals, services.looks, services.registers)
+    look = await second.check(secret, "10.0.0.1")
+    assert look is not first and look.register_id == first.register_id
+    with pytest.raises(TiergateError):
+        await second.check(secret, "10.0.0.2")
+    first.add_bytes(10)
+    look.add_bytes(7)
+    await second.tend()
+    await services.media_sessions.tend()
+    site.clock.advance(4 * 3600 + 1)
+    await second.tend()
+    await services.media_sessions.tend()
+    (row,) = rows(site)
+    assert (row.bytes, row.result) == (17, "expired")

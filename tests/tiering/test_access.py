@@ -1,0 +1,391 @@
+"""The one decision: default deny, explicit deny wins, nothing implies anything, narrowing never widens."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from config.errors import TiergateError
+from tiering.access import (
+    ROLES,
+    CameraResource,
+    Conditions,
+    Decision,
+    Facts,
+    Function,
+    Grant,
+    LeaseFact,
+    Principal,
+    Resources,
+    allowed_ranges,
+    decide,
+    functions,
+    lease_as_grant,
+    narrow,
+)
+from tiering.grants import WeeklyWindow
+
+NOW = 1_790_000_000_000  # Monday 2026-09-21 22:13:20 in Asia/Shanghai
+MINUTE = 60_000
+CAMERA = CameraResource("c1", ("210211", "2102", "21"), "dep1", frozenset({"a1"}), sharing="departments")
+EVERYTHING = frozenset(Function)
+
+
+def grant(*names: str, effect: str = "allow", source: str = "user", **conditions: Any) -> Grant:
+    resources = conditions.pop("resources", Resources(cameras=frozenset({"c1"})))
+    chosen = frozenset(Function(n) for n in names)
+    return Grant("g", source, resources, chosen, Conditions(**conditions), effect)  # type: ignore[arg-type]  # test words
+
+
+def user(*grants: Grant, roles: tuple[str, ...] = (), **more: Any) -> Principal:
+    base: dict[str, Any] = {"department_id": "dep9", "roles": frozenset(roles), "grants": grants}
+    return Principal("user", "u1", "li", "李", "值班室", **(base | more))
+
+
+def token(*grants: Grant, **more: Any) -> Principal:
+    return Principal("token", "j1", "label", "label", "教育局", grants=grants, **more)
+
+
+def allowed(principal: Principal, name: str, camera: CameraResource = CAMERA, now_ms: int = NOW, **facts: Any) -> bool:
+    return decide(principal, Function(name), camera, now_ms, Facts(**facts)).allow
+
+
+def test_nobody_without_a_grant_sees_that_the_camera_exists() -> None:
+    unknown = decide(user(), Function.LIVE, None, NOW)
+    forbidden = decide(user(), Function.LIVE, CAMERA, NOW)
+    assert unknown == forbidden
+    assert not forbidden.visible
+
+
+@pytest.mark.parametrize("name", list(Function))
+def test_no_function_implies_another(name: Function) -> None:
+    got = functions(user(grant(name)), CAMERA, NOW)
+    assert got == (frozenset() if name in (Function.PTZ, Function.TALK) else {name})
+
+
+def test_steering_needs_live_and_a_still_of_the_past_needs_playback() -> None:
+    assert allowed(user(grant("live", "ptz")), "ptz")
+    assert allowed(user(grant("snapshot")), "snapshot")
+    assert not allowed(user(grant("snapshot")), "snapshot", from_ms=NOW - 5, to_ms=NOW - 5)
+    assert allowed(user(grant("snapshot", "playback")), "snapshot", from_ms=NOW - 5, to_ms=NOW - 5)
+
+
+def test_an_explicit_denial_wins_whatever_allows() -> None:
+    denied = user(grant("live"), grant("live", effect="deny"), roles=("operator",))
+    decision = decide(denied, Function.LIVE, CAMERA, NOW)
+    assert not decision.allow and decision.visible and decision.reason.code == "access.denied"
+    whole = user(grant(*EVERYTHING, effect="deny"), roles=("operator",))
+    assert not decide(whole, Function.CATALOG, CAMERA, NOW).visible
+
+
+def test_a_secret_camera_only_by_a_grant_that_names_it() -> None:
+    secret = replace(CAMERA, secrecy=1)
+    assert not allowed(user(roles=("duty",)), "live", secret)
+    assert not allowed(user(grant("live", resources=Resources(regions=frozenset({"21"})))), "live", secret)
+    assert allowed(user(grant("live")), "live", secret)
+    denial = grant("live", effect="deny", resources=Resources(regions=frozenset({"21"})))
+    assert not allowed(user(grant("live"), denial), "live", secret)
+
+
+def test_regions_reach_down_by_stored_ancestry() -> None:
+    assert allowed(user(grant("live", resources=Resources(regions=frozenset({"2102"})))), "live")
+    assert not allowed(user(grant("live", resources=Resources(regions=frozenset({"210212"})))), "live")
+    assert allowed(user(grant("live", resources=Resources(areas=frozenset({"a1"})))), "live")
+    assert allowed(user(grant("live", resources=Resources(departments=frozenset({"dep1"})))), "live")
+
+
+def test_what_is_not_shared_reaches_no_token_and_no_other_department() -> None:
+    private = replace(CAMERA, sharing="none")
+    assert allowed(token(grant("live", source="token")), "live")
+    assert not decide(token(grant("live", source="token")), Function.LIVE, private, NOW).visible
+    by_department = grant("live", source="department")
+    assert not allowed(user(by_department), "live", private)
+    assert allowed(user(by_department, department_id="dep1"), "live", private)
+    assert allowed(user(grant("live")), "live", private)
+
+
+@pytest.mark.parametrize(
+    ("role", "has", "lacks"),
+    [
+        ("system_admin", "manage status catalog", "live playback snapshot export ptz talk hold"),
+        ("security_admin", "catalog", "live playback manage export"),
+        ("audit_admin", "catalog", "live playback manage export"),
+        ("operator", "live playback snapshot ptz status catalog", "export hold manage talk"),
+        ("duty", "live playback snapshot ptz status catalog export hold", "manage talk"),
+        ("auxiliary", "live status catalog", "snapshot export ptz hold manage"),
+    ],
+)
+def test_roles_give_what_they_say(role: str, has: str, lacks: str) -> None:
+    got = functions(user(roles=(role,)), CAMERA, NOW)
+    assert set(has.split()) <= got and got.isdisjoint(lacks.split())
+
+
+def test_an_auxiliary_looks_back_ten_minutes_counted_from_the_opening() -> None:
+    aux = user(roles=("auxiliary",))
+    assert allowed(aux, "playback", from_ms=NOW - 9 * MINUTE, to_ms=NOW)
+    assert not allowed(aux, "playback", from_ms=NOW - 11 * MINUTE, to_ms=NOW)
+    later = NOW + 5 * MINUTE
+    assert allowed(aux, "playback", now_ms=later, from_ms=NOW - 9 * MINUTE, to_ms=NOW, opened_ms=NOW)
+    assert not allowed(aux, "playback", now_ms=later, from_ms=NOW - 9 * MINUTE, to_ms=NOW)
+
+
+def test_footage_windows_cover_the_whole_range_or_nothing() -> None:
+    one = grant("playback", footage_from_ms=NOW - 100, footage_to_ms=NOW - 50)
+    two = grant("playback", footage_from_ms=NOW - 60, footage_to_ms=NOW)
+    assert allowed(user(one), "playback", from_ms=NOW - 100, to_ms=NOW - 50)
+    refused = decide(user(one), Function.PLAYBACK, CAMERA, NOW, Facts(from_ms=NOW - 101, to_ms=NOW - 50))
+    assert refused.reason.code == "access.footage_outside" and refused.visible
+    assert allowed(user(one, two), "playback", from_ms=NOW - 100, to_ms=NOW)
+    hole = grant("playback", effect="deny", footage_from_ms=NOW - 70, footage_to_ms=NOW - 65)
+    facts = Facts(from_ms=NOW - 200, to_ms=NOW + 10)
+    assert not allowed(user(one, two, hole), "playback", from_ms=NOW - 100, to_ms=NOW)
+    ranges = allowed_ranges(user(one, two, hole), Function.PLAYBACK, CAMERA, NOW, facts)
+    assert ranges == [(NOW - 100, NOW - 70), (NOW - 65, NOW)]
+
+
+def test_times_networks_streams_and_purposes() -> None:
+    assert not allowed(user(grant("live", valid_to_ms=NOW)), "live")
+    assert decide(user(grant("live", valid_to_ms=NOW + 5)), Function.LIVE, CAMERA, NOW).until_ms == NOW + 5
+    evening = (WeeklyWindow(frozenset({1}), 22 * 60, 23 * 60),)
+    decision = decide(user(grant("live", weekly=evening)), Function.LIVE, CAMERA, NOW)
+    assert decision.allow and decision.until_ms == NOW + 46 * MINUTE + 40_000
+    later = decide(user(grant("live", weekly=evening)), Function.LIVE, CAMERA, NOW + 60 * MINUTE)
+    assert (later.visible, later.reason.code) == (True, "access.outside_week")
+    networked = user(grant("live", networks=("10.1.0.0/16",)))
+    assert allowed(networked, "live", client="10.1.2.3") and allowed(networked, "live", client="::ffff:10.1.2.3")
+    assert not allowed(networked, "live", client="10.2.2.3") and not allowed(networked, "live")
+    small = user(grant("live", max_stream="sub"))
+    assert allowed(small, "live", stream="sub") and not allowed(small, "live", stream="main")
+    drill = user(grant("live", purposes=frozenset({"drill"})))
+    assert allowed(drill, "live", purpose="drill") and not allowed(drill, "live")
+
+
+# --- leases ----------------------------------------------------------------------------------------------------------
+
+
+def lease(**more: Any) -> LeaseFact:
+    base: dict[str, Any] = {
+        "id": "L1",
+        "side": "held",
+        "node": "n2",
+        "cameras": frozenset({"c1"}),
+        "functions": frozenset({Function.LIVE, Function.PLAYBACK, Function.PTZ}),
+        "max_stream": "main",
+        "persons": frozenset({("李", "值班室")}),
+        "expires_ms": NOW + 60 * MINUTE,
+        "from_ms": NOW - 120 * MINUTE,
+        "to_ms": NOW + 60 * MINUTE,
+    }
+    return LeaseFact(**(base | more))
+
+
+def lower(*leases: LeaseFact) -> CameraResource:
+    return replace(CAMERA, origin="lower", sharing="none", leases=leases)
+
+
+def why(principal: Principal, camera: CameraResource, name: str = "live") -> tuple[bool, bool, str]:
+    decision = decide(principal, Function(name), camera, NOW)
+    return decision.allow, decision.visible, decision.reason.code
+
+
+def test_a_lower_camera_is_watched_under_a_lease_by_whom_it_names_and_whose_role_allows_it() -> None:
+    duty = user(roles=("duty",))
+    assert why(duty, lower()) == (False, True, "access.lease_needed")
+    assert why(duty, lower(lease())) == (True, True, "access.allowed")
+    assert decide(duty, Function.LIVE, lower(lease()), NOW).lease_id == "L1"
+    assert why(replace(duty, name="王"), lower(lease()))[2] == "access.lease_not_yours"
+    assert why(replace(duty, unit="别处"), lower(lease()))[2] == "access.lease_not_yours"
+    assert why(duty, lower(lease(persons=frozenset({("*", "值班室")}))))[0]
+    assert why(user(roles=("auxiliary",)), lower(lease()), "ptz")[2] == "access.role_lacks"
+    assert why(duty, lower(lease()), "snapshot")[2] == "access.lease_lacks"
+    assert why(duty, lower(lease(expires_ms=NOW)))[2] == "access.lease_needed"
+    assert why(duty, lower(lease(ended_ms=NOW - 1)))[2] == "access.lease_needed"
+    assert not why(user(), lower(lease()))[0]
+    assert not decide(token(grant("live")), Function.LIVE, lower(lease()), NOW).visible
+    assert why(replace(duty, grants=(grant("live", effect="deny"),)), lower(lease()))[2] == "access.denied"
+
+
+def test_a_granted_lease_says_nothing_about_our_own_people() -> None:
+    assert not allowed(user(roles=("duty",)), "live", lower(lease(side="granted")))
+
+
+def test_an_unconfirmed_lease_keeps_a_small_picture_only() -> None:
+    late = lower(lease(confirm_by_ms=NOW - 1))
+    duty = user(roles=("duty",))
+    assert allowed(duty, "live", late, stream="sub") and not allowed(duty, "live", late, stream="main")
+    assert not allowed(duty, "playback", late, from_ms=NOW - 5, to_ms=NOW)
+    early = lease(confirm_by_ms=NOW + 5)
+    made = lease_as_grant(early, NOW)
+    assert made is not None and made.conditions.valid_to_ms == NOW + 5
+
+
+def test_a_node_gets_what_the_lease_granted_to_it_and_nothing_else() -> None:
+    node = Principal("node", "n2", "街道", "街道", "2102")
+    mine = replace(CAMERA, sharing="none", leases=(lease(side="granted"),))
+    assert allowed(node, "live", mine)
+    assert not allowed(node, "playback", mine, from_ms=NOW - 121 * MINUTE, to_ms=NOW)
+    assert not decide(node, Function.LIVE, CAMERA, NOW).visible
+    assert not allowed(replace(node, id="n3"), "live", mine)
+    assert not allowed(replace(node, grants=(grant("live"),)), "live", CAMERA)
+
+
+def test_a_lease_without_a_range_is_for_live_only() -> None:
+    made = lease_as_grant(lease(from_ms=None, to_ms=None), NOW)
+    assert made is not None and made.functions == {Function.LIVE, Function.PTZ}
+
+
+# --- properties ------------------------------------------------------------------------------------------------------
+
+_times = st.one_of(st.none(), st.integers(NOW - 300, NOW + 300))
+_resources = st.builds(
+    Resources,
+    regions=st.frozensets(st.sampled_from(["21", "2102", "210211", "11"]), max_size=2),
+    cameras=st.frozensets(st.sampled_from(["c1", "c2"]), max_size=2),
+    areas=st.frozensets(st.sampled_from(["a1", "a2"]), max_size=1),
+    departments=st.frozensets(st.sampled_from(["dep1", "dep2"]), max_size=1),
+    all_own=st.booleans(),
+)
+_weekly = st.one_of(
+    st.none(),
+    st.lists(
+        st.builds(
+            WeeklyWindow,
+            st.frozensets(st.integers(1, 7), min_size=1, max_size=3),
+            st.integers(0, 1400),
+            st.integers(1401, 1440),
+        ),
+        max_size=2,
+    ).map(tuple),
+)
+_conditions = st.builds(
+    Conditions,
+    valid_from_ms=_times,
+    valid_to_ms=_times,
+    footage_from_ms=_times,
+    footage_to_ms=_times,
+    look_back_ms=st.one_of(st.none(), st.integers(0, 300)),
+    weekly=_weekly,
+    max_stream=st.sampled_from(["main", "sub"]),
+    purposes=st.one_of(st.none(), st.frozensets(st.sampled_from(["daily_watch", "drill"]))),
+    networks=st.one_of(st.none(), st.lists(st.sampled_from(["10.0.0.0/8", "10.1.0.0/16", "::/0"])).map(tuple)),
+)
+
+
+def _grants(effect: st.SearchStrategy[str]) -> st.SearchStrategy[Grant]:
+    return st.builds(
+        Grant,
+        id=st.just("g"),
+        source=st.sampled_from(["user", "department"]),
+        resources=_resources,
+        functions=st.frozensets(st.sampled_from(Function), min_size=1),
+        conditions=_conditions,
+        effect=effect,
+        within=st.lists(_resources, max_size=1).map(tuple),
+    )
+
+
+_allow = _grants(st.just("allow"))
+_any = _grants(st.sampled_from(["allow", "allow", "deny"]))
+_cameras = st.builds(
+    CameraResource,
+    id=st.sampled_from(["c1", "c2"]),
+    regions=st.sampled_from([("210211", "2102", "21"), ("11",)]),
+    department_id=st.sampled_from([None, "dep1", "dep2"]),
+    areas=st.frozensets(st.sampled_from(["a1", "a2"])),
+    secrecy=st.integers(0, 1),
+    sharing=st.sampled_from(["none", "departments"]),
+)
+_facts = st.builds(
+    Facts,
+    stream=st.sampled_from([None, "main", "sub"]),
+    from_ms=st.integers(NOW - 200, NOW),
+    to_ms=st.integers(NOW, NOW + 200),
+    purpose=st.sampled_from(["daily_watch", "drill"]),
+    client=st.sampled_from([None, "10.1.2.3", "10.2.2.3", "::1"]),
+) | st.builds(Facts, stream=st.sampled_from([None, "main", "sub"]), client=st.sampled_from([None, "10.1.2.3"]))
+_function = st.sampled_from(Function)
+
+
+@settings(max_examples=120, deadline=None)
+@given(st.lists(_any, max_size=4), _allow, _cameras, _function, _facts)
+def test_removing_an_allowing_grant_never_adds_access(
+    some: list[Grant], one: Grant, camera: CameraResource, function: Function, facts: Facts
+) -> None:
+    with_it, without = user(*some, one), user(*some)
+    before, after = decide(with_it, function, camera, NOW, facts), decide(without, function, camera, NOW, facts)
+    assert before.allow or not after.allow
+    assert before.visible or not after.visible
+
+
+@settings(max_examples=120, deadline=None)
+@given(st.lists(_any, max_size=3), _grants(st.just("deny")), _cameras, _function, _facts)
+def test_a_denial_never_adds_access(
+    some: list[Grant], denial: Grant, camera: CameraResource, function: Function, facts: Facts
+) -> None:
+    after = decide(user(*some, denial), function, camera, NOW, facts)
+    assert not after.allow or decide(user(*some), function, camera, NOW, facts).allow
+
+
+@settings(max_examples=200, deadline=None)
+@given(_allow, st.lists(_allow, min_size=1, max_size=4), _cameras, _function, _facts)
+def test_a_chain_of_narrowings_allows_no_more_than_any_link_of_it(
+    first: Grant, chain: list[Grant], camera: CameraResource, function: Function, facts: Facts
+) -> None:
+    narrowed = first
+    for by in chain:
+        narrowed = narrow(narrowed, by)
+    narrow_decision = decide(user(narrowed), function, camera, NOW, facts)
+    if narrow_decision.allow:
+        for wide in (first, *chain):
+            wide_decision = decide(user(replace(wide, source=first.source)), function, camera, NOW, facts)
+            assert wide_decision.allow
+            assert wide_decision.max_stream == "main" or narrow_decision.max_stream == "sub"
+
+
+@settings(max_examples=120, deadline=None)
+@given(st.lists(_any, max_size=4), _cameras, _function, _facts)
+def test_what_is_allowed_is_visible_and_what_is_invisible_looks_unknown(
+    some: list[Grant], camera: CameraResource, function: Function, facts: Facts
+) -> None:
+    decision = decide(user(*some), function, camera, NOW, facts)
+    assert decision.visible or not decision.allow
+    if not decision.visible:
+        assert decision == decide(user(*some), function, None, NOW, facts)
+
+
+@settings(max_examples=120, deadline=None)
+@given(_any)
+def test_json_and_back_is_the_same_grant(one: Grant) -> None:
+    assert Grant.from_json(one.id, "user", one.as_json()).as_json() == one.as_json()
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        [],
+        {"functions": ["see"]},
+        {"functions": "live"},
+        {"functions": ["live"], "conditions": {"only_on_sundays": True}},
+        {"functions": ["live"], "resources": {"everything": True}},
+        {"functions": ["live"], "resources": {"all_own": 1}},
+        {"functions": ["live"], "conditions": {"valid_to_ms": True}},
+        {"functions": ["live"], "conditions": {"valid_to_ms": "5"}},
+        {"functions": ["live"], "conditions": {"weekly": [{"days": [8], "from_minute": 0, "to_minute": 5}]}},
+        {"functions": ["live"], "conditions": {"purposes": ["curiosity"]}},
+        {"functions": ["live"], "conditions": {"networks": ["10.0.0.1/8"]}},
+        {"functions": ["live"], "effect": "maybe"},
+        {"functions": ["live"], "extra": 1},
+    ],
+)
+def test_a_grant_that_is_not_understood_is_refused(value: Any) -> None:
+    with pytest.raises(TiergateError):
+        Grant.from_json("g", "user", value)
+
+
+def test_templates_are_for_own_cameras_only() -> None:
+    assert all(g.resources == Resources(all_own=True) for grants in ROLES.values() for g in grants)
+    assert isinstance(decide(user(roles=("duty",)), Function.LIVE, CAMERA, NOW), Decision)
