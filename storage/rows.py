@@ -1,4 +1,4 @@
-"""Rows of a run and a segment, from what the segmenter said or from what a file says of itself. (pure)
+"""Rows of a run and a segment, from what the segmenter said or from what a file says of itself.
 
 Both ways lead to the same row (I9): so salvage, adoption and rebuild give what the recorder would have written.
 Belongs here: that translation. Does not belong here: reading files, writing rows.

@@ -1,0 +1,44 @@
+"""A volume is recognised, also when another one is mounted in its place."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from config.errors import TiergateError
+from storage import volume
+from tests.storage.footage import make_catalog
+
+
+def test_a_volume_keeps_its_identity(tmp_path: Path) -> None:
+    first = volume.prepare(tmp_path / "a", "spool")
+    assert volume.prepare(tmp_path / "a", "spool") == first
+    assert volume.prepare(tmp_path / "b", "spool") != first
+
+
+def test_of_several_first_users_one_names_the_volume(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        assert len(set(pool.map(lambda _: volume.prepare(tmp_path / "a", "spool"), range(8)))) == 1
+
+
+def test_another_volume_in_the_same_place_is_refused(tmp_path: Path) -> None:
+    catalog = make_catalog(tmp_path)
+    known = volume.prepare(tmp_path / "a", "spool")
+    other = volume.prepare(tmp_path / "b", "spool")
+    for _ in range(2):
+        catalog.write(partial(volume.recognise, name="spool", volume_id=known))
+    with pytest.raises(TiergateError) as caught:
+        catalog.write(partial(volume.recognise, name="spool", volume_id=other))
+    assert caught.value.reason.code == "media.volume_swapped"
+    catalog.close()
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[]", '{"id": 5}', '{"id": "x"}', "\0"])
+def test_a_damaged_identity_is_none(tmp_path: Path, content: str) -> None:
+    volume.prepare(tmp_path, "spool")
+    (tmp_path / volume.IDENTITY_FILE).write_text(content)
+    with pytest.raises(TiergateError):
+        volume.prepare(tmp_path, "spool")
