@@ -1,0 +1,225 @@
+"""The page in a real browser, on a real node with real cameras."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page
+
+from tests.page.conftest import TILES, PageNode
+from tests.parts.browser import Chromium
+from tests.parts.wait import until
+
+pytestmark = pytest.mark.real
+
+
+def sign_in(page: Page, node: PageNode) -> None:
+    page.goto(node.url)
+    page.fill("input[name=login]", node.node.user)
+    page.fill("input[name=password]", node.node.password)
+    page.click("button[type=submit]")
+    page.wait_for_selector(".row.camera")
+
+
+def arrange(page: Page, layout: str, cameras: list[str]) -> None:
+    """The wall as somebody left it."""
+    page.evaluate("(kept) => localStorage.setItem('tiergate.wall', JSON.stringify(kept))", {"layout": layout, "cameras": cameras})
+    page.reload()
+    page.wait_for_selector(".row.camera")
+
+
+def states(page: Page) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = page.eval_on_selector_all(
+        ".tile",
+        """(tiles) => tiles.map((one) => { const video = one.querySelector("video:not(.behind)");
+          return { ...one.dataset, at: video ? video.currentTime : null, width: video ? video.videoWidth : 0 }; })""",
+    )
+    return found
+
+
+def put(page: Page, camera: str) -> None:
+    """Found by name in the tree, put into the first tile by Enter."""
+    page.click('[data-tile="0"]')
+    page.fill("#camera-search", camera)
+    page.keyboard.press("Enter")
+    page.wait_for_selector(f'[data-tile="0"][data-camera="{camera}"]')
+
+
+def test_sixteen_tiles_play(page_node: PageNode, english: Chromium) -> None:
+    page = english.page
+    sign_in(page, page_node)
+    arrange(page, "16", page_node.cameras)
+    until(lambda: [s["state"] for s in states(page)] == ["playing"] * TILES, 60, "sixteen tiles playing")
+    before = states(page)
+    assert {s["stream"] for s in before} == {"sub"}
+    assert all(s["width"] > 0 for s in before)
+    until(
+        lambda: all(b["at"] > a["at"] for a, b in zip(before, states(page), strict=True)), 30, "each picture goes on"
+    )
+    assert english.complaints == []
+
+
+def test_timeline_jump_plays_and_live_comes_back(page_node: PageNode, english: Chromium) -> None:
+    page, camera = english.page, page_node.cameras[0]
+    until(lambda: sum(s["to_ms"] - s["from_ms"] for s in page_node.node.footage(camera)) > 15_000, 60, "15 s of footage")
+    sign_in(page, page_node)
+    arrange(page, "1", [])
+    put(page, camera)
+    span = page_node.node.footage(camera)[-1]
+    wanted_ms = span["to_ms"] - 10_000
+    page.click("#time-field")
+    page.evaluate("() => {}")
+    text = page.evaluate("async (ms) => (await import('/page/time.js')).stamp(ms)", wanted_ms)
+    page.fill("#time-field", text)
+    page.keyboard.press("Enter")
+    until(lambda: states(page)[0]["state"] == "replay", 30, "the recording plays")
+    first = states(page)[0]
+    until(lambda: states(page)[0]["at"] > first["at"], 20, "it goes on")
+    at_ms = page.evaluate("async () => (await import('/page/state.js')).position(0)")
+    assert wanted_ms - 2_000 <= at_ms <= wanted_ms + 60_000
+    page.click("#back-to-live")
+    until(lambda: states(page)[0]["state"] == "playing", 30, "live again")
+    assert english.complaints == []
+
+
+def test_clicking_the_timeline_seeks(page_node: PageNode, english: Chromium) -> None:
+    page = english.page
+    sign_in(page, page_node)
+    arrange(page, "1", [])
+    put(page, page_node.cameras[0])
+    page.click(".zooms button >> nth=0")  # ten minutes
+    span = page_node.node.footage(page_node.cameras[0])[-1]
+    x = page.evaluate(
+        """async (ms) => { const box = document.querySelector(".timeline-box"), area = box.getBoundingClientRect();
+          const from = Number(box.getAttribute("aria-valuemin")), to = Number(box.getAttribute("aria-valuemax"));
+          return [area.x + (area.width * (ms - from)) / (to - from), area.y + 32]; }""",
+        span["to_ms"] - 6_000,
+    )
+    page.mouse.click(*x)
+    until(lambda: states(page)[0]["state"] in ("replay", "playing") and states(page)[0]["width"] > 0, 30, "a picture of then")
+    assert english.complaints == []
+
+
+def test_stopped_camera_says_why_on_tile_and_timeline(page_node: PageNode, english: Chromium) -> None:
+    page = english.page
+    sign_in(page, page_node)
+    arrange(page, "1", [])
+    put(page, page_node.stopped)
+    until(lambda: states(page)[0]["state"] == "playing", 30, "its live picture")
+    page_node.rtsp.unplug("fading")
+    try:
+        until(lambda: page.query_selector(".tile-words strong") is not None, 60, "a sentence instead of the picture")
+        gap = until(lambda: page_node.node.footage(page_node.stopped, "gap"), 60, "a gap on the timeline")[-1]
+        until(lambda: page.query_selector(f'.row.camera[data-camera="{page_node.stopped}"] .cause') is not None, 60, "its cause in the tree")
+
+        def tip() -> str:
+            x = page.evaluate(
+                """(ms) => { const box = document.querySelector(".timeline-box"), area = box.getBoundingClientRect();
+                  const from = Number(box.getAttribute("aria-valuemin")), to = Number(box.getAttribute("aria-valuemax"));
+                  return [area.x + (area.width * (ms - from)) / (to - from), area.y + 32]; }""",
+                (gap["from_ms"] + page_node.node.footage(page_node.stopped, "gap")[-1]["to_ms"]) // 2,
+            )
+            page.mouse.move(*x)
+            page.mouse.move(x[0] + 1, x[1])
+            found = page.query_selector(".timeline-tip")
+            return found.inner_text() if found else ""
+
+        page.click(".zooms button >> nth=0")
+        words = until(lambda: (text := tip()) if "No footage" in text else None, 60, "the tooltip names the gap")
+        assert gap["reason"]["en"] in words
+    finally:
+        page_node.rtsp.plug("fading")
+    until(lambda: states(page)[0]["state"] == "playing", 90, "the picture comes back by itself")
+
+
+def test_a_department_sees_its_share_in_plain_words(page_node: PageNode, english: Chromium) -> None:
+    page = english.page
+    page.goto(page_node.url)
+    page.click("#way-token")
+    page.fill("textarea[name=token]", page_node.token)
+    page.click("button[type=submit]")
+    page.wait_for_selector("#share-words .plain")
+    until(lambda: page.locator(".share-cameras li").count() == 2, 20, "exactly its two cameras")
+    assert set(page.locator("#share-words .chip").all_inner_texts()) >= {"live", "playback"}
+    page.click("#enter")
+    page.wait_for_selector(".row.camera")
+    assert page.locator(".row.camera").count() == 2
+    assert page.locator("#view-admin").count() == 0
+    arrange(page, "1", [page_node.cameras[0]])
+    until(lambda: states(page)[0]["state"] == "playing", 30, "its picture")
+    assert page.locator(".watermark").count() == 1
+    assert page.locator("button[aria-label='Snapshot']").count() == 0
+    kept = page.evaluate("() => JSON.stringify(Object.entries(localStorage))")
+    assert page_node.token not in kept and set(dict(json.loads(kept))) <= {"tiergate.wall", "tiergate.language"}
+    assert english.complaints == []
+
+
+def test_language_switches_and_stays(page_node: PageNode, english: Chromium) -> None:
+    page = english.page
+    page.goto(page_node.url)
+    page.wait_for_selector("#language")
+    if page.locator("html[lang=en]").count():
+        page.click("#language")
+    page.wait_for_selector("html[lang=zh-CN]")
+    assert "登录" in page.inner_text("button[type=submit]")
+    sign_in(page, page_node)
+    assert "电视墙" in page.inner_text(".views")
+    page.click("#language")
+    page.wait_for_selector("html[lang=en]")
+    assert "Wall" in page.inner_text(".views")
+    page.reload()
+    page.wait_for_selector(".row.camera")
+    assert "Administration" in page.inner_text("#view-admin")
+    assert english.complaints == []
+
+
+def test_every_administration_view_opens(page_node: PageNode, english: Chromium) -> None:
+    page = english.page
+    sign_in(page, page_node)
+    page.click("#view-admin")
+    names = page.eval_on_selector_all(".admin-nav button", "(all) => all.map((one) => one.dataset.section)")
+    assert {"cameras", "tokens", "users", "links", "retention", "holds", "register", "audit"} <= set(names)
+    for name in names:
+        page.click(f"[data-section={name}]")
+        page.wait_for_selector(".admin-page h1")
+        until(lambda: page.locator(".admin-page [role=status]").count() == 0, 20, f"{name} loaded")
+        assert page.locator(".admin-page .form-problem").count() == 0, name
+    page.click("[data-section=audit]")
+    until(lambda: page.locator("tbody tr").count() > 5, 20, "the audit log")
+    assert english.complaints == []
+
+
+def test_refusals_stand_beside_the_field(page_node: PageNode, english: Chromium) -> None:
+    page = english.page
+    sign_in(page, page_node)
+    page.click("#view-admin")
+    page.click("#camera-add")
+    page.fill("dialog input[name=address]", "http://192.0.2.1/picture")
+    page.fill("dialog input[name=name]", "x")
+    page.click("dialog button[type=submit]")
+    problem = page.wait_for_selector(".field.bad .field-problem")
+    assert problem is not None and "http" in problem.inner_text()
+    assert page.evaluate("document.activeElement.name") == "address"
+
+
+def test_keyboard_alone(page_node: PageNode, english: Chromium) -> None:
+    """Layout, search, camera, single, help: without the mouse."""
+    page = english.page
+    sign_in(page, page_node)
+    page.keyboard.press("9")
+    assert page.locator(".tile").count() == 9
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("/")
+    page.keyboard.type("路口 02")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(f'.tile.focused[data-camera="{page_node.cameras[1]}"]')
+    page.eval_on_selector("#camera-search", "(one) => one.blur()")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".wall.single .tile.is-single")
+    page.keyboard.press("?")
+    page.wait_for_selector("dialog .keys")
+    page.keyboard.press("Escape")
+    until(lambda: page.locator("dialog").count() == 0, 5, "help closed")
+    assert english.complaints == []
