@@ -1,9 +1,9 @@
 """The line budget: how many streams may go up one link at once. (pure)
 
 The static cap (DESIGN §6 "Thin lines"): 1 main + 4 sub on 10 Mbit/s, scaled by the link's capacity. A main stream that
-finds no place is offered as `sub` (reason `tier.reduced_for_line`); a sub that finds none is refused with what it would need.
-An upper node opens one stream per lease and camera however many people watch there, so a flow here is a line's stream, not
-a viewer. Recorded bytes get what the live flows leave, paced (P4-P6).
+finds no place is offered as `sub` (reason `tier.reduced_for_line`); a sub that finds none is refused with what it
+would need. An upper node opens one stream per lease and camera however many people watch there, so a flow here is a
+line's stream, not a viewer. Recorded bytes get what the live flows leave, paced (P4-P6).
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def count(streams: Iterable[str]) -> tuple[int, int]:
 
 
 def fits(line: Line, streams: Sequence[str]) -> bool:
-    """Whether all of `streams` together stay inside the cap. A sub may sit in a main's free place, never the reverse."""
+    """Whether all of `streams` together stay inside the cap. A sub may sit in a main's free place."""
     main, sub = count(streams)
     cap_main, cap_sub = line.caps
     return main + max(0, sub - cap_sub) <= cap_main

@@ -1,9 +1,9 @@
-"""The temporary cache: a store wrapper that seals objects in records, its keys, its purge, and the proof that nothing is left.
+"""The temporary cache: objects sealed in records, keys per lease, purge, and the proof that nothing is left.
 
-An object is a piece of a lower tier's segment. It is sealed in AES-256-GCM records of 64 KiB under a key that belongs to one
-lease and lies in one file, never in catalog or backup: destroying that file ends every copy, the store's forgotten ones
-included. The row of an object is written before its bytes, so that I6 can be proven by comparing rows and store.
-Live pictures never come here.
+An object is a piece of a lower tier's segment. It is sealed in AES-256-GCM records of 64 KiB under a key that belongs
+to one lease and lies in one file, never in catalog or backup: destroying that file ends every copy, the store's
+forgotten ones included. The row of an object is written before its bytes, so that I6 can be proven by comparing rows
+and store. Live pictures never come here.
 """
 
 from __future__ import annotations
@@ -245,8 +245,8 @@ class ScopeReport:
 def tier_scope_check(catalog: Catalog, stores: Sequence[ObjectStore], node_id: str, now_ms: int) -> ScopeReport:
     """Looks at every object of `stores` (own, evidence, cache) and says which may not be there.
 
-    A cached object must have a row, a held lease, and time left; footage under an own key must be of an own camera, or at least of
-    no lower one and written by this node (a catalog that was lost may not know its cameras yet).
+    A cached object must have a row, a held lease, and time left; footage under an own key must be of an own camera,
+    or at least of no lower one and written by this node (a catalog that was lost may not know its cameras yet).
     """
     own, lower, known, held = catalog.read(_scope_rows)
     findings: list[ScopeFinding] = []

@@ -21,7 +21,7 @@ def cache_until_ms(first_issued_ms: int, expires_ms: int, ttl_ms: int) -> int:
 
 class CacheAct(Enum):
     STORE = "store"
-    PASS_THROUGH = "pass_through"  #: show, keep nothing
+    TRANSIT = "pass_through"  #: show, keep nothing
     PURGE = "purge"  #: its time is over: delete now, show nothing
 
 
@@ -35,5 +35,5 @@ def decide_cache(
     if now_ms >= until_ms:
         return CacheAct.PURGE
     if not allowed or used_bytes + size_bytes > quota_bytes:
-        return CacheAct.PASS_THROUGH
+        return CacheAct.TRANSIT
     return CacheAct.STORE

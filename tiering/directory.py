@@ -1,7 +1,7 @@
 """The directory upward: what a lower node tells about itself and its cameras. Facts, never pictures.
 
-All own cameras whose grade may cross go up, whatever their `sharing` (that decides about pictures); restricted ones are not named. The
-upper node asks each 5 s with the digest it has; unless something changed the answer is a line.
+All own cameras whose grade may cross go up, whatever their `sharing` (that decides about pictures); restricted ones
+are not named. The upper node asks each 5 s with the digest it has; unless something changed the answer is a line.
 """
 
 from __future__ import annotations

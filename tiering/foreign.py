@@ -1,7 +1,7 @@
 """The seam for peers that are not tiergate: GB/T 28181 will be one module behind it.
 
-A foreign peer is a platform above or below that speaks another protocol. It gets no other rights than a tiergate peer: its
-requests become `LeaseRequest`s, its pictures pass the same register and budget.
+A foreign peer is a platform above or below that speaks another protocol. It gets no other rights than a tiergate
+peer: its requests become `LeaseRequest`s, its pictures pass the same register and budget.
 """
 
 from __future__ import annotations

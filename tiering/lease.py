@@ -1,7 +1,7 @@
 """Leases: what the lower node grants, what it signs, and what still holds as time passes. (pure)
 
-The lower node's rules decide at once (`decide_request`); no person there can refuse an emergency inside them. A lease is
-never wider than what was asked, nor than the mechanism; every hop may only narrow (`narrow`, FAULTS S13).
+The lower node's rules decide at once (`decide_request`); no person there can refuse an emergency inside them. A lease
+is never wider than what was asked, nor than the mechanism; every hop may only narrow (`narrow`, FAULTS S13).
 Does not belong here: rows, HTTP, the register; who may ask at the upper node (`tiering.access`).
 """
 
@@ -348,6 +348,7 @@ def renew(
         reason=reason.strip(),
         issued_ms=now_ms,
         expires_ms=expires_ms,
+        to_ms=expires_ms if terms.to_ms == terms.expires_ms else terms.to_ms,  # "until it ends" stays so
         cache_until_ms=cache_until_ms(terms.first_issued_ms, expires_ms, ttl_ms),
         renewals=terms.renewals + 1,
     )

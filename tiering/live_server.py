@@ -1,8 +1,8 @@
 """Live pictures to the upper node: one session per request, as bytes of chunked CMAF.
 
-A session asks again each second whether its lease still holds, and the register's look may end it at any moment: expiry,
-release, revocation and a suspended link stop it within 5 s (I7). A lease that nobody confirmed in time, and a line that
-became too thin, switch it to `sub` in-band: new init, same response.
+A session asks again each second whether its lease still holds, and the register's look may end it at any moment:
+expiry, release, revocation and a suspended link stop it within 5 s (I7). A lease that nobody confirmed in time, and a
+line that became too thin, switch it to `sub` in-band: new init, same response.
 """
 
 from __future__ import annotations

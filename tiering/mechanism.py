@@ -1,7 +1,7 @@
 """Mechanisms: the named, versioned terms under which an upper node may open a lease. (pure)
 
-The shipped defaults are those of REQUIREMENTS §3.5. Both ends of a link keep a row of the same name and version; the lower
-node decides by its own row, so an upper node that has widened its copy gains nothing.
+The shipped defaults are those of REQUIREMENTS §3.5. Both ends of a link keep a row of the same name and version; the
+lower node decides by its own row, so an upper node that has widened its copy gains nothing.
 """
 
 from __future__ import annotations

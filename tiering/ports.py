@@ -35,7 +35,7 @@ class Register(Protocol):
     def open(
         self, link: LinkRow, terms: LeaseTerms, camera: str, function: str, stream: str
     ) -> AbstractAsyncContextManager[OpenLook]:
-        """Decides and writes the row. Raises TiergateError when it may not be, or when the register cannot be written."""
+        """Decides and writes the row. Raises TiergateError when it may not be, or cannot be written."""
         ...
 
 

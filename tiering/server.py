@@ -1,7 +1,8 @@
 """The lower node's side of a link, without HTTP: pairing, directory, leases, index, recorded bytes, purge statements.
 
-Every method but `accept_link` is called with the authenticated link. Belongs here: what is done with a request. Does not
-belong here: live streams (`tiering.live_server`), status codes and headers (`gateway.relay.tier_app`), rules (`tiering.lease`).
+Every method but `accept_link` is called with the authenticated link. Belongs here: what is done with a request. Does
+not belong here: live streams (`tiering.live_server`), status codes and headers (`gateway.relay.tier_app`), rules
+(`tiering.lease`).
 """
 
 from __future__ import annotations
@@ -137,7 +138,7 @@ class TierServer:
     # -- who asks --------------------------------------------------------------------------------------------------
 
     async def authenticate(self, method: str, target: str, headers: Mapping[str, str], body: bytes) -> LinkRow:
-        """The link of the node that signed. Raises tier.unsigned, tier.peer_unknown, tier.signature_bad, tier.replayed …"""
+        """The link of the node that signed. Raises tier.unsigned, peer_unknown, signature_bad, clock_skew, replayed."""
         claim = read_claim(headers)
         link = await self.catalog.aread(lambda c: links.of_peer(c, claim.node))
         if link is None:
@@ -433,7 +434,7 @@ def verify_text(text: str, signature: str, public_key: bytes) -> None:
 
 def renewed_values(terms: LeaseTerms, document: str, signature: str) -> dict[str, Any]:
     return {
-        "reason": terms.reason, "issued_ms": terms.issued_ms, "expires_ms": terms.expires_ms,
+        "reason": terms.reason, "to_ms": terms.to_ms, "issued_ms": terms.issued_ms, "expires_ms": terms.expires_ms,
         "cache_until_ms": terms.cache_until_ms, "document": document, "signature": signature,
     }  # fmt: skip
 
@@ -486,7 +487,8 @@ def read_index(
         camera, stream, from_ms, to_ms, now_ms, tuple(runs),
         tuple(
             wire.SegmentEntry(
-                r.id, r.run_id, r.start_ms, r.end_ms, r.start_wall_ns, r.time_trust, r.bytes, r.sha256, r.init_bytes, r.fragments
+                r.id, r.run_id, r.start_ms, r.end_ms, r.start_wall_ns, r.time_trust, r.bytes, r.sha256, r.init_bytes,
+                r.fragments
             )
             for r in rows
         ),

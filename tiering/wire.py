@@ -1,7 +1,8 @@
 """JSON documents between nodes: parse to frozen types, with bounds. (pure)
 
-Belongs here: the shapes of `/tier/v1` bodies and of the invite code. Does not belong here: signatures (`tiering.signing`),
-HTTP (`gateway.relay`), rules (`tiering.lease`). Everything a peer sends is parsed here before anything looks at it.
+Belongs here: the shapes of `/tier/v1` bodies and of the invite code. Does not belong here: signatures
+(`tiering.signing`), HTTP (`gateway.relay`), rules (`tiering.lease`). Everything a peer sends is parsed here before
+anything looks at it.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from tiering.lease import LeaseRequest, Person, canonical_json
 from tiering.topology import TIER_ORDER
 
 T = TypeVar("T")
+_Raw = bytes  #: where a field of the same name hides the type
 
 BODY_MAX_BYTES = 256 * 1024  #: of a request; a directory answer may be larger
 ANSWER_MAX_BYTES = 8 << 20
@@ -176,8 +178,8 @@ class Invite:
 
     def as_code(self) -> str:
         value = {
-            "v": 1, "u": self.url, "n": self.node, "k": b64(self.key_sha256), "t": self.tls_sha256 and b64(self.tls_sha256),
-            "r": self.role, "s": b64(self.secret), "e": self.expires_ms,
+            "v": 1, "u": self.url, "n": self.node, "k": b64(self.key_sha256),
+            "t": self.tls_sha256 and b64(self.tls_sha256), "r": self.role, "s": b64(self.secret), "e": self.expires_ms,
         }  # fmt: skip
         return "tg1-" + b64(canonical_json(value).encode())
 
@@ -313,9 +315,9 @@ class SegmentEntry:
     start_wall_ns: int
     time_trust: str
     bytes: int
-    sha256: bytes
+    sha256: _Raw
     init_bytes: int
-    fragments: bytes
+    fragments: _Raw
 
     def as_json(self) -> dict[str, Any]:
         return {**asdict(self), "sha256": b64(self.sha256), "fragments": b64(self.fragments)}

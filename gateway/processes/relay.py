@@ -1,4 +1,4 @@
-"""The relay: both ends of every link. A crash of it costs pulls their pictures for a moment, and never a recorded second."""
+"""The relay: both ends of every link. A crash costs pulls their pictures for a moment, and never a recorded second."""
 
 from __future__ import annotations
 

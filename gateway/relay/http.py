@@ -1,4 +1,4 @@
-"""Connections to other nodes: TLS with the certificate pinned by its SHA-256, no redirects, no proxy from the environment."""
+"""Connections to other nodes: TLS pinned by the certificate's SHA-256, no redirects, no proxy of the environment."""
 
 from __future__ import annotations
 

@@ -29,6 +29,7 @@ _log = logging.getLogger(__name__)
 POLL_S = 5.0
 PURGE_S = 2.0
 IDLE_S = 1.0
+SEEN_MS = 30_000  #: `last_seen_ms` is written this often, not at each poll
 
 
 class Keeping:
@@ -38,6 +39,7 @@ class Keeping:
         self._signer = signer
         self._digests: dict[str, str] = {}
         self._told: set[str] = set()
+        self._ended: set[str] = set()
         self._overdue: set[str] = set()
         self.problems: dict[str, Reason] = {}  #: link id -> why its node does not answer
 
@@ -81,6 +83,11 @@ class Keeping:
             return
         self.problems.pop(link.id, None)
         now_ms = self._pulls.clock.now_ms()
+        fresh = link.last_seen_ms is not None and now_ms - link.last_seen_ms < SEEN_MS
+        ended = {str(entry["id"]) for entry in found.ended_leases}
+        if fresh and found.cameras is None and ended <= self._ended:
+            return  # nothing new: each commit wakes every process of the node
+        self._ended |= ended
         over = await self._pulls.catalog.awrite(lambda c: directory.store(c, link, found, now_ms))
         self._digests[link.id] = found.digest
         for lease_id in over:

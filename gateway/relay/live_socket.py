@@ -1,6 +1,7 @@
 """``run/live/relay.sock``: lower tiers' cameras for the processes of this node, in the recorders' own protocol.
 
-Framing and credit are those of `gateway.live.wire`: whoever can watch a recorder can watch a lower tier by naming the lease.
+Framing and credit are those of `gateway.live.wire`: whoever can watch a recorder can watch a lower tier by naming the
+lease.
 """
 
 from __future__ import annotations

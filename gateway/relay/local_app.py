@@ -47,7 +47,11 @@ def order_from_json(value: dict[str, Any]) -> PullOrder:
 
 
 def build(
-    pulls: Pulls, keeping: Keeping, upstreams: Upstreams, lines: Lines, accept: Callable[[str, str, str | None], Awaitable[str]]
+    pulls: Pulls,
+    keeping: Keeping,
+    upstreams: Upstreams,
+    lines: Lines,
+    accept: Callable[[str, str, str | None], Awaitable[str]],
 ) -> Starlette:
     Work = Callable[[Request, dict[str, Any]], Awaitable[dict[str, Any] | bytes]]
 

@@ -1,7 +1,7 @@
 """Pulls: the upper node's side of leases. Request, renew, confirm, give back, lower timelines, bytes through the cache.
 
-The rows of held leases say what is allowed on this side; the lower node decides again for itself each time. Does not belong
-here: who of our people may pull (`gateway.web.routers.pulls`), the loops that purge (`gateway.relay.keeping`).
+The rows of held leases say what is allowed on this side; the lower node decides again for itself each time. Does not
+belong here: who of our people may pull (`gateway.web.routers.pulls`), the loops that purge (`gateway.relay.keeping`).
 """
 
 from __future__ import annotations
@@ -109,8 +109,9 @@ class Pulls:
             order = replace(order, from_ms=now_ms - mechanism.look_back_ms, to_ms=now_ms + order.minutes * MINUTE_MS)
         request = LeaseRequest(
             order.mechanism, mechanism.version, order.case_no, order.reason, order.requester, order.persons,
-            tuple(cameras), order.functions or mechanism.functions, order.minutes, _lesser(order.max_stream, mechanism.max_stream),
-            order.approver, order.from_ms, order.to_ms, order.cache_minutes,
+            tuple(cameras), order.functions or mechanism.functions, order.minutes,
+            _lesser(order.max_stream, mechanism.max_stream), order.approver, order.from_ms, order.to_ms,
+            order.cache_minutes,
         )  # fmt: skip
         document, signature, narrowed = await self.pool.of(link).request_lease(request)
         terms = verify_document(document, signature, link.public_key)
@@ -183,7 +184,7 @@ class Pulls:
         return await self.row(lease_id)
 
     async def end(self, lease_id: str, why: str, actor: str) -> LeaseRow:
-        """Ends it here at once, its cache with it, and tells the lower node; if that is away the keeping loop tells later."""
+        """Ends it here at once, its cache with it, and tells the lower node (later, when that is away now)."""
         row = await self.row(lease_id)
         now_ms = self.clock.now_ms()
 
@@ -263,7 +264,7 @@ class Pulls:
         return link
 
     async def read(self, lease_id: str, segment: str, camera: str, stream: str, offset: int, length: int) -> bytes:
-        """Bytes of a lower node's segment; whole blocks come over the line, once, and stay in the cache while they may."""
+        """Bytes of a lower node's segment; blocks come over the line once and stay cached while they may."""
         link = await self._playback(lease_id, camera, stream, None, None)
         out = bytearray()
         for block in range(offset // BLOCK_BYTES, (offset + length - 1) // BLOCK_BYTES + 1):

@@ -1,7 +1,7 @@
 """The relay as one object: parts put together, listeners opened, loops running. `gateway.processes.relay` runs it.
 
-Belongs here: wiring and life. Parts that belong to other rooms (looks, live client, footage) are arguments, so that tests
-put two whole relays into one process.
+Belongs here: wiring and life. Parts of other rooms (looks, live client, footage) are arguments, so that tests put two
+whole relays into one process.
 """
 
 from __future__ import annotations
@@ -161,7 +161,8 @@ def unix_socket(path: Path) -> socket.socket:
 def _server(app: Starlette) -> uvicorn.Server:
     config = uvicorn.Config(
         app, log_config=None, access_log=False, lifespan="off", server_header=False, date_header=False,
-        timeout_graceful_shutdown=1, timeout_keep_alive=35, h11_max_incomplete_event_size=64 * 1024, proxy_headers=False,
+        timeout_graceful_shutdown=1, timeout_keep_alive=35, h11_max_incomplete_event_size=64 * 1024,
+        proxy_headers=False,
     )  # fmt: skip
     return _Quiet(config)
 

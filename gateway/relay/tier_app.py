@@ -1,7 +1,7 @@
 """The HTTP rim that other nodes see: `/tier/v1/…` on the relay's own listener.
 
-Belongs here: paths, bodies with their bound, signatures of answers, problem+json, streaming. What is done with a request
-is `tiering.server` and `tiering.live_server`.
+Belongs here: paths, bodies with their bound, signatures of answers, problem+json, streaming. What is done with a
+request is `tiering.server` and `tiering.live_server`.
 """
 
 from __future__ import annotations

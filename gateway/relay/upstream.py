@@ -1,8 +1,8 @@
-"""Streams from lower nodes: one upstream per (lease, camera, stream), fanned out to everybody on this node who watches it.
+"""Streams from lower nodes: one upstream per (lease, camera, stream), fanned out to all who watch on this node.
 
-Belongs here: the upstream's life (open at the first watcher, 10 s linger, retry while the peer is away), the pictures since the
-last key frame in memory for late joiners, bounded queues. Live pulls never touch a disk. Does not belong here: the socket
-(`gateway.relay.live_socket`), permission of the people who watch (web's `Look`).
+Belongs here: the upstream's life (open at the first watcher, 10 s linger, retry while the peer is away), the pictures
+since the last key frame in memory for late joiners, bounded queues. Live pulls never touch a disk. Does not belong
+here: the socket (`gateway.relay.live_socket`), permission of the people who watch (web's `Look`).
 """
 
 from __future__ import annotations

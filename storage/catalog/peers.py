@@ -111,7 +111,7 @@ def own_cameras(connection: Connection, camera_ids: Iterable[str] | None = None)
             r.longitude,
             r.latitude,
             r.audio,
-        )  # fmt: skip
+        )
         for r in connection.execute(query.order_by(camera.c.id))
     ]
 

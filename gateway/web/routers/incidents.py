@@ -1,4 +1,6 @@
-"""``/incidents``: number, place, time, cameras near it. They open a wall and fill the pull dialog; no case management."""
+"""``/incidents``: number, place, time, cameras near it. They open a wall and fill the pull dialog; no case
+management.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""``/leases``: both sides. At the lower node the banner's facts: who watches, unit, case, reason, cameras, until when."""
+"""``/leases``: both sides. At the lower node the banner's facts: who watches, unit, case, reason, cameras, until
+when.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,7 @@ from storage.audit import log as audit
 from storage.catalog import leases, links
 from storage.catalog.leases import LeaseRow, LookRow
 from storage.catalog.links import LinkRow
-from storage.media.timeline import MERGE_TOLERANCE_MS, Footage, Gap, Span, SpanKind, build_timeline
+from storage.media.timeline import Footage, Gap, Span, SpanKind, build_timeline
 from tiering.access import Principal
 from tiering.lease import Person, phase, unconfirmed
 from tiering.server import events_of, terms_of
@@ -206,11 +208,9 @@ def spans_of(index: FootageIndex, from_ms: int, to_ms: int) -> list[dict[str, An
     missing = [Gap(g.from_ms, g.to_ms, g.cause) for g in index.gaps]
     # What is being recorded below has no sealed segment yet: the last minute and a half say nothing of a gap.
     fresh_ms = max((s.end_ms for s in index.segments), default=from_ms)
-    known_ms = max(fresh_ms + MERGE_TOLERANCE_MS, index.now_ms - 90_000)
+    known_ms = max(fresh_ms, index.now_ms - 90_000)
     words = {(g.cause, g.from_ms): g.reason for g in index.gaps}
-    return [
-        _span_json(s, words) for s in build_timeline(footage, missing, from_ms, to_ms, min(known_ms, index.now_ms))
-    ]
+    return [_span_json(s, words) for s in build_timeline(footage, missing, from_ms, to_ms, min(known_ms, index.now_ms))]
 
 
 def _span_json(span: Span, words: dict[tuple[str, int], dict[str, Any] | None]) -> dict[str, Any]:

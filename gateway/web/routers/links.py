@@ -1,4 +1,6 @@
-"""``/links``: pairing with nodes above and below; suspend, resume, remove. A suspended link stops every running pull."""
+"""``/links``: pairing with nodes above and below; suspend, resume, remove. A suspended link stops every running
+pull.
+"""
 
 from __future__ import annotations
 
@@ -85,9 +87,7 @@ async def invite(request: Request, body: NewInvite, principal: Manager) -> dict[
     """A one-time code, good for 15 minutes; whoever redeems it becomes our upper or lower node."""
     services = services_of(request)
     card = pairing.own_card(services.settings, services.keys.node_id, services.keys.node_public)
-    code, expires_ms = await pairing.invite(
-        services.catalog, card, body.peer_role, principal.actor, services.now_ms()
-    )
+    code, expires_ms = await pairing.invite(services.catalog, card, body.peer_role, principal.actor, services.now_ms())
     return {"code": code, "expires_ms": expires_ms, "peer_role": body.peer_role, "url": card.url}
 
 

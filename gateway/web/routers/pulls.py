@@ -30,7 +30,9 @@ class NewPull(Body):
     minutes: int = Field(30, ge=1, le=7 * 24 * 60)
     from_: TimeMs | None = Field(None, alias="from")
     to: TimeMs | None = None
-    persons: list[str] = Field(default_factory=list, max_length=50)  #: logins of ours who may watch besides the requester
+    persons: list[str] = Field(
+        default_factory=list, max_length=50
+    )  #: logins of ours who may watch besides the requester
     approver: str | None = Field(None, max_length=60)  #: login of who approved (supervision)
     functions: list[str] | None = Field(None, max_length=10)
     max_stream: str = Field("main", pattern="^(main|sub)$")
@@ -68,7 +70,9 @@ async def start(
     services = services_of(request)
     if body.mechanism != "emergency" and "duty" not in principal.roles:
         raise TiergateError(Kind.FORBIDDEN, "access.role_needed", roles="duty")
-    if (body.from_ is None) != (body.to is None) or (body.from_ is not None and body.to is not None and body.from_ >= body.to):
+    if (body.from_ is None) != (body.to is None) or (
+        body.from_ is not None and body.to is not None and body.from_ >= body.to
+    ):
         raise TiergateError(Kind.INVALID, "time.range_empty")
     requester = Person(principal.name, _unit(services, principal.unit))
     named = await _people(services, [*body.persons, *([body.approver] if body.approver else [])])
@@ -124,7 +128,9 @@ async def renew(
 
 @router.delete("/{lease_id}", status_code=204)
 async def stop(
-    request: Request, lease_id: str, principal: Annotated[Principal, policy(role=("duty", "operator", "security_admin"))]
+    request: Request,
+    lease_id: str,
+    principal: Annotated[Principal, policy(role=("duty", "operator", "security_admin"))],
 ) -> Response:
     """Ends the pull on both sides; its temporary cache goes at once."""
     services = services_of(request)
