@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from config.reasons import access, camera, cli, common, device, media, retention, tier, viewing, web
+from config.reasons import access, camera, cli, common, device, media, ops, retention, tier, viewing, web
 
 Language = Literal["en", "zh"]
 
@@ -80,6 +80,7 @@ TABLE: dict[str, tuple[str, str]] = _merge(
     camera.WORDS,
     device.WORDS,
     media.WORDS,
+    ops.WORDS,
     retention.WORDS,
     access.WORDS,
     tier.WORDS,

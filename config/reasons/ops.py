@@ -1,0 +1,219 @@
+"""Words for what `doctor` and the work on a whole store find, each with its next step: code -> (English, Chinese). (pure)"""
+
+WORDS: dict[str, tuple[str, str]] = {
+    # --- store and audit by hand ---
+    "ops.store_findings": (
+        "{count} object(s) or row(s) do not fit together.",
+        "有 {count} 个对象或记录互不相符。",
+    ),
+    "ops.store_level": (
+        "{level} is no level of a check; there are presence, size and hash.",
+        "没有检查级别 {level}；可用的有 presence、size、hash。",
+    ),
+    "ops.audit_key": ("The key is not base64url of 32 bytes.", "密钥不是 32 字节的 base64url。"),
+    "ops.audit_export_bad": (
+        "The exported log is not whole ({problem}).",
+        "导出的日志不完整（{problem}）。",
+    ),
+    # --- doctor: the machine ---
+    "ops.settings_ok": ("The settings are valid.", "配置有效。"),
+    "ops.settings_plain": (
+        "{section} serves plain HTTP on {listen}: a TLS proxy must stand in front of it.",
+        "{section} 在 {listen} 上提供明文 HTTP：前面必须有 TLS 代理。",
+    ),
+    "ops.settings_plain_next": (
+        "Set tls_cert and tls_key, or make sure that only the proxy reaches this address.",
+        "请设置 tls_cert 与 tls_key，或确保只有代理能访问该地址。",
+    ),
+    "ops.folders_ok": ("All folders are there and writable.", "各目录存在且可写。"),
+    "ops.folder_missing": ("The folder of {what} does not exist.", "{what} 目录不存在。"),
+    "ops.folder_readonly": ("The folder of {what} is not writable for {user}.", "{user} 无法写入 {what} 目录。"),
+    "ops.folder_next": (
+        "Run `tiergate init` for a new node; else mount the volume or give the service's user the folder ({folder}).",
+        "新节点请运行 tiergate init；否则请挂载卷，或将目录（{folder}）交给服务用户。",
+    ),
+    "ops.keys_ok": ("The keys are there and nobody else can read them.", "密钥齐全且他人不可读。"),
+    "ops.keys_next": (
+        "Restore the keys from their own backup, or `chmod 600` them: {folder}.",
+        "请从密钥备份恢复，或对其执行 chmod 600：{folder}。",
+    ),
+    "ops.catalog_ok": ("The catalog answers; schema {revision}.", "目录数据库正常，模式版本 {revision}。"),
+    "ops.catalog_empty": ("There is no catalog yet.", "尚无目录数据库。"),
+    "ops.catalog_old": (
+        "The catalog has schema {revision}; this version needs {head}.",
+        "目录数据库模式为 {revision}，本版本需要 {head}。",
+    ),
+    "ops.catalog_away": ("The catalog does not answer ({problem}).", "目录数据库没有响应（{problem}）。"),
+    "ops.catalog_next": (
+        "`tiergate serve` brings the schema up to date; for a broken file restore the backup, then `tiergate store rebuild`.",
+        "tiergate serve 会升级模式；文件损坏时请恢复备份，再运行 tiergate store rebuild。",
+    ),
+    "ops.disk_ok": ("{volume}: {percent} % free ({free_gb} GB).", "{volume}：剩余 {percent}%（{free_gb} GB）。"),
+    "ops.disk_low": (
+        "{volume}: only {percent} % free ({free_gb} GB); new non-key footage is not admitted.",
+        "{volume}：仅剩 {percent}%（{free_gb} GB）；不再接收新的非重点录像。",
+    ),
+    "ops.disk_critical": (
+        "{volume}: {percent} % free ({free_gb} GB); no footage is admitted.",
+        "{volume}：剩余 {percent}%（{free_gb} GB）；已停止接收录像。",
+    ),
+    "ops.disk_next": (
+        "Add space; `tiergate retention plan` says what goes by itself and when. Nothing is deleted before its time.",
+        "请扩容；retention plan 会说明哪些录像何时到期。未到期的不会删除。",
+    ),
+    "ops.store_ok": ("The store answers.", "存储正常。"),
+    "ops.store_bad": ("The store does not work: {problem}", "存储不可用：{problem}"),
+    "ops.store_next": (
+        "The spool keeps what is recorded meanwhile. Check the store's service, address, keys and bucket ({where}).",
+        "其间录像保存在缓冲区。请检查存储的服务、地址、密钥与存储桶（{where}）。",
+    ),
+    "ops.clock_store_far": (
+        "The clock is {offset_s} s away from the store's.",
+        "时钟与存储服务器相差 {offset_s} 秒。",
+    ),
+    "ops.clock_ok": ("The clock is synchronised.", "时钟已同步。"),
+    "ops.clock_trusted": (
+        "The clock is trusted by setting (retention.clock_source), not by proof: for a laboratory only.",
+        "时钟按配置（retention.clock_source）视为可信，未经证实：仅限实验环境。",
+    ),
+    "ops.clock_unproven": (
+        "The kernel does not say that the clock is synchronised.",
+        "内核未确认时钟已同步。",
+    ),
+    "ops.clock_next": (
+        "Start chrony or systemd-timesyncd; until then recording goes on and nothing is deleted after a restart.",
+        "请启动 chrony 或 systemd-timesyncd；在此之前录像照常，但重启后不会删除任何录像。",
+    ),
+    "ops.page_ok": ("The page is complete.", "页面文件完整。"),
+    "ops.page_missing": ("The page lacks {file}.", "页面缺少 {file}。"),
+    "ops.page_next": ("Install tiergate again.", "请重新安装 tiergate。"),
+    "ops.port_ok": ("{section}: {listen} answers.", "{section}：{listen} 正常。"),
+    "ops.port_free": (
+        "{section}: {listen} is free for `tiergate serve`.",
+        "{section}：{listen} 空闲，可供 tiergate serve 使用。",
+    ),
+    "ops.port_taken": (
+        "{section}: another program listens on {listen}.",
+        "{section}：{listen} 已被其他程序占用。",
+    ),
+    "ops.port_silent": ("{section}: nothing answers on {listen}.", "{section}：{listen} 没有响应。"),
+    "ops.port_next": (
+        "Find it with `ss -ltnp`, or set another address in the settings.",
+        "请用 ss -ltnp 查找，或在配置中改用其他地址。",
+    ),
+    "ops.node_down": ("The node is not running.", "节点未运行。"),
+    "ops.node_down_next": ("Start it: `tiergate serve`, or the system service.", "请启动：tiergate serve 或系统服务。"),
+    "ops.processes_ok": ("All {count} processes show signs of life.", "全部 {count} 个进程运行正常。"),
+    "ops.process_silent": ("{name} shows no sign of life.", "进程 {name} 没有运行迹象。"),
+    "ops.process_next": (
+        "The supervisor starts it again; if it stays so, read the node's log for {name}.",
+        "监管进程会重启它；若持续如此，请查看节点日志中 {name} 的记录。",
+    ),
+    "ops.certificate_ok": (
+        "{section}: the certificate is valid for {days} more days.",
+        "{section}：证书还有 {days} 天有效。",
+    ),
+    "ops.certificate_ends": (
+        "{section}: the certificate ends in {days} day(s).",
+        "{section}：证书将在 {days} 天后到期。",
+    ),
+    "ops.certificate_bad": (
+        "{section}: the certificate cannot be read.",
+        "{section}：无法读取证书。",
+    ),
+    "ops.certificate_next": (
+        "Put a new certificate in place and restart; paired nodes must pin it again.",
+        "请更换证书并重启；已对接的节点需重新固定证书。",
+    ),
+    # --- doctor: what the catalog knows ---
+    "ops.cameras_ok": ("{count} camera(s) are recorded; all send pictures.", "{count} 台摄像机在录，均有画面。"),
+    "ops.cameras_none": ("No camera is registered yet.", "尚未登记摄像机。"),
+    "ops.cameras_none_next": ("`tiergate camera add rtsp://…`", "tiergate camera add rtsp://…"),
+    "ops.camera_offline": (
+        "Camera {camera} ({name}) sends nothing: {cause}.",
+        "摄像机 {camera}（{name}）无画面：{cause}。",
+    ),
+    "ops.camera_next": (
+        "`tiergate camera show {camera}` says more; check power, network and account of the device.",
+        "运行 tiergate camera show {camera} 查看详情；请检查设备供电、网络与账号。",
+    ),
+    "ops.picture_bad": (
+        "Camera {camera} ({name}): the picture is {verdict}.",
+        "摄像机 {camera}（{name}）：画面 {verdict}。",
+    ),
+    "ops.picture_next": ("Look at it on the wall; clean or repair the lens.", "请在监看墙上查看；清洁或维修镜头。"),
+    "ops.gaps_ok": ("No gap is open.", "当前没有录像中断。"),
+    "ops.gaps_open": ("{count} gap(s) are open with the cause {cause}.", "有 {count} 处录像中断，原因为 {cause}。"),
+    "ops.gaps_next": (
+        "`tiergate report gaps` lists them; the cause says where to look.",
+        "运行 tiergate report gaps 查看清单；原因指明检查方向。",
+    ),
+    "ops.backlog_ok": ("The store keeps up with recording.", "入库与录像同步。"),
+    "ops.backlog": (
+        "{count} segment(s) wait in the spool, the oldest for {minutes} min.",
+        "缓冲区有 {count} 段待入库，最早的已等待 {minutes} 分钟。",
+    ),
+    "ops.backlog_next": (
+        "Nothing is lost. See the line of the store; a slow one drains when it has time.",
+        "不会丢失。请查看“存储”一项；较慢的存储会逐步追上。",
+    ),
+    "ops.corrupt": (
+        "{count} segment(s) in the spool are not what their rows say.",
+        "缓冲区有 {count} 段与记录不符。",
+    ),
+    "ops.corrupt_next": (
+        "`tiergate store check --level hash` names them; check the disk.",
+        "运行 tiergate store check --level hash 查明；请检查磁盘。",
+    ),
+    "ops.sweep_ok": ("The last sweep ended {minutes} min ago.", "上次清理在 {minutes} 分钟前完成。"),
+    "ops.sweep_never": ("No sweep has run yet.", "清理尚未运行过。"),
+    "ops.sweep_old": ("The last sweep was {hours} h ago.", "上次清理在 {hours} 小时前。"),
+    "ops.sweep_refused": ("The sweep has refused for {hours} h: {why}", "清理已拒绝执行 {hours} 小时：{why}"),
+    "ops.sweep_next": (
+        "Nothing is deleted meanwhile. `tiergate retention show`, `retention sweep --dry-run`.",
+        "其间不会删除任何录像。请查看 retention show 与 retention sweep --dry-run。",
+    ),
+    "ops.jobs_ok": ("All jobs of the keeper succeed.", "保管进程的各项任务正常。"),
+    "ops.job_failing": (
+        "The job {job} has failed for {minutes} min ({problem}).",
+        "任务 {job} 已失败 {minutes} 分钟（{problem}）。",
+    ),
+    "ops.job_late": ("The job {job} has not succeeded for {minutes} min.", "任务 {job} 已 {minutes} 分钟未成功。"),
+    "ops.job_next": ("The node's log has it under job={job}.", "节点日志中以 job={job} 记录。"),
+    "ops.holds_ok": ("{count} hold(s) stand; none is overdue for review.", "现有 {count} 项保全令，均未逾期复核。"),
+    "ops.holds_overdue": (
+        "{count} hold(s) are overdue for review, first case {case}.",
+        "有 {count} 项保全令逾期未复核（首案号 {case}）。",
+    ),
+    "ops.holds_next": (
+        "`tiergate hold list`; release it, or place it anew.",
+        "运行 tiergate hold list；请解除或重新下达。",
+    ),
+    "ops.audit_ok": ("The audit chain is whole ({count} entries).", "审计链完整（{count} 条）。"),
+    "ops.audit_cut": (
+        "The audit log no longer has the head that was signed at {at}: its end was cut or replaced.",
+        "审计日志中已没有 {at} 签名的链头：其末尾被截断或替换。",
+    ),
+    "ops.audit_next": (
+        "Keep the files as they are and tell the audit administrator; `tiergate audit export` shows what is left.",
+        "请保留现场并通知审计管理员；tiergate audit export 可导出现存部分。",
+    ),
+    "ops.links_ok": ("{count} link(s), all heard of lately.", "{count} 条对接链路，近期均有联系。"),
+    "ops.link_silent": ("{name} was last heard of {minutes} min ago.", "{name} 最近一次联系在 {minutes} 分钟前。"),
+    "ops.link_never": ("{name} was never heard of.", "从未与 {name} 取得联系。"),
+    "ops.link_suspended": ("The link to {name} is suspended.", "与 {name} 的链路已暂停。"),
+    "ops.link_next": (
+        "Check the line and the node at its other end; `tiergate link list`.",
+        "请检查线路与对端节点；tiergate link list。",
+    ),
+    "ops.lease_unconfirmed": ("A pull is not confirmed in time: case {case}.", "调看未按时补办确认：案号 {case}。"),
+    "ops.lease_next": ("Confirm or end it: `tiergate lease list`.", "请确认或结束：tiergate lease list。"),
+    "ops.purge_late": (
+        "Footage of lease {lease} should have been purged {minutes} min ago.",
+        "租约 {lease} 的缓存应在 {minutes} 分钟前清除。",
+    ),
+    "ops.purge_next": (
+        "The relay retries; see the log. `tiergate store check --tier-scope` proves the state.",
+        "中继进程会重试；见日志。tiergate store check --tier-scope 可核实。",
+    ),
+}

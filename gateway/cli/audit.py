@@ -1,0 +1,84 @@
+"""`tiergate audit`: who did what; whether the record is whole; a copy that proves itself away from any node."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from config.errors import Kind, TiergateError
+from gateway.cli import client, context
+
+app = typer.Typer()
+
+
+@app.command(help="The newest entries.")
+def tail(
+    count: Annotated[int, typer.Option("--count", "-n", min=1, max=1000, help="How many.")] = 20,
+    action: Annotated[str | None, typer.Option(help="Only this action; `hold.` means all of holds.")] = None,
+    actor: Annotated[str | None, typer.Option(help="Only this actor, for example user:admin.")] = None,
+) -> None:
+    found = client.get("/audit", limit=count, action=action, actor=actor)
+    if not context.GLOBALS.json:
+        found["items"].reverse()
+    context.show(found, ["seq", "at_ms", "actor", "action", "subject"])
+
+
+@app.command(help="Whether the chain is whole: this node's, or that of an exported FILE, judged by the file alone.")
+def verify(
+    file: Annotated[Path | None, typer.Argument(exists=True, dir_okay=False, readable=True)] = None,
+    key: Annotated[
+        str | None, typer.Option(help="Public key (base64url) that must have signed the checkpoints in FILE.")
+    ] = None,
+) -> None:
+    if file is None:
+        answer = client.get("/audit/verify")
+        context.show({"ok": answer["whole"], "broken_at_seq": answer["broken_at_seq"]})
+        if not answer["whole"]:
+            raise TiergateError(Kind.CONFLICT, "cli.audit_broken", seq=answer["broken_at_seq"])
+        return
+    from config.crypto import unb64
+    from storage.audit.log import verify_export
+
+    try:
+        trusted = unb64(key) if key is not None else None
+    except ValueError:
+        raise TiergateError(Kind.INVALID, "ops.audit_key") from None
+    with file.open(encoding="utf-8", errors="replace") as lines:
+        verdict = verify_export(lines, trusted)
+    shown: dict[str, Any] = {
+        "ok": verdict.whole,
+        "entries": verdict.entries,
+        "first_seq": verdict.first_seq,
+        "last_seq": verdict.last_seq,
+        "checkpoints": verdict.checkpoints,
+        "bad": verdict.bad,
+    }
+    context.show(shown)
+    if verdict.bad is not None:
+        raise TiergateError(Kind.CONFLICT, "ops.audit_export_bad", problem=verdict.bad)
+
+
+@app.command(help="The whole log as NDJSON with a head signed now; `audit verify FILE` needs nothing but that file.")
+def export(file: Annotated[Path, typer.Argument(help="New file.")]) -> None:
+    from storage.audit.log import FORMAT, canonical_json
+
+    if file.exists():
+        raise TiergateError(Kind.CONFLICT, "cli.file_exists", path=file)
+    head = client.get("/audit/checkpoint")  # first: whatever is written afterwards is behind the signed head
+    items: list[dict[str, Any]] = []
+    cursor: str | None = None
+    while True:
+        page = client.get("/audit", limit=1000, cursor=cursor)
+        items += page["items"]
+        cursor = page["next"]
+        if cursor is None:
+            break
+    lines = [{"kind": "tiergate-audit", "format": FORMAT}]
+    lines += [{"kind": "entry", **item} for item in reversed(items)]
+    lines.append({"kind": "checkpoint", **head})
+    with file.open("xb") as target:
+        for line in lines:
+            target.write(canonical_json(line) + b"\n")
+    context.show({"file": str(file), "entries": len(items), "signed_seq": head["seq"]})
