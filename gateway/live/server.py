@@ -104,6 +104,8 @@ class Subscriber:
         self._send(message)
 
     def _send(self, message: bytes) -> None:
+        if self._writer.is_closing():
+            return  # the peer has gone; its reader is about to end this
         self._on_their_way += len(message) - wire.HEAD_BYTES
         self._writer.write(message)
 
