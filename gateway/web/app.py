@@ -11,11 +11,10 @@ from collections.abc import AsyncIterator
 from fastapi import FastAPI
 
 from gateway.web import policy, problems
+from gateway.web.describe import DESCRIPTION
 from gateway.web.middleware import Guard
 from gateway.web.routers import ROUTERS
 from gateway.web.services import Services
-
-DESCRIPTION = "Video gateway of one governance centre. Errors are problem+json with a reason code and both sentences."
 
 
 def build(services: Services) -> FastAPI:

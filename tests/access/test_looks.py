@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-import subprocess
+import os
 import sys
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,11 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import OperationalError
 
 from config.errors import Kind, TiergateError
+from gateway.access.ids import hash_of
 from gateway.access.looks import Look
+from gateway.access.media_sessions import MediaSessions
 from gateway.access.register import Registers, process_mark
-from storage.catalog import grants, people, register
+from storage.catalog import cameras, grants, people, register, sessions
 from storage.catalog.cameras import NewCamera, change_camera, create_camera
 from storage.catalog.engine import Catalog
 from storage.catalog.register import RegisterRow
@@ -38,9 +41,7 @@ def camera(site: Site, sharing: str = "departments") -> str:
 
 def person(site: Site, *roles: str) -> Principal:
     id_ = site.user("li", roles)
-    return site.catalog.read(
-        lambda c: site.services.principals.of_user(c, people.users(c, [id_])[id_], None)
-    )
+    return site.catalog.read(lambda c: site.services.principals.of_user(c, people.users(c, [id_])[id_], None))
 
 
 def rows(site: Site) -> list[RegisterRow]:
@@ -84,15 +85,11 @@ async def test_revocation_by_another_process_ends_a_running_look(site: Site, how
 
     def sign_in(connection: Connection) -> Principal:
         secret, _ = site.services.sessions.start(connection, user_id=user_id)
-        from gateway.access.ids import hash_of
-
         return site.services.principals.by_session(connection, hash_of(secret), site.now_ms())
 
     who = site.catalog.write(sign_in)
 
     def revoke(connection: Connection) -> None:
-        from storage.catalog import cameras, sessions
-
         if how == "disable":
             people.change_user(connection, user_id, {"disabled_ms": 1})
         elif how == "remove":
@@ -175,8 +172,9 @@ async def test_without_the_catalog_the_journal_and_without_the_journal_no_pictur
 
 async def test_rows_of_a_dead_process_are_closed_and_its_journal_is_replayed(site: Site) -> None:
     id_, who = camera(site), person(site, "operator")
-    dead = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
-    mark = f"web-1:{int(dead.stdout)}:12345"
+    dead = await asyncio.create_subprocess_exec(sys.executable, "-c", "pass")
+    await dead.wait()
+    mark = f"web-1:{dead.pid}:12345"
 
     def row(number: int, process: str) -> RegisterRow:
         return RegisterRow(
@@ -184,12 +182,10 @@ async def test_rows_of_a_dead_process_are_closed_and_its_journal_is_replayed(sit
             None, None, None, None, None, process,
         )  # fmt: skip
 
-    mine = process_mark("web", __import__("os").getpid())
+    mine = process_mark("web", os.getpid())
     site.catalog.write(lambda c: register.open_row(c, row(1, mark)))
     site.catalog.write(lambda c: register.open_row(c, row(2, mine)))
     journal = site.settings.paths.run_dir / ("register-" + mark.replace(":", "-") + ".journal")
-    from dataclasses import asdict
-
     journal.write_text(json.dumps({"open": asdict(row(3, mark))}) + "\n" + '{"open": {"id": "torn')
     await site.services.registers.recover()
     assert {r.id: r.result for r in rows(site)} == {"R1": "crashed", "R2": None, "R3": "crashed"}
@@ -227,8 +223,6 @@ async def test_another_process_serves_the_same_path_under_the_same_row(site: Sit
     secret, first = await site.services.media_sessions.open(
         who, Function.PLAYBACK, id_, from_ms=now_ms - 60_000, to_ms=now_ms, client="10.0.0.1"
     )
-    from gateway.access.media_sessions import MediaSessions
-
     services = site.services
     second = MediaSessions(site.catalog, site.clock, services.principals, services.looks, services.registers)
     look = await second.check(secret, "10.0.0.1")

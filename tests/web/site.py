@@ -98,6 +98,7 @@ def site_in(folder: Path, **tables: Any) -> Iterator[Site]:
 
 
 async def add_camera(client: httpx.AsyncClient, number: int, **more: Any) -> str:
-    answer = await client.post("/api/v1/cameras", json={"url": f"rtsp://10.0.0.{number}/main", "name": f"口岸 {number}"} | more)
+    body = {"url": f"rtsp://10.0.0.{number}/main", "name": f"口岸 {number}"}
+    answer = await client.post("/api/v1/cameras", json=body | more)
     assert answer.status_code == 201, answer.text
     return str(answer.json()["id"])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Connection
 
+from storage.catalog import cameras
 from tests.web.site import ALL_ROLES, PASSWORD, Site, add_camera, site_in
 
 
@@ -59,10 +61,8 @@ async def test_a_registered_camera_has_an_id_a_tier_and_no_credential_anywhere(s
     assert opened == "S@crEt!"
 
 
-def _only_secret(site: Site):  # type: ignore[no-untyped-def]  # a closure for one test
-    from storage.catalog import cameras
-
-    def read(connection):  # type: ignore[no-untyped-def]  # as above
+def _only_secret(site: Site) -> Callable[[Connection], str]:
+    def read(connection: Connection) -> str:
         camera = next(iter(cameras.cameras(connection).values()))
         row = cameras.credentials(connection, [camera.credential_id or ""])[camera.credential_id or ""]
         return site.services.secrets.open(row).reveal()
@@ -220,7 +220,7 @@ async def test_failures_are_problems_without_internals(site: Site, monkeypatch: 
         large = await admin.post("/api/v1/regions/import", content=b"x" * (1 << 20) + b"y")
         assert (large.status_code, large.json()["code"]) == (413, "web.body_too_large")
 
-        async def chunks():  # type: ignore[no-untyped-def]  # a generator for httpx
+        async def chunks() -> AsyncIterator[bytes]:
             for _ in range(20):
                 yield b"x" * 100_000
 
