@@ -171,6 +171,11 @@ def write_checkpoint(catalog: Catalog, store: ObjectStore, node: str, private_ke
 # --- reading ---
 
 
+def read_checkpoint(store: ObjectStore, node: str, at_ms: int, seq: int) -> audit.Checkpoint:
+    """The signed head that was written then. Raises media.object_missing, and ValueError for an object that is none."""
+    return audit.Checkpoint.from_json(json.loads(store.read(_key(checkpoint_prefix(node), at_ms, seq))))
+
+
 def read_checkpoints(store: ObjectStore, node: str) -> Iterator[audit.Checkpoint]:
     """All signed heads in the store, oldest first. Raises ValueError for an object that is none."""
     for found in store.list(checkpoint_prefix(node)):

@@ -15,6 +15,9 @@ WORDS: dict[str, tuple[str, str]] = {
         "The exported log is not whole ({problem}).",
         "导出的日志不完整（{problem}）。",
     ),
+    # --- doctor ---
+    "ops.check_failed": ("The check {check} itself failed ({problem}).", "检查项 {check} 自身失败（{problem}）。"),
+    "ops.check_failed_next": ("See the other lines first; they may say why.", "请先处理其他各项，原因可能在其中。"),
     # --- doctor: the machine ---
     "ops.settings_ok": ("The settings are valid.", "配置有效。"),
     "ops.settings_plain": (

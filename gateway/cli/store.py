@@ -1,4 +1,4 @@
-"""`tiergate store`: holds the store against the catalog, and makes a lost catalog anew. On this machine's files, audited."""
+"""`tiergate store`: the store against the catalog, and a lost catalog made anew. On this machine's files, audited."""
 
 from __future__ import annotations
 

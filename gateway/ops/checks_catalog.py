@@ -1,0 +1,188 @@
+"""Checks of `doctor` on what the catalog knows: cameras, gaps, backlog, sweep, jobs, holds, audit, links, leases."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from sqlalchemy import Connection, select
+
+from config.errors import TiergateError
+from config.reasons import TABLE, Reason, text
+from config.units import DAY_MS, HOUR_MS, format_time_ms
+from gateway.access.keys import load_keys
+from gateway.ops import job_state
+from gateway.ops.findings import Finding, Level, Probe, fine, found
+from storage import journal, sweeper
+from storage.audit import log as audit
+from storage.catalog import cameras as camera_rows
+from storage.catalog import facts, leases, links, retention_rows, segments
+from storage.catalog import gaps as gap_rows
+from storage.catalog.tables import camera
+from storage.objects import make_store
+
+_MINUTE_MS = 60_000
+BACKLOG_WARN_MS, BACKLOG_BAD_MS = 10 * _MINUTE_MS, HOUR_MS
+SWEEP_OLD_MS, REFUSED_BAD_MS = 26 * HOUR_MS, DAY_MS
+LINK_SILENT_MS = 5 * _MINUTE_MS
+PURGE_LATE_MS = 5 * _MINUTE_MS
+MOST_LINES = 20  #: of one check: forty offline cameras are one fault of the network
+
+
+def cameras(connection: Connection, probe: Probe) -> Iterator[Finding]:
+    own = camera_rows.cameras(connection)
+    status, health = camera_rows.status_rows(connection), camera_rows.health_rows(connection)
+    recorded = [c for c in own.values() if c.enabled and c.recorded_by == "self"]
+    language = probe.settings.node.language
+    if not own:
+        yield found("cameras", "warn", Reason("ops.cameras_none"), Reason("ops.cameras_none_next"))
+        return
+    bad: list[Finding] = []
+    for row in recorded:
+        state = status.get(row.id, {}).get("main")
+        if state is not None and state.state == "online":
+            continue
+        said = state.reason if state is not None else None
+        cause = (
+            said[language] if said and language in said else (state.cause if state is not None else None) or "unknown"
+        )
+        reason = Reason("ops.camera_offline", {"camera": row.id, "name": row.name, "cause": cause})
+        bad.append(found("cameras", "bad", reason, Reason("ops.camera_next", {"camera": row.id})))
+    yield from bad[:MOST_LINES]
+    if not bad:
+        yield fine("cameras", "ops.cameras_ok", count=len(recorded))
+    for id_, picture in sorted(health.items()):
+        if id_ in own and picture.verdict != "ok":
+            params = {"camera": id_, "name": own[id_].name, "verdict": picture.verdict}
+            yield found("pictures", "warn", Reason("ops.picture_bad", params), Reason("ops.picture_next"))
+
+
+def gaps(connection: Connection, probe: Probe) -> Iterator[Finding]:
+    present = set(connection.execute(select(camera.c.id).where(camera.c.removed_ms.is_(None))).scalars())
+    causes = Counter(g.cause for g in gap_rows.open_gaps(connection) if g.camera_id in present)
+    for cause, count in sorted(causes.items()):
+        level: Level = "ok" if cause == "disabled" else "warn"
+        reason = Reason("ops.gaps_open", {"count": count, "cause": cause})
+        yield found("gaps", level, reason, Reason("ops.gaps_next"))
+    if not causes:
+        yield fine("gaps", "ops.gaps_ok")
+
+
+def backlog(connection: Connection, probe: Probe) -> Iterator[Finding]:
+    waiting = segments.spooled_bytes(connection)
+    age_ms = 0 if waiting.oldest_end_ms is None else max(0, probe.now_ms - waiting.oldest_end_ms)
+    if age_ms < BACKLOG_WARN_MS:
+        yield fine("backlog", "ops.backlog_ok")
+    else:
+        level: Level = "bad" if age_ms >= BACKLOG_BAD_MS else "warn"
+        reason = Reason("ops.backlog", {"count": waiting.count, "minutes": age_ms // _MINUTE_MS})
+        yield found("backlog", level, reason, Reason("ops.backlog_next"))
+    uploads = facts.get(connection, job_state.UPLOADS) or {}
+    if uploads.get("corrupt"):
+        yield found("backlog", "bad", Reason("ops.corrupt", {"count": uploads["corrupt"]}), Reason("ops.corrupt_next"))
+
+
+def sweep(connection: Connection, probe: Probe) -> Iterator[Finding]:
+    following = Reason("ops.sweep_next")
+    last_ms = facts.get(connection, sweeper.LAST_SUCCESS)
+    since_ms, code = facts.get(connection, sweeper.REFUSED_SINCE), facts.get(connection, sweeper.REFUSED_REASON)
+    if since_ms is not None:
+        why = text(Reason(code), probe.settings.node.language) if code in TABLE else str(code)
+        hours = max(0, probe.now_ms - since_ms) // HOUR_MS
+        level: Level = "bad" if probe.now_ms - since_ms >= REFUSED_BAD_MS else "warn"
+        yield found("sweep", level, Reason("ops.sweep_refused", {"hours": hours, "why": why}), following)
+    elif last_ms is None:
+        yield found("sweep", "warn", Reason("ops.sweep_never"), following)
+    elif probe.now_ms - last_ms > SWEEP_OLD_MS:
+        reason = Reason("ops.sweep_old", {"hours": (probe.now_ms - last_ms) // HOUR_MS})
+        yield found("sweep", "bad", reason, following)
+    else:
+        yield fine("sweep", "ops.sweep_ok", minutes=max(0, probe.now_ms - last_ms) // _MINUTE_MS)
+
+
+def jobs(connection: Connection, probe: Probe) -> Iterator[Finding]:
+    bad = False
+    for name, state in job_state.states(connection).items():
+        following = Reason("ops.job_next", {"job": name})
+        if state.failing_since_ms is not None:
+            bad = True
+            minutes = max(0, probe.now_ms - state.failing_since_ms) // _MINUTE_MS
+            params: dict[str, object] = {"job": name, "minutes": minutes, "problem": _words(state.problem, probe)}
+            yield found("jobs", "bad", Reason("ops.job_failing", params), following)
+        elif state.is_late(probe.now_ms) and state.last_success_ms is not None:
+            bad = True
+            minutes = max(0, probe.now_ms - state.last_success_ms) // _MINUTE_MS
+            yield found("jobs", "warn", Reason("ops.job_late", {"job": name, "minutes": minutes}), following)
+    if not bad:
+        yield fine("jobs", "ops.jobs_ok")
+
+
+def _words(problem: str | None, probe: Probe) -> str:
+    """A reason without its parameters would speak in braces: then its code says more."""
+    if problem in TABLE and "{" not in TABLE[problem][0]:
+        return text(Reason(problem), probe.settings.node.language)
+    return str(problem)
+
+
+def holds(connection: Connection, probe: Probe) -> Iterator[Finding]:
+    standing = retention_rows.holds(connection)
+    overdue = [row for row in standing if row.review_ms < probe.now_ms]
+    if overdue:
+        reason = Reason("ops.holds_overdue", {"count": len(overdue), "case": overdue[0].case_no})
+        yield found("holds", "warn", reason, Reason("ops.holds_next"))
+    else:
+        yield fine("holds", "ops.holds_ok", count=len(standing))
+
+
+def audit_log(connection: Connection, probe: Probe) -> Iterator[Finding]:
+    """The chain, and the newest signed head that the store keeps where the catalog's owner cannot mend it."""
+    if probe.quick:
+        return
+    following = Reason("ops.audit_next")
+    broken = audit.verify_catalog(connection)
+    if broken is not None:
+        yield found("audit", "bad", Reason("cli.audit_broken", {"seq": broken}), following)
+        return
+    mark = facts.get(connection, journal.CHECKPOINT_MARK)
+    if mark is not None:
+        try:
+            keys = load_keys(probe.settings)
+            made = journal.read_checkpoint(make_store(probe.settings), keys.node_id, mark["at_ms"], mark["seq"])
+            holds_still = audit.checkpoint_holds(connection, made, keys.node_public)
+        except (TiergateError, ValueError):
+            holds_still = True  # unknown: keys and store have lines of their own
+        if not holds_still:
+            at = format_time_ms(mark["at_ms"], local=True)
+            yield found("audit", "bad", Reason("ops.audit_cut", {"at": at}), following)
+            return
+    yield fine("audit", "ops.audit_ok", count=audit.head(connection)[0])
+
+
+def peers(connection: Connection, probe: Probe) -> Iterator[Finding]:
+    rows = links.all_of(connection)
+    following = Reason("ops.link_next")
+    bad = False
+    for row in rows:
+        if row.suspended_ms is not None:
+            bad = True
+            yield found("links", "warn", Reason("ops.link_suspended", {"name": row.peer_name}), following)
+        elif row.last_seen_ms is None:
+            bad = True
+            yield found("links", "warn", Reason("ops.link_never", {"name": row.peer_name}), following)
+        elif row.peer_role == "lower" and probe.now_ms - row.last_seen_ms > LINK_SILENT_MS:
+            bad = True
+            minutes = (probe.now_ms - row.last_seen_ms) // _MINUTE_MS
+            reason = Reason("ops.link_silent", {"name": row.peer_name, "minutes": minutes})
+            yield found("links", "bad", reason, following)
+    if rows and not bad:
+        yield fine("links", "ops.links_ok", count=len(rows))
+
+
+def pulls(connection: Connection, probe: Probe) -> Iterator[Finding]:
+    for row in leases.unconfirmed_late(connection, probe.now_ms):
+        reason = Reason("ops.lease_unconfirmed", {"case": row.case_no})
+        yield found("leases", "warn", reason, Reason("ops.lease_next"))
+    for row in leases.to_purge(connection, probe.now_ms - PURGE_LATE_MS):
+        minutes = (probe.now_ms - row.cache_until_ms) // _MINUTE_MS
+        reason = Reason("ops.purge_late", {"lease": row.id, "minutes": minutes})
+        yield found("leases", "bad", reason, Reason("ops.purge_next"))

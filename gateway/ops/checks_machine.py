@@ -1,0 +1,240 @@
+"""Checks of `doctor` on this machine: settings, folders, keys, disks, store, clock, page, processes, certificates."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import shutil
+import socket
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+from cryptography import x509
+
+from config.errors import TiergateError
+from config.reasons import Reason, text
+from config.settings import Listener, is_loopback, split_listen
+from gateway.access.keys import load_keys
+from gateway.ops.clock_evidence import kernel_synchronised
+from gateway.ops.findings import Finding, Level, Probe, fine, found
+from storage.catalog import migrate
+from storage.catalog.status import shard_count
+from storage.clock_trust import AGREE_WITHIN_MS
+from storage.objects import make_store
+from storage.objects.folder import FolderStore
+
+_PAGE = Path(__file__).parents[1] / "web" / "page"
+_PAGE_FILES = ("index.html", "main.js", "vendor/htm-preact.mjs", "vendor/hls.light.min.mjs")
+SILENT_S = 10.0  #: a process writes its sign of life each second
+CERTIFICATE_WARN_DAYS, CERTIFICATE_BAD_DAYS = 30, 14
+
+
+def settings(probe: Probe) -> Iterator[Finding]:
+    plain = [
+        (name, listener.listen)
+        for name, listener in _listeners(probe)
+        if listener.tls_cert is None and not is_loopback(split_listen(listener.listen)[0])
+    ]
+    for section, listen in plain:
+        reason = Reason("ops.settings_plain", {"section": section, "listen": listen})
+        yield found("settings", "warn", reason, Reason("ops.settings_plain_next"))
+    if not plain:
+        yield fine("settings", "ops.settings_ok")
+
+
+def _listeners(probe: Probe) -> tuple[tuple[str, Listener], ...]:
+    return (("web", probe.settings.web), ("relay", probe.settings.relay))
+
+
+def folders(probe: Probe) -> Iterator[Finding]:
+    paths = probe.settings.paths
+    wanted = {"data": paths.data, "catalog": paths.catalog_dir, "keys": paths.keys_dir}
+    made_later = {"run": paths.run_dir, "spool": paths.spool_dir}
+    bad = False
+    for what, folder in (wanted | {k: v for k, v in made_later.items() if v.exists()}).items():
+        if folder.is_dir() and os.access(folder, os.W_OK | os.X_OK):
+            continue
+        bad = True
+        missing = not folder.is_dir()
+        code = "ops.folder_missing" if missing else "ops.folder_readonly"
+        params: dict[str, object] = {"what": what} if missing else {"what": what, "user": _user()}
+        yield found("folders", "bad", Reason(code, params), Reason("ops.folder_next", {"folder": folder}))
+    if not bad:
+        yield fine("folders", "ops.folders_ok")
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
+
+
+def keys(probe: Probe) -> Iterator[Finding]:
+    try:
+        load_keys(probe.settings)
+    except TiergateError as error:
+        yield found("keys", "bad", error.reason, Reason("ops.keys_next", {"folder": probe.settings.paths.keys_dir}))
+    else:
+        yield fine("keys", "ops.keys_ok")
+
+
+def catalog(probe: Probe) -> Iterator[Finding]:
+    following = Reason("ops.catalog_next")
+    try:
+        revision = migrate.current(probe.settings.catalog_url)
+    except Exception as error:  # a broken file fails in as many ways as there are drivers
+        reason = Reason("ops.catalog_away", {"problem": type(error).__name__})
+        yield found("catalog", "bad", reason, following)
+        return
+    head = migrate.head()
+    if revision is None:
+        yield found("catalog", "bad", Reason("ops.catalog_empty"), following)
+    elif revision != head:
+        reason = Reason("ops.catalog_old", {"revision": revision, "head": head})
+        yield found("catalog", "warn", reason, following)
+    else:
+        yield fine("catalog", "ops.catalog_ok", revision=revision)
+
+
+def disks(probe: Probe) -> Iterator[Finding]:
+    limits = probe.settings.spool
+    volumes = {"spool": probe.settings.paths.spool_dir, "data": probe.settings.paths.data}
+    if probe.settings.store.kind == "folder":
+        volumes["store"] = probe.settings.store_folder
+    for name, folder in volumes.items():
+        if not folder.exists():
+            continue
+        usage = shutil.disk_usage(folder)
+        percent = round(100 * usage.free / usage.total, 1)
+        params = {"volume": name, "percent": percent, "free_gb": round(usage.free / 1e9, 1)}
+        if percent < limits.critical_free_percent:
+            yield found("disks", "bad", Reason("ops.disk_critical", params), Reason("ops.disk_next"))
+        elif percent < limits.min_free_percent:
+            yield found("disks", "warn", Reason("ops.disk_low", params), Reason("ops.disk_next"))
+        else:
+            yield fine("disks", "ops.disk_ok", **params)
+
+
+def store(probe: Probe) -> Iterator[Finding]:
+    chosen = probe.settings.store
+    where = "folder" if chosen.kind == "folder" else f"{chosen.endpoint}, {chosen.bucket}"
+    try:
+        opened = make_store(probe.settings)
+        if isinstance(opened, FolderStore):
+            if not opened.root.exists():
+                return  # not made yet: the keeper does it; one that is lost is the keeper's job "store" failing
+            _ = opened.volume_id
+        else:
+            opened.head("probe")
+        server_ms = opened.server_time()
+    except TiergateError as error:
+        reason = Reason("ops.store_bad", {"problem": text(error.reason, probe.settings.node.language)})
+        yield found("store", "bad", reason, Reason("ops.store_next", {"where": where}))
+        return
+    yield fine("store", "ops.store_ok")
+    if server_ms is not None and abs(server_ms - probe.now_ms) > AGREE_WITHIN_MS:
+        offset_s = round((probe.now_ms - server_ms) / 1000)
+        yield found("clock", "bad", Reason("ops.clock_store_far", {"offset_s": offset_s}), Reason("ops.clock_next"))
+
+
+def clock(probe: Probe) -> Iterator[Finding]:
+    if probe.settings.retention.clock_source == "trusted":
+        yield fine("clock", "ops.clock_trusted")
+    elif kernel_synchronised():
+        yield fine("clock", "ops.clock_ok")
+    else:
+        yield found("clock", "warn", Reason("ops.clock_unproven"), Reason("ops.clock_next"))
+
+
+def page(probe: Probe) -> Iterator[Finding]:
+    missing = [name for name in _PAGE_FILES if not (_PAGE / name).is_file()]
+    for name in missing:
+        yield found("page", "bad", Reason("ops.page_missing", {"file": name}), Reason("ops.page_next"))
+    if not missing:
+        yield fine("page", "ops.page_ok")
+
+
+# --- the running node ---
+
+
+def supervisor_pid(probe: Probe) -> int | None:
+    """The supervisor's, when it runs."""
+    try:
+        pid = int((probe.settings.paths.run_dir / "supervisor.pid").read_text())
+    except (OSError, ValueError):
+        return None
+    return pid if Path(f"/proc/{pid}").exists() else None
+
+
+def ports(probe: Probe) -> Iterator[Finding]:
+    running = supervisor_pid(probe) is not None
+    for section, listener in _listeners(probe):
+        host, port = split_listen(listener.listen)
+        params = {"section": section, "listen": listener.listen}
+        answers = _answers(host, port)
+        if running and answers:
+            yield fine("ports", "ops.port_ok", **params)
+        elif running:
+            following = Reason("ops.process_next", {"name": section})
+            yield found("ports", "bad", Reason("ops.port_silent", params), following)
+        elif answers:
+            yield found("ports", "bad", Reason("ops.port_taken", params), Reason("ops.port_next"))
+        else:
+            yield fine("ports", "ops.port_free", **params)
+
+
+def _answers(host: str, port: int) -> bool:
+    reachable = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)  # noqa: S104 - compared, not bound
+    try:
+        with socket.create_connection((reachable, port), timeout=2):
+            return True
+    except OSError:
+        return False
+
+
+def processes(probe: Probe) -> Iterator[Finding]:
+    if supervisor_pid(probe) is None:
+        yield found("processes", "warn", Reason("ops.node_down"), Reason("ops.node_down_next"))
+        return
+    names = ["keeper", "relay", "worker"]
+    workers = probe.settings.web.workers
+    names += ["web"] if workers == 1 else [f"web-{n}" for n in range(workers)]
+    if probe.catalog is not None:
+        names += [f"recorder-{n}" for n in range(probe.catalog.read(shard_count))]
+    silent = [name for name in names if not _alive(probe.settings.paths.run_dir / f"{name}.alive")]
+    for name in silent:
+        reason, following = Reason("ops.process_silent", {"name": name}), Reason("ops.process_next", {"name": name})
+        yield found("processes", "bad", reason, following)
+    if not silent:
+        yield fine("processes", "ops.processes_ok", count=len(names))
+
+
+def _alive(path: Path) -> bool:
+    try:
+        last_ns = int(path.read_text())
+    except (OSError, ValueError):
+        return False
+    return 0 <= time.monotonic_ns() - last_ns < SILENT_S * 1e9
+
+
+def certificates(probe: Probe) -> Iterator[Finding]:
+    for section, listener in _listeners(probe):
+        if listener.tls_cert is None:
+            continue
+        following = Reason("ops.certificate_next")
+        try:
+            certificate = x509.load_pem_x509_certificate(listener.tls_cert.read_bytes())
+        except (OSError, ValueError):
+            yield found("certificates", "bad", Reason("ops.certificate_bad", {"section": section}), following)
+            continue
+        now = datetime.fromtimestamp(probe.now_ms / 1000, UTC)
+        days = (certificate.not_valid_after_utc - now).days
+        params = {"section": section, "days": days}
+        if days >= CERTIFICATE_WARN_DAYS:
+            yield fine("certificates", "ops.certificate_ok", **params)
+        else:
+            level: Level = "bad" if days < CERTIFICATE_BAD_DAYS else "warn"
+            yield found("certificates", level, Reason("ops.certificate_ends", params), following)

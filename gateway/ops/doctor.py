@@ -1,0 +1,112 @@
+"""`doctor`: what is wrong with this node and what to do next. Looks, and changes nothing.
+
+Every metric that can turn red is explained by one of the checks (`METRICS`); a test holds the two together.
+
+Belongs here: which checks there are, and their order. Does not belong here: the checks (`gateway.ops.checks_machine`,
+`gateway.ops.checks_catalog`), their words (``config/reasons/ops.py``).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator
+
+from sqlalchemy import Connection
+
+from config.clock import Clock
+from config.reasons import Reason
+from config.settings import Settings
+from gateway.ops import checks_catalog, checks_machine
+from gateway.ops.findings import Finding, Probe
+from storage.catalog import migrate
+from storage.catalog.engine import Catalog
+
+_log = logging.getLogger(__name__)
+
+_MACHINE: tuple[Callable[[Probe], Iterable[Finding]], ...] = (
+    checks_machine.settings,
+    checks_machine.folders,
+    checks_machine.keys,
+    checks_machine.catalog,
+    checks_machine.disks,
+    checks_machine.store,
+    checks_machine.clock,
+    checks_machine.page,
+    checks_machine.processes,
+    checks_machine.ports,
+    checks_machine.certificates,
+)
+_CATALOG: tuple[Callable[[Connection, Probe], Iterable[Finding]], ...] = (
+    checks_catalog.cameras,
+    checks_catalog.gaps,
+    checks_catalog.backlog,
+    checks_catalog.sweep,
+    checks_catalog.jobs,
+    checks_catalog.holds,
+    checks_catalog.audit_log,
+    checks_catalog.peers,
+    checks_catalog.pulls,
+)
+
+#: Metric -> the check whose lines explain it when it is red; None: a count that is never red by itself.
+METRICS: dict[str, str | None] = {
+    "tiergate_cameras": None,
+    "tiergate_camera_online": "cameras",
+    "tiergate_camera_media_age_seconds": "cameras",
+    "tiergate_camera_picture_bad": "pictures",
+    "tiergate_segments": None,
+    "tiergate_spool_backlog_bytes": "backlog",
+    "tiergate_spool_backlog_age_seconds": "backlog",
+    "tiergate_gaps_open": "gaps",
+    "tiergate_register_open_rows": None,
+    "tiergate_leases_running": None,
+    "tiergate_link_seen_age_seconds": "links",
+    "tiergate_disk_free_bytes": "disks",
+    "tiergate_job_success_age_seconds": "jobs",
+    "tiergate_job_failing_seconds": "jobs",
+    "tiergate_sweep_success_age_seconds": "sweep",
+    "tiergate_sweep_refused_seconds": "sweep",
+    "tiergate_store_away_seconds": "store",
+    "tiergate_uploads_corrupt": "backlog",
+    "tiergate_audit_checkpoint_age_seconds": "jobs",
+    "tiergate_holds_standing": None,
+    "tiergate_holds_review_overdue": "holds",
+    "tiergate_looks_running": None,
+}
+
+
+def examine(settings: Settings, clock: Clock, quick: bool = False) -> Iterator[Finding]:
+    """All findings, the good ones too. A check that itself fails is a finding and stops no other."""
+    catalog = _open(settings)
+    probe = Probe(settings, clock, catalog, quick)
+    try:
+        for check in _MACHINE:
+            yield from _safe(check.__name__, lambda check=check: list(check(probe)))  # type: ignore[misc]  # a bound default
+        if catalog is None:
+            return
+        for look in _CATALOG:
+            yield from _safe(
+                look.__name__,
+                lambda look=look, catalog=catalog: catalog.read(lambda c: list(look(c, probe))),  # type: ignore[misc]  # bound defaults
+            )
+    finally:
+        if catalog is not None:
+            catalog.close()
+
+
+def _open(settings: Settings) -> Catalog | None:
+    try:
+        if migrate.current(settings.catalog_url) != migrate.head():
+            return None
+        return Catalog(settings.catalog_url)
+    except Exception:  # the check of the catalog says what
+        return None
+
+
+def _safe(name: str, work: Callable[[], list[Finding]]) -> list[Finding]:
+    try:
+        return work()
+    except Exception as error:
+        _log.debug("check failed", exc_info=True)
+        reason = Reason("ops.check_failed", {"check": name, "problem": type(error).__name__})
+        return [Finding(name, "bad", reason, Reason("ops.check_failed_next"))]

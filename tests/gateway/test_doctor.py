@@ -1,0 +1,241 @@
+"""`doctor` on real files: nothing wrong is silent, all of it has a next step, and every red metric is explained."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, insert
+
+from config.clock import ManualClock, SystemClock, wall_ms
+from config.ids import ulid
+from config.settings import Settings, build
+from config.units import HOUR_MS
+from gateway.access.keys import ensure_keys
+from gateway.ops import doctor, job_state, metrics
+from gateway.ops.certificates import make_private_ca
+from gateway.ops.findings import Finding
+from storage import journal, sweeper
+from storage.audit import log as audit
+from storage.catalog import facts, gaps, places, retention_rows
+from storage.catalog.engine import Catalog
+from storage.catalog.gaps import GapRow
+from storage.catalog.migrate import migrate
+from storage.catalog.retention_rows import HoldRow
+from storage.catalog.tables import camera, camera_health, camera_status, link, segment
+from storage.objects import make_store
+
+CAMERA = "21021100011326000001"
+REGION = "210211001003"
+
+
+class Place:
+    def __init__(self, folder: Path, **tables: dict[str, Any]) -> None:
+        base = {
+            "paths": {"data": str(folder)},
+            "retention": {"clock_source": "trusted"},
+            "web": {"listen": "127.0.0.1:0"},
+            "relay": {"listen": "127.0.0.1:0"},
+            "spool": {"min_free_percent": 0, "critical_free_percent": 0},
+        }
+        self.settings: Settings = build(base | tables)
+        self.keys = ensure_keys(self.settings)
+        migrate(self.settings.catalog_url)
+        self.catalog = Catalog(self.settings.catalog_url)
+        self.clock = ManualClock(SystemClock().wall_ns())
+        self.store = make_store(self.settings)
+        self.store.ensure()
+        self.catalog.write(lambda c: places.seed_regions(c, REGION, "community", "社区", self.now_ms))
+        self.catalog.write(lambda c: facts.set(c, sweeper.LAST_SUCCESS, self.now_ms))
+
+    @property
+    def now_ms(self) -> int:
+        return wall_ms(self.clock)
+
+    def wrong(self, quick: bool = False) -> dict[str, Finding]:
+        """The last line of each check that found something, the node being down left out."""
+        found = doctor.examine(self.settings, self.clock, quick)
+        return {f.check: f for f in found if f.level != "ok" and f.reason.code != "ops.node_down"}
+
+    def add_camera(self, state: str = "online", **more: Any) -> None:
+        def write(c: Connection) -> None:
+            c.execute(
+                insert(camera).values(
+                    id=CAMERA, name="东门", tier="community", region=REGION, recorded_by="self", enabled=True,
+                    created_ms=0, changed_ms=0,
+                )
+            )  # fmt: skip
+            row = {"camera_id": CAMERA, "stream": "main", "state": state, "since_ms": 0, "updated_ms": 0}
+            c.execute(insert(camera_status).values(**row, **more))
+
+        self.catalog.write(write)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    made = Place(tmp_path)
+    yield made
+    made.catalog.close()
+
+
+def test_a_node_in_order_has_nothing_to_say(place: Place) -> None:
+    place.add_camera()
+    assert place.wrong() == {}
+
+
+def test_every_finding_has_a_next_step(place: Place) -> None:
+    place.clock.advance(3 * 86_400)
+    for finding in doctor.examine(place.settings, place.clock):
+        assert finding.level == "ok" or finding.next is not None
+
+
+def test_an_offline_camera_is_named_with_its_cause(place: Place) -> None:
+    place.add_camera("offline", cause="credentials")
+    found = place.wrong()["cameras"]
+    assert found.reason.params == {"camera": CAMERA, "name": "东门", "cause": "credentials"}
+
+
+def test_a_black_picture_and_an_open_gap(place: Place) -> None:
+    place.add_camera()
+    place.catalog.write(
+        lambda c: c.execute(insert(camera_health).values(camera_id=CAMERA, verdict="black", since_ms=0, checked_ms=1))
+    )
+    row = GapRow("G", CAMERA, "main", "network", place.now_ms - 60_000, None, place.now_ms)
+    place.catalog.write(lambda c: gaps.insert_gap(c, row))
+    found = place.wrong()
+    assert found["pictures"].reason.params["verdict"] == "black"
+    assert found["gaps"].reason.params == {"count": 1, "cause": "network"}
+
+
+def test_a_refused_sweep_warns_and_after_a_day_alarms(place: Place) -> None:
+    place.add_camera()
+    place.catalog.write(lambda c: facts.set(c, sweeper.REFUSED_SINCE, place.now_ms))
+    place.catalog.write(lambda c: facts.set(c, sweeper.REFUSED_REASON, "retention.clock_unproven"))
+    assert place.wrong()["sweep"].level == "warn"
+    place.clock.advance(86_400)
+    found = place.wrong()["sweep"]
+    assert found.level == "bad"
+    assert "chrony" in str(found.reason.params["why"])
+
+
+def test_a_sweep_that_does_not_come_and_a_failing_job(place: Place) -> None:
+    place.add_camera()
+    place.catalog.write(lambda c: job_state.remember(c, "store", 60, "media.store_unavailable", place.now_ms))
+    place.clock.advance(27 * 3600)
+    found = place.wrong()
+    assert found["sweep"].reason.code == "ops.sweep_old"
+    assert found["jobs"].reason.params["job"] == "store"
+
+
+def test_a_backlog_and_damaged_uploads(place: Place) -> None:
+    place.add_camera()
+    old_ms = place.now_ms - 2 * HOUR_MS
+    row = {
+        "id": ulid(old_ms, bytes(10)), "camera_id": CAMERA, "stream": "main", "run_id": "R", "kind": "own",
+        "state": "spooled", "start_ms": old_ms, "end_ms": old_ms, "start_wall_ns": 0, "time_trust": "unknown",
+        "bytes": 1, "sha256": bytes(32), "init_bytes": 0, "fragments": b"", "object_key": "k", "created_ms": 0,
+    }  # fmt: skip
+    place.catalog.write(lambda c: c.execute(insert(segment).values(**row)))
+    assert place.wrong()["backlog"].reason.code == "ops.backlog"
+    state = {"away_since_ms": None, "failures": 0, "corrupt": 2, "problem": None}
+    place.catalog.write(lambda c: facts.set(c, job_state.UPLOADS, state))
+    assert place.wrong()["backlog"].reason.code == "ops.corrupt"
+
+
+def test_an_overdue_hold_and_a_silent_link(place: Place) -> None:
+    place.add_camera()
+    row = HoldRow("H", (CAMERA,), 1, 2, "o", "r", "案 7", None, "3_months", place.now_ms - 1, 0, None, None)
+    place.catalog.write(lambda c: retention_rows.add_hold(c, row))
+    peer = {
+        "id": "L", "peer_node": "n", "peer_name": "社区二", "peer_region": REGION, "peer_tier": "community",
+        "peer_role": "lower", "url": "https://x", "public_key": bytes(32), "created_ms": 0,
+        "last_seen_ms": place.now_ms - HOUR_MS,
+    }  # fmt: skip
+    place.catalog.write(lambda c: c.execute(insert(link).values(**peer)))
+    found = place.wrong()
+    assert found["holds"].reason.params["case"] == "案 7"
+    assert found["links"].reason.params == {"name": "社区二", "minutes": 60}
+
+
+def test_a_changed_entry_and_a_cut_end_of_the_audit_log(place: Place) -> None:
+    place.add_camera()
+    for number in range(3):
+        place.catalog.write(lambda c, n=number: audit.append(c, place.now_ms, "user:a", "x.y", str(n), {}))  # type: ignore[misc]  # a bound default
+    journal.write_checkpoint(place.catalog, place.store, place.keys.node_id, place.keys.node, place.now_ms)
+    assert "audit" not in place.wrong()
+    place.catalog.write(lambda c: c.exec_driver_sql("DELETE FROM audit WHERE seq = 3"))
+    assert place.wrong()["audit"].reason.code == "ops.audit_cut"
+    place.catalog.write(lambda c: c.exec_driver_sql("UPDATE audit SET actor = 'user:b' WHERE seq = 1"))
+    assert place.wrong()["audit"].reason.code == "cli.audit_broken"
+    assert "audit" not in place.wrong(quick=True)
+
+
+def test_open_keys_and_a_missing_catalog(place: Place) -> None:
+    place.add_camera()
+    key = place.settings.paths.keys_dir / "node.key"
+    key.chmod(0o644)
+    assert place.wrong()["keys"].reason.code == "access.keys_open"
+    key.chmod(0o600)
+    place.catalog.close()
+    for file in place.settings.paths.catalog_dir.glob("catalog.db*"):
+        file.unlink()
+    found = place.wrong()
+    assert found["catalog"].reason.code == "ops.catalog_empty"
+    assert "cameras" not in found
+
+
+def test_a_store_whose_volume_is_not_mounted(place: Place) -> None:
+    place.add_camera()
+    (place.settings.store_folder / ".tiergate-volume").unlink()
+    assert place.wrong()["store"].level == "bad"
+
+
+def test_a_full_disk(tmp_path: Path) -> None:
+    place = Place(tmp_path, spool={"min_free_percent": 50, "critical_free_percent": 50})
+    usage = os.statvfs(tmp_path)
+    place.settings.paths.spool_dir.mkdir(exist_ok=True)
+    expected = usage.f_bavail / usage.f_blocks < 0.5
+    assert ("disks" in place.wrong()) == expected
+    place.catalog.close()
+
+
+@pytest.mark.parametrize(("days_later", "level"), [(700, None), (800, "warn"), (820, "bad")])
+def test_a_certificate_that_ends(tmp_path: Path, days_later: int, level: str | None) -> None:
+    make_private_ca(tmp_path, "x", ["127.0.0.1"])
+    tls = {"tls_cert": str(tmp_path / "tls.crt"), "tls_key": str(tmp_path / "tls.key")}
+    place = Place(tmp_path / "data", web={"listen": "127.0.0.1:0"} | tls)
+    place.clock.advance(days_later * 86_400)
+    found = place.wrong().get("certificates")
+    assert (found and found.level) == level
+    place.catalog.close()
+
+
+def test_every_metric_is_explained_by_a_check(place: Place) -> None:
+    """A metric that nobody can explain is refused here, and so is an explanation of a metric that is no more."""
+    listed = {m.name for m in place.catalog.read(lambda c: metrics.read_facts(c, place.settings, place.now_ms))}
+    place.catalog.write(
+        lambda c: facts.set(c, job_state.UPLOADS, {"away_since_ms": None, "failures": 0, "corrupt": 0, "problem": None})
+    )
+    listed |= {m.name for m in place.catalog.read(lambda c: metrics.read_facts(c, place.settings, place.now_ms))}
+    assert listed | {"tiergate_looks_running"} == set(doctor.METRICS)
+
+
+def test_a_check_that_fails_itself_stops_no_other(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_connection: Connection, _probe: object) -> list[Finding]:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(doctor, "_CATALOG", (broken, *doctor._CATALOG))
+    place.add_camera("offline")
+    found = place.wrong()
+    assert found["broken"].reason.params["problem"] == "ZeroDivisionError"
+    assert "cameras" in found
+
+
+def test_nothing_is_changed_by_looking(place: Place) -> None:
+    place.add_camera()
+    before = place.catalog.version()
+    list(doctor.examine(place.settings, place.clock))
+    assert place.catalog.version() == before
