@@ -1,8 +1,8 @@
 """The wall time of access units: arrival on our clock, smoothed. (pure)
 
-A camera's own idea of the time is not to be trusted (years off, no zone, no NTP), the moment at which bytes reach us is:
-it is late by the network's delay, which is never negative and mostly small. So the smallest delay seen lately is the
-best estimate of where the camera's media clock stands against ours (the minimum-delay filter of RFC 5905 §10).
+A camera's own idea of the time is not to be trusted (years off, no zone, no NTP), the moment at which bytes reach us
+is: it is late by the network's delay, which is never negative and mostly small. So the smallest delay seen lately is
+the best estimate of where the camera's media clock stands against ours (the minimum-delay filter of RFC 5905 §10).
 
 The estimate moves with at most `SLEW` of elapsed media time, so that a timeline shows no steps when a link is
 congested, yet follows a crystal that drifts (real cameras: ≤ 200 ppm). In the first second it may fall at once: servers

@@ -2,7 +2,8 @@
 
 Two rules. Reconnects wait with jitter between 0.25 s and 5 s, so that a hundred cameras behind one switch do not come
 back in one instant, yet a rebooted camera loses seconds only. Logins are counted: cameras lock an account for half an
-hour after five failures (FAULTS A28), so after three refused logins only a slow probe follows until the account changes.
+hour after five failures (FAULTS A28), so after three refused logins only a slow probe follows until the account
+changes.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ class LoginCare:
 
     def __init__(self) -> None:
         self._version: object = None
-        self._failures_s: list[float] = []
+        self._failures_s: list[float] = []  #: the last few, oldest first
 
     def account(self, version: object) -> None:
         """The account in use; another version starts with a clean record."""
@@ -45,15 +46,14 @@ class LoginCare:
             self._failures_s.clear()
 
     def failed(self, now_s: float) -> None:
-        self._failures_s = [at for at in self._failures_s if now_s - at < LOGIN_WINDOW_S]
-        self._failures_s.append(now_s)
+        self._failures_s = [*self._failures_s[1 - LOGIN_TRIES :], now_s]
 
     def succeeded(self) -> None:
         self._failures_s.clear()
 
     def wait_s(self, now_s: float) -> float:
-        """How long not to try: 0 while tries are left, else until the slow probe is due and a place in the window is free."""
-        recent = [at for at in self._failures_s if now_s - at < LOGIN_WINDOW_S]
-        if len(recent) < LOGIN_TRIES:
-            return 0.0 if len(self._failures_s) < LOGIN_TRIES else max(0.0, self._failures_s[-1] + LOGIN_PROBE_S - now_s)
-        return max(recent[-1] + LOGIN_PROBE_S, recent[-LOGIN_TRIES] + LOGIN_WINDOW_S) - now_s
+        """How long not to try: 0 while tries are left, then until the slow probe is due and the window has room."""
+        if len(self._failures_s) < LOGIN_TRIES:
+            return 0.0
+        due_s = max(self._failures_s[-1] + LOGIN_PROBE_S, self._failures_s[0] + LOGIN_WINDOW_S)
+        return max(0.0, due_s - now_s)

@@ -1,7 +1,7 @@
 """The account of one recorded stream: every second is footage or a gap with a cause (I5).
 
-Belongs here: when a gap begins, changes its cause and ends. Does not belong here: noticing (supervision, recording), the
-statements (`storage.catalog.gaps`).
+Belongs here: when a gap begins, changes its cause and ends. Does not belong here: noticing (supervision, recording),
+the statements (`storage.catalog.gaps`).
 
 A gap begins where footage ended, not where somebody noticed. When a recorder starts, the time since the last footage is
 `recorder_down` until the first picture is there; if instead the camera does not answer, the recorder's share ends where

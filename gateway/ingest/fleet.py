@@ -120,7 +120,9 @@ class Fleet:
             if labels != task.recording.labels:
                 with task.lock:
                     task.recording.relabel(labels)
-        wanted = duty.enabled and (duty.recorded or duty.warm or self._watchers.get(key, 0) > 0 or key in self._lingering)
+        wanted = duty.enabled and (
+            duty.recorded or duty.warm or self._watchers.get(key, 0) > 0 or key in self._lingering
+        )
         if wanted and not task.running:
             task.start()
         elif not wanted and (task.running or (not duty.enabled and (before.enabled or task.state != "offline"))):

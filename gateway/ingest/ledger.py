@@ -1,8 +1,9 @@
 """The recorder's one way into the catalog: changes in order, many in one transaction, acknowledged after the commit.
 
-A recorder of 32 cameras seals a segment every two seconds and learns something every few hundred milliseconds; each in a
-transaction of its own would hold the lock that five processes share. So changes wait `interval_s` and go together. A
-catalog that is away loses nothing: changes wait in memory, sealed files are adopted at the next start anyway (DESIGN §6).
+A recorder of 32 cameras seals a segment every two seconds and learns something every few hundred milliseconds; each in
+a transaction of its own would hold the lock that five processes share. So changes wait `interval_s` and go together. A
+catalog that is away loses nothing: changes wait in memory, sealed files are adopted at the next start anyway (DESIGN
+§6).
 """
 
 from __future__ import annotations

@@ -2,10 +2,10 @@
 
 Belongs here: opening, packets to access units, the clocks of both tracks. Does not belong here: reconnecting, files.
 
-Facts that shaped it (MEASUREMENTS C3, A5, B2c): ``av.open(timeout=)`` takes the GIL around every poll and collapses with
-many cameras, so libavformat's own ``timeout`` (µs) bounds reads; it fires after about twice its value. The first packet
-has neither dts nor pts and is the key frame. A blocked demux cannot be interrupted, and a container must be closed by
-the thread that demuxes.
+Facts that shaped it (MEASUREMENTS C3, A5, B2c): ``av.open(timeout=)`` takes the GIL around every poll and collapses
+with many cameras, so libavformat's own ``timeout`` (µs) bounds reads; it fires after about twice its value. The first
+packet has neither dts nor pts and is the key frame. A blocked demux cannot be interrupted, and a container must be
+closed by the thread that demuxes.
 """
 
 from __future__ import annotations
@@ -100,7 +100,10 @@ class LibavSource:
         }
         try:
             container = av.open(
-                with_credentials(url, self._address.username, self._address.password), "r", format="rtsp", options=options
+                with_credentials(url, self._address.username, self._address.password),
+                "r",
+                format="rtsp",
+                options=options,
             )
         except (OSError, av.error.FFmpegError, ValueError) as error:
             # "from None": libav's text and arguments hold the password, and tracebacks are logged.
@@ -226,9 +229,7 @@ class _Reader:
                 pts = max(min(known) - self._step, dts) if known else dts
             self._emit_video(dts, pts, data, key, arrival_ns)
 
-    def _emit_video(
-        self, raw_dts: int, raw_pts: int, data: bytes, key: bool, arrival_ns: int
-    ) -> None:
+    def _emit_video(self, raw_dts: int, raw_pts: int, data: bytes, key: bool, arrival_ns: int) -> None:
         dts, pts, broke = self._video_time.place(raw_dts, raw_pts)
         if broke:
             self._epoch += 1

@@ -1,7 +1,8 @@
-"""From access units to rows: segmenter, writer lane, spool, ledger, account of gaps. One `Recording` per recorded stream.
+"""From access units to rows: segmenter, writer lane, spool, ledger, account of gaps. One `Recording` per recorded
+stream.
 
-Belongs here: carrying out the segmenter's commands, and what happens when the disk does not. Does not belong here: where
-segments end (`storage.segmenter`), files (`storage.spool`), cameras (`gateway.ingest.supervision`).
+Belongs here: carrying out the segmenter's commands, and what happens when the disk does not. Does not belong here:
+where segments end (`storage.segmenter`), files (`storage.spool`), cameras (`gateway.ingest.supervision`).
 
 Every method is called under the sink's lock, except those named `_write_…`, which run in the stream's writer lane. The
 two sides share `Lane.pending_bytes` and `_failed`.
@@ -46,8 +47,9 @@ _log = logging.getLogger(__name__)
 #: Bytes of one stream that may wait for the disk: 16 s of a 4 Mbit/s camera. More is footage given up by name.
 PENDING_MAX_BYTES = 8 << 20
 _NS_PER_MS = 1_000_000
-#: Between two attempts of a stream whose disk failed.
-_RETRY_NS = 1_000_000_000
+_DISK_CAUSES = (GapCause.DISK_FULL, GapCause.DISK_SLOW, GapCause.UNKNOWN)
+#: Between two attempts of a stream whose disk failed: doubled up to the longest.
+_RETRY_NS, _RETRY_LONGEST_NS = 1_000_000_000, 16_000_000_000
 
 
 @dataclass(slots=True)
@@ -97,6 +99,8 @@ class Recording:
         self._unit: AccessUnit | None = None  #: the one being pushed
         self._refusal: GapCause | None = None  #: why units are not recorded now
         self._retry_ns = 0
+        self._retry_step_ns = _RETRY_NS
+        self._proving_ms: int | None = None  #: start of a segment that must show that the disk takes footage again
         self._failed: TiergateError | None = None  #: set by the lane, taken by the receiving side
         self._abandoned: list[Writing] = []  #: the lane's: files to be made whole when the disk is well again
         self._since_key: list[FragmentEntry] = []
@@ -141,6 +145,7 @@ class Recording:
         commands = self._segmenter.flush(now_ns)
         if commands:
             self._carry_out(commands)
+        self._prove()
         if self._refusal is None:
             refusal = self._admission.refuses(self._labels.retention_class)
             if refusal is not None:
@@ -155,9 +160,9 @@ class Recording:
         """For a late joiner; read `writing` in the lane, after what waits there."""
         if self._open is None or (not self._since_key and not self._pending):
             return None
-        command = self._open.command
+        opened, command = self._open, self._open.command
         clock = ReplayClock(
-            self._open.origin, command.media_start, command.wall_start_ns, command.config.video.timescale, self._open.epoch
+            opened.origin, command.media_start, command.wall_start_ns, command.config.video.timescale, opened.epoch
         )  # fmt: skip
         return Recent(self._open.writing, tuple(self._since_key), clock, tuple(self._pending))
 
@@ -192,14 +197,17 @@ class Recording:
         if keep:
             self._carry_out(commands)
         elif self._open is not None:
-            self.coverage.lost_segment(self._open.command.wall_start_ns // _NS_PER_MS)
+            if self._proving_ms is None:
+                self.coverage.lost_segment(self._open.command.wall_start_ns // _NS_PER_MS)
             self._abandon(self._open)
             for command in commands:
                 if isinstance(command, EndRun):
                     self._end_run(command)
         self._open = None
         self._since_key, self._pending = [], []
-        self._retry_ns = self._clock.monotonic_ns() + _RETRY_NS
+        self._proving_ms = None
+        self._retry_ns = self._clock.monotonic_ns() + self._retry_step_ns
+        self._retry_step_ns = min(2 * self._retry_step_ns, _RETRY_LONGEST_NS)
         self._lose(cause, reason)
 
     def _lose(self, cause: GapCause, reason: Reason) -> None:
@@ -235,11 +243,20 @@ class Recording:
             raise RuntimeError("a segment without a unit")
         if command.starts_run:
             self._origin = unit.dts
-            self._begin_run(command)
-        self.coverage.footage(command.wall_start_ns // _NS_PER_MS, self._clock.wall_ns() // _NS_PER_MS)
+        # After a failure of the disk a gap ends with the first fragment that it took, not with an attempt.
+        self._proving_ms = command.wall_start_ns // _NS_PER_MS
+        if self.coverage.open_cause not in _DISK_CAUSES:
+            self._prove(True)
         writing = self._spool.begin(command)
         self._open = _Open(writing, command, self._origin, unit.epoch)
-        self._lane.put(lambda: self._write_guarded(writing, writing.create), len(command.init))
+
+        def create() -> None:
+            writing.create()
+            if command.starts_run:
+                row = run_row(command)
+                self._ledger.put(lambda connection: insert_run(connection, row))
+
+        self._lane.put(lambda: self._write_guarded(writing, create), len(command.init))
 
     def _append(self, command: Write) -> None:
         opened = self._open
@@ -259,6 +276,7 @@ class Recording:
         self._since_key = []
         if opened is None:
             return
+        self._prove(True)
         self.coverage.ended(command.end_wall_ns // _NS_PER_MS)
         writing = opened.writing
 
@@ -276,13 +294,19 @@ class Recording:
 
         self._lane.put(abandon)
 
-    def _begin_run(self, command: OpenSegment) -> None:
-        row = run_row(command)
-        self._ledger.put(lambda connection: insert_run(connection, row))
-
     def _end_run(self, command: EndRun) -> None:
-        end_ms = command.end_wall_ns // _NS_PER_MS
-        self._ledger.put(lambda connection: end_run(connection, command.run_id, end_ms, command.reason[:40]))
+        end_ms, reason = command.end_wall_ns // _NS_PER_MS, command.reason[:40]
+        # Through the lane, so that it follows the row of the run and those of its segments.
+        self._lane.put(lambda: self._ledger.put(lambda connection: end_run(connection, command.run_id, end_ms, reason)))
+
+    def _prove(self, believed: bool = False) -> None:
+        """The account learns of the segment that is being written."""
+        if self._proving_ms is None or (self._open is None and not believed):
+            return
+        if believed or (self._open is not None and self._open.writing.proven):
+            self.coverage.footage(self._proving_ms, self._clock.wall_ns() // _NS_PER_MS)
+            self._proving_ms = None
+            self._retry_step_ns = _RETRY_NS
 
     # -- in the lane -------------------------------------------------------------------------------------------------
 

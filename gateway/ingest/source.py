@@ -56,8 +56,8 @@ class StreamAddress:
 class Source(Protocol):
     """One session with one camera stream, used by one thread and once.
 
-    ``open()`` connects, or raises SourceError. Iterating then yields a `StreamConfig` first, and again at each change of
-    parameter sets, each before the units it describes; units come in decoding order per track, `dts` strictly
+    ``open()`` connects, or raises SourceError. Iterating then yields a `StreamConfig` first, and again at each change
+    of parameter sets, each before the units it describes; units come in decoding order per track, `dts` strictly
     increasing within an epoch, the first video unit of each epoch a key frame or units before it to be dropped by the
     segmenter. The iterator returns only after `stop()`; every other end is a SourceError. ``close()`` frees the
     connection, in the thread that iterated.
@@ -68,7 +68,7 @@ class Source(Protocol):
     def __iter__(self) -> Iterator[StreamConfig | AccessUnit]: ...
 
     def stop(self) -> None:
-        """From any thread: the iterator ends at the next packet or at its read deadline. Idempotent, never blocks."""
+        """From any thread: the iterator ends at the next packet or its read deadline. Idempotent, never blocks."""
         ...
 
     def close(self) -> None: ...

@@ -31,25 +31,32 @@ class SpoolWriter:
 
 
 class Writing:
-    """Used in one lane, from `create` to `seal` or `abandon`. `broken` once anything failed: nothing is tried after it."""
+    """Used in one lane, from `create` to `seal` or `abandon`. `broken` once anything failed: nothing is tried then."""
 
     def __init__(self, shared: SpoolWriter, opened: OpenSegment) -> None:
         self._shared = shared
         self._opened = opened
         self._part: PartFile | None = None
         self.broken = False
+        self.proven = False  #: a fragment has been written
 
     def create(self) -> None:
         """Raises TiergateError media.part_failed, media.volume_missing."""
         labels = self._opened.labels
         part = self._shared.spool.create(labels.camera, self._opened.segment_id)
+        try:
+            part.append(self._opened.init)
+        except TiergateError:
+            part.close()
+            part.path.unlink(missing_ok=True)  # ours, a moment old, and without a picture
+            raise
         self._part = part
-        part.append(self._opened.init)
         self._shared.group.add(part)
 
     def append(self, data: bytes) -> None:
         if self._part is not None:
             self._part.append(data)
+            self.proven = True
 
     def seal(self, closed: CloseSegment) -> SegmentRow:
         """Durable under its final name; the row that acknowledges it. Raises media.part_failed."""
@@ -58,8 +65,9 @@ class Writing:
             raise ValueError("a segment sealed before it was created")
         self._shared.group.discard(part)
         sealed = part.seal(closed.index)
+        now_ms = wall_ms(self._shared.clock)
         return segment_row(
-            self._opened, closed, sealed.bytes, bytes(sealed.sha256), self._shared.volume_id, wall_ms(self._shared.clock)
+            self._opened, closed, sealed.bytes, bytes(sealed.sha256), self._shared.volume_id, now_ms
         )  # fmt: skip
 
     def abandon(self) -> None:

@@ -3,9 +3,9 @@
 Belongs here: a stream's life. Does not belong here: which streams there are (`gateway.ingest.fleet`), footage
 (`gateway.ingest.recording`), sockets of watchers (`gateway.live.server`).
 
-Each task has a thread of its own, so that nothing a camera does reaches another. A thread that hangs in a library is given
-up by its number (`_session`): a new one takes its place, and whatever the old one still says is not heard. At most
-`HUNG_MAX` of them are left hanging per stream.
+Each task has a thread of its own, so that nothing a camera does reaches another. A thread that hangs in a library is
+given up by its number (`_session`): a new one takes its place, and whatever the old one still says is not heard. At
+most `HUNG_MAX` of them are left hanging per stream.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class TaskTools:
 class CameraTask:
     """`start`, `stop`, `update`, `watchdog`, `statistics` from the recorder's loop; the rest in its own thread.
 
-    `lock` guards everything that units pass through: the recording, the feed, the counters. It is held for microseconds.
+    `lock` guards everything that units pass through: the recording, the feed, the counters. Held for microseconds.
     """
 
     def __init__(self, duty: StreamDuty, tools: TaskTools, recording: Recording | None, feed: LiveFeed) -> None:

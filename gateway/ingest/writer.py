@@ -1,7 +1,7 @@
 """Writer threads: what must happen to files, in order per stream, away from the threads that receive.
 
-A `Lane` belongs to one stream; its jobs run one after another in whatever thread is free. A stalled disk fills lanes and
-stops nobody who receives; the recording looks at `pending_bytes` and gives up footage by name (`disk_slow`) before
+A `Lane` belongs to one stream; its jobs run one after another in whatever thread is free. A stalled disk fills lanes
+and stops nobody who receives; the recording looks at `pending_bytes` and gives up footage by name (`disk_slow`) before
 memory is in danger.
 """
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from pathlib import Path
 
 from gateway.live import wire
@@ -19,12 +19,12 @@ _ACK_BYTES = 64 * 1024
 
 async def watch(
     path: Path, camera: str, stream: str, lease: str | None = None
-) -> AsyncIterator[wire.Config | wire.Unit | wire.Event]:
+) -> AsyncGenerator[wire.Config | wire.Unit | wire.Event, None]:
     """Config, then units from a key frame on; events when the stream goes and comes. Ends when the server closes.
 
-    Raises ConnectionError or FileNotFoundError when no recorder listens. Close it with ``aclosing``: an iterator that is
-    left alone keeps the stream open. Bytes are acknowledged when the caller asks for the next item, so a caller that is
-    slow is the one that loses pictures.
+    Raises ConnectionError or FileNotFoundError when no recorder listens. Close it with ``aclosing``: an iterator that
+    is left alone keeps the stream open. Bytes are acknowledged when the caller asks for the next item, so a caller
+    that is slow is the one that loses pictures.
     """
     reader, writer = await asyncio.open_unix_connection(str(path), limit=1 << 20)
     try:

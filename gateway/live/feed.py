@@ -1,7 +1,7 @@
 """A stream's live side inside the recorder: from the thread that receives to the loop that serves watchers.
 
-Belongs here: who listens to a stream, what has been said to them, what a late joiner gets. Does not belong here: sockets
-(`gateway.live.server`), footage (`gateway.ingest.recording`, which lends the bytes since the last key frame).
+Belongs here: who listens to a stream, what has been said to them, what a late joiner gets. Does not belong here:
+sockets (`gateway.live.server`), footage (`gateway.ingest.recording`, which lends the bytes since the last key frame).
 
 While nobody watches, a unit costs one comparison. While somebody does, it is encoded once and handed to the loop once.
 """

@@ -1,7 +1,7 @@
 """Access units out of fragments: what a late joiner gets before the present. (pure)
 
-Belongs here: turning bytes of an open part file back into units with the times of the live stream. Does not belong here:
-reading the file, sending.
+Belongs here: turning bytes of an open part file back into units with the times of the live stream. Does not belong
+here: reading the file, sending.
 """
 
 from __future__ import annotations

@@ -12,13 +12,14 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
+from types import MappingProxyType
 from typing import Any, TextIO
 
 from config.redact import redact_text
 
-_context: ContextVar[dict[str, str]] = ContextVar("tiergate_log_context", default={})
+_context: ContextVar[Mapping[str, str]] = ContextVar("tiergate_log_context", default=MappingProxyType({}))
 
 #: What `logging` puts on every record; everything else was given as `extra`.
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}

@@ -42,6 +42,12 @@ class Tasks:
     def __len__(self) -> int:
         return len(self._tasks)
 
+    async def finished(self, timeout_s: float) -> bool:
+        """Waits for all to end by themselves; whether they did."""
+        if self._tasks:
+            await asyncio.wait(list(self._tasks), timeout=timeout_s)
+        return not self._tasks
+
     async def cancel(self) -> None:
         """Cancels all and waits for their end."""
         while self._tasks:

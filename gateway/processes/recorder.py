@@ -1,7 +1,7 @@
 """The recorder: camera sockets to the spool, rows into the catalog, live units to watchers. Nothing else (DESIGN §3).
 
-Order of a start: lock of the shard, salvage of what a dead recorder left, then the live socket, then cameras. Order of an
-end: streams, writers, syncs, catalog; within 5 s.
+Order of a start: lock of the shard, salvage of what a dead recorder left, then the live socket, then cameras. Order of
+an end: streams, writers, syncs, catalog; within 5 s.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ class Recorder:
 
 
 def lock_shard(path: str) -> int:
-    """The descriptor that holds the shard's lock. Two recorders never write one camera: the later one waits, then fails."""
+    """The descriptor that holds the shard's lock. Two recorders never write one camera: the later waits, then fails."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
     deadline = time.monotonic() + _LOCK_WAIT_S
     while True:

@@ -1,10 +1,11 @@
-"""The supervisor: the children's life and death. It touches no video and holds no secret longer than its children's start.
+"""The supervisor: the children's life and death. It touches no video and holds no secret longer than its children's
+start.
 
-Order: lock of the node, migration, listening sockets, children; then it watches until it is told to end. Ports are bound
-here and handed on by descriptor, so that a web worker that dies leaves no refused connection behind.
+Order: lock of the node, migration, listening sockets, children; then it watches until it is told to end. Ports are
+bound here and handed on by descriptor, so that a web worker that dies leaves no refused connection behind.
 
-A child is started again after it ended, with growing pauses; one that gives no sign of life for `HUNG_S` is killed first.
-Recorders are as many as the register's cameras need.
+A child is started again after it ended, with growing pauses; one that gives no sign of life for `HUNG_S` is killed
+first. Recorders are as many as the register's cameras need.
 """
 
 from __future__ import annotations
@@ -164,15 +165,12 @@ class Supervisor:
         for process in list(self._processes.values()):
             with contextlib.suppress(ProcessLookupError):
                 process.terminate()
-        deadline = time.monotonic() + KILL_AFTER_S
-        while len(self._kept) and time.monotonic() < deadline:
-            await asyncio.sleep(0.05)
+        await self._kept.finished(KILL_AFTER_S)
         for name, process in list(self._processes.items()):
             _log.error("child does not end and is killed", extra={"child": name})
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
-        while self._processes and time.monotonic() < deadline + 5:
-            await asyncio.sleep(0.05)
+        await self._kept.finished(5.0)
         await self._kept.cancel()
 
     # -- watching ----------------------------------------------------------------------------------------------------
@@ -227,7 +225,9 @@ class Supervisor:
             bound.listen(_BACKLOG)
         except OSError as exc:
             problem = exc.strerror or type(exc).__name__
-            raise TiergateError(Kind.ENVIRONMENT, "process.address_in_use", listen=listener.listen, problem=problem) from exc
+            raise TiergateError(
+                Kind.ENVIRONMENT, "process.address_in_use", listen=listener.listen, problem=problem
+            ) from exc
         bound.setblocking(False)
         return bound
 

@@ -54,11 +54,13 @@ class Station:
         self.clock = SystemClock()
         self.spool = Spool(self.settings.paths.spool_dir, self.clock, self.keys.node_id)
         self.catalog.write(
-            lambda c: c.execute(
-                insert(region).values(code="210211001003", name="测试社区", tier="community", valid_from_ms=0)
+            lambda c: (
+                c.execute(
+                    insert(region).values(code="210211001003", name="测试社区", tier="community", valid_from_ms=0)
+                )
+                if c.execute(select(region.c.code).where(region.c.code == "210211001003")).first() is None
+                else None
             )
-            if c.execute(select(region.c.code).where(region.c.code == "210211001003")).first() is None
-            else None
         )
         self.log = folder / "recorder.log"
         argv = [sys.executable, "-m", "gateway.processes.recorder", "--config", str(self.config), "--shard", "0"]
@@ -68,7 +70,7 @@ class Station:
 
     def add_camera(self, url: str, sub_url: str | None = None, **values: Any) -> str:
         streams = [("main", url), *([("sub", sub_url)] if sub_url else [])]
-        clean, username, password = split_credentials(url)
+        _clean, username, password = split_credentials(url)
         credential_id = None
         if username is not None and password is not None:
             row = Secrets(self.keys).seal(self.clock, fresh_id(self.clock), username, password)
@@ -92,7 +94,7 @@ class Station:
         row = Secrets(self.keys).seal(self.clock, credential_id, username, Secret(password))
         self.catalog.write(lambda c: put_credential(c, row))
 
-    # --- what the recorder says ----------------------------------------------------------------------------------------
+    # --- what the recorder says --------------------------------------------------------------------------------------
 
     @property
     def now_ms(self) -> int:

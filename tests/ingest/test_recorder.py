@@ -84,11 +84,15 @@ def test_a_camera_is_recorded_added_and_removed_while_it_runs(station: Station, 
         assert json.loads(line)["process"] == "recorder-0"
 
 
-def test_kill_9_costs_at_most_two_seconds_and_the_time_away_has_a_name(station: Station, rtsp_server: RtspServer) -> None:
+def test_kill_9_costs_at_most_two_seconds_and_the_time_away_has_a_name(
+    station: Station, rtsp_server: RtspServer
+) -> None:
     camera = station.add_camera(rtsp_server.url("long_gop"))  # no key frame for 10 s: fragments must end by time
     station.process.start()
     part_dir = station.settings.paths.spool_dir / camera
-    until(lambda: any(p.stat().st_size > 60_000 for p in part_dir.glob("*.part")), 30, "an open segment with some seconds")
+    until(
+        lambda: any(p.stat().st_size > 60_000 for p in part_dir.glob("*.part")), 30, "an open segment with some seconds"
+    )
     killed_ms = station.now_ms
     station.process.kill()
     before = {row.id for row in station.segments(camera)}
@@ -174,5 +178,3 @@ async def test_watchers_start_in_the_past_second_and_sub_opens_only_for_them(
     await asyncio.to_thread(
         until, lambda: (s := station.status(camera, "sub")) is not None and s.state == "idle", 10, "sub closes"
     )
-
-

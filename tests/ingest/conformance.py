@@ -1,0 +1,138 @@
+"""What every source must do, as functions over a factory. A new source passes them before it records anything."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import pytest
+
+from config.redact import Secret, split_credentials
+from gateway.ingest.source import GapCause, SourceError, SourceFactory, StreamAddress
+from storage.media.access_unit import AccessUnit, StreamConfig, Track
+from storage.media.codecs import has_picture, split_length_prefixed
+from tests.parts.process import free_port
+from tests.parts.rtsp_server import RtspServer
+from tests.parts.wait import until
+
+
+def address(url: str, audio: bool = False) -> StreamAddress:
+    clean, username, password = split_credentials(url)
+    return StreamAddress(clean, username, password, audio)
+
+
+@dataclass
+class Taken:
+    configs: list[StreamConfig] = field(default_factory=list)
+    video: list[AccessUnit] = field(default_factory=list)
+    audio: list[AccessUnit] = field(default_factory=list)
+
+
+def take(factory: SourceFactory, where: StreamAddress, pictures: int) -> Taken:
+    """One session, until so many pictures."""
+    source, taken = factory(where), Taken()
+    source.open()
+    try:
+        for item in source:
+            if isinstance(item, StreamConfig):
+                taken.configs.append(item)
+                continue
+            assert taken.configs, "a unit before its config"
+            (taken.video if item.track is Track.VIDEO else taken.audio).append(item)
+            if len(taken.video) >= pictures:
+                source.stop()
+    finally:
+        source.close()
+    return taken
+
+
+def failure(factory: SourceFactory, where: StreamAddress) -> SourceError:
+    with pytest.raises(SourceError) as caught:
+        take(factory, where, 10_000)
+    return caught.value
+
+
+def check_units(factory: SourceFactory, url: str, codec: str, pictures: int = 60) -> None:
+    taken = take(factory, address(url), pictures)
+    (config,) = taken.configs
+    assert config.video.codec == codec
+    assert (config.video.width, config.video.height) == (320, 180)
+    assert config.audio is None, "sound was not asked for"
+    assert not taken.audio
+    assert taken.video[0].key, "the first key frame, which comes without times, is lost"
+    assert sum(unit.key for unit in taken.video) >= 2
+    assert taken.video[0].dts == 0
+    for before, unit in zip(taken.video, taken.video[1:], strict=False):
+        assert unit.dts > before.dts
+        assert unit.wall_ns > before.wall_ns
+        assert unit.epoch == 0
+    for unit in taken.video:
+        assert unit.duration > 0
+        assert has_picture(unit.data, config.video.codec)
+        assert b"".join(split_length_prefixed(unit.data))
+    elapsed = (taken.video[-1].wall_ns - taken.video[0].wall_ns) / 1e9
+    assert abs(elapsed - (pictures - 1) / 25) < 1.5
+
+
+def check_reordering(factory: SourceFactory, url: str) -> None:
+    taken = take(factory, address(url), 60)
+    assert any(unit.pts != unit.dts for unit in taken.video)
+    assert all(b.dts > a.dts for a, b in zip(taken.video, taken.video[1:], strict=False))
+
+
+def check_sound(factory: SourceFactory, url: str, codec: str) -> None:
+    taken = take(factory, address(url, audio=True), 50)
+    (config,) = taken.configs
+    assert config.audio is not None
+    assert config.audio.codec == codec
+    assert taken.audio
+    assert all(b.dts > a.dts for a, b in zip(taken.audio, taken.audio[1:], strict=False))
+    ticks = sum(unit.duration for unit in taken.audio)
+    assert abs(ticks / config.audio.timescale - 2.0) < 0.7
+
+
+def check_failures(factory: SourceFactory, server: RtspServer) -> None:
+    good = address(server.url("tiny"))
+    wrong = StreamAddress(good.url, good.username, Secret("wr@ng:secret"))
+    error = failure(factory, wrong)
+    assert (error.cause, error.reason.code) == (GapCause.CREDENTIALS, "camera.bad_login")
+    assert "wr@ng" not in str(error) + repr(error.__cause__) + repr(error.__context__ and error.__suppress_context__)
+    error = failure(factory, StreamAddress(good.url + "-not-there", good.username, good.password))
+    assert (error.cause, error.reason.code) == (GapCause.CAMERA_OFFLINE, "camera.stream_not_found")
+    error = failure(factory, StreamAddress(f"rtsp://127.0.0.1:{free_port()}/x"))
+    assert (error.cause, error.reason.code) == (GapCause.NETWORK, "camera.refused")
+    error = failure(factory, StreamAddress("rtsp://no-such-host.invalid/x"))
+    assert (error.cause, error.reason.code) == (GapCause.NETWORK, "camera.address_unresolvable")
+    for url, code in (
+        ("rtsp://169.254.169.254/latest", "camera.address_not_allowed"),
+        ("file:///etc/passwd", "camera.scheme_refused"),
+        ("http://127.0.0.1/x", "camera.scheme_refused"),
+    ):
+        error = failure(factory, StreamAddress(url))
+        assert (error.cause, error.reason.code) == (GapCause.UNSUPPORTED, code)
+
+
+def check_end(factory: SourceFactory, make_server: Callable[..., RtspServer]) -> None:
+    """A camera that goes is an error with a cause; `stop` is not."""
+    server = make_server({"gate": "tiny"})
+    source = factory(address(server.url("gate")))
+    source.open()
+    seen: list[object] = []
+
+    def read() -> None:
+        try:
+            for item in source:
+                seen.append(item)
+            seen.append("end")
+        except SourceError as error:
+            seen.append(error)
+        source.close()
+
+    thread = threading.Thread(target=read, daemon=True)
+    thread.start()
+    until(lambda: len(seen) > 5, 10, "pictures")
+    server.unplug("gate")
+    thread.join(15)
+    assert isinstance(seen[-1], SourceError)
+    assert seen[-1].cause in (GapCause.CAMERA_OFFLINE, GapCause.NETWORK)
