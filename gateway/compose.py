@@ -24,6 +24,8 @@ from gateway.live.server import LiveServer
 from gateway.live.service import make_live
 from gateway.ops.clock_evidence import kernel_synchronised
 from gateway.playback.service import make_playback
+from gateway.relay.control import RelayControl
+from gateway.relay.lower import RelayFootage
 from gateway.web.compose import make_services
 from gateway.web.services import Services
 from storage.catalog.engine import Catalog
@@ -126,7 +128,9 @@ def build_web(settings: Settings, process: str) -> Services:
     catalog = Catalog(settings.catalog_url)
     services = make_services(settings, clock, catalog, keys, process)
     live = make_live(settings, catalog)
+    relay = RelayControl(settings.paths.run_dir / "relay.sock")
     services.parts["live"] = live
-    services.parts["footage"] = make_playback(settings, clock, catalog, keys.node_id, live.hub)
+    services.parts["relay"] = relay
+    services.parts["footage"] = make_playback(settings, clock, catalog, keys.node_id, live.hub, RelayFootage(relay))
     services.background.append(live.running)
     return services

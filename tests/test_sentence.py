@@ -239,7 +239,7 @@ def test_upper_tiers_calling_emergency_pull_watch_live_and_recorded_and_it_ends(
         "8 s of footage",
     )
     pulled = demo.street.cli(
-        "pull", "emergency", gate, "--case", "DL-2026-1124", "--reason", "走失老人", "--minutes", "10",
+        "pull", "emergency", gate, "--case", "DL-2026-1124", "--reason", "查找走失老人", "--minutes", "10",
         "--from", str(span["from_ms"]), "--to", str(span["to_ms"]),
     )["items"]  # fmt: skip
     assert [lease["state"] for lease in pulled] == ["active"]

@@ -55,7 +55,7 @@ def existing_stores(settings: Settings) -> list[ObjectStore]:
                 found.append(store)
             continue
         try:
-            store.head("probe")
+            next(iter(store.list("none/")), None)  # HEAD answers 404 for a missing bucket and a missing object alike
             found.append(store)
         except TiergateError as error:
             missing = error.reason.code == "media.object_missing" or error.reason.params.get("problem") == _NO_BUCKET
