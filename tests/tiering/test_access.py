@@ -346,6 +346,28 @@ def test_a_chain_of_narrowings_allows_no_more_than_any_link_of_it(
             assert wide_decision.max_stream == "main" or narrow_decision.max_stream == "sub"
 
 
+@pytest.mark.parametrize(
+    ("limit", "facts"),
+    [
+        ({"valid_from_ms": NOW + 1}, {}),
+        ({"valid_to_ms": NOW}, {}),
+        ({"footage_from_ms": NOW - 5}, {}),
+        ({"footage_to_ms": NOW - 5}, {}),
+        ({"look_back_ms": 5}, {}),
+        ({"weekly": ()}, {}),
+        ({"max_stream": "sub"}, {"stream": "main"}),
+        ({"purposes": frozenset({"drill"})}, {}),
+        ({"networks": ("10.0.0.0/8",)}, {}),
+    ],
+)
+def test_each_limit_survives_narrowing_from_either_side(limit: dict[str, Any], facts: dict[str, Any]) -> None:
+    wide, tight = grant("playback"), grant("playback", **limit)
+    asked = {"from_ms": NOW - 10, "to_ms": NOW} | facts
+    assert allowed(user(wide), "playback", **asked)
+    assert not allowed(user(narrow(wide, tight)), "playback", **asked)
+    assert not allowed(user(narrow(tight, wide)), "playback", **asked)
+
+
 @settings(max_examples=120, deadline=None)
 @given(st.lists(_any, max_size=4), _cameras, _function, _facts)
 def test_what_is_allowed_is_visible_and_what_is_invisible_looks_unknown(
