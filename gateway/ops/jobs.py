@@ -60,6 +60,7 @@ class Jobs:
         """Every job runs at once: what was missed while the keeper was away is caught up with."""
         for job in self._jobs.values():
             self._schedule(job, datetime.now(UTC))
+        logging.getLogger("apscheduler").setLevel(logging.WARNING)  # each run of each job is no news
         self._scheduler.start()
         self._watch = asyncio.create_task(self._follow_clock(), name="jobs-clock")
 

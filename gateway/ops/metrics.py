@@ -138,12 +138,10 @@ def _keeping(connection: Connection, settings: Settings, now_ms: int) -> Iterabl
     since = None if success is None and refused is None else age(refused) or 0.0
     yield _one("tiergate_sweep_refused_seconds", "How long the sweep has refused to delete; 0: it does not.", since)
     uploads = facts.get(connection, job_state.UPLOADS)
-    if uploads is not None:
-        away = age(uploads["away_since_ms"]) or 0.0
-        yield _one("tiergate_store_away_seconds", "How long the store has taken nothing; 0: it does.", away)
-        yield _one(
-            "tiergate_uploads_corrupt", "Segments whose spool copy is not what its row says.", uploads["corrupt"]
-        )
+    away = None if uploads is None else age(uploads["away_since_ms"]) or 0.0
+    yield _one("tiergate_store_away_seconds", "How long the store has taken nothing; 0: it does.", away)
+    corrupt = None if uploads is None else float(uploads["corrupt"])
+    yield _one("tiergate_uploads_corrupt", "Segments whose spool copy is not what its row says.", corrupt)
     made = facts.get(connection, journal.CHECKPOINT_MARK)
     yield _one(
         "tiergate_audit_checkpoint_age_seconds",
@@ -177,9 +175,13 @@ class _Collector(Collector):
                 yield family
 
 
+def looks_running(count: float | None) -> Metric:
+    return _one("tiergate_looks_running", "Looks going on in the process that answers.", count)
+
+
 def render(metrics: list[Metric], looks: HasLooks) -> tuple[bytes, str]:
     """(text, media type)."""
-    here = _one("tiergate_looks_running", "Looks going on in the process that answers.", float(len(looks.running)))
+    here = looks_running(float(len(looks.running)))
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Collector([*metrics, here]))
     return generate_latest(registry), CONTENT_TYPE_LATEST

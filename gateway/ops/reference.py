@@ -59,9 +59,10 @@ def commands_page() -> str:
         for parameter in command.params:
             if parameter.name == "help":
                 continue
-            shown = (parameter.human_readable_name,)
             if parameter.param_type_name == "option":
-                shown = (*parameter.opts, *parameter.secondary_opts)
+                shown = [*parameter.opts, *parameter.secondary_opts]
+            else:
+                shown = [parameter.metavar or parameter.name.upper()]
             name = " ".join(f"`{word}`" for word in shown)
             lines.append(f"- {name} {getattr(parameter, 'help', None) or ''}".rstrip())
     return "\n".join(lines) + "\n"
@@ -82,7 +83,39 @@ def reasons_page() -> str:
     return "\n".join(lines) + "\n"
 
 
-PAGES = {"settings.md": settings_page, "commands.md": commands_page, "reasons.md": reasons_page}
+def metrics_page() -> str:
+    """Names and help from a scrape of an empty catalog: a metric without a sample still says what it is."""
+    from gateway.ops import doctor, metrics
+    from storage.catalog.engine import Catalog
+    from storage.catalog.tables import metadata
+
+    catalog = Catalog("sqlite://")
+    try:
+        catalog.write(metadata.create_all)
+        found = catalog.read(lambda c: metrics.read_facts(c, Settings(), 0))
+    finally:
+        catalog.close()
+    found.append(metrics.looks_running(None))
+    lines = [
+        _HEAD + "# Metrics\n",
+        "`/metrics`, SI units. What is not known is absent, never 0. *doctor*: the check of `tiergate doctor` that",
+        "says in one line why a metric is red, and what to do.\n",
+        "| metric | labels | meaning | doctor |",
+        "|---|---|---|---|",
+    ]
+    for metric in sorted(found, key=lambda m: m.name):
+        labels = ", ".join(f"`{label}`" for label in metric.labels)
+        check = doctor.METRICS.get(metric.name)
+        lines.append(f"| `{metric.name}` | {labels} | {metric.help} | {check or '–'} |")
+    return "\n".join(lines) + "\n"
+
+
+PAGES = {
+    "settings.md": settings_page,
+    "commands.md": commands_page,
+    "reasons.md": reasons_page,
+    "metrics.md": metrics_page,
+}
 
 
 def write(folder: Path) -> None:

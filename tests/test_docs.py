@@ -1,0 +1,56 @@
+"""The reference pages say what the code says; what has no words in the code cannot be documented, and fails here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer.main
+
+from config.reasons import TABLE
+from config.settings import known_keys
+from gateway.cli.app import build
+from gateway.ops import doctor
+from gateway.ops.reference import PAGES
+
+REFERENCE = Path(__file__).parents[1] / "docs" / "reference"
+
+
+@pytest.mark.parametrize("name", sorted(PAGES))
+def test_a_page_is_what_the_code_says(name: str) -> None:
+    written = (REFERENCE / name).read_text(encoding="utf-8")
+    assert written == PAGES[name](), f"docs/reference/{name} is old: run scripts/docs"
+
+
+def test_no_page_is_left_over() -> None:
+    assert {path.name for path in REFERENCE.glob("*.md")} == set(PAGES)
+
+
+def commands(group: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    for name, child in group.commands.items():
+        here = f"{path} {name}".strip()
+        if hasattr(child, "commands"):
+            yield from commands(child, here)
+        else:
+            yield here, child
+
+
+def test_everything_has_its_line() -> None:
+    pages = {name: page() for name, page in PAGES.items()}
+    for key in known_keys():
+        assert f"| `{key.partition('.')[2]}` |" in pages["settings.md"], key
+    for code in TABLE:
+        assert f"| `{code}` |" in pages["reasons.md"], code
+    for metric in doctor.METRICS:
+        assert f"| `{metric}` |" in pages["metrics.md"], metric
+    for path, _ in commands(typer.main.get_command(build())):
+        assert f"## `tiergate {path}`" in pages["commands.md"], path
+
+
+def test_every_setting_and_every_command_explains_itself() -> None:
+    lines = PAGES["settings.md"]().splitlines()
+    assert [line for line in lines if line.startswith("| `") and line.rstrip().endswith("|  |")] == []
+    silent = [path for path, command in commands(typer.main.get_command(build())) if not (command.help or "").strip()]
+    assert silent == []
