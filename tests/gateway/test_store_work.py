@@ -1,0 +1,106 @@
+"""Check and rebuild of a whole store from the command line's side, with real segments."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select
+
+from config.clock import SystemClock
+from config.errors import TiergateError
+from config.settings import Settings, build
+from config.units import DAY_MS
+from gateway.access.keys import ensure_keys
+from gateway.ops import store_work
+from storage import journal
+from storage.audit import log as audit
+from storage.catalog import retention_rows, segments
+from storage.catalog.engine import Catalog
+from storage.catalog.migrate import migrate
+from storage.catalog.retention_rows import HoldRow
+from storage.catalog.tables import segment
+from storage.objects import make_store
+from storage.spool import Spool
+from storage.sweeper import Policies
+from storage.uploader import Uploader
+from tests.storage.footage import Recorded, insert, record
+
+NOW_MS = SystemClock().wall_ns() // 1_000_000
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    made = build({"paths": {"data": str(tmp_path)}})
+    ensure_keys(made)
+    migrate(made.catalog_url)
+    make_store(made).ensure()
+    return made
+
+
+@pytest.fixture
+def stored(settings: Settings) -> Iterator[list[Recorded]]:
+    """Footage in the store, written by this node, and a hold on all of it in the journal."""
+    catalog = Catalog(settings.catalog_url)
+    spool = Spool(settings.paths.spool_dir, SystemClock(), ensure_keys(settings).node_id)
+    spool.prepare()
+    recorded = record(spool)
+    insert(catalog, recorded)
+    uploader = Uploader(catalog, make_store(settings), spool, SystemClock())
+    uploader.run_once()
+    uploader.close()
+    first = recorded[0].segment
+    row = HoldRow(
+        "H", (first.camera_id,), 1, NOW_MS + DAY_MS, "o", "r", "case", None, "permanent", NOW_MS, NOW_MS, None, None
+    )
+    catalog.write(lambda c: retention_rows.add_hold(c, row))
+    journal.write(catalog, make_store(settings), ensure_keys(settings).node_id, NOW_MS)
+    catalog.close()
+    yield recorded
+
+
+def lose_catalog(settings: Settings) -> None:
+    for file in settings.paths.catalog_dir.glob("catalog.db*"):
+        file.unlink()
+
+
+def test_a_whole_store_is_whole_and_the_check_is_audited(settings: Settings, stored: list[Recorded]) -> None:
+    assert store_work.check_store(settings, "hash").whole
+    make_store(settings).delete(stored[0].segment.object_key)
+    report = store_work.check_store(settings, "presence")
+    assert [f.segment_id for f in report.of("missing")] == [stored[0].segment.id]
+    with pytest.raises(TiergateError) as caught:
+        store_work.check_store(settings, "deep")
+    assert caught.value.reason.code == "ops.store_level"
+    catalog = Catalog(settings.catalog_url)
+    entries = catalog.read(lambda c: audit.entries(c, action="store.check"))
+    catalog.close()
+    assert len(entries) == 2 and all(e.actor.startswith("os:") for e in entries)
+
+
+def test_tier_scope_finds_what_another_node_wrote(settings: Settings, stored: list[Recorded]) -> None:
+    """The segments name another node as their writer, and no camera of ours: without a lease they may not be here."""
+    answer = store_work.tier_scope(settings)
+    assert {v["params"]["key"] for v in answer["violations"]} == {r.segment.object_key for r in stored}
+    for one in stored:
+        make_store(settings).delete(one.segment.object_key)
+    answer = store_work.tier_scope(settings)
+    assert answer == {"objects": answer["objects"], "lower_objects": 0, "violations": []}
+
+
+def test_a_lost_catalog_comes_back_with_its_holds(settings: Settings, stored: list[Recorded]) -> None:
+    lose_catalog(settings)
+    answer = store_work.rebuild_store(settings)
+    assert answer["added"] == len(stored)
+    assert answer["journal"]["holds"] == 1
+    catalog = Catalog(settings.catalog_url)
+    far_ms = NOW_MS + 400 * DAY_MS
+    rows = catalog.read(lambda c: retention_rows.candidates(c, "stored", 10**15, None, 100))
+    verdicts = list(catalog.read(Policies.read).plan(rows, far_ms))
+    assert {v.reason.code for v in verdicts} == {"retention.held"}
+    assert catalog.read(lambda c: segments.stored_count(c)) == len(stored)
+    assert catalog.read(lambda c: len(c.execute(select(segment.c.id)).all())) == len(stored)
+    catalog.close()
+    again = store_work.rebuild_store(settings)
+    assert again["added"] == 0 and again["journal"]["holds"] == 0
