@@ -11,6 +11,7 @@ closed by the thread that demuxes.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterator, Sequence
 from urllib.parse import urlsplit
 
@@ -26,7 +27,7 @@ from config.redact import with_credentials
 from gateway.cameras.address import pinned_url
 from gateway.ingest.arrival import ArrivalClock
 from gateway.ingest.libav_errors import source_error
-from gateway.ingest.source import GapCause, SourceError, StreamAddress
+from gateway.ingest.source import RELAXED_S, GapCause, SourceError, StreamAddress
 from gateway.ingest.timestamps import Timestamps
 from storage.media.access_unit import VIDEO_TIMESCALE, AccessUnit, AudioConfig, StreamConfig, Track
 from storage.media.codecs import (
@@ -48,6 +49,8 @@ av.logging.set_level(None)
 SCHEMES = frozenset({"rtsp", "rtsps"})
 _CODECS: dict[str, VideoCodec] = {"h264": "h264", "hevc": "h265"}
 _NS = 1_000_000_000
+#: A read that took longer than this found nothing waiting.
+_WAITED_NS = 2_000_000
 
 #: Small enough to be open in 0.2 s, large enough not to lose the first key frame (MEASUREMENTS B2c).
 _PROBE_BYTES = 200_000
@@ -81,6 +84,7 @@ class LibavSource:
         self._clock = clock
         self._timeout_us = max(1, round(read_timeout_s * 1e6))
         self._stopped = False
+        self.relaxed = False
         self._container: InputContainer | None = None
 
     def open(self) -> None:
@@ -126,12 +130,18 @@ class LibavSource:
             raise SourceError(GapCause.UNSUPPORTED, "camera.no_video")
         reader = _Reader(container, self._address.audio, self._clock)
         packets = container.demux(reader.streams)
+        monotonic_ns = self._clock.monotonic_ns
         try:
             while not self._stopped:
+                asked_ns = monotonic_ns()
                 try:
                     packet = next(packets)
                 except StopIteration:
                     raise SourceError(GapCause.CAMERA_OFFLINE, "camera.ended") from None
+                # A read that had to wait has emptied the socket. While nobody watches, let the kernel collect: each RTP
+                # packet would wake this thread otherwise.
+                if self.relaxed and monotonic_ns() - asked_ns > _WAITED_NS:
+                    time.sleep(RELAXED_S)
                 reader.take(packet)
                 if reader.out:
                     items, reader.out = reader.out, []

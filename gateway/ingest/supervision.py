@@ -262,6 +262,7 @@ class CameraTask:
                 if recording is not None:
                     recording.push(item)
                 feed.push(item)
+                source.relaxed = not feed.watched
 
     # -- under the lock ----------------------------------------------------------------------------------------------
 
