@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from config.reasons import Reason
 from gateway.live import fmp4_stream, rtp
 from gateway.live.fmp4_stream import Place
+from gateway.live.frames import binary_frame
 from gateway.live.wire import Config, Event, Unit
 from storage.media.access_unit import AccessUnit, StreamConfig, Track
 
@@ -70,7 +71,7 @@ class Notice:
 class Picture:
     """One access unit (audio too) and its forms, each made when first asked for."""
 
-    __slots__ = ("_fragment", "_payloads", "key", "place", "replay", "started", "unit", "video")
+    __slots__ = ("_fragment", "_framed", "_payloads", "key", "place", "replay", "started", "unit", "video")
 
     def __init__(self, unit: AccessUnit, place: Place, started: Started, replay: bool) -> None:
         self.unit = unit
@@ -80,6 +81,7 @@ class Picture:
         self.video = unit.track is Track.VIDEO
         self.key = unit.key and self.video
         self._fragment: bytes | None = None
+        self._framed: bytes | None = None
         self._payloads: list[bytes] | None = None
 
     @property
@@ -87,6 +89,13 @@ class Picture:
         if self._fragment is None:
             self._fragment = fmp4_stream.mux(self.unit, self.place)
         return self._fragment
+
+    @property
+    def framed(self) -> bytes:
+        """The fragment inside a WebSocket frame."""
+        if self._framed is None:
+            self._framed = binary_frame(self.fragment)
+        return self._framed
 
     @property
     def payloads(self) -> list[bytes]:
@@ -114,6 +123,11 @@ class Viewer:
         self._bytes = 0
         self._limit = QUEUE_UNITS
         self._waiting: asyncio.Future[None] | None = None
+        #: Takes a picture's WebSocket frame at once, or says that it cannot now; asked only while nothing waits and
+        #: `take` is awaited, so that order is kept.
+        self.direct: Callable[[bytes], bool] | None = None
+        self.fast: Callable[[bytes], bool] | None = None  #: `direct`, while it may be asked
+        self.direct_bytes = 0  #: that went this way
         self._want_key = True  #: nothing is sent before a key frame
         self._ended = False
         self.end_reason: Reason | None = None
@@ -139,6 +153,7 @@ class Viewer:
             self._bytes += len(entry.unit.data)
         elif type(entry) is Started:
             self._want_key = True
+        self.fast = None
         self._entries.append(entry)
         waiting = self._waiting
         if waiting is not None and not waiting.done():
@@ -170,10 +185,12 @@ class Viewer:
             if self._ended:
                 return []
             self._waiting = asyncio.get_running_loop().create_future()
+            self.fast = None if self._want_key else self.direct
             try:
                 await self._waiting
             finally:
                 self._waiting = None
+                self.fast = None
         taken = list(self._entries)
         self._entries.clear()
         self._units = self._bytes = 0
@@ -182,6 +199,7 @@ class Viewer:
 
     def end(self, reason: Reason | None = None) -> None:
         """Nothing more is offered. Whoever waits in `take` wakes up."""
+        self.fast = None
         if not self._ended:
             self._ended = True
             self.end_reason = reason
@@ -330,7 +348,17 @@ class _Feed:
                 self._forget()
             else:
                 self.gop.append(picture)
+        # The path of nearly every picture to nearly every viewer: straight to the transport, no task wakes up.
+        frame, size = b"", 0
         for viewer in self.viewers.values():
+            fast = viewer.fast
+            if fast is not None and picture.video:
+                if not size:
+                    frame = picture.framed
+                    size = len(frame)
+                if fast(frame):
+                    viewer.direct_bytes += size
+                    continue
             viewer.offer(picture)
 
 

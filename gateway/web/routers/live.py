@@ -26,6 +26,7 @@ from gateway.live import fmp4_stream, whep
 from gateway.live.choice import Choice, Codec, Offered, Path, Refusal, Transport, choose, parse_can
 from gateway.live.hub import Entry, Notice, Picture, Started, StreamKey, Viewer
 from gateway.live.service import HeldSession, LiveService
+from gateway.web.frames import EXTENSION
 from gateway.web.policy import client_of, policy
 from gateway.web.services import Services, services_of
 from tiering.access import Function, Principal, Stream
@@ -163,6 +164,9 @@ async def _serve_socket(socket: WebSocket, wish: _Wish, gone: asyncio.Task[None]
             try:
                 await asyncio.wait({pump, ended, gone}, return_when=asyncio.FIRST_COMPLETED)
             finally:
+                why = viewer.end_reason
+                viewer.end()  # nothing more goes the direct way
+                look.add_bytes(viewer.direct_bytes)
                 for task in (pump, ended):
                     task.cancel()
                 results = await asyncio.gather(pump, ended, return_exceptions=True)
@@ -174,7 +178,7 @@ async def _serve_socket(socket: WebSocket, wish: _Wish, gone: asyncio.Task[None]
             if isinstance(results[0], BaseException):
                 raise results[0]
             if results[0] is None:
-                await _close(socket, "ended", viewer.end_reason, ENDED)
+                await _close(socket, "ended", why, ENDED)
                 return
             learnt[choice.stream] = results[0]
     await _close(socket, "refused", Reason("media.live_no_stream", {"stream": wish.stream}), REFUSED)
@@ -182,6 +186,9 @@ async def _serve_socket(socket: WebSocket, wish: _Wish, gone: asyncio.Task[None]
 
 async def _pump(socket: WebSocket, wish: _Wish, choice: Choice, viewer: Viewer, look: Look) -> Offered | None:
     """Sends until the viewer ends (None) or the stream is one that it cannot decode."""
+    extension = socket.scope.get("extensions", {}).get(EXTENSION)
+    if extension is not None:
+        viewer.direct = extension["write"]
     while entries := await viewer.take():
         if len(entries) == 1 and type(entries[0]) is Picture:
             data = entries[0].fragment

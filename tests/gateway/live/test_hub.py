@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
@@ -246,3 +247,39 @@ async def test_units_that_go_back_are_left_out(camera: LiveSocket, hub: Hub) -> 
     camera.push(*UNITS[:3], UNITS[1], *UNITS[3:5])
     entries = await take(viewer, 5)
     assert [e.unit.dts for e in entries if isinstance(e, Picture)] == [u.dts for u in UNITS[:5]]
+
+
+async def test_pictures_that_go_straight_to_the_transport_keep_their_order(camera: LiveSocket, hub: Hub) -> None:
+    """The transport takes three frames, then refuses two, and so on; what it refuses waits and nothing overtakes it."""
+    viewer = hub.join(KEY)
+    got: list[bytes] = []
+    calls = 0
+
+    def direct(frame: bytes) -> bool:
+        nonlocal calls
+        calls += 1
+        if calls % 5 >= 3:
+            return False
+        got.append(frame)
+        return True
+
+    viewer.direct = direct
+    await watched(camera)
+
+    async def pump() -> None:
+        while entries := await viewer.take():
+            got.extend(entry.framed for entry in entries if isinstance(entry, Picture))
+
+    pumping = asyncio.create_task(pump())
+    other = hub.join(KEY)
+    for turn in range(3):
+        for unit in shifted(UNITS, turn * 180_000):
+            camera.push(unit)
+            await take(other, 1)
+    viewer.end()
+    await pumping
+    frames = b"".join(got)
+    times = [int.from_bytes(frames[m.end() + 4 : m.end() + 12], "big") for m in re.finditer(b"tfdt", frames)]
+    assert times == list(range(0, 150 * 3600, 3600))
+    assert calls > 100
+    assert viewer.direct_bytes > 0
