@@ -131,7 +131,7 @@ WORDS: dict[str, tuple[str, str]] = {
     # --- doctor: what the catalog knows ---
     "ops.cameras_ok": ("{count} camera(s) are recorded; all send pictures.", "{count} 台摄像机在录，均有画面。"),
     "ops.cameras_none": ("No camera is registered yet.", "尚未登记摄像机。"),
-    "ops.cameras_none_next": ("`tiergate camera add rtsp://…`", "tiergate camera add rtsp://…"),
+    "ops.cameras_none_next": ("Register one: `tiergate camera add rtsp://…`", "请登记：tiergate camera add rtsp://…"),
     "ops.camera_offline": (
         "Camera {camera} ({name}) sends nothing: {cause}.",
         "摄像机 {camera}（{name}）无画面：{cause}。",
