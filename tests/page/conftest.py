@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
@@ -32,7 +31,8 @@ class PageNode:
 def _add(node: Node, rtsp: RtspServer, mount: str, name: str) -> str:
     """By the API: seventeen starts of the command line would take half a minute."""
     rtsp.add(mount, "tiny")
-    body = {"url": rtsp.url(mount), "sub_url": rtsp.url("tiny2"), "name": name, "sharing": "departments"}
+    rtsp.add(f"{mount}_sub", "tiny2")
+    body = {"url": rtsp.url(mount), "sub_url": rtsp.url(f"{mount}_sub"), "name": name, "sharing": "departments"}
     with node.client() as client:
         answer = client.post("/api/v1/cameras", json=body)
     assert answer.status_code == 201, answer.text

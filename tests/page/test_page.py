@@ -25,7 +25,9 @@ def sign_in(page: Page, node: PageNode) -> None:
 
 def arrange(page: Page, layout: str, cameras: list[str]) -> None:
     """The wall as somebody left it."""
-    page.evaluate("(kept) => localStorage.setItem('tiergate.wall', JSON.stringify(kept))", {"layout": layout, "cameras": cameras})
+    page.evaluate(
+        "(kept) => localStorage.setItem('tiergate.wall', JSON.stringify(kept))", {"layout": layout, "cameras": cameras}
+    )
     page.reload()
     page.wait_for_selector(".row.camera")
 
@@ -47,6 +49,19 @@ def put(page: Page, camera: str) -> None:
     page.wait_for_selector(f'[data-tile="0"][data-camera="{camera}"]')
 
 
+def place(page: Page, at_ms: int) -> tuple[float, float]:
+    """Where on the screen the timeline shows a moment."""
+    x, y = page.evaluate(
+        """(ms) => {
+          const box = document.querySelector(".timeline-box"), area = box.getBoundingClientRect();
+          const from = Number(box.getAttribute("aria-valuemin")), to = Number(box.getAttribute("aria-valuemax"));
+          return [area.x + (area.width * (ms - from)) / (to - from), area.y + 32];
+        }""",
+        at_ms,
+    )
+    return x, y
+
+
 def test_sixteen_tiles_play(page_node: PageNode, english: Chromium) -> None:
     page = english.page
     sign_in(page, page_node)
@@ -55,22 +70,33 @@ def test_sixteen_tiles_play(page_node: PageNode, english: Chromium) -> None:
     before = states(page)
     assert {s["stream"] for s in before} == {"sub"}
     assert all(s["width"] > 0 for s in before)
-    until(
-        lambda: all(b["at"] > a["at"] for a, b in zip(before, states(page), strict=True)), 30, "each picture goes on"
-    )
+    until(lambda: all(b["at"] > a["at"] for a, b in zip(before, states(page), strict=True)), 30, "each picture goes on")
+    assert english.complaints == []
+
+
+def test_a_large_tile_takes_the_main_stream_by_webrtc(page_node: PageNode, english: Chromium) -> None:
+    page = english.page
+    sign_in(page, page_node)
+    arrange(page, "1", [])
+    put(page, page_node.cameras[2])
+    wanted = {"state": "playing", "stream": "main", "method": "whep"}
+    until(lambda: states(page)[0].items() >= wanted.items(), 60, "main by WebRTC")
+    before = states(page)[0]["at"]
+    until(lambda: states(page)[0]["at"] > before, 20, "the picture goes on")
     assert english.complaints == []
 
 
 def test_timeline_jump_plays_and_live_comes_back(page_node: PageNode, english: Chromium) -> None:
     page, camera = english.page, page_node.cameras[0]
-    until(lambda: sum(s["to_ms"] - s["from_ms"] for s in page_node.node.footage(camera)) > 15_000, 60, "15 s of footage")
+    until(
+        lambda: sum(s["to_ms"] - s["from_ms"] for s in page_node.node.footage(camera)) > 15_000, 60, "15 s of footage"
+    )
     sign_in(page, page_node)
     arrange(page, "1", [])
     put(page, camera)
     span = page_node.node.footage(camera)[-1]
     wanted_ms = span["to_ms"] - 10_000
     page.click("#time-field")
-    page.evaluate("() => {}")
     text = page.evaluate("async (ms) => (await import('/page/time.js')).stamp(ms)", wanted_ms)
     page.fill("#time-field", text)
     page.keyboard.press("Enter")
@@ -91,14 +117,12 @@ def test_clicking_the_timeline_seeks(page_node: PageNode, english: Chromium) -> 
     put(page, page_node.cameras[0])
     page.click(".zooms button >> nth=0")  # ten minutes
     span = page_node.node.footage(page_node.cameras[0])[-1]
-    x = page.evaluate(
-        """async (ms) => { const box = document.querySelector(".timeline-box"), area = box.getBoundingClientRect();
-          const from = Number(box.getAttribute("aria-valuemin")), to = Number(box.getAttribute("aria-valuemax"));
-          return [area.x + (area.width * (ms - from)) / (to - from), area.y + 32]; }""",
-        span["to_ms"] - 6_000,
+    page.mouse.click(*place(page, span["to_ms"] - 6_000))
+    until(
+        lambda: states(page)[0]["state"] in ("replay", "playing") and states(page)[0]["width"] > 0,
+        30,
+        "a picture of then",
     )
-    page.mouse.click(*x)
-    until(lambda: states(page)[0]["state"] in ("replay", "playing") and states(page)[0]["width"] > 0, 30, "a picture of then")
     assert english.complaints == []
 
 
@@ -112,22 +136,24 @@ def test_stopped_camera_says_why_on_tile_and_timeline(page_node: PageNode, engli
     try:
         until(lambda: page.query_selector(".tile-words strong") is not None, 60, "a sentence instead of the picture")
         gap = until(lambda: page_node.node.footage(page_node.stopped, "gap"), 60, "a gap on the timeline")[-1]
-        until(lambda: page.query_selector(f'.row.camera[data-camera="{page_node.stopped}"] .cause') is not None, 60, "its cause in the tree")
+        until(
+            lambda: page.query_selector(f'.row.camera[data-camera="{page_node.stopped}"] .cause') is not None,
+            60,
+            "its cause in the tree",
+        )
 
         def tip() -> str:
-            x = page.evaluate(
-                """(ms) => { const box = document.querySelector(".timeline-box"), area = box.getBoundingClientRect();
-                  const from = Number(box.getAttribute("aria-valuemin")), to = Number(box.getAttribute("aria-valuemax"));
-                  return [area.x + (area.width * (ms - from)) / (to - from), area.y + 32]; }""",
-                (gap["from_ms"] + page_node.node.footage(page_node.stopped, "gap")[-1]["to_ms"]) // 2,
-            )
-            page.mouse.move(*x)
-            page.mouse.move(x[0] + 1, x[1])
+            now = page_node.node.footage(page_node.stopped, "gap")[-1]
+            x, y = place(page, (gap["from_ms"] + now["to_ms"]) // 2)
+            page.mouse.move(x, y)
+            page.mouse.move(x + 1, y)
             found = page.query_selector(".timeline-tip")
             return found.inner_text() if found else ""
 
         page.click(".zooms button >> nth=0")
-        words = until(lambda: (text := tip()) if "No footage" in text else None, 60, "the tooltip names the gap")
+        words = until(
+            lambda: next((text for text in [tip()] if "No footage" in text), None), 60, "the tooltip names the gap"
+        )
         assert gap["reason"]["en"] in words
     finally:
         page_node.rtsp.plug("fading")

@@ -19,8 +19,9 @@ export function rowsOf(cameras, regions, query, closed) {
   const words = query.trim().toLowerCase().split(/\s+/).filter(Boolean);
   /** @param {import("./shapes.js").Camera} c */
   const fits = (c) => {
-    const text = `${c.name} ${c.id} ${c.place || ""} ${c.region_name || ""} ${c.region}`.toLowerCase();
-    return words.every((w) => text.includes(w));
+    const text = `${c.name} ${c.place || ""} ${c.region_name || ""}`.toLowerCase();
+    // Short numbers stand in every id: a part of one is meant only when it is long enough to mean something.
+    return words.every((w) => text.includes(w) || (w.length >= 4 && c.id.includes(w)));
   };
   const known = new Map(regions.map((r) => [r.code, r]));
   /** @type {Map<string, import("./shapes.js").Camera[]>} */
