@@ -184,8 +184,8 @@ async def rig(folder: Path) -> AsyncIterator[Rig]:
     base = f"http://127.0.0.1:{listening.getsockname()[1]}"
     server = uvicorn.Server(
         uvicorn.Config(
-            build(services), log_level="warning", lifespan="on", ws="gateway.web.frames:FrameProtocol", ws_per_message_deflate=False,
-            timeout_graceful_shutdown=2,
+            build(services), log_level="warning", lifespan="on", ws="gateway.web.frames:FrameProtocol",
+            ws_per_message_deflate=False, timeout_graceful_shutdown=2,
         )
     )  # fmt: skip
     serving = asyncio.create_task(server.serve(sockets=[listening]))
