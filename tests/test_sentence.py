@@ -265,7 +265,7 @@ def test_upper_tiers_calling_emergency_pull_watch_live_and_recorded_and_it_ends(
     assert [b["case_no"] for b in banner] == ["DL-2026-1124"] and banner[0]["persons"]
     for node in (demo.community, demo.street):
         looks = node.get("/register", camera=gate)["items"]
-        assert any(look["lease_id"] == lease and look["case_no"] == "DL-2026-1124" for look in looks), node.name
+        assert any(look["lease"] == lease and look["case"] == "DL-2026-1124" for look in looks), node.name
     cached = tier_scope(demo)
     assert cached["lower_objects"] > 0 and cached["violations"] == []
 

@@ -63,10 +63,12 @@ class LeaseFact:
     cameras: frozenset[str]
     functions: frozenset[Function]
     max_stream: Stream
-    persons: frozenset[
-        tuple[str, str]
-    ]  #: (name or login, unit) for whom it was asked; name ``*``: everybody of the unit
+    #: (name or login, unit) for whom it was asked; name ``*``: everybody of the unit
+    persons: frozenset[tuple[str, str]]
     expires_ms: int
+    kind: str = ""  #: emergency, supervision
+    case_no: str = ""
+    reason: str = ""
     from_ms: int | None = None  #: recorded range; None: live only
     to_ms: int | None = None
     confirm_by_ms: int | None = None
@@ -93,6 +95,9 @@ class CameraResource:
     sharing: str = "none"
     origin: Literal["own", "lower"] = "own"
     leases: tuple[LeaseFact, ...] = ()
+
+    def lease(self, id_: str | None) -> LeaseFact | None:
+        return next((lease for lease in self.leases if lease.id == id_), None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from config.errors import Kind, TiergateError
 from config.reasons import Reason
 from gateway.access import resources
 from gateway.access.principals import Principals, key_of
-from gateway.access.register import Entry, Registers
+from gateway.access.register import Entry, Registers, under_lease
 from gateway.access.watch import CatalogWatch
 from storage.catalog.engine import Catalog
 from tiering.access import CameraResource, Decision, Facts, Function, Principal, Stream, decide
@@ -135,21 +135,19 @@ class Looks:
         )  # fmt: skip
         facts = Facts(stream, from_ms, to_ms, purpose, client, opened_ms)
         look = Look(principal, function, camera, facts, decision)
-        look.register_id = await self._registers.open(
-            Entry(
-                principal=principal,
-                camera_id=camera_id,
-                stream=stream,
-                function=function,
-                from_ms=from_ms,
-                to_ms=to_ms,
-                purpose=purpose,
-                reason=reason,
-                case_no=case_no,
-                lease_id=decision.lease_id,
-                client=client,
-            )
+        entry = Entry(
+            principal=principal,
+            camera_id=camera_id,
+            stream=stream,
+            function=function,
+            from_ms=from_ms,
+            to_ms=to_ms,
+            purpose=purpose,
+            reason=reason,
+            case_no=case_no,
+            client=client,
         )
+        look.register_id = await self._registers.open(under_lease(entry, camera.lease(decision.lease_id)))
         self.attach(look)
         try:
             yield look

@@ -20,7 +20,7 @@ from gateway.access import resources
 from gateway.access.ids import fresh_secret, hash_of
 from gateway.access.looks import Look, Looks, refuse
 from gateway.access.principals import Principals
-from gateway.access.register import Entry, Registers
+from gateway.access.register import Entry, Registers, under_lease
 from storage.catalog import register, sessions
 from storage.catalog.engine import Catalog
 from storage.catalog.sessions import MediaSessionRow
@@ -73,12 +73,10 @@ class MediaSessions:
             stream=stream, from_ms=from_ms, to_ms=to_ms, purpose=purpose, client=client, opened_ms=now_ms,
         )  # fmt: skip
         look = Look(principal, function, camera, Facts(stream, from_ms, to_ms, purpose, client, now_ms), decision)
-        look.register_id = await self._registers.open(
-            Entry(
-                principal, camera_id, stream, function, purpose, reason,
-                from_ms, to_ms, decision.lease_id, case_no, client,
-            )
+        entry = Entry(
+            principal, camera_id, stream, function, purpose, reason, from_ms, to_ms, None, case_no, client,
         )  # fmt: skip
+        look.register_id = await self._registers.open(under_lease(entry, camera.lease(decision.lease_id)))
         secret = fresh_secret(16)
         ends = [t for t in (principal.expires_ms, now_ms + LIFETIME_MS) if t is not None]
         row = MediaSessionRow(

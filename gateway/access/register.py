@@ -13,7 +13,7 @@ import json
 import logging
 import os
 from collections.abc import AsyncIterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from storage.catalog import register as rows
 from storage.catalog import sessions
 from storage.catalog.engine import Catalog
 from storage.catalog.register import RegisterRow
-from tiering.grants import Function, Principal, Stream
+from tiering.grants import Function, LeaseFact, Principal, Stream
 
 REPLAY_S = 5.0
 _log = logging.getLogger(__name__)
@@ -48,6 +48,24 @@ class Entry:
     lease_id: str | None = None
     case_no: str | None = None
     client: str | None = None
+
+
+#: What a look under a lease is for, unless its opener says otherwise.
+_PURPOSE_OF_KIND = {"emergency": "emergency", "supervision": "supervision_check"}
+
+
+def under_lease(entry: Entry, lease: LeaseFact | None) -> Entry:
+    """`entry` with case, reason and purpose of the lease it stands on, where the opener gave none of his own."""
+    if lease is None:
+        return entry
+    purpose = entry.purpose if entry.purpose != "daily_watch" else _PURPOSE_OF_KIND.get(lease.kind, entry.purpose)
+    return replace(
+        entry,
+        lease_id=lease.id,
+        purpose=purpose,
+        case_no=entry.case_no or lease.case_no or None,
+        reason=entry.reason or lease.reason,
+    )
 
 
 class Registers:
