@@ -20,13 +20,13 @@ from sqlalchemy import Connection, func, select
 
 from config.clock import Clock, wall_ms
 from config.reasons import Reason
-from config.units import HOUR_MS
+from config.units import DAY_MS, HOUR_MS
 from storage import class_changes
 from storage.audit import log as audit
 from storage.catalog import facts, retention_rows
 from storage.catalog.engine import CHUNK_ROWS, Catalog
 from storage.catalog.tables import segment
-from storage.classes import Membership, RetentionClass, keep_until_ms
+from storage.classes import Membership, RetentionClass
 from storage.clock_trust import AGREE_WITHIN_MS, ClockEvidence, Sighting, Trust, judge_clock
 from storage.holds import Hold
 from storage.objects.base import ObjectStore
@@ -86,10 +86,9 @@ class Policies:
         return plan(segments, self.memberships, self.holds, self.classes, now_ms)
 
     def may_be_due_before_ms(self, now_ms: int) -> int:
-        """No segment that ended later can be due: the shortest class, less a day for the calendar."""
-        spans = [keep_until_ms(0, c) for c in self.classes.values() if not c.for_hold]
-        shortest = min((s for s in spans if s is not None), default=0)
-        return now_ms - max(0, shortest - 4 * 24 * HOUR_MS)
+        """No segment that ended later can be due: no month of the calendar has fewer than 28 days."""
+        days = [max(c.min_days or 0, 28 * c.months) for c in self.classes.values() if c.months is not None]
+        return now_ms - min(days, default=0) * DAY_MS + 1
 
 
 class Sweeper:

@@ -20,6 +20,7 @@ from storage.catalog.engine import Catalog
 from storage.catalog.migrate import migrate
 from storage.catalog.retention_rows import HoldRow
 from storage.catalog.segments import SegmentRow
+from storage.classes import RetentionClass, keep_until_ms
 from storage.clock_trust import ClockEvidence, Trust
 from storage.keys import segment_key
 from storage.objects.folder import FolderStore
@@ -440,3 +441,16 @@ def test_mutant_without_the_guard(place: Place, monkeypatch: pytest.MonkeyPatch)
     place.clock.advance(DAY_S + 1)
     place.sweep()
     assert sum(place.has_bytes(row) for row in rows) < len(rows) / 2
+
+
+@pytest.mark.parametrize("months", [1, 2, 3, 12])
+def test_what_the_sweep_does_not_look_at_cannot_be_due(months: int) -> None:
+    """The bound by which the sweep leaves out most footage, against the calendar, over four years of days."""
+    for min_days in (0, 30 * months):
+        class_ = RetentionClass("default", 0, months, min_days, None, False)
+        policies = sweeper.Policies({"default": class_}, {}, [])
+        for day in range(4 * 366):
+            end_ms = START_MS + day * DAY_MS + 12_345
+            until_ms = keep_until_ms(end_ms, class_)
+            assert until_ms is not None
+            assert end_ms < policies.may_be_due_before_ms(until_ms)
