@@ -319,6 +319,8 @@ class _Feed:
     def _event(self, event: Event) -> None:
         notice = Notice(event.state, event.reason)
         if event.state == "online":
+            if self.notice is None:
+                return  # nobody was told of anything else
             self.notice = None
         else:
             self.notice = notice

@@ -178,6 +178,14 @@ async def test_offline_is_told_and_the_picture_comes_back_by_itself(camera: Live
     assert entries[0] == Notice("online", None)
 
 
+async def test_coming_online_is_no_news_to_who_was_told_nothing(camera: LiveSocket, hub: Hub) -> None:
+    viewer = hub.join(KEY)
+    await watched(camera)
+    camera.event("online")
+    camera.push(*UNITS[:1])
+    assert [type(entry) for entry in await take(viewer, 1)] == [Started, Picture]
+
+
 async def test_a_recorder_that_dies_is_asked_again(camera: LiveSocket, hub: Hub) -> None:
     viewer = hub.join(KEY)
     await watched(camera)
