@@ -43,7 +43,7 @@ def fill(place: Place, chance: random.Random) -> None:
         connection.execute(insert(segment), rows)
 
     place.catalog.write(write)
-    place.hold(now_ms - 33 * DAY_MS - 100_000, now_ms - 33 * DAY_MS + 1_000_000, CAMERA)
+    place.hold(now_ms - 31 * DAY_MS - 6_500_000, now_ms - 31 * DAY_MS - 5_500_000, CAMERA)
 
     def areas(connection: Connection) -> None:
         places.seed_regions(connection, "210211001003", "community", "社区", now_ms)
