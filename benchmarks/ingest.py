@@ -33,7 +33,8 @@ def _ffmpeg(url: str, folder: Path) -> subprocess.Popen[bytes]:
     folder.mkdir()
     return subprocess.Popen(
         ["ffmpeg", "-nostdin", "-loglevel", "error", "-rtsp_transport", "tcp", "-i", url, "-c", "copy", "-an",
-         "-f", "segment", "-segment_time", "10", "-segment_format", "mp4", "-reset_timestamps", "1", str(folder / "%04d.mp4")],
+         "-f", "segment", "-segment_time", "10", "-segment_format", "mp4", "-reset_timestamps", "1",
+         str(folder / "%04d.mp4")],
         stdin=subprocess.DEVNULL,
     )  # fmt: skip
 
@@ -81,7 +82,9 @@ def _side_by_side(cameras: int, rounds: int, window_s: float) -> dict[str, Any]:
             until(lambda: _recording(node) == cameras, 120, "all cameras recording")
             until(lambda: all(list((Path(folder) / m).glob("*.mp4")) for m in mounts), 120, "every ffmpeg recording")
             time.sleep(5)  # steady state: the bursts of the start are nobody's rate
-            ours, theirs = [], []
+            ours: list[float] = []
+            theirs: list[float] = []
+            written = 0
             for _ in range(rounds):
                 our_pids = _pids(node, "recorder", "keeper")
                 written = _write_bytes(_pids(node, "recorder"))

@@ -34,7 +34,7 @@ from storage.objects.base import ObjectStore
 from storage.spool import Spool, SyncGroup
 from storage.uploader import Uploader
 
-# --- recorder ----------------------------------------------------------------------------------------------------------
+# --- recorder ---
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class RecorderParts:
 
 
 def build_recorder(settings: Settings, shard: int, loop: asyncio.AbstractEventLoop) -> RecorderParts:
-    """Raises access.keys_missing, media.volume_missing. Starts the ledger's and the writers' threads, opens no camera."""
+    """Raises access.keys_missing, media.volume_missing. Starts ledger and writer threads, opens no camera."""
     clock = SystemClock()
     keys = load_keys(settings)
     catalog = Catalog(settings.catalog_url)
@@ -118,7 +118,7 @@ def build_keeper(settings: Settings) -> KeeperParts:
     return KeeperParts(settings, clock, catalog, sweep_catalog, store, spool, uploader, keys.node_id, keys.node)
 
 
-# --- web ---------------------------------------------------------------------------------------------------------------
+# --- web ---
 
 
 def build_web(settings: Settings, process: str) -> Services:

@@ -48,8 +48,9 @@ from tiering.lease import (
 )
 from tiering.lines import Lines
 from tiering.mechanism import SHIPPED, Mechanism
+from tiering.nonces import NonceJournal
 from tiering.ports import FootageReader, OpenLook, Register
-from tiering.signing import NonceJournal, Signer, check_request, read_claim
+from tiering.signing import Signer, check_request, read_claim
 from tiering.steady import SteadyClock
 from tiering.topology import refuse_link
 

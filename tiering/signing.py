@@ -1,8 +1,8 @@
-"""Signed requests and answers between nodes. (pure, save `NonceJournal`'s file)
+"""Signed requests and answers between nodes. (pure)
 
 Each request names its node, time and nonce and is signed over method, target, body digest and the *receiver*: a request
 caught on one link is worth nothing on another (FAULTS S14). Answers with a body of known length are signed over the
-request's nonce. Times may differ by 30 s; a nonce is taken once.
+request's nonce. Times may differ by 30 s; a nonce is taken once (`tiering.nonces`).
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 from config.crypto import Signed, b64, key_id, unb64, verify
@@ -93,41 +92,3 @@ def check_answer(public_key: bytes, nonce: str, status: int, body: bytes, signat
         raise TiergateError(Kind.UNAVAILABLE, "tier.answer_signature") from exc
     if not verify(public_key, _message("answer", nonce, str(status), _digest(body)), signed):
         raise TiergateError(Kind.UNAVAILABLE, "tier.answer_signature")
-
-
-class NonceJournal:
-    """Nonces seen in the last minute, in memory and in a small file: a restart does not open the door to a replay.
-
-    The file is written before the request is answered and not synced: it must survive a kill, and after a power loss
-    the machine is back later than the 30 s for which a request is good.
-    """
-
-    def __init__(self, path: Path, now_ms: int) -> None:
-        self._path = path
-        self._seen: dict[str, int] = {}
-        if path.exists():
-            for line in path.read_text(encoding="ascii", errors="replace").splitlines():
-                time_ms, _, nonce = line.partition(" ")
-                if time_ms.isdigit() and nonce:
-                    self._seen[nonce] = int(time_ms)
-        self._lines = 0
-        self._rewrite(now_ms)
-
-    def take(self, node: str, nonce: str, time_ms: int, now_ms: int) -> None:
-        """Raises tier.replayed when `nonce` was taken before."""
-        name = f"{node}:{nonce}"
-        if name in self._seen:
-            raise TiergateError(Kind.UNAUTHENTICATED, "tier.replayed")
-        self._seen[name] = time_ms
-        with self._path.open("a", encoding="ascii") as file:
-            file.write(f"{time_ms} {name}\n")
-        self._lines += 1
-        if self._lines > 20_000:
-            self._rewrite(now_ms)
-
-    def _rewrite(self, now_ms: int) -> None:
-        self._seen = {n: t for n, t in self._seen.items() if t >= now_ms - 2 * SKEW_MS}
-        fresh = self._path.with_suffix(".new")
-        fresh.write_text("".join(f"{t} {n}\n" for n, t in self._seen.items()), encoding="ascii")
-        fresh.replace(self._path)
-        self._lines = len(self._seen)

@@ -12,7 +12,7 @@ from storage.media.access_unit import StreamConfig
 
 
 def probe(settings: Settings, url: str, username: str | None, password: Secret | None) -> StreamConfig:
-    """The stream's parameters. Blocks for some seconds: call it in a thread. Raises the `camera.…` reason of what failed."""
+    """The stream's parameters. Blocks for seconds: call it in a thread. Raises the `camera.…` reason of what failed."""
     address = StreamAddress(url, username, password)
     source = LibavSource(
         address,

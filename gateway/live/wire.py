@@ -1,10 +1,11 @@
 """Framing of the live socket (DESIGN §3). (pure)
 
-A recorder (or the relay, for a lower tier's cameras) listens on ``run/live/<shard>.sock``. A client sends one JSON line
-``{"op": "watch", "camera": id, "stream": "main"|"sub", "lease": id|null}`` and then only acknowledgements; the server answers messages
-``length:u32 kind:u8 body``. `CONFIG` comes before the first unit and again at each epoch; units begin at a key frame.
-Acknowledgement = u32 count of body bytes consumed since the last one: the server keeps at most `WINDOW_BYTES` on their way, and a
-subscriber that falls behind is dropped forward to the next key frame, never buffered without bound.
+A recorder (or the relay, for a lower tier's cameras) listens on ``run/live/<shard>.sock``. A client sends one JSON
+line ``{"op": "watch", "camera": id, "stream": "main"|"sub", "lease": id|null}`` and then only acknowledgements; the
+server answers messages ``length:u32 kind:u8 body``. `CONFIG` comes before the first unit and again at each epoch;
+units begin at a key frame. Acknowledgement = u32 count of body bytes consumed since the last one: the server keeps at
+most `WINDOW_BYTES` on their way, and a subscriber that falls behind is dropped forward to the next key frame, never
+buffered without bound.
 """
 
 from __future__ import annotations
@@ -64,7 +65,9 @@ def _message(kind: Message, body: bytes) -> bytes:
 
 
 def encode_config(config: Config) -> bytes:
-    return _message(Message.CONFIG, json.dumps({"epoch": config.epoch, **stream_config_to_json(config.stream)}).encode())
+    return _message(
+        Message.CONFIG, json.dumps({"epoch": config.epoch, **stream_config_to_json(config.stream)}).encode()
+    )
 
 
 def encode_event(state: str, reason: dict[str, Any] | None = None) -> bytes:

@@ -32,9 +32,10 @@ from storage.objects.base import ObjectStore
 from tiering.cache import Cache, LeaseKeys
 from tiering.cmaf import Notice
 from tiering.lines import Lines
+from tiering.nonces import NonceJournal
 from tiering.ports import FootageReader, LiveFrames, Register
 from tiering.server import TierServer
-from tiering.signing import NonceJournal, Signer
+from tiering.signing import Signer
 from tiering.steady import SteadyClock
 
 _log = logging.getLogger(__name__)

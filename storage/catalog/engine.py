@@ -1,7 +1,8 @@
 """The one door to the catalog: one connection in one thread per process, short transactions.
 
-SQLite under five processes (DESIGN §3): WAL, ``synchronous=FULL`` (an acknowledged row survives power loss), ``busy_timeout``
-5 s, ``BEGIN IMMEDIATE`` for writes (a read that turns into a write would fail at once with SQLITE_BUSY), writes ≤ 50 ms.
+SQLite under five processes (DESIGN §3): WAL, ``synchronous=FULL`` (an acknowledged row survives power loss),
+``busy_timeout`` 5 s, ``BEGIN IMMEDIATE`` for writes (a read that turns into a write would fail at once with
+SQLITE_BUSY), writes ≤ 50 ms.
 Who needs many rows written cuts them into chunks of `CHUNK_ROWS`.
 
 Belongs here: connections, transactions, change notice. Does not belong here: statements (one module per noun).
@@ -26,7 +27,9 @@ BUSY_TIMEOUT_MS = 5_000
 
 def make_engine(url: str) -> Engine:
     """An engine whose connections obey the rules above. One connection only: the caller's thread owns it."""
-    engine = create_engine(url, poolclass=StaticPool, connect_args={"check_same_thread": False} if _is_sqlite(url) else {})
+    engine = create_engine(
+        url, poolclass=StaticPool, connect_args={"check_same_thread": False} if _is_sqlite(url) else {}
+    )
     if _is_sqlite(url):
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)

@@ -1,7 +1,7 @@
 """Tables of the catalog. Every column's unit is in its name; times are UTC epoch milliseconds.
 
 Belongs here: columns, keys, indices, checks. The first migration creates exactly this (a test compares them).
-Rows about footage are never deleted: a `segment` row outlives its bytes as the manifest (I4), removed cameras keep theirs.
+Rows about footage are never deleted: a `segment` row outlives its bytes as the manifest (I4), also of removed cameras.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ department = Table(
 
 # --- cameras ---------------------------------------------------------------------------------------------------------
 
-#: Sealed camera accounts; one may serve all channels of a recorder. `sealed` = nonce + AES-256-GCM, bound to the row id.
+#: Sealed camera accounts; one may serve all channels of a recorder. `sealed`: nonce + AES-256-GCM, bound to the id.
 credential = Table(
     "credential",
     metadata,
@@ -93,7 +93,9 @@ camera = Table(
     Column("region", String(12), ForeignKey("region.code"), nullable=False),
     Column("department_id", String(26), ForeignKey("department.id"), nullable=True),
     Column("site_type", String(40), nullable=False, server_default="street"),
-    Column("recorded_by", String(8), CheckConstraint("recorded_by IN ('self','owner')", name="recorded_by"), nullable=False),
+    Column(
+        "recorded_by", String(8), CheckConstraint("recorded_by IN ('self','owner')", name="recorded_by"), nullable=False
+    ),
     Column("sharing", String(12), nullable=False, server_default="none"),  # none, departments, upper
     Column("enabled", Boolean, nullable=False),
     Column("audio", Boolean, nullable=False, server_default="0"),

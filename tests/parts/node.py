@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -38,8 +40,11 @@ class Node:
         port: int = 0,
         relay_port: int = 0,
         settings: dict[str, dict[str, Any]] | None = None,
+        python_path: Sequence[Path] = (),
     ) -> None:
+        """`python_path`: folders that the node's processes find before everything else."""
         self.folder = folder
+        self._python_path = os.pathsep.join(str(path) for path in (*python_path, REPOSITORY))
         self.name, self.tier, self.region = name, tier, region
         self.port = port or free_port()
         self.relay_port = relay_port or free_port()
@@ -79,9 +84,15 @@ class Node:
             lines.append("")
         self.config.write_text("\n".join(lines))
 
-    def start(self, timeout_s: float = 60) -> Self:
+    def launch(self) -> Self:
+        """`start` without waiting for anything."""
         self._child = Child([*_TIERGATE, "--config", str(self.config), "serve"], self.log, env=self._env())
         self._child.start()
+        return self
+
+    def start(self, timeout_s: float = 60) -> Self:
+        self.launch()
+        assert self._child is not None
         until(self.ready, timeout_s, f"node {self.name} ready; log:\n{self._child.tail(5)}")
         if self.password:
             self.cli("login", self.user, "--password-stdin", stdin=self.password + "\n")
@@ -104,6 +115,35 @@ class Node:
         if self._child is not None:
             self._child.kill()
 
+    def kill_supervisor(self) -> None:
+        """kill -9 of the supervisor alone: its children must find out by themselves."""
+        assert self._child is not None
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self._serving, signal.SIGKILL)
+        self._child.wait(10)
+
+    @property
+    def _serving(self) -> int:
+        """The process that serves: the guard's only child, there before it has written anything."""
+        assert self._child is not None
+        assert self._child.popen is not None
+        guard = self._child.popen.pid
+        return until(
+            lambda: int(Path(f"/proc/{guard}/task/{guard}/children").read_text()), 10, "the supervisor's start"
+        )
+
+    def pid_of(self, process: str) -> int | None:
+        """The child of the supervisor that runs now under this name (`recorder`, `web`, …), ready or not."""
+        wanted = f"gateway.processes.{process}"
+        for entry in Path("/proc").glob("[0-9]*/cmdline"):
+            try:
+                argv = entry.read_text().split("\0")
+            except OSError:
+                continue
+            if wanted in argv and str(self.config) in argv:
+                return int(entry.parent.name)
+        return None
+
     @property
     def supervisor_pid(self) -> int:
         return int((self.folder / "data" / "run" / "supervisor.pid").read_text())
@@ -118,7 +158,7 @@ class Node:
 
     def _env(self) -> dict[str, str]:
         return {
-            "PYTHONPATH": str(REPOSITORY),
+            "PYTHONPATH": self._python_path,
             "XDG_CONFIG_HOME": str(self.folder / "home"),
             "TIERGATE_CONFIG": str(self.config),
         }

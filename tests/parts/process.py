@@ -103,7 +103,7 @@ class Child:
     def kill(self) -> None:
         """kill -9, at once."""
         self.signal(signal.SIGKILL)
-        self._reap(10)
+        self.wait(10)
 
     def stop(self, timeout_s: float = 10) -> None:
         """SIGTERM, then SIGKILL when it does not end."""
@@ -112,13 +112,14 @@ class Child:
         self.resume()
         self.signal(signal.SIGTERM)
         try:
-            self._reap(timeout_s)
+            self.wait(timeout_s)
         except subprocess.TimeoutExpired:
             pass
         self.signal(signal.SIGKILL)  # what is left of the group
-        self._reap(10)
+        self.wait(10)
 
-    def _reap(self, timeout_s: float) -> None:
+    def wait(self, timeout_s: float) -> None:
+        """Until the program has ended. Raises subprocess.TimeoutExpired."""
         if self.popen is None:
             return
         self.popen.wait(timeout_s)

@@ -15,7 +15,9 @@ def _failure(what: str, timeout_s: float, last: object, error: BaseException | N
     return AssertionError(f"not within {timeout_s:g} s: {what} ({seen})")
 
 
-def until(predicate: Callable[[], T | Literal[False] | None], timeout_s: float, what: str, *, every_s: float = 0.05) -> T:
+def until(
+    predicate: Callable[[], T | Literal[False] | None], timeout_s: float, what: str, *, every_s: float = 0.05
+) -> T:
     """The first truthy value of `predicate`; an exception in it counts as "not yet"."""
     deadline = time.monotonic() + timeout_s
     while True:

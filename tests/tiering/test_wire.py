@@ -22,7 +22,8 @@ from tests.media import access_units, encode_aac, encode_h264, stream_config
 from tiering.cache import RECORD_BYTES, LeaseKeys, SealedStore
 from tiering.cmaf import CmafReader, CmafWriter, Notice
 from tiering.lease import LeaseRequest, Person
-from tiering.signing import NonceJournal, check_answer, check_request, read_claim, sign_answer, sign_request
+from tiering.nonces import NonceJournal
+from tiering.signing import check_answer, check_request, read_claim, sign_answer, sign_request
 from tiering.steady import SteadyClock
 from tiering.wire import Card, Invite, lease_request_from_json, lease_request_to_json, parse
 
