@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,8 @@ from gateway.cli.app import build
 from gateway.ops import doctor
 from gateway.ops.reference import PAGES
 
-REFERENCE = Path(__file__).parents[1] / "docs" / "reference"
+ROOT = Path(__file__).parents[1]
+REFERENCE = ROOT / "docs" / "reference"
 
 
 @pytest.mark.parametrize("name", sorted(PAGES))
@@ -54,3 +56,10 @@ def test_every_setting_and_every_command_explains_itself() -> None:
     assert [line for line in lines if line.startswith("| `") and line.rstrip().endswith("|  |")] == []
     silent = [path for path, command in commands(typer.main.get_command(build())) if not (command.help or "").strip()]
     assert silent == []
+
+
+def test_every_path_on_the_map_exists() -> None:
+    text = (ROOT / "docs" / "map.md").read_text(encoding="utf-8")
+    paths = set(re.findall(r"`([\w./-]*/[\w./-]+|\w+\.toml)`", text))
+    assert len(paths) > 30
+    assert sorted(p for p in paths if not (ROOT / p).exists()) == []
