@@ -1,7 +1,8 @@
-"""After a crash: torn parts become whole segments, finished files without a row get one. Nothing is deleted. (I1, I2)
+"""After a crash: torn parts become whole segments, finished files without a row get one. No footage goes. (I1, I2)
 
 Every step may be interrupted and begun again: truncating to whole fragments, appending the index and renaming each
-leave a file that this module understands. What it does not understand goes to ``<spool>/quarantine``.
+leave a file that this module understands. What it does not understand goes to ``<spool>/quarantine``. A part that ends
+with its head never had a picture; it goes, or each crash in the first second of a segment would leave one for ever.
 
 Belongs here: repairing files of a recorder that is gone, and their rows. Does not belong here: gaps (the recorder knows
 since when it was away), footage in the store (`storage.rebuild`).
@@ -49,6 +50,7 @@ class RecoveryReport:
     salvaged: list[Recovered] = field(default_factory=list)
     adopted: list[Recovered] = field(default_factory=list)
     quarantined: list[Path] = field(default_factory=list)
+    empty: int = 0  #: parts without a byte of media, removed
     ended_runs: int = 0
 
 
@@ -81,6 +83,17 @@ def salvage_part(spool: Spool, path: Path) -> Recovered | None:
     return _recovered(spool, target, found, size - end, salvaged=True)
 
 
+def drop_empty(path: Path) -> bool:
+    """Removes a part that is a whole head of its own segment and nothing more; whether it was one."""
+    found, size = _examine(path)
+    if found.init is None or found.init.identity is None or size != found.init.size:
+        return False
+    if (found.init.identity.segment, found.init.identity.camera) != (path.stem, path.parent.name):
+        return False
+    path.unlink()
+    return True
+
+
 def adopt(spool: Spool, path: Path) -> Recovered | None:
     """A finished file that has no row: the crash came between sealing and insert. None when it went into quarantine."""
     found, _ = _examine(path)
@@ -109,6 +122,9 @@ def recover(catalog: Catalog, spool: Spool, cameras: Iterable[str]) -> RecoveryR
     for camera_id in cameras:
         found: list[Recovered] = []
         for path in spool.broken(camera_id):
+            if path.suffix == PART and drop_empty(path):
+                report.empty += 1
+                continue
             _note(salvage_part(spool, path), path, found, report)
         report.salvaged += found
         adopted: list[Recovered] = []

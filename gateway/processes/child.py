@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import fcntl
 import logging
 import os
 import signal
@@ -95,6 +96,9 @@ async def _main(name: str, shard: int, settings: Settings, path: Path, run: Run)
         threading.Thread(target=_await_orphaned, args=(loop, child.stopping), daemon=True, name="parent").start()
     else:
         loop.add_signal_handler(signal.SIGINT, child.stopping.set)
+    await _succeed(settings.paths.run_dir / f"{name}.running", child.stopping)
+    if child.stopping.is_set():
+        return 0
     alive = asyncio.create_task(_alive(settings.paths.run_dir / f"{name}.alive"), name="alive")
     (settings.paths.run_dir / f"{name}.ready").unlink(missing_ok=True)
     work = asyncio.ensure_future(run(child))
@@ -113,6 +117,21 @@ async def _main(name: str, shard: int, settings: Settings, path: Path, run: Run)
         alive.cancel()
         stop.cancel()
         await child.tasks.cancel()
+
+
+async def _succeed(path: Path, stopping: asyncio.Event) -> None:
+    """Waits until no other process of this name is left, for as long as this one lives.
+
+    After a supervisor that was killed its children are still ending when the next one's start: they would take away the
+    sockets and files of their successors.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    while not stopping.is_set():
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            await asyncio.sleep(0.05)
 
 
 def _await_orphaned(loop: asyncio.AbstractEventLoop, stopping: asyncio.Event) -> None:

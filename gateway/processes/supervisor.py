@@ -2,7 +2,9 @@
 start.
 
 Order: lock of the node, migration, listening sockets, children; then it watches until it is told to end. Ports are
-bound here and handed on by descriptor, so that a web worker that dies leaves no refused connection behind.
+bound here and handed on by descriptor, so that a web worker that dies leaves no refused connection behind. After a
+supervisor that was killed its children may still be ending and hold the ports: recorders start at once then, the others
+wait for them.
 
 A child is started again after it ended, with growing pauses; one that gives no sign of life for `HUNG_S` is killed
 first. Recorders are as many as the register's cameras need.
@@ -46,6 +48,8 @@ _SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 0.25, 10.0
 #: A child that ran this long starts again with the shortest pause.
 _STEADY_S = 30.0
 _SHARD_POLL_S = 0.5
+#: As long as a child may take to end, and a little.
+_PORT_WAIT_S = 15.0
 _BACKLOG = 512
 
 
@@ -86,20 +90,26 @@ class Supervisor:
         with _node_lock(self._run_dir / "node.lock"):
             for stale in [*self._run_dir.glob("*.ready"), *self._run_dir.glob("*.alive")]:
                 stale.unlink(missing_ok=True)
-            (self._run_dir / "supervisor.pid").write_text(f"{os.getpid()}\n")
+            pid_file = self._run_dir / "supervisor.pid"
+            killed = pid_file.exists()  # one that ends by itself takes it away
             await asyncio.to_thread(migrate, self._settings.catalog_url)
-            web = self._bind(self._settings.web) if "web" in self._children else None
-            relay = self._bind(self._settings.relay) if "relay" in self._children else None
+            web = self._bind_first("web", self._settings.web, killed)
+            relay = self._bind_first("relay", self._settings.relay, killed)
+            pid_file.write_text(f"{os.getpid()}\n")
             catalog = Catalog(self._settings.catalog_url)
             try:
                 for process in self._children:
                     if process == "recorder":
                         await self._add_recorders(catalog)
                     elif process == "web":
+                        web = web or await self._bind_freed(self._settings.web)
                         for index in range(self._settings.web.workers):
                             self._add(Spec("web", index if self._settings.web.workers > 1 else None, web))
+                    elif process == "relay":
+                        relay = relay or await self._bind_freed(self._settings.relay)
+                        self._add(Spec("relay", None, relay))
                     else:
-                        self._add(Spec(process, None, relay if process == "relay" else None))
+                        self._add(Spec(process))
                 await self._watch(catalog)
             finally:
                 notify("STOPPING=1")
@@ -108,7 +118,7 @@ class Supervisor:
                 for listener in (web, relay):
                     if listener is not None:
                         listener.close()
-                (self._run_dir / "supervisor.pid").unlink(missing_ok=True)
+                pid_file.unlink(missing_ok=True)
 
     # -- children ----------------------------------------------------------------------------------------------------
 
@@ -212,6 +222,29 @@ class Supervisor:
                 _log.error("child gives no sign of life and is killed", extra={"child": name})
                 with contextlib.suppress(ProcessLookupError):
                     process.kill()
+
+    def _bind_first(self, process: str, listener: Listener, killed: bool) -> socket.socket | None:
+        """Before anything starts, so that a port of somebody else's is told at once. None: not ours to bind, or held by
+        a child of the supervisor that was killed."""
+        if process not in self._children:
+            return None
+        try:
+            return self._bind(listener)
+        except TiergateError:
+            if not killed:
+                raise
+            return None
+
+    async def _bind_freed(self, listener: Listener) -> socket.socket:
+        """Waits for the child that holds the port. Raises process.address_in_use."""
+        deadline_s = time.monotonic() + _PORT_WAIT_S
+        while True:
+            try:
+                return self._bind(listener)
+            except TiergateError:
+                if time.monotonic() > deadline_s or self._stopping.is_set():
+                    raise
+            await asyncio.sleep(0.1)
 
     def _bind(self, listener: Listener) -> socket.socket:
         host, port = split_listen(listener.listen)

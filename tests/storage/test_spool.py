@@ -117,6 +117,25 @@ def test_a_hopeless_part_is_put_aside_and_not_deleted(tmp_path: Path, content: b
     assert not part.path.exists()
 
 
+def test_a_part_that_never_had_a_picture_leaves_nothing_behind(tmp_path: Path) -> None:
+    spool, catalog = make_spool(tmp_path), make_catalog(tmp_path)
+    path, _ = open_part(spool, 1)
+    beginning = salvage_part(spool, path)
+    assert beginning is not None
+    head = beginning.path.read_bytes()[: beginning.segment.init_bytes]
+    beginning.path.unlink()
+    path.write_bytes(head)
+    stranger = path.with_stem(new_id())
+    stranger.write_bytes(head)  # names another segment: not ours to judge
+    torn = path.with_stem(new_id())
+    torn.write_bytes(head[:-1])
+    report = recover(catalog, spool, spool.cameras())
+    assert (report.empty, report.salvaged, len(report.quarantined)) == (1, [], 2)
+    assert not path.exists()
+    assert len(list(spool.quarantined())) == 2
+    catalog.close()
+
+
 def test_recover_finds_torn_and_unregistered_files_once(tmp_path: Path) -> None:
     spool, catalog = make_spool(tmp_path), make_catalog(tmp_path)
     recorded = record(spool)
