@@ -105,6 +105,10 @@ class Node:
     def ready(self) -> bool:
         if self._child is not None and not self._child.running:
             raise RuntimeError(f"the node ended:\n{self._child.tail(30)}")
+        # A web process whose supervisor was killed may still answer for a moment.
+        ready = self.folder / "data" / "run" / "web.ready"
+        if int(ready.read_text()) != self.pid_of("web"):
+            return False
         return httpx.get(f"{self.url}/readyz", timeout=2).status_code == 200
 
     def stop(self) -> None:
@@ -124,24 +128,18 @@ class Node:
 
     @property
     def _serving(self) -> int:
-        """The process that serves: the guard's only child, there before it has written anything."""
+        """The process that serves: the guard's child, there before it has written its pid anywhere."""
         assert self._child is not None
         assert self._child.popen is not None
         guard = self._child.popen.pid
-        return until(
-            lambda: int(Path(f"/proc/{guard}/task/{guard}/children").read_text()), 10, "the supervisor's start"
-        )
+        return until(lambda: next(iter(_children(guard)), None), 10, "the supervisor's start")
 
     def pid_of(self, process: str) -> int | None:
         """The child of the supervisor that runs now under this name (`recorder`, `web`, …), ready or not."""
-        wanted = f"gateway.processes.{process}"
-        for entry in Path("/proc").glob("[0-9]*/cmdline"):
-            try:
-                argv = entry.read_text().split("\0")
-            except OSError:
-                continue
-            if wanted in argv and str(self.config) in argv:
-                return int(entry.parent.name)
+        for pid in _children(self._serving):
+            with contextlib.suppress(OSError):
+                if f"gateway.processes.{process}" in Path(f"/proc/{pid}/cmdline").read_text().split("\0"):
+                    return pid
         return None
 
     @property
@@ -210,6 +208,16 @@ class Node:
         now_ms = time.time_ns() // 1_000_000
         spans = self.get(f"/cameras/{camera}/timeline", **{"from": now_ms - 3_600_000, "to": now_ms})["spans"]
         return [span for span in spans if span["kind"] == kind]
+
+
+def _children(parent: int) -> list[int]:
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            state, ppid = entry.read_text().rsplit(")", 1)[1].split()[:2]
+            if int(ppid) == parent and state != "Z":
+                found.append(int(entry.parent.name))
+    return found
 
 
 #: Settings under which cameras on loopback are allowed and everything happens quickly.
