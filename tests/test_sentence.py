@@ -279,7 +279,7 @@ def test_upper_tiers_calling_emergency_pull_watch_live_and_recorded_and_it_ends(
         60,
         "the purge statement reaches the lower node",
     )
-    assert statement["objects"] > 0
+    assert statement["objects"] > 0 and statement["remaining"] == 0 and statement["key_destroyed"] is True
     with demo.street.client() as client:
         assert client.get(f"/api/v1/cameras/{gate}/snapshot.jpg").status_code == 403
 

@@ -62,7 +62,8 @@ class Jobs:
             self._schedule(job, datetime.now(UTC))
         logging.getLogger("apscheduler").setLevel(logging.WARNING)  # each run of each job is no news
         self._scheduler.start()
-        self._watch = asyncio.create_task(self._follow_clock(), name="jobs-clock")
+        offset_ns = self._clock.wall_ns() - self._clock.monotonic_ns()
+        self._watch = asyncio.create_task(self._follow_clock(offset_ns), name="jobs-clock")
 
     async def stop(self, timeout_s: float = 10.0) -> None:
         """No new runs; those that run are waited for."""
@@ -108,9 +109,8 @@ class Jobs:
         except Exception:
             _log.exception("a job's end cannot be remembered", extra={"job": name})
 
-    async def _follow_clock(self) -> None:
+    async def _follow_clock(self, offset_ns: int) -> None:
         """The scheduler counts in wall time: after a step back it would sleep until the old time comes again."""
-        offset_ns = self._clock.wall_ns() - self._clock.monotonic_ns()
         while True:
             await asyncio.sleep(WATCH_S)
             now_ns = self._clock.wall_ns() - self._clock.monotonic_ns()

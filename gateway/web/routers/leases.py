@@ -4,6 +4,8 @@ when.
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
@@ -34,6 +36,12 @@ Side = Literal["granted", "held"]
 
 class Revoke(Body):
     reason: ShortText = Field("")
+
+
+def _statement(row: LeaseRow) -> dict[str, Any] | None:
+    """What the upper node signed when nothing of the lease was left: counts, digest of the list, key destroyed."""
+    kept = row.purge_statement
+    return {**json.loads(kept["statement"]), "signature": kept["signature"]} if kept else None
 
 
 def as_json(row: LeaseRow, link: LinkRow | None, looks: list[LookRow], now_ms: int) -> dict[str, Any]:
@@ -68,6 +76,7 @@ def as_json(row: LeaseRow, link: LinkRow | None, looks: list[LookRow], now_ms: i
         "end_reason": row.end_reason,
         "cache_until_ms": row.cache_until_ms,
         "purged_ms": row.purged_ms,
+        "purge_statement": _statement(row),
         "state": phase(terms, events, row.cache_until_ms, now_ms).value,
         "violation": Reason("tier.unconfirmed").as_json() if unconfirmed(terms, events, now_ms) else None,
         "watching": bool(looks),
@@ -210,7 +219,14 @@ def spans_of(index: FootageIndex, from_ms: int, to_ms: int) -> list[dict[str, An
     fresh_ms = max((s.end_ms for s in index.segments), default=from_ms)
     known_ms = max(fresh_ms, index.now_ms - 90_000)
     words = {(g.cause, g.from_ms): g.reason for g in index.gaps}
-    return [_span_json(s, words) for s in build_timeline(footage, missing, from_ms, to_ms, min(known_ms, index.now_ms))]
+    spans = build_timeline(footage, missing, from_ms, to_ms, min(known_ms, index.now_ms))
+    # The lower node accounts for every second since a camera is registered: before its first word there was none yet,
+    # or its time is over.
+    first_ms = min([f.start_ms for f in footage] + [g.start_ms for g in missing], default=to_ms)
+    return [
+        _span_json(s, words) if s.to_ms > first_ms else _span_json(replace(s, kind=SpanKind.NONE, cause=None), words)
+        for s in spans
+    ]
 
 
 def _span_json(span: Span, words: dict[tuple[str, int], dict[str, Any] | None]) -> dict[str, Any]:
