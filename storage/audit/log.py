@@ -73,6 +73,17 @@ _ENTRY = (
 )  # fmt: skip
 
 
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which entries a reader wants to see."""
+
+    action: str | None = None  #: or the prefix of a noun, ending with a dot
+    actor: str | None = None
+    subject: str | None = None  #: or a part of it
+    from_ms: int | None = None
+    to_ms: int | None = None  #: exclusive
+
+
 def head(connection: Connection) -> tuple[int, bytes]:
     """(seq, digest) of the last entry; (0, GENESIS) before the first."""
     row = connection.execute(select(audit.c.seq, audit.c.digest).order_by(audit.c.seq.desc()).limit(1)).first()
@@ -113,12 +124,21 @@ def tail(
     before_seq: int | None = None,
     action: str | None = None,
     actor: str | None = None,
+    *,
+    wanted: Filter | None = None,
 ) -> list[Entry]:
-    """Newest first; the next page is before the last seq of this one."""
+    """Newest first; the next page is before the last seq of this one. `wanted` stands for `action` and `actor`."""
+    wanted = wanted or Filter(action, actor)
     query = select(*_ENTRY).order_by(audit.c.seq.desc()).limit(limit)
     if before_seq is not None:
         query = query.where(audit.c.seq < before_seq)
-    return [Entry(*row) for row in connection.execute(_filtered(query, action, actor))]
+    if wanted.subject is not None:
+        query = query.where(audit.c.subject.contains(wanted.subject, autoescape=True))
+    if wanted.from_ms is not None:
+        query = query.where(audit.c.at_ms >= wanted.from_ms)
+    if wanted.to_ms is not None:
+        query = query.where(audit.c.at_ms < wanted.to_ms)
+    return [Entry(*row) for row in connection.execute(_filtered(query, wanted.action, wanted.actor))]
 
 
 def _filtered(query: Any, action: str | None, actor: str | None) -> Any:

@@ -77,7 +77,7 @@ ROUTES: dict[str, str] = {
     "WS /api/v1/cameras/{camera_id}/live.ws": "live",
     "GET /api/v1/cameras/{camera_id}/live.mp4": "live",
     "POST /api/v1/cameras/{camera_id}/whep": "live",
-    "DELETE /api/v1/cameras/{camera_id}/whep/{session}": "live",
+    "DELETE /api/v1/cameras/{camera_id}/whep/{session}": "signed_in",
     "GET /api/v1/cameras/{camera_id}/playback.m3u8": "playback",
     "GET /api/v1/cameras/{camera_id}/clip.mp4": "export",
     "GET /api/v1/cameras/{camera_id}/snapshot.jpg": "snapshot",

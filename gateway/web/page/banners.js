@@ -1,7 +1,7 @@
 // @ts-check
 // Lines that say who watches across tiers: below calmly that somebody above looks, above loudly that nobody has confirmed yet.
 
-import { html, useState } from "./dom.js";
+import { cx, html, useState } from "./dom.js";
 import { post, remove } from "./api.js";
 import { useNow } from "./clock.js";
 import { say, t, tk } from "./i18n.js";
@@ -39,7 +39,7 @@ export function Banners() {
   const at = useNow();
   const [more, setMore] = useState(false);
   const alive = leases.filter((one) => running(one, at));
-  const watched = alive.filter((one) => one.side === "granted");
+  const watched = alive.filter((one) => one.side === "granted").sort((a, b) => Number(Boolean(b.violation)) - Number(Boolean(a.violation)) || Number(b.watching) - Number(a.watching));
   const held = alive.filter((one) => one.side === "held");
   const open = held.filter((one) => unconfirmed(one, at));
   const calm = held.filter((one) => !unconfirmed(one, at));
@@ -50,14 +50,15 @@ export function Banners() {
   return html`<aside class="banners" aria-label=${t("banner.label")}>
     ${open.map((one) => html`<div key=${one.id} class="banner alarm" role="alert"><${Icon} name="warn" /><strong>${t("banner.unconfirmed")}</strong>
       <span>${tk("mechanism", one.kind)} ${one.case} · ${one.reason} · ${names(one.cameras)} ${say(one.violation)}</span>
-      <b>${(one.confirm_by_ms || 0) > at ? t("banner.confirm_in", { left: span((one.confirm_by_ms || 0) - at) }) : t("banner.confirm_late")}</b><span class="grow"></span>
+      <b>${(one.confirm_by_ms || 0) > at ? t("banner.confirm_in", { left: span((one.confirm_by_ms || 0) - at) }) : t("banner.confirm_late")}</b><b>${t("banner.left", { left: span(one.expires_ms - at) })}</b><span class="grow"></span>
       <button type="button" class="small" onClick=${() => void confirmLease(one.id)}>${t("banner.confirm")}</button><button type="button" class="small" onClick=${() => showCameras(one.cameras.slice(0, 16))}>${t("banner.show")}</button>
       <button type="button" class="small danger" onClick=${() => void endPull(one.id)}>${t("banner.end")}</button></div>`)}
     ${calm.map((one) => html`<div key=${one.id} class="banner pulling"><${Icon} name="pull" /><strong>${t("banner.pulling")}</strong><span>${tk("mechanism", one.kind)} ${one.case} · ${names(one.cameras)}</span>
       <b>${t("banner.left", { left: span(one.expires_ms - at) })}</b><span class="grow"></span>
       <button type="button" class="small" onClick=${() => showCameras(one.cameras.slice(0, 16))}>${t("banner.show")}</button><button type="button" class="small" onClick=${() => void endPull(one.id)}>${t("banner.end")}</button></div>`)}
-    ${shownWatched.map((one) => html`<div key=${one.id} class="banner watched" id="watched-banner" role="status"><${Icon} name="link" /><strong>${t(one.watching ? "banner.watched" : "banner.may_watch", { who: one.persons || one.peer })}</strong>
+    ${shownWatched.map((one, i) => html`<div key=${one.id} class=${cx("banner", one.violation ? "alarm" : "watched")} id=${i === 0 ? "watched-banner" : null} role=${one.violation ? "alert" : "status"}><${Icon} name=${one.violation ? "warn" : "link"} /><strong>${t(one.watching ? "banner.watched" : "banner.may_watch", { who: one.persons || one.peer })}</strong>
       <span>${tk("mechanism", one.kind)} · ${t("banner.case", { case: one.case })} · ${one.reason} · ${names(one.cameras)}</span><b>${t("banner.until", { at: clock(one.expires_ms, false) })}</b>
+      ${one.violation ? html`<b>${t("banner.unconfirmed_below")}</b>` : unconfirmed(one, at) && html`<span class="soft">${t("banner.confirm_by_below", { at: clock(one.confirm_by_ms || 0, false) })}</span>`}
       <span class="grow"></span>${watched.length > 1 && html`<button type="button" class="small" onClick=${() => setMore(!more)}>${more ? t("banner.less") : t("banner.all", { count: watched.length })}</button>`}
       <button type="button" class="small" onClick=${() => openDialog("lease", { lease: one })}>${t("banner.details")}</button></div>`)}
   </aside>`;

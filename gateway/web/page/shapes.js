@@ -13,7 +13,7 @@
  *   health?: {verdict: string, since_ms: number, checked_ms: number} | null}} Camera
  * @typedef {{id: string, side: "held" | "granted", kind: string, case: string, reason: string, persons: string, cameras: string[],
  *   from_ms: number | null, to_ms: number | null, issued_ms: number, expires_ms: number, confirm_by_ms: number | null,
- *   confirmed_ms: number | null, ended_ms: number | null, cache_until_ms: number | null, peer: string, watching: boolean, violation: Reason | null}} Lease
+ *   confirmed_ms: number | null, ended_ms: number | null, cache_until_ms: number | null, peer: string, watching: boolean, violation: Reason | null, end_reason: string | null}} Lease
  * @typedef {{kind: "footage" | "gap" | "expired" | "open" | "none", from_ms: number, to_ms: number, cause: string | null,
  *   reason: Reason | null, class?: string}} Span
  */
@@ -34,6 +34,22 @@ export function standing(camera) {
 /** The stream whose trouble explains the camera's. @param {Camera} camera @returns {Stream | undefined} */
 export function troubled(camera) {
   return [camera.streams?.main, camera.streams?.sub].find((s) => s && s.state === "offline");
+}
+
+/** Which stream brings the camera's sound into a browser, and how; or the word for why none does.
+ * AAC goes with the picture; G.711 goes by WebRTC, which takes H.264 without B-frames along. @param {Camera} camera
+ * @returns {{stream?: "main" | "sub", method?: "mse" | "whep", why?: string}} */
+export function soundPath(camera) {
+  if (!camera.audio) return { why: "off" };
+  let why = "none";
+  for (const name of /** @type {("main" | "sub")[]} */ (camera.max_stream === "sub" ? ["sub"] : ["main", "sub"])) {
+    const stream = camera.streams?.[name];
+    if (!stream?.audio_codec) continue;
+    if (/^mp4a/i.test(stream.audio_codec) && !isHevc(stream)) return { stream: name, method: "mse" };
+    if (/^(alaw|ulaw|pcm[au])/i.test(stream.audio_codec) && /^avc/i.test(stream.codec || "") && !stream.b_frames) return { stream: name, method: "whep" };
+    why = "codec";
+  }
+  return { why };
 }
 
 /** @param {Stream | undefined | null} stream */
@@ -71,6 +87,7 @@ export function lease(raw) {
     peer: raw.peer_name ?? raw.link_id ?? "",
     watching: raw.watching ?? true,
     violation: raw.violation ?? null,
+    end_reason: raw.end_reason ?? null,
   };
 }
 

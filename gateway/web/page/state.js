@@ -62,7 +62,7 @@ export const players = new Map();
 
 /** @param {any} session */
 function enter(session) {
-  const chosen = keptLanguage() || session.language || browserLanguage();
+  const chosen = keptLanguage() || browserLanguage();
   setLanguage(chosen);
   const first = session.kind === "token" && store.get().phase !== "boot";
   store.set({
@@ -186,11 +186,16 @@ export function setLayout(layout) {
 /** @param {number | null} key */
 export const focusTile = (key) => store.set((s) => ({ focus: key, ptz: s.focus === key ? s.ptz : false }));
 
-/** Puts a camera into a tile: the one named, else the focused, else the first empty one. @param {string} camera @param {number | null} [key] */
+/** Puts a camera into a tile: the one named; else it is only looked at when it is on the wall already; else the focused tile
+ * if that is empty, the next empty one after it, or, on a full wall, the focused one. @param {string} camera @param {number | null} [key] */
 export function showCamera(camera, key = null) {
-  const { tiles, focus, layout } = store.get();
+  const { tiles, focus, layout, single } = store.get();
   const shown = tiles.slice(0, LAYOUTS[layout]);
-  const target = key ?? focus ?? (shown.find((one) => one.camera === null) || shown[0]).key;
+  const there = shown.find((one) => one.camera === camera);
+  if (key === null && there && single === null) return store.set({ focus: there.key, view: "wall" });
+  const at = Math.max(0, shown.findIndex((one) => one.key === (single ?? focus)));
+  const free = single === null ? [...shown.slice(at), ...shown.slice(0, at)].find((one) => one.camera === null) : undefined;
+  const target = key ?? (free || shown[at]).key;
   changeTile(target, { camera, playback: null, rate: 1, paused: false, sound: false });
   store.set({ focus: target, ptz: false, view: "wall" });
 }

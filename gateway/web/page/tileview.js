@@ -8,12 +8,15 @@ import { Icon } from "./icons.js";
 import { TilePlayer } from "./player/tile.js";
 import { PtzPad } from "./ptz.js";
 import { mayDo, standing } from "./shapes.js";
-import { backToLive, changeTile, emptyTile, focusTile, players, refreshCamera, store, toggleSingle } from "./state.js";
+import { backToLive, changeTile, emptyTile, focusTile, openDialog, players, refreshCamera, store, toggleSingle } from "./state.js";
+import { toggleSound } from "./sound.js";
 import { saveSnapshot } from "./save.js";
 import { useStore } from "./store.js";
 import { clock, day } from "./time.js";
 
 const DWELL_MS = 600, REST_MS = 8000;
+/** @type {import("./shapes.js").Lease[]} */
+const NO_LEASES = [];
 
 /** Whether the tile shows more pixels than the sub stream has. @param {HTMLElement | null} stage @param {import("./shapes.js").Camera} camera */
 function outgrows(stage, camera) {
@@ -40,27 +43,37 @@ function TileClock({ player, replaying }) {
 /** @param {{camera: import("./shapes.js").Camera}} props */
 function Watermark({ camera }) {
   const session = useStore(store, (s) => s.session);
-  // On for tokens and across tiers, unless the API says otherwise.
-  const wanted = camera.watermark ?? session?.watermark ?? (session?.kind === "token" || camera.origin === "lower");
+  const wanted = Boolean(camera.watermark ?? session?.watermark?.always);
   const [, again] = useState(0);
-  useEffect(() => (wanted ? everySecond(() => { if (Math.floor(now() / 1000) % 60 === 0) again((n) => n + 1); }) : undefined), [Boolean(wanted)]);
+  useEffect(() => (wanted ? everySecond(() => { if (Math.floor(now() / 1000) % 60 === 0) again((n) => n + 1); }) : undefined), [wanted]);
   if (!wanted) return null;
-  const who = typeof wanted === "string" ? wanted : [session?.unit, session?.name].filter(Boolean).join(" ");
-  const text = `${who} ${day(now())} ${clock(now(), false)}`;
+  const text = `${session?.watermark?.text || session?.name || ""} ${day(now())} ${clock(now(), false)}`;
   return html`<div class="watermark" aria-hidden="true">${Array.from({ length: 6 }, (_, i) => html`<span key=${i}>${text}</span>`)}</div>`;
 }
 
-/** The sentence in place of a picture. @param {import("./player/tile.js").Status} status @param {import("./shapes.js").Camera} camera @returns {{title: string, text: string} | null} */
-function words(status, camera) {
+/** A lower tier's camera that no lease shows now. @param {import("./shapes.js").Camera} camera */
+const unpulled = (camera) => camera.origin === "lower" && !camera.lease_id;
+
+/** What became of the last pull that showed the camera. @param {import("./shapes.js").Camera} camera @param {import("./shapes.js").Lease[]} leases */
+function pullWords(camera, leases) {
+  const last = leases.filter((one) => one.side === "held" && one.cameras.includes(camera.id)).sort((a, b) => b.issued_ms - a.issued_ms)[0];
+  if (!last) return { title: t("tile.unpulled"), text: t("tile.unpulled_text") };
+  const over_ms = last.ended_ms ?? Math.min(last.expires_ms, now());
+  return { title: t("tile.pull_over"), text: t("tile.pull_over_text", { at: clock(over_ms, false), case: last.case, why: tk("lease_end", last.end_reason || "expired") }) };
+}
+
+/** The sentence in place of a picture. @param {import("./player/tile.js").Status} status @param {import("./shapes.js").Camera} camera 
+ * @param {import("./shapes.js").Lease[]} leases @returns {{title: string, text: string} | null} */
+function words(status, camera, leases) {
   const reason = say(status.reason);
   switch (status.state) {
     case "connecting": return { title: t("tile.connecting"), text: reason };
     case "replay_wait": return { title: t("tile.opening_footage"), text: "" };
     case "offline": return { title: t("tile.offline"), text: reason || tk("cause", camera.streams?.main?.cause || "camera_offline") };
     case "disabled": return { title: t("standing.disabled"), text: t("tile.disabled") };
-    case "forbidden": return { title: t("tile.forbidden"), text: reason || t("tile.forbidden_text") };
+    case "forbidden": if (unpulled(camera)) return pullWords(camera, leases); return { title: t("tile.forbidden"), text: reason || t("tile.forbidden_text") };
     case "gone": return { title: t("tile.gone"), text: reason };
-    case "codec": return { title: t("tile.codec"), text: reason || t("tile.codec_text", { codec: status.codec || camera.streams?.main?.codec || "?" }) };
+    case "codec": return { title: t("tile.codec"), text: reason || t(status.method === "hls" ? "tile.codec_replay" : "tile.codec_text", { codec: status.codec || camera.streams?.main?.codec || "?" }) };
     case "no_footage": return { title: t("tile.no_footage"), text: reason || t("tile.no_footage_text") };
     case "error": return { title: t("tile.error"), text: reason || t("tile.error_text") };
     default: return null;
@@ -74,6 +87,7 @@ export function TileView({ tile, place, hidden, big, onDrop }) {
   const focusedNow = useStore(store, (s) => s.focus === tile.key);
   const ptz = useStore(store, (s) => s.ptz && s.focus === tile.key);
   const single = useStore(store, (s) => s.single === tile.key);
+  const mayPull = useStore(store, (s) => s.session?.kind === "user");
   const stage = useRef(/** @type {HTMLElement | null} */ (null));
   const player = useRef(/** @type {TilePlayer | null} */ (null));
   const [status, setStatus] = useState(/** @type {import("./player/tile.js").Status} */ ({ state: "empty", reason: null, stream: null, method: null, limited: false, stale_s: 0, codec: null, note: null, skipped: null }));
@@ -117,7 +131,8 @@ export function TileView({ tile, place, hidden, big, onDrop }) {
   }, [status.state]);
 
   const replaying = tile.playback !== null;
-  const sentence = camera ? words(status, camera) : null;
+  const leases = useStore(store, (s) => (camera && unpulled(camera) ? s.leases : NO_LEASES));
+  const sentence = camera ? words(status, camera, leases) : null;
   const missing = tile.camera && !camera && loaded;
   const picture = status.state === "playing" || status.state === "stale" || status.state === "replay";
   /** @param {Event} e @param {() => void} act */
@@ -135,7 +150,8 @@ export function TileView({ tile, place, hidden, big, onDrop }) {
     ${missing && html`<div class="tile-words"><strong>${t("tile.gone")}</strong><span>${t("tile.gone_text")}</span></div>`}
     ${camera && html`
       ${sentence && html`<div class=${cx("tile-words", `is-${status.state}`)} role="status"><strong>${sentence.title}</strong>${sentence.text && html`<span>${sentence.text}</span>`}
-        ${(status.state === "no_footage" || (status.state === "forbidden" && replaying)) && html`<button type="button" class="small" onClick=${(/** @type {Event} */ e) => press(e, () => backToLive(tile.key))}>${t("timeline.live")}</button>`}</div>`}
+        ${status.state === "forbidden" && unpulled(camera) && mayPull && html`<button type="button" class="small" onClick=${(/** @type {Event} */ e) => press(e, () => openDialog("pull", { cameras: [camera.id] }))}>${t("tile.pull_again")}</button>`}
+        ${(status.state === "no_footage" || status.state === "error" || (status.state === "codec" && replaying) || (status.state === "forbidden" && replaying)) && html`<button type="button" class="small" onClick=${(/** @type {Event} */ e) => press(e, () => backToLive(tile.key))}>${t("timeline.live")}</button>`}</div>`}
       ${picture && html`<${Watermark} camera=${camera} />`}
       <header class="tile-top"><span class=${`dot ${standing(camera)}`} aria-hidden="true"></span><span class="tile-name">${camera.name}</span>
         ${replaying ? html`<b class="badge replay">${t("badge.replay")}${tile.rate !== 1 ? ` ×${tile.rate}` : ""}</b>` : null}
@@ -148,7 +164,7 @@ export function TileView({ tile, place, hidden, big, onDrop }) {
       <footer class="tile-tools" onDblClick=${(/** @type {Event} */ e) => e.stopPropagation()}>
         <span class="tile-quality">${picture && !replaying ? `${status.stream === "main" ? "HD" : "SD"}${status.method === "whep" ? " · RTC" : ""}` : ""}</span><span class="grow"></span>
         ${camera.audio && picture && html`<button type="button" class="tool" title=${`${t(tile.sound ? "tile.mute" : "tile.unmute")} (M)`} aria-label=${t(tile.sound ? "tile.mute" : "tile.unmute")}
-          onClick=${(/** @type {Event} */ e) => press(e, () => changeTile(tile.key, { sound: !tile.sound }))}><${Icon} name=${tile.sound ? "sound" : "mute"} /></button>`}
+          onClick=${(/** @type {Event} */ e) => press(e, () => toggleSound(tile, camera))}><${Icon} name=${tile.sound ? "sound" : "mute"} /></button>`}
         ${camera.ptz && mayDo(camera, "ptz") && !replaying && html`<button type="button" class=${cx("tool", ptz && "on")} aria-pressed=${ptz} title=${`${t("ptz.label")} (Z)`} aria-label=${t("ptz.label")}
           onClick=${(/** @type {Event} */ e) => press(e, () => store.set((s) => ({ ptz: !(s.ptz && s.focus === tile.key), focus: tile.key })))}><${Icon} name="ptz" /></button>`}
         ${mayDo(camera, "snapshot") && html`<button type="button" class="tool" title=${`${t("act.snapshot")} (S)`} aria-label=${t("act.snapshot")}

@@ -37,6 +37,9 @@ export function day(ms) {
 /** `2026-11-24 15:20:07` @param {number | null | undefined} ms @param {boolean} [seconds] */
 export const stamp = (ms, seconds = true) => (ms === null || ms === undefined ? "–" : `${day(ms)} ${clock(ms, seconds)}`);
 
+/** `2026-11-24 15:20:07 – 15:21:00`: the day once where it is one. @param {number} from_ms @param {number} to_ms @param {boolean} [seconds] */
+export const rangeText = (from_ms, to_ms, seconds = true) => `${stamp(from_ms, seconds)} – ${day(from_ms) === day(to_ms) ? clock(to_ms, seconds) : stamp(to_ms, seconds)}`;
+
 /** For `<input type="datetime-local">`. @param {number} ms */
 export const inputStamp = (ms) => `${day(ms)}T${clock(ms)}`;
 

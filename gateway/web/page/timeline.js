@@ -10,7 +10,7 @@ import { mayDo } from "./shapes.js";
 import { backToLive, changeTile, focused, openDialog, playFrom, players, position, store } from "./state.js";
 import { saveSnapshot } from "./save.js";
 import { useStore } from "./store.js";
-import { CAUSE_COLOURS, TimelineCanvas, spanSentence } from "./timeline_canvas.js";
+import { CAUSE_COLOURS, KEY_COLOUR, TimelineCanvas, spanSentence } from "./timeline_canvas.js";
 import { MOST_MS, around, clamp, neighbourGap, pan, spanAt, zoom } from "./timeline_model.js";
 import { knownSpans } from "./tileview.js";
 import { DAY, HOUR, MINUTE, SECOND, clock, day, fromInput, parseMoment, startOfDay } from "./time.js";
@@ -229,10 +229,11 @@ export function Timeline() {
       label=${camera ? t("timeline.of", { name: camera.name }) : t("timeline.label")} />
     <div class="timeline-foot">
       ${error ? html`<span class="bad" role="status">${say(error)}</span>` : empty ? html`<span>${t("timeline.pick_long")}</span>`
-        : !mayPlay ? html`<span>${t("timeline.no_playback")}</span>`
+        : !mayPlay ? html`<span>${t(camera.origin === "lower" && !camera.lease_id ? "tile.unpulled_text" : "timeline.no_playback")}</span>`
           : here && here.kind !== "footage" && here.kind !== "open" && here.kind !== "none" ? html`<span role="status">${spanSentence(here).what} ${spanSentence(here).why}</span>` : html`<span>${t("timeline.hint")}</span>`}
       <span class="grow"></span>
       <span class="legend"><i style=${{ background: "#2f7fc6" }}></i>${t("span.footage")}</span>
+      ${spans.some((one) => one.kind === "footage" && one.class && one.class !== "default") && html`<span class="legend"><i style=${{ background: KEY_COLOUR }}></i>${t("tree.key_area")}</span>`}
       ${causes.map((cause) => html`<span class="legend" key=${cause}><i class="low" style=${{ background: CAUSE_COLOURS[cause] || CAUSE_COLOURS.unknown }}></i>${tk("cause", cause)}</span>`)}
       <span class="dim">${clock(view.from_ms, false)}–${clock(view.to_ms, false)} UTC+8</span>
     </div>

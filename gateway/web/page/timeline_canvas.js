@@ -12,11 +12,12 @@ export const CAUSE_COLOURS = /** @type {Record<string, string>} */ ({
   camera_offline: "#c2554f", network: "#c98243", credentials: "#a868b0", unsupported: "#7b6fc4", recorder_down: "#cf6d8f", disk_full: "#c7b13f",
   disk_slow: "#9e9a4a", clock: "#3fa3ad", disabled: "#66707d", shed: "#8a9a54", damaged: "#9a3b3b", unknown: "#8b8f96",
 });
-const FOOTAGE = "#2f7fc6", OPEN = "#4fa6ec", KEY = "#2b9c86", LANE_TOP = 22, LANE = 22;
+export const KEY_COLOUR = "#2b9c86";
+const FOOTAGE = "#2f7fc6", OPEN = "#4fa6ec", LANE_TOP = 22, LANE = 22;
 
 /** @param {import("./shapes.js").Span} one */
 function colour(one) {
-  if (one.kind === "footage") return one.class && one.class !== "default" ? KEY : FOOTAGE;
+  if (one.kind === "footage") return one.class && one.class !== "default" ? KEY_COLOUR : FOOTAGE;
   if (one.kind === "open") return OPEN;
   if (one.kind === "gap") return CAUSE_COLOURS[one.cause || "unknown"] || CAUSE_COLOURS.unknown;
   return "";

@@ -7,6 +7,7 @@ import { Icon } from "./icons.js";
 import { LAYOUTS, openDialog, setLayout, showCamera, store, swapTiles } from "./state.js";
 import { useStore } from "./store.js";
 import { TileView } from "./tileview.js";
+import { Welcome } from "./welcome.js";
 
 /** @param {{name: string}} props */
 function LayoutPicture({ name }) {
@@ -25,6 +26,7 @@ export function Wall() {
   const layout = useStore(store, (s) => s.layout);
   const tiles = useStore(store, (s) => s.tiles);
   const single = useStore(store, (s) => s.single);
+  const nothing = useStore(store, (s) => s.camerasLoaded && !s.cameras.size);
   const box = useRef(/** @type {HTMLElement | null} */ (null));
   const shown = tiles.slice(0, LAYOUTS[layout]);
   const isSingle = single !== null && shown.some((one) => one.key === single);
@@ -48,7 +50,7 @@ export function Wall() {
   };
 
   return html`<section class=${cx("wall", `layout-${layout}`, isSingle && "single")} ref=${box} aria-label=${t("wall.label")}>
-    ${[...shown].sort((a, b) => a.key - b.key).map((one) => html`<${TileView} key=${one.key} tile=${one} place=${shown.indexOf(one)}
+    ${nothing ? html`<${Welcome} />` : [...shown].sort((a, b) => a.key - b.key).map((one) => html`<${TileView} key=${one.key} tile=${one} place=${shown.indexOf(one)}
       hidden=${isSingle && one.key !== single} big=${isSingle || layout === "1" || (layout === "6" && shown[0] === one)} onDrop=${drop} />`)}
   </section>`;
 }

@@ -26,12 +26,16 @@ async def list_audit(
     principal: Annotated[Principal, policy(role="audit_admin")],
     action: Text = None,
     actor: Text = None,
+    subject: Text = None,
+    from_ms: Annotated[TimeMs | None, Query(alias="from")] = None,
+    to_ms: Annotated[TimeMs | None, Query(alias="to")] = None,
     cursor: Cursor = None,
     limit: Limit = 100,
 ) -> dict[str, Any]:
-    """Newest first; `action` may end with a dot to mean all of a noun (``token.``)."""
+    """Newest first; `action` may end with a dot to mean all of a noun (``token.``), `subject` may be a part of it."""
     before = seq_cursor(cursor)
-    found = await services_of(request).read(lambda c: log.tail(c, limit + 1, before, action, actor))
+    wanted = log.Filter(action, actor, subject, from_ms, to_ms)
+    found = await services_of(request).read(lambda c: log.tail(c, limit + 1, before, wanted=wanted))
     shown, next_ = paged(found, limit, "seq")
     return page([entry.as_json() for entry in shown], next_)
 

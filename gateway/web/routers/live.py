@@ -449,8 +449,10 @@ async def _run_session(
 
 
 @router.delete("/whep/{session}", status_code=204, response_class=Response)
-async def whep_close(request: Request, camera_id: str, session: str, principal: Viewing) -> Response:
-    """Only who opened it."""
+async def whep_close(
+    request: Request, camera_id: str, session: str, principal: Annotated[Principal, policy(signed_in=True)]
+) -> Response:
+    """Only who opened it, and still when the right to look has ended: hanging up needs none."""
     held = _live(services_of(request)).held(session)
     if held is None or held.camera_id != camera_id or held.subject != principal.actor:
         raise TiergateError(Kind.NOT_FOUND, "media.live_whep_gone")

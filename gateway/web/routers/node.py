@@ -37,4 +37,5 @@ async def show(request: Request, principal: Annotated[Principal | None, policy(p
         "node_id": services.keys.node_id,
         "version": _version(),
         "language": node.language,
+        "now_ms": services.now_ms(),
     }

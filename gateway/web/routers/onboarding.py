@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import re
+import unicodedata
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -12,7 +14,7 @@ from pydantic import Field
 from sqlalchemy import Connection
 
 from config.errors import Kind, TiergateError
-from config.redact import Secret, split_credentials
+from config.redact import Secret, redact_url, split_credentials
 from gateway.access.ids import fresh_id
 from gateway.cameras import address, discovery
 from gateway.cameras import onboarding as devices
@@ -75,13 +77,18 @@ class Source:
 
 async def checked_source(services: Services, url: str, username: str | None, password: Secret | None) -> Source:
     """Raises camera.scheme_refused, camera.url_malformed, camera.address_not_allowed, web.url_credentials."""
+    url = url.strip()
+    scheme, colon, _ = url.partition(":")
+    if any(unicodedata.category(c) == "Cc" for c in url):
+        raise TiergateError(Kind.INVALID, "camera.url_malformed", url=ascii(redact_url(url))[1:121])
+    if colon and re.fullmatch("[A-Za-z][A-Za-z0-9+.-]*", scheme) and scheme.lower() not in SCHEMES:
+        raise TiergateError(Kind.INVALID, "camera.scheme_refused", scheme=scheme[:20].lower())
     try:
-        clean, own_username, own_password = split_credentials(url.strip())
-        scheme = urlsplit(clean).scheme.lower()
+        clean, own_username, own_password = split_credentials(url)
+        if not colon or urlsplit(clean).port == 0:
+            raise ValueError("no camera there")
     except ValueError:
-        raise TiergateError(Kind.INVALID, "camera.url_malformed", url="") from None
-    if scheme not in SCHEMES:
-        raise TiergateError(Kind.INVALID, "camera.scheme_refused", scheme=scheme[:20])
+        raise TiergateError(Kind.INVALID, "camera.url_malformed", url=redact_url(url)[:120]) from None
     if own_username is not None and username is not None:
         raise TiergateError(Kind.INVALID, "web.url_credentials")
     await asyncio.to_thread(address.pinned_url, clean, services.settings.cameras.allowed_networks)

@@ -23,7 +23,7 @@ from gateway.playback.footage import Footage
 from gateway.playback.service import PlaybackService
 from gateway.web.policy import client_of, policy
 from gateway.web.services import Services, services_of
-from tiering.access import Function, Principal, Stream
+from tiering.access import Facts, Function, Principal, Stream, allowed_ranges
 
 router = APIRouter(prefix="/api/v1/cameras/{camera_id}", tags=["playback"])
 
@@ -36,6 +36,7 @@ CaseNo = Annotated[str | None, Query(max_length=120)]
 Width = Annotated[int | None, Query(ge=16, le=4096)]
 
 PLAYLIST = "application/vnd.apple.mpegurl"
+_LOOK_BACK_MARGIN_MS = 2_000
 
 
 def playback_of(services: Services) -> PlaybackService:
@@ -52,19 +53,27 @@ async def playlist(
     from_: From,
     to: To,
     speed: Annotated[str, Query(max_length=20)] = "1",
+    around: Annotated[str | None, Query(max_length=40)] = None,
     stream: StreamName = "main",
     purpose: Purpose = "daily_watch",
     reason: Why = "",
     case_no: CaseNo = None,
 ) -> Response:
     """VOD playlist of a window of at most 24 h; above double speed of its key frames alone. Entries lie under a session
-    path that ends with the caller's right, when idle, or by ``DELETE /m/<session>``."""
+    path that ends with the caller's right, when idle, or by ``DELETE /m/<session>``.
+
+    With `around`, a time inside the window, the window is cut to what the caller may see around it: a player asks for
+    more than is needed at once, and a lease or a token may allow less.
+    """
     from_ms, to_ms = parse_time_ms(from_), parse_time_ms(to)
     hls.check_window(from_ms, to_ms)
     wanted_speed = hls.parse_speed(speed)
     services = services_of(request)
     footage = playback_of(services).footage
     asked = cast("Stream", stream)
+    if around is not None:
+        facts = Facts(asked, from_ms, to_ms, purpose, client_of(request))
+        from_ms, to_ms = await _narrowed(services, principal, camera_id, facts, parse_time_ms(around))
     # The decision before the footage is looked for: what may not be seen must not be timed either.
     _, decision = await services.looks.decide(
         principal, Function.PLAYBACK, camera_id,
@@ -81,6 +90,20 @@ async def playlist(
     look.add_bytes(len(text))
     headers = {"Cache-Control": "no-store", "X-Tiergate-Session": f"/m/{secret}"}
     return Response(text, headers=headers, media_type=PLAYLIST)
+
+
+async def _narrowed(
+    services: Services, principal: Principal, camera_id: str, facts: Facts, around_ms: int
+) -> tuple[int, int]:
+    """The allowed part of the window that holds `around_ms`; the whole window when none does, for the decision to
+    refuse with its reason."""
+    from_ms, to_ms = facts.from_ms or 0, facts.to_ms or 0
+    camera = await services.looks.require_visible(principal, camera_id)
+    for low, high in allowed_ranges(principal, Function.PLAYBACK, camera, services.now_ms(), facts):
+        if low <= around_ms < high:
+            # A look-back moves with the clock: it must still hold when the look is opened.
+            return min(low + _LOOK_BACK_MARGIN_MS, around_ms) if low > from_ms else low, high
+    return from_ms, to_ms
 
 
 @router.get("/clip.mp4", response_class=Response)

@@ -14,6 +14,7 @@ from gateway.access import footage
 from gateway.web.policy import client_of, policy
 from gateway.web.services import services_of
 from gateway.web.wire import TimeMs, page
+from storage.catalog import cameras as camera_rows
 from storage.catalog import gaps as gap_rows
 from storage.catalog import segments
 from storage.catalog.engine import Catalog
@@ -69,8 +70,13 @@ async def show(
             limit_hours = MOST_CAMERA_DAYS // max(1, len(wanted)) * 24
             raise TiergateError(Kind.TOO_LARGE, "time.range_too_long", limit_hours=limit_hours)
         items = []
+        known = camera_rows.cameras(connection, wanted)
         for camera_id in wanted:
-            for day, start_ms, end_ms in stretches:
+            since_ms = known[camera_id].created_ms if camera_id in known else from_ms
+            for day, low_ms, end_ms in stretches:
+                start_ms = max(low_ms, since_ms)  # before it was registered nothing was missing
+                if start_ms >= end_ms:
+                    continue
                 spans = segments.spans_between(connection, camera_id, "main", start_ms, end_ms)
                 gaps = gap_rows.gaps_between(connection, camera_id, "main", start_ms, end_ms)
                 found = coverage(

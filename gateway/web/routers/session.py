@@ -13,6 +13,7 @@ from config.redact import Secret
 from gateway.access import resources
 from gateway.access.passwords import check_strength
 from gateway.access.tokens import plain_words
+from gateway.web.camera_json import watermarked
 from gateway.web.policy import SESSION_COOKIE, client_of, policy
 from gateway.web.services import Services, services_of
 from gateway.web.wire import Body
@@ -50,6 +51,7 @@ async def describe(services: Services, principal: Principal) -> dict[str, Any]:
     here, names = await services.read(look)
     given = role_functions(principal.roles) | {f for g in principal.grants if g.effect == "allow" for f in g.functions}
     shown = principal.grants[0] if principal.kind == "token" else _roughly(given)
+    unit = principal.unit or services.settings.node.name
     return {
         "kind": principal.kind,
         "login": principal.login,
@@ -63,6 +65,8 @@ async def describe(services: Services, principal: Principal) -> dict[str, Any]:
         "expires_ms": principal.expires_ms,
         "must_change": principal.must_change,
         "plain": plain_words(shown, names, principal.expires_ms),
+        # DESIGN §7: whoever sees pictures by a token, or of another tier, sees their own name in them.
+        "watermark": {"text": " ".join(filter(None, (unit, principal.name))), "always": watermarked(principal)},
     }
 
 

@@ -22,7 +22,7 @@ function Found({ found }) {
 }
 
 /** @param {{onClose: () => void}} props */
-function AddDialog({ onClose }) {
+export function AddDialog({ onClose }) {
   const [found, setFound] = useState(/** @type {any} */ (null));
   const [values, setValues] = useState(/** @type {any} */ ({ way: "url" }));
   const regions = useStore(store, (s) => s.regions);

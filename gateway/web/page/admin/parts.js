@@ -32,7 +32,7 @@ export function Table({ columns, rows, error, acts, rowKey, empty, dim }) {
   if (error) return html`<p class="form-problem" role="alert">${say(error)}</p>`;
   if (!rows) return html`<p class="fine" role="status">${t("loading")}</p>`;
   if (!rows.length) return html`<p class="none">${empty || t("nothing")}</p>`;
-  return html`<div class="table-box"><table><thead><tr>${columns.map((c) => html`<th key=${c.name} scope="col">${c.label}</th>`)}${acts && html`<th scope="col"><span class="sr">${t("acts")}</span></th>`}</tr></thead>
+  return html`<div class="table-box"><table><thead><tr>${columns.map((c) => html`<th key=${c.name} scope="col" class=${cx(c.end && "end")}>${c.label}</th>`)}${acts && html`<th scope="col"><span class="sr">${t("acts")}</span></th>`}</tr></thead>
     <tbody>${rows.map((row) => html`<tr key=${rowKey(row)} class=${dim?.(row) ? "dim-row" : ""}>${columns.map((c) => html`<td key=${c.name} class=${cx(c.mono && "mono", c.wide && "wide", c.end && "end")}>${c.show ? c.show(row) : row[c.name] ?? "–"}</td>`)}
       ${acts && html`<td class="acts">${acts(row)}</td>`}</tr>`)}</tbody></table></div>`;
 }

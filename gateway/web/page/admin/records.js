@@ -4,30 +4,35 @@
 import { html, useState } from "../dom.js";
 import { now } from "../clock.js";
 import { t, tk } from "../i18n.js";
-import { DAY, fromInput, inputStamp, span, stamp } from "../time.js";
+import { DAY, fromInput, inputStamp, rangeText, span, stamp } from "../time.js";
 import { Page, Table, useList } from "./parts.js";
 
 const MOST = 500;
 
-/** @param {{times: boolean, fields: [string, string][], onFilter: (query: any) => void}} props */
-function Filter({ times, fields, onFilter }) {
+/** @param {{from: number | null, fields: [string, string][], onFilter: (query: any) => void}} props */
+function Filter({ from, fields, onFilter }) {
   /** @param {any} e */
   const send = (e) => {
     e.preventDefault();
     const form = Object.fromEntries(new FormData(e.target));
-    onFilter(times ? { ...form, from: fromInput(String(form.from)) || undefined, to: fromInput(String(form.to)) || undefined } : form);
+    onFilter({ ...form, from: fromInput(String(form.from)) || undefined, to: fromInput(String(form.to)) || undefined });
   };
-  return html`<form class="filter" onSubmit=${send}>${times && html`<label>${t("clip.from")}<input type="datetime-local" step="1" name="from" value=${inputStamp(now() - DAY)} /></label><label>${t("clip.to")}<input type="datetime-local" step="1" name="to" /></label>`}
+  return html`<form class="filter" onSubmit=${send}><label>${t("clip.from")}<input type="datetime-local" step="1" name="from" value=${from === null ? "" : inputStamp(from)} /></label><label>${t("clip.to")}<input type="datetime-local" step="1" name="to" /></label>
     ${fields.map(([name, label]) => html`<label key=${name}>${label}<input name=${name} autocomplete="off" /></label>`)}<button type="submit" class="primary">${t("filter")}</button></form>`;
 }
 
-/** Details on one line, without the punctuation of a program. @param {any} details */
-const line = (details) => (details && typeof details === "object" ? Object.entries(details).map(([k, v]) => `${k}: ${typeof v === "object" ? JSON.stringify(v) : v}`).join(" · ") : String(details ?? ""));
+const LONG = 160;
+
+/** Details on one line, without the punctuation of a program; what is long stands in the tooltip. @param {any} details */
+function line(details) {
+  const whole = details && typeof details === "object" ? Object.entries(details).map(([k, v]) => `${k}: ${v && typeof v === "object" ? JSON.stringify(v) : v}`).join(" · ") : String(details ?? "");
+  return whole.length > LONG ? html`<span class="clipped" title=${whole}>${whole.slice(0, LONG)}…</span>` : whole;
+}
 
 export function AuditPage() {
   const [query, setQuery] = useState(/** @type {any} */ ({ limit: 200 }));
   const rows = useList("/audit", query, MOST);
-  return html`<${Page} title=${t("admin.audit")} note=${t("audit.note")}><${Filter} times=${false} fields=${[["actor", t("audit.actor")], ["action", t("audit.action")]]} onFilter=${(/** @type {any} */ q) => setQuery({ ...q, limit: 200 })} />
+  return html`<${Page} title=${t("admin.audit")} note=${t("audit.note")}><${Filter} from=${null} fields=${[["actor", t("audit.actor")], ["action", t("audit.action")], ["subject", t("audit.subject")]]} onFilter=${(/** @type {any} */ q) => setQuery({ ...q, limit: 200 })} />
     <${Table} rowKey=${(/** @type {any} */ a) => String(a.seq)} rows=${rows.items} error=${rows.error} columns=${[{ name: "at_ms", label: t("audit.at"), show: (/** @type {any} */ a) => stamp(a.at_ms) }, { name: "actor", label: t("audit.actor"), mono: true }, { name: "action", label: t("audit.action"), mono: true },
       { name: "subject", label: t("audit.subject"), mono: true }, { name: "details", label: t("audit.details"), show: (/** @type {any} */ a) => line(a.details), wide: true }]} /><//>`;
 }
@@ -35,9 +40,9 @@ export function AuditPage() {
 export function RegisterPage() {
   const [query, setQuery] = useState(/** @type {any} */ ({ from: now() - DAY, limit: 200 }));
   const rows = useList("/register", query, MOST);
-  return html`<${Page} title=${t("admin.register")} note=${t("register.note")}><${Filter} times fields=${[["person", t("register.person")], ["unit", t("register.unit")], ["camera", t("cameras.id")]]} onFilter=${(/** @type {any} */ q) => setQuery({ ...q, limit: 200 })} />
+  return html`<${Page} title=${t("admin.register")} note=${t("register.note")}><${Filter} from=${now() - DAY} fields=${[["person", t("register.person")], ["unit", t("register.unit")], ["camera", t("cameras.id")]]} onFilter=${(/** @type {any} */ q) => setQuery({ ...q, limit: 200 })} />
     <${Table} rowKey=${(/** @type {any} */ r) => r.id} rows=${rows.items} error=${rows.error} columns=${[{ name: "opened_ms", label: t("register.opened"), show: (/** @type {any} */ r) => stamp(r.opened_ms) }, { name: "person", label: t("register.person"), show: (/** @type {any} */ r) => [r.unit, r.person].filter(Boolean).join(" ") },
       { name: "camera_id", label: t("retention.camera"), show: (/** @type {any} */ r) => r.camera_name || r.camera }, { name: "function", label: t("register.function"), show: (/** @type {any} */ r) => tk("function", r.function) },
-      { name: "range", label: t("holds.range"), show: (/** @type {any} */ r) => (r.from_ms ? `${stamp(r.from_ms)} – ${stamp(r.to_ms)}` : t("register.live")) }, { name: "reason", label: t("pull.reason"), show: (/** @type {any} */ r) => [r.case, r.reason].filter(Boolean).join(" · "), wide: true },
+      { name: "range", label: t("holds.range"), show: (/** @type {any} */ r) => (r.from_ms === null ? t("register.live") : r.to_ms - r.from_ms <= 1 ? stamp(r.from_ms) : rangeText(r.from_ms, r.to_ms)) }, { name: "reason", label: t("pull.reason"), show: (/** @type {any} */ r) => [r.case, r.reason].filter(Boolean).join(" · "), wide: true },
       { name: "length", label: t("register.length"), show: (/** @type {any} */ r) => (r.closed_ms ? span(r.closed_ms - r.opened_ms) : t("register.runs")), end: true }, { name: "bytes", label: t("register.bytes"), show: (/** @type {any} */ r) => (r.bytes ? `${(r.bytes / 1048576).toFixed(1)} MiB` : "–"), end: true }, { name: "result", label: t("register.result"), show: (/** @type {any} */ r) => tk("result", r.result) }]} /><//>`;
 }

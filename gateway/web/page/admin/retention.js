@@ -9,7 +9,7 @@ import { Form } from "../form.js";
 import { say, t, tk } from "../i18n.js";
 import { store, toast } from "../state.js";
 import { useStore } from "../store.js";
-import { HOUR, day, fromInput, inputStamp, stamp } from "../time.js";
+import { HOUR, day, fromInput, inputStamp, rangeText, stamp } from "../time.js";
 import { Confirm, Page, Table, doing, useList } from "./parts.js";
 
 /** @param {number | undefined} bytes */
@@ -43,7 +43,7 @@ export function RetentionPage() {
     ]} acts=${(/** @type {any} */ c) => !c.for_hold && html`<button type="button" class="small" onClick=${() => setOpen({ set: c })}>${t("edit")}</button>`} />
     ${shown?.sweep && html`<p class=${shown.sweep.refused_since_ms ? "form-problem" : "fine"}>${t("retention.last_sweep", { at: stamp(shown.sweep.last_success_ms) })} ${say(shown.sweep.refused_reason)}</p>`}
     ${plan && html`<section class="panel"><h2>${t("retention.plan")}</h2><${Told} value=${plan} /></section>`}
-    <section class="panel"><h2>${t("retention.explain")}</h2><${Form} submit=${t("retention.explain")} onDone=${setTold} onSubmit=${(/** @type {any} */ v) => get("/retention/explain", { camera: v.camera, at: fromInput(v.at) })}
+    <section class="panel"><h2>${t("retention.explain")}</h2><${Form} submit=${t("filter")} onDone=${setTold} onSubmit=${(/** @type {any} */ v) => get("/retention/explain", { camera: v.camera, at: fromInput(v.at) })}
       fields=${[{ name: "camera", label: t("retention.camera"), type: "select", value: [...cameras.keys()][0], options: [...cameras.values()].map((c) => [c.id, c.name]) }, { name: "at", label: t("retention.at"), type: "datetime", value: inputStamp(now() - HOUR), required: true }]} />
       ${told && html`<${Told} value=${told} />`}</section>
     ${open?.set && html`<${Dialog} title=${tk("class", open.set.name)} onClose=${close}><${Form} submit=${t("save")} onCancel=${close} onDone=${() => { close(); void load(); }} onSubmit=${async (/** @type {any} */ v) => { const done = await put(`/retention/${open.set.name}`, { months: Number(v.months), legal_basis: v.legal_basis || undefined }); toast(done.reason || t("saved"), "good"); }}
@@ -62,7 +62,7 @@ export function HoldsPage() {
   return html`<${Page} title=${t("admin.holds")} note=${t("holds.note")} tools=${html`<button type="button" class="primary" onClick=${() => setOpen({ add: true })}>${t("holds.add")}</button>`}>
     <${Table} rowKey=${(/** @type {any} */ h) => h.id} rows=${holds.items} error=${holds.error} dim=${(/** @type {any} */ h) => Boolean(h.released_ms)} columns=${[
       { name: "case", label: t("pull.case"), show: (/** @type {any} */ h) => h.case_no }, { name: "reason", label: t("pull.reason"), wide: true }, { name: "cameras", label: t("areas.cameras"), show: names, wide: true },
-      { name: "range", label: t("holds.range"), show: (/** @type {any} */ h) => `${stamp(h.from_ms, false)} – ${stamp(h.to_ms, false)}` }, { name: "class", label: t("areas.class"), show: (/** @type {any} */ h) => tk("class", h.class) },
+      { name: "range", label: t("holds.range"), show: (/** @type {any} */ h) => rangeText(h.from_ms, h.to_ms, false) }, { name: "class", label: t("areas.class"), show: (/** @type {any} */ h) => tk("class", h.class) },
       { name: "owner", label: t("holds.owner") }, { name: "review_ms", label: t("holds.review"), show: (/** @type {any} */ h) => (h.review_ms ? day(h.review_ms) : "–") }, { name: "state", label: t("tokens.state"), show: (/** @type {any} */ h) => (h.released_ms ? t("holds.released", { at: stamp(h.released_ms, false) }) : t("holds.active")) },
     ]} acts=${(/** @type {any} */ h) => !h.released_ms && html`<button type="button" class="small danger" onClick=${() => setOpen({ release: h })}>${t("holds.release")}</button>`} />
     ${open?.add && html`<${Dialog} title=${t("holds.add")} onClose=${close}><${Form} submit=${t("holds.add")} onCancel=${close} onDone=${() => { close(); void holds.load(); }}

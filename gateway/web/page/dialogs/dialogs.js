@@ -1,6 +1,7 @@
 // @ts-check
 // Which dialog stands open.
 
+import { AddDialog } from "../admin/cameras.js";
 import { html } from "../dom.js";
 import { t, tk } from "../i18n.js";
 import { KEYS } from "../keys.js";
@@ -36,6 +37,7 @@ export function Dialogs() {
   const dialog = useStore(store, (s) => s.dialog);
   if (!dialog) return null;
   switch (dialog.name) {
+    case "camera_add": return html`<${AddDialog} onClose=${closeDialog} />`;
     case "help": return html`<${Help} />`;
     case "clip": return html`<${ClipDialog} ...${dialog.props} />`;
     case "pull": return html`<${PullDialog} ...${dialog.props} />`;

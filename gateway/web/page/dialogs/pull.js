@@ -10,7 +10,7 @@ import { t, tk } from "../i18n.js";
 import { running, standing } from "../shapes.js";
 import { closeDialog, refreshCameras, refreshLeases, showCameras, store, toast } from "../state.js";
 import { useStore } from "../store.js";
-import { HOUR, MINUTE, fromInput, inputStamp, span } from "../time.js";
+import { HOUR, fromInput, inputStamp, span } from "../time.js";
 import { Dialog } from "./dialog.js";
 
 /** @param {{chosen: Set<string>, onChange: (chosen: Set<string>) => void}} props */
@@ -75,7 +75,7 @@ export function PullDialog({ cameras = [], incident = null }) {
           { name: "minutes", label: t("pull.minutes"), type: "number", value: "30", min: 1, max: 120, required: true },
           { name: "recorded", label: t("pull.recorded"), type: "checkbox" },
           { name: "from", label: t("clip.from"), type: "datetime", value: inputStamp(now() - HOUR), when: (/** @type {any} */ v) => v.recorded },
-          { name: "to", label: t("clip.to"), type: "datetime", value: inputStamp(now() - MINUTE), when: (/** @type {any} */ v) => v.recorded },
+          { name: "to", label: t("clip.to"), type: "datetime", value: inputStamp(now()), when: (/** @type {any} */ v) => v.recorded },
         ]}><p class="fine">${t("pull.note")}</p><//>
     </div>
     ${held.length > 0 && html`<h3>${t("pull.running")}</h3><ul class="running">${held.map((one) => html`<li key=${one.id}><b>${tk("mechanism", one.kind)}</b><span>${one.case}</span><span class="dim">${t("pull.count", { count: one.cameras.length })}</span>

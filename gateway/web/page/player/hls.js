@@ -34,7 +34,7 @@ export class HlsPlayer {
    * @param {string} camera
    * @param {{at_ms: number, now_ms: number, rate: number, paused: boolean}} want
    * @param {{onFirst: () => void, onGap: (from_ms: number, to_ms: number) => void,
-   *   onEnd: (why: {kind: "live" | "window" | "error" | "empty", at_ms: number, reason?: any}) => void}} on
+   *   onEnd: (why: {kind: "live" | "window" | "error" | "empty" | "codec", at_ms: number, reason?: any}) => void}} on
    */
   constructor(camera, want, on) {
     this.method = "hls";
@@ -68,7 +68,7 @@ export class HlsPlayer {
 
   async open() {
     const path = `/cameras/${this.camera}/playback.m3u8`;
-    const query = { from: Math.round(this.from_ms), to: Math.round(this.to_ms), speed: this.rate > 2 ? this.rate : undefined };
+    const query = { from: Math.round(this.from_ms), to: Math.round(this.to_ms), speed: this.rate > 2 ? this.rate : undefined, around: Math.round(this.want_ms) };
     // Asked once by ourselves: a refusal comes with its sentence, and the address of the media session is the final one.
     const answer = await fetchRaw("GET", path, { query });
     const text = await answer.text();
@@ -88,7 +88,7 @@ export class HlsPlayer {
       if (data.type === Hls.ErrorTypes.MEDIA_ERROR && !this.recovered) {
         this.recovered = true;
         hls.recoverMediaError();
-      } else this.end({ kind: "error", at_ms: this.position() });
+      } else this.end({ kind: /codec/i.test(data.details) ? "codec" : "error", at_ms: this.position() });
     });
     hls.loadSource(new URL(base, location.href).href);
     hls.attachMedia(this.video);
@@ -211,7 +211,7 @@ export class HlsPlayer {
     return null;
   }
 
-  /** @param {{kind: "live" | "window" | "error" | "empty", at_ms: number, reason?: any}} why */
+  /** @param {{kind: "live" | "window" | "error" | "empty" | "codec", at_ms: number, reason?: any}} why */
   end(why) {
     if (this.ended) return;
     this.stop();

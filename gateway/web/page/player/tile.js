@@ -4,7 +4,7 @@
 
 import { get } from "../api.js";
 import { now } from "../clock.js";
-import { mayDo, standing, troubled } from "../shapes.js";
+import { mayDo, soundPath, standing, troubled } from "../shapes.js";
 import { HlsPlayer } from "./hls.js";
 import { MsePlayer } from "./mse.js";
 import { WhepPlayer } from "./whep.js";
@@ -65,7 +65,7 @@ export class TilePlayer {
     if (before.camera?.id !== want.camera?.id) {
       this.clear();
       this.tries = 0;
-      }
+    }
     const camera = want.camera;
     if (!camera || !want.active) return this.clear();
     if (want.replay) return this.showReplay(before);
@@ -81,10 +81,11 @@ export class TilePlayer {
     if (!mayDo(camera, "live")) return this.refuse("forbidden", null);
     if (standing(camera) === "disabled") return this.refuse("disabled", null);
     const asked = camera.max_stream === "sub" ? "sub" : this.want.live?.stream || "sub";
-    const stream = asked === "sub" && !camera.streams?.sub && camera.max_stream !== "sub" ? "main" : asked;
-    const quick = Boolean(this.want.live?.quick) && whepFits(camera.streams?.[stream]) && (noWhep.get(camera.id) || 0) < now();
-    const method = quick ? "whep" : "mse";
-    const sound = this.want.sound && method === "mse";
+    const heard = this.want.sound ? soundPath(camera) : null;
+    const stream = heard?.stream || (asked === "sub" && !camera.streams?.sub && camera.max_stream !== "sub" ? "main" : asked);
+    const quick = (heard?.method === "whep" || Boolean(this.want.live?.quick)) && whepFits(camera.streams?.[stream]) && (noWhep.get(camera.id) || 0) < now();
+    const sound = heard?.method === "mse";
+    const method = quick && !sound ? "whep" : "mse";
     const wish = `live/${camera.id}/${stream}/${method}${sound ? "/sound" : ""}`;
     if (this.showing === wish || this.preparing === wish) {
       if (this.showing === wish && this.preparing) this.dropBack();
@@ -244,7 +245,8 @@ export class TilePlayer {
         current.seek(replay.at_ms);
         return this.tell({ state: current.first ? "replay" : "replay_wait", reason: null });
       }
-    } else if (before.replay?.nonce === replay.nonce && before.camera?.id === camera.id && this.status.state === "no_footage") return;
+    } else if (before.replay?.nonce === replay.nonce && before.camera?.id === camera.id && before.camera.lease_id === camera.lease_id
+      && ["no_footage", "error", "codec", "forbidden"].includes(this.status.state)) return;
     this.openReplay(replay.at_ms);
   }
 
@@ -296,7 +298,8 @@ export class TilePlayer {
     this.front?.stop();
     this.front = null;
     this.showing = "";
-    if (why.kind === "empty" || why.reason?.status === 404) this.tell({ ...NOTHING, state: "no_footage", reason: why.reason || null, method: "hls" });
+    if (why.kind === "codec") this.tell({ ...NOTHING, state: "codec", codec: this.want.camera?.streams?.main?.codec || null, method: "hls" });
+    else if (why.kind === "empty" || why.reason?.status === 404) this.tell({ ...NOTHING, state: "no_footage", reason: why.reason || null, method: "hls" });
     else this.tell({ ...NOTHING, state: why.reason?.status === 403 ? "forbidden" : "error", reason: why.reason || null, method: "hls" });
   }
 

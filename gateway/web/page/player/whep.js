@@ -98,20 +98,22 @@ export class WhepPlayer {
     this.on.onEnd(why);
   }
 
-  hangUp() {
-    if (!this.location) return;
-    const where = new URL(this.location, location.href);
+  /** The server hears first that it is over: of a connection that closed by itself it would know nothing any more. */
+  async hangUp() {
+    const gone = ["closed", "failed", "disconnected"].includes(this.peer.connectionState);
+    const where = this.location ? new URL(this.location, location.href) : null;
     this.location = "";
-    if (where.origin === location.origin) void fetch(where, { method: "DELETE", keepalive: true }).catch(() => {});
+    if (where && !gone && where.origin === location.origin) await fetch(where, { method: "DELETE", keepalive: true }).catch(() => {});
+    this.peer.close();
   }
 
   stop() {
     this.ended = true;
     clearTimeout(this.deadline);
     this.peer.onconnectionstatechange = null;
-    this.peer.close();
+    for (const receiver of this.peer.getReceivers()) receiver.track.stop();
     this.video.srcObject = null;
     this.video.remove();
-    this.hangUp();
+    void this.hangUp();
   }
 }
