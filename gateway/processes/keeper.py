@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 from config.clock import wall_ms
 from config.errors import Kind, TiergateError
 from config.units import HOUR_MS
-from gateway.compose import KeeperParts, build_keeper
+from gateway.compose.keeper import KeeperParts, build_keeper
 from gateway.ops import clock_evidence, job_state
 from gateway.ops.jobs import Job, Jobs
 from gateway.ops.locks import KEEPER_LOCK, SWEEP_LOCK, alone

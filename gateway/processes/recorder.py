@@ -19,7 +19,7 @@ from functools import partial
 from sqlalchemy.exc import OperationalError
 
 from config.clock import wall_ms
-from gateway.compose import RecorderParts, build_recorder
+from gateway.compose.recorder import RecorderParts, build_recorder
 from gateway.processes import child
 from storage.catalog.status import Past, duties, past, put_status, shard_cameras
 from storage.salvage import recover

@@ -19,7 +19,7 @@ import uvloop
 from fastapi import FastAPI
 
 from config.settings import Settings, split_listen
-from gateway.compose import build_web
+from gateway.compose.web import build_web
 from gateway.processes import child
 from gateway.web.app import build
 

@@ -15,7 +15,7 @@ from config.errors import TiergateError
 from config.ids import ulid
 from config.settings import Settings, build
 from gateway.access.keys import ensure_keys
-from gateway.compose import build_keeper
+from gateway.compose.keeper import build_keeper
 from gateway.ops import job_state, jobs
 from gateway.ops.job_state import JobState
 from gateway.ops.locks import KEEPER_LOCK, alone, is_held

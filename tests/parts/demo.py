@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import threading
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Self
 
@@ -67,6 +68,19 @@ class Demo:
         return community, street
 
     def start(self) -> Self:
+        fresh = not self._state.get("ready")
+        with ThreadPoolExecutor() as pool:  # everything starts beside everything else: a second start takes seconds
+            cameras = pool.submit(self._start_cameras)
+            nodes = self._start_nodes(pool)
+            for started in (cameras, *nodes):
+                started.result()
+        if fresh:
+            self._furnish()
+            self._state["ready"] = True
+        self._save()
+        return self
+
+    def _start_cameras(self) -> None:
         self.rtsp.start()
         self._state["rtsp_port"] = self.rtsp.port
         for name in ("gate_main", "gate_sub", "market_hevc", "market_sub", "bridge_audio", "bridge_sub"):
@@ -74,7 +88,8 @@ class Demo:
         self.onvif = OnvifCamera(self.rtsp, main="school_main", sub="school_sub", port=self._state.get("onvif_port", 0))
         self.onvif.start()
         self._state["onvif_port"] = self.onvif.port
-        fresh = not self._state.get("ready")
+
+    def _start_nodes(self, pool: ThreadPoolExecutor) -> list[Future[Node]]:
         for node in (self.community, self.street):
             if not node.config.exists():
                 node.init()
@@ -86,13 +101,7 @@ class Demo:
             node.configure(ports)
         if self._minio:
             self._use_s3()
-        self.community.start()
-        self.street.start()
-        if fresh:
-            self._furnish()
-            self._state["ready"] = True
-        self._save()
-        return self
+        return [pool.submit(node.start) for node in (self.community, self.street)]
 
     def _use_s3(self) -> None:
         binary = MinIO.binary()

@@ -1,7 +1,4 @@
-"""Building a process from its settings: one small function per process, nothing else.
-
-Everything gets what it needs by constructor here; no module reads settings or clocks from a global.
-"""
+"""Builds a recorder: camera sockets to spool and live socket."""
 
 from __future__ import annotations
 
@@ -21,20 +18,9 @@ from gateway.ingest.spooling import SpoolWriter
 from gateway.ingest.supervision import TaskTools
 from gateway.ingest.writer import WriterPool
 from gateway.live.server import LiveServer
-from gateway.live.service import make_live
 from gateway.ops.clock_evidence import kernel_synchronised
-from gateway.playback.service import make_playback
-from gateway.relay.control import RelayControl
-from gateway.relay.lower import RelayFootage
-from gateway.web.compose import make_services
-from gateway.web.services import Services
 from storage.catalog.engine import Catalog
-from storage.objects import make_store
-from storage.objects.base import ObjectStore
 from storage.spool import Spool, SyncGroup
-from storage.uploader import Uploader
-
-# --- recorder ---
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,48 +75,3 @@ def build_recorder(settings: Settings, shard: int, loop: asyncio.AbstractEventLo
     fleet = Fleet(tools, loop)
     live = LiveServer(settings.paths.run_dir / "live" / f"{shard}.sock", fleet)
     return RecorderParts(clock, catalog, spool, group, ledger, writers, admission, fleet, live)
-
-
-# --- keeper ---
-
-
-@dataclass(frozen=True, slots=True)
-class KeeperParts:
-    settings: Settings
-    clock: Clock
-    catalog: Catalog
-    sweep_catalog: Catalog  #: a long plan must not hold up the rows of uploads
-    store: ObjectStore
-    spool: Spool
-    uploader: Uploader
-    node_id: str
-    node_key: bytes
-
-
-def build_keeper(settings: Settings) -> KeeperParts:
-    """Raises access.keys_missing. Neither spool nor store is asked anything yet."""
-    clock = SystemClock()
-    keys = load_keys(settings)
-    catalog, sweep_catalog = Catalog(settings.catalog_url), Catalog(settings.catalog_url)
-    store = make_store(settings)
-    spool = Spool(settings.paths.spool_dir, clock, keys.node_id)
-    uploader = Uploader(catalog, store, spool, clock, settings.store.upload_workers)
-    return KeeperParts(settings, clock, catalog, sweep_catalog, store, spool, uploader, keys.node_id, keys.node)
-
-
-# --- web ---
-
-
-def build_web(settings: Settings, process: str) -> Services:
-    """Raises access.keys_missing. Nothing is started; the application's life starts it."""
-    clock = SystemClock()
-    keys = load_keys(settings)
-    catalog = Catalog(settings.catalog_url)
-    services = make_services(settings, clock, catalog, keys, process)
-    live = make_live(settings, catalog)
-    relay = RelayControl(settings.paths.run_dir / "relay.sock")
-    services.parts["live"] = live
-    services.parts["relay"] = relay
-    services.parts["footage"] = make_playback(settings, clock, catalog, keys.node_id, live.hub, RelayFootage(relay))
-    services.background.append(live.running)
-    return services
