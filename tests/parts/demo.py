@@ -71,9 +71,9 @@ class Demo:
         fresh = not self._state.get("ready")
         with ThreadPoolExecutor() as pool:  # everything starts beside everything else: a second start takes seconds
             cameras = pool.submit(self._start_cameras)
-            nodes = self._start_nodes(pool)
-            for started in (cameras, *nodes):
-                started.result()
+            for node in self._start_nodes(pool):
+                node.result()
+            cameras.result()
         if fresh:
             self._furnish()
             self._state["ready"] = True
