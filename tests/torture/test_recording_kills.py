@@ -1,6 +1,6 @@
 """kill -9 of each process of a whole node while three cameras record: nothing acknowledged is lost. (I1, I2, I5)
 
-`scripts/torture recording [--points N]` kills each process N times (50), the suite each of them twice. An outsider's
+`scripts/torture recording [--points N]` kills each process N times (50), the suite once or twice. An outsider's
 eyes (`tests.torture.eyes`) judge; the known-bad twin runs under the same eyes, and a run in which nothing was
 acknowledged or nothing open was hit fails.
 """
@@ -25,15 +25,19 @@ from tests.parts.wait import until
 from tests.torture.eyes import Disk, Kill, Verdict, Witness, judge, now_ms
 
 POINTS = int(os.environ.get("TIERGATE_TORTURE_POINTS", "5" if "TIERGATE_TORTURE_QUICK" in os.environ else "50"))
-FEW = 2
 CHILDREN = ("recorder", "keeper", "relay", "web", "worker")
 SEGMENT_S = 2
 #: Who writes footage, or whose end ends the writer.
 RECORDING = ("node", "supervisor", "recorder")
-points = pytest.mark.parametrize(
-    "times",
-    [pytest.param(FEW, marks=pytest.mark.real, id="few"), pytest.param(POINTS, marks=pytest.mark.torture, id="many")],
-)
+
+
+def points(few: int) -> pytest.MarkDecorator:
+    """How often each process is killed."""
+    values = [
+        pytest.param(few, marks=pytest.mark.real, id="few"),
+        pytest.param(POINTS, marks=pytest.mark.torture, id="many"),
+    ]
+    return pytest.mark.parametrize("times", values)
 
 
 class Field:
@@ -151,7 +155,7 @@ def held_to_account(verdict: Verdict, seed: int, kills: int) -> None:
     assert verdict.faults == {}, f"seed {seed}: {verdict}\n{verdict.faults}"
 
 
-@points
+@points(few=2)
 def test_nothing_is_lost_by_kill_9_of_any_process(
     tmp_path: Path, rtsp_server: RtspServer, times: int, counted: Callable[[object], None]
 ) -> None:
@@ -164,7 +168,7 @@ def test_nothing_is_lost_by_kill_9_of_any_process(
     held_to_account(verdict, seed, len(victims))
 
 
-@points
+@points(few=1)
 def test_nothing_is_lost_by_kill_9_before_an_s3_store(
     tmp_path: Path, rtsp_server: RtspServer, times: int, counted: Callable[[object], None]
 ) -> None:
