@@ -41,6 +41,10 @@ class Reason:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, Reason):
+        return value.as_json()
+    if isinstance(value, Mapping) and {"en", "zh"} <= value.keys():
+        return dict(value)
     return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
 
 
@@ -54,7 +58,18 @@ class _Missing(dict[str, Any]):
 def text(reason: Reason, language: Language) -> str:
     """The sentence for `reason` in `language`."""
     template = TABLE[reason.code][0 if language == "en" else 1]
-    return template.format_map(_Missing(reason.params))
+    return template.format_map(_Missing({name: _said(value, language) for name, value in reason.params.items()}))
+
+
+def _said(value: Any, language: Language) -> Any:
+    """A reason inside a reason (or its JSON, read back from a row or an answer) speaks the same language."""
+    if isinstance(value, Reason):
+        value = text(value, language)
+    elif isinstance(value, Mapping) and language in value:
+        value = str(value[language])
+    else:
+        return value
+    return value.rstrip(".。")
 
 
 def parameter_names(template: str) -> frozenset[str]:

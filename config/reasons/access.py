@@ -149,6 +149,10 @@ WORDS: dict[str, tuple[str, str]] = {
     # --- nouns
     "access.region_unknown": ("There is no region {region}.", "没有区划 {region}。"),
     "access.region_exists": ("Region {region} exists already under other facts.", "区划 {region} 已存在且内容不同。"),
+    "access.region_header": (
+        "The region list needs a first line that names its columns, at least code,name.",
+        "区划清单首行须为列名，至少包含 code,name。",
+    ),
     "access.region_row_bad": ("Row {row} of the region list: {problem}", "区划清单第 {row} 行：{problem}"),
     "access.region_parent": (
         "Region {region} names the parent {parent}, which is not known.",

@@ -11,9 +11,70 @@ WORDS: dict[str, tuple[str, str]] = {
         "The node does not answer ({problem}).",
         "节点没有响应（{problem}）。",
     ),
+    "cli.url_malformed": (
+        "--url must be the address of a node, for example https://centre.example:8443.",
+        "--url 须为节点地址，例如 https://centre.example:8443。",
+    ),
+    "cli.certificate": (
+        "The node's certificate is not trusted ({problem}); put the path of its ca.crt (in its keys folder) into TIERGATE_CA.",
+        "节点证书不受信任（{problem}）；请将其 keys 目录中 ca.crt 的路径写入环境变量 TIERGATE_CA。",
+    ),
+    "cli.ca_unreadable": (
+        "TIERGATE_CA names no readable certificate file.",
+        "TIERGATE_CA 指定的文件不存在或不是证书。",
+    ),
+    "cli.token_malformed": (
+        "TIERGATE_TOKEN is not a token; paste it whole, on one line.",
+        "TIERGATE_TOKEN 不是有效令牌；请完整粘贴为一行。",
+    ),
+    "cli.not_text": (
+        "What was typed is not valid text (UTF-8).",
+        "输入的内容不是有效文本（UTF-8）。",
+    ),
+    "cli.not_a_node": (
+        "What answers there is not a tiergate node.",
+        "该地址的应答方不是 tiergate 节点。",
+    ),
+    "cli.file_not_text": (
+        "{path} is not a text file in UTF-8.",
+        "{path} 不是 UTF-8 文本文件。",
+    ),
+    "cli.csv_header": (
+        "{path} needs a first line that names its columns, at least {columns}.",
+        "{path} 首行须为列名，至少包含 {columns}。",
+    ),
+    "cli.csv_malformed": (
+        "Line {line} of {path} is not CSV: {problem}.",
+        "{path} 第 {line} 行不是有效 CSV：{problem}。",
+    ),
+    "cli.option_unknown": (
+        "There is no option {option}; `{command} --help` lists them.",
+        "没有选项 {option}；运行 {command} --help 查看全部选项。",
+    ),
+    "cli.option_missing": (
+        "{option} is missing; see `{command} --help`.",
+        "缺少 {option}；用法见 {command} --help。",
+    ),
+    "cli.option_bad": (
+        "The value of {option} is not valid: {problem}; see `{command} --help`.",
+        "{option} 的取值无效（{problem}）；用法见 {command} --help。",
+    ),
+    "cli.option_choice": ("{option} must be one of: {choices}.", "{option} 只能是以下之一：{choices}。"),
+    "cli.usage_bad": (
+        "{problem}; see `{command} --help`.",
+        "命令写法有误（{problem}）；用法见 {command} --help。",
+    ),
+    "cli.defect": (
+        "This is a defect of tiergate ({problem}); the same command with TIERGATE_DEBUG=1 shows where.",
+        "这是 tiergate 自身的缺陷（{problem}）；设置 TIERGATE_DEBUG=1 后重新执行可查看位置。",
+    ),
     "cli.file_exists": (
         "{path} exists already; nothing was overwritten.",
         "{path} 已存在，未覆盖。",
+    ),
+    "cli.file_unwritable": (
+        "{path} cannot be written; name another file with -o.",
+        "无法写入 {path}；请用 -o 指定其他文件。",
     ),
     "cli.already_initialised": (
         "{path} exists already: this node is initialised.",

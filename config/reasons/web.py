@@ -4,7 +4,30 @@ WORDS: dict[str, tuple[str, str]] = {
     "web.route_unknown": ("There is no such address here.", "没有这个地址。"),
     "web.method_unknown": ("This address does not take {method}.", "该地址不接受 {method} 请求。"),
     "web.body_too_large": ("The request is larger than {limit_bytes} bytes.", "请求超过 {limit_bytes} 字节。"),
-    "web.body_malformed": ("The request is not valid at {field}: {problem}.", "请求的 {field} 无效：{problem}。"),
+    "web.body_malformed": ("The request is not valid at {field}.", "请求的 {field} 无效。"),
+    "web.body_malformed.missing": ("{field} is missing.", "缺少 {field}。"),
+    "web.body_malformed.unknown": ("There is no field {field} here.", "没有 {field} 这个字段。"),
+    "web.body_malformed.too_long": ("{field} is too long; the limit is {limit}.", "{field} 过长，上限为 {limit}。"),
+    "web.body_malformed.too_short": (
+        "{field} is too short or empty; at least {limit}.",
+        "{field} 过短或为空，至少为 {limit}。",
+    ),
+    "web.body_malformed.too_large": ("{field} may be at most {limit}.", "{field} 不得大于 {limit}。"),
+    "web.body_malformed.too_small": ("{field} must be at least {limit}.", "{field} 不得小于 {limit}。"),
+    "web.body_malformed.choice": ("{field} must be one of: {choices}.", "{field} 只能是以下之一：{choices}。"),
+    "web.body_malformed.type": (
+        "{field} is not of the right kind: {wanted} is wanted.",
+        "{field} 类型不符，应为 {wanted}。",
+    ),
+    "web.body_malformed.controls": (
+        "{field} contains invisible or control characters; take them out.",
+        "{field} 含有不可见字符或控制字符，请删除。",
+    ),
+    "web.body_malformed.time": (
+        "{field} is not a time; write RFC 3339 with a zone (2026-11-24T15:20:00+08:00) or epoch milliseconds.",
+        "{field} 不是有效时间；请使用带时区的 RFC 3339 格式（2026-11-24T15:20:00+08:00）或毫秒时间戳。",
+    ),
+    "web.body_malformed.json": ("The body is not JSON.", "请求正文不是 JSON。"),
     "web.origin": (
         "The request comes from another site ({origin}).",
         "请求来自其他站点（{origin}）。",

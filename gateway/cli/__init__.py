@@ -7,6 +7,7 @@ audited as ``os:<login>``; everything else is a call to the API as the user of `
 
 from __future__ import annotations
 
+import io
 import sys
 
 
@@ -14,4 +15,7 @@ def main() -> None:
     """The console script. Exit codes: 0 done, 1 refused or found, 2 usage, 3 environment, 4 not signed in."""
     from gateway.cli.app import run
 
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal without Chinese still gets the rest
     sys.exit(run(sys.argv[1:]))

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import importlib
+import os
+import sys
 from collections.abc import Sequence
+from typing import Any
 
 import typer
 
-from config.errors import TiergateError
+from config.errors import Kind, TiergateError
+from config.reasons import TABLE, parameter_names
 from gateway import __version__
 from gateway.cli import context
 
@@ -73,20 +77,52 @@ def run(argv: Sequence[str]) -> int:
     if rest == ["--version"]:
         print(f"tiergate {__version__}")
         return 0
+    if found.problem is not None:
+        return context.fail(found.problem)
     only = rest[0] if rest and rest[0] in NOUNS else None
     try:
         result = build(only)(args=rest, prog_name="tiergate", standalone_mode=False)
     except TiergateError as error:
         return context.fail(error)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, typer.Abort):
         return 130
-    except (
-        Exception
-    ) as error:  # typer's own usage errors carry `exit_code` and `show`; anything else is a defect and must be seen
-        if hasattr(error, "show") and hasattr(error, "exit_code"):
-            error.show()
-            return 2
-        if isinstance(error, typer.Exit):
-            return int(error.exit_code)
-        raise
+    except typer.Exit as error:
+        return int(error.exit_code)
+    except BrokenPipeError:  # `tiergate audit tail | head`: whoever read has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        if hasattr(error, "format_message"):  # typer's own usage errors
+            return _misused(error, only)
+        if os.environ.get("TIERGATE_DEBUG"):
+            raise
+        return context.fail(TiergateError(Kind.ENVIRONMENT, "cli.defect", problem=type(error).__name__))
     return result if isinstance(result, int) else 0
+
+
+def _misused(error: Any, only: str | None) -> int:
+    """typer's complaint as one of our sentences; a line without any command is answered by the help itself."""
+    at = getattr(error, "ctx", None)
+    command = getattr(at, "command_path", None) or f"tiergate {only or ''}".strip()
+    kind, problem = type(error).__name__, str(error.format_message()).strip().rstrip(".")
+    if kind == "NoArgsIsHelpError":
+        print(error.format_message() if at is None else at.get_help(), file=sys.stderr)
+        return 2
+    option = getattr(error, "option_name", None) or _name_of(getattr(error, "param", None))
+    if kind == "NoSuchOption":
+        code = "cli.option_unknown"
+    elif kind == "MissingParameter" and option:
+        code = "cli.option_missing"
+    elif kind == "BadParameter" and option:
+        code, problem = "cli.option_bad", str(error.message).strip().rstrip(".")
+    else:
+        code = "cli.usage_bad"
+    found = {"option": option, "problem": problem, "command": command}
+    words = {name: found[name] for name in parameter_names(TABLE[code][0])}
+    return context.fail(TiergateError(Kind.INVALID, code, **words))
+
+
+def _name_of(param: Any) -> str:
+    """As it is written on the line: `--from`, or the name of an argument."""
+    options = [o for o in getattr(param, "opts", ()) if o.startswith("-")]
+    return max(options, key=len) if options else str(getattr(param, "name", None) or "").rstrip("_").upper()

@@ -45,4 +45,4 @@ def set_(
     valid_to: Annotated[str | None, typer.Option("--to", help="Until when.")] = None,
 ) -> None:
     body = {"cameras": camera or None, "to": valid_to}
-    context.show(client.patch(f"/areas/{area}", {k: v for k, v in body.items() if v is not None}))
+    context.show(client.patch(f"/areas/{client.part(area)}", {k: v for k, v in body.items() if v is not None}))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from gateway.cli import client, context
+from gateway.cli.files import read_csv
 from gateway.cli.login import read_password
 
 app = typer.Typer()
@@ -46,7 +46,7 @@ def list_(
 
 @app.command(help="Everything about one camera.")
 def show(camera: Annotated[str, typer.Argument(help="20-digit id.")]) -> None:
-    context.show(client.get(f"/cameras/{camera}"))
+    context.show(client.get(f"/cameras/{client.part(camera)}"))
 
 
 @app.command(help="Register a camera by RTSP URL, or by --onvif. Its id is generated unless given.")
@@ -137,12 +137,12 @@ def set_(
         "audio": audio,
         "audio_basis": audio_basis,
     }
-    context.show(client.patch(f"/cameras/{camera}", {k: v for k, v in body.items() if v is not None}))
+    context.show(client.patch(f"/cameras/{client.part(camera)}", {k: v for k, v in body.items() if v is not None}))
 
 
 @app.command(help="Take a camera out of service. Its footage stays as long as it must.")
 def remove(camera: Annotated[str, typer.Argument(help="20-digit id.")]) -> None:
-    client.delete(f"/cameras/{camera}")
+    client.delete(f"/cameras/{client.part(camera)}")
     context.say("removed; its footage stays until its time ends", "已移除；录像按保存期限保留")
 
 
@@ -177,10 +177,9 @@ def import_(file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, re
     from config.errors import TiergateError
 
     results = []
-    for number, row in enumerate(csv.DictReader(io.StringIO(file.read_text(encoding="utf-8-sig"))), start=2):
-        body = {k: v for k, v in row.items() if k and v}
+    for number, row in list(read_csv(file, ("url", "onvif"))):  # whole before the first is sent
         try:
-            results.append({"line": number, "id": client.post("/cameras", body)["id"], "problem": None})
+            results.append({"line": number, "id": client.post("/cameras", row)["id"], "problem": None})
         except TiergateError as error:
             results.append({"line": number, "id": None, "problem": error.reason.as_json()})
     context.show({"items": results, "next": None}, ["line", "id", "problem"])

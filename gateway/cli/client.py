@@ -6,10 +6,14 @@ itself. The session of ``tiergate login`` lies in the user's own folder, mode 06
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import ssl
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 
@@ -66,12 +70,29 @@ def keep_session(bearer: str | None) -> None:
     os.replace(fresh, path)
 
 
+def part(value: str) -> str:
+    """`value` as one part of a path. What cannot be an id is not found here, before it can be another path."""
+    if value in ("", ".", "..") or "/" in value:
+        raise TiergateError(Kind.NOT_FOUND, "access.not_found")
+    return quote(value, safe="", errors="replace")
+
+
 def _client() -> httpx.Client:
-    bearer = os.environ.get("TIERGATE_TOKEN") or sessions().get(node_key())
+    bearer = os.environ.get("TIERGATE_TOKEN", "").strip() or sessions().get(node_key())
+    if bearer and not (bearer.isascii() and bearer.isprintable()):
+        raise TiergateError(Kind.UNAUTHENTICATED, "cli.token_malformed")
     headers = {"Authorization": f"Bearer {bearer}"} if bearer else {}
-    if context.GLOBALS.url:
-        verify: bool | str = os.environ.get("TIERGATE_CA", True)
-        return httpx.Client(base_url=context.GLOBALS.url, headers=headers, timeout=_TIMEOUT_S, verify=verify)
+    url = context.GLOBALS.url
+    if url:
+        if not url.startswith(("http://", "https://")) or not url.isprintable():
+            raise TiergateError(Kind.INVALID, "cli.url_malformed")
+        try:
+            verify: bool | str = os.environ.get("TIERGATE_CA") or True
+            return httpx.Client(base_url=url, headers=headers, timeout=_TIMEOUT_S, verify=verify)
+        except OSError as exc:  # ssl.SSLError is one
+            raise TiergateError(Kind.ENVIRONMENT, "cli.ca_unreadable") from exc
+        except (httpx.InvalidURL, UnicodeError) as exc:
+            raise TiergateError(Kind.INVALID, "cli.url_malformed") from exc
     socket = context.settings().paths.run_dir / "admin.sock"
     if not socket.exists():
         raise TiergateError(Kind.ENVIRONMENT, "cli.node_not_running")
@@ -79,39 +100,66 @@ def _client() -> httpx.Client:
     return httpx.Client(base_url="http://localhost", headers=headers, timeout=_TIMEOUT_S, transport=transport)
 
 
-def call(method: str, path: str, *, params: dict[str, Any] | None = None, body: Any = None) -> Any:
-    """The answer's JSON (None when empty). Raises ApiError, cli.node_not_running, cli.unreachable."""
-    query = {k: v for k, v in (params or {}).items() if v is not None}
+@contextlib.contextmanager
+def _connected() -> Iterator[httpx.Client]:
+    """A client; whatever goes wrong on the way is one of our reasons."""
     try:
         with _client() as client:
-            answer = client.request(method, f"/api/v1{path}", params=query, json=body)
+            yield client
     except httpx.HTTPError as exc:
-        raise TiergateError(Kind.UNAVAILABLE, "cli.unreachable", problem=type(exc).__name__) from exc
-    if answer.is_success:
-        return answer.json() if answer.content else None
+        raise _away(exc) from exc
+    except (httpx.InvalidURL, UnicodeEncodeError) as exc:
+        raise TiergateError(Kind.INVALID, "cli.not_text") from exc
+
+
+def _away(exc: BaseException) -> TiergateError:
+    cause: BaseException | None = exc
+    while cause is not None:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return TiergateError(Kind.ENVIRONMENT, "cli.certificate", problem=cause.verify_message)
+        cause = cause.__cause__ or cause.__context__
+    return TiergateError(Kind.UNAVAILABLE, "cli.unreachable", problem=type(exc).__name__)
+
+
+def call(method: str, path: str, *, params: dict[str, Any] | None = None, body: Any = None) -> Any:
+    """The answer's JSON (None when empty). Raises ApiError, cli.node_not_running, cli.unreachable and their kin."""
+    query = {k: v for k, v in (params or {}).items() if v is not None}
+    with _connected() as client:
+        answer = client.request(method, f"/api/v1{path}", params=query, json=body)
+    if not answer.is_success:
+        raise _refusal(answer)
+    if not answer.content:
+        return None
+    try:
+        return answer.json()
+    except ValueError as exc:
+        raise TiergateError(Kind.UNAVAILABLE, "cli.not_a_node") from exc
+
+
+def _refusal(answer: httpx.Response) -> ApiError:
     try:
         problem = answer.json()
     except ValueError:
         problem = {}
-    raise ApiError(answer.status_code, problem if isinstance(problem, dict) else {})
+    return ApiError(answer.status_code, problem if isinstance(problem, dict) else {})
 
 
 def download(path: str, params: dict[str, Any], target: Path) -> int:
     """Streams an answer into `target` (never over an existing file); bytes written."""
     query = {k: v for k, v in params.items() if v is not None}
     written = 0
-    try:
-        with _client() as client, client.stream("GET", f"/api/v1{path}", params=query) as answer:
-            if not answer.is_success:
-                answer.read()
-                raise ApiError(answer.status_code, answer.json())
+    with _connected() as client, client.stream("GET", f"/api/v1{path}", params=query) as answer:
+        if not answer.is_success:
+            answer.read()
+            raise _refusal(answer)
+        try:
             with open(target, "xb") as file:
                 for chunk in answer.iter_bytes():
                     written += file.write(chunk)
-    except FileExistsError:
-        raise TiergateError(Kind.CONFLICT, "cli.file_exists", path=target) from None
-    except httpx.HTTPError as exc:
-        raise TiergateError(Kind.UNAVAILABLE, "cli.unreachable", problem=type(exc).__name__) from exc
+        except FileExistsError:
+            raise TiergateError(Kind.CONFLICT, "cli.file_exists", path=target) from None
+        except OSError as exc:
+            raise TiergateError(Kind.ENVIRONMENT, "cli.file_unwritable", path=target) from exc
     return written
 
 
@@ -125,6 +173,8 @@ def everything(path: str, **params: Any) -> dict[str, Any]:
     cursor: str | None = None
     while True:
         page = get(path, cursor=cursor, **params)
+        if not isinstance(page, dict) or not isinstance(page.get("items"), list):
+            raise TiergateError(Kind.UNAVAILABLE, "cli.not_a_node")
         items += page["items"]
         cursor = page.get("next")
         if not cursor:

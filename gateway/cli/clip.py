@@ -17,5 +17,7 @@ def command(
     reason: Annotated[str, typer.Option(help="Why; stands in the register.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="File; never overwritten.")],
 ) -> None:
-    written = client.download(f"/cameras/{camera}/clip.mp4", {"from": from_, "to": to, "reason": reason}, output)
+    written = client.download(
+        f"/cameras/{client.part(camera)}/clip.mp4", {"from": from_, "to": to, "reason": reason}, output
+    )
     context.show({"file": str(output), "bytes": written})

@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from config.errors import Kind, TiergateError
 from config.load import load, settings_path
+from config.names import made_visible
 from config.reasons import text
 from config.settings import Settings
 from config.units import format_time_ms
@@ -27,13 +28,14 @@ class Globals:
     url: str | None = None
     json: bool = False
     language: Literal["en", "zh"] | None = None
+    problem: TiergateError | None = None  #: what is wrong with the global options themselves
 
 
 GLOBALS = Globals()  #: set once by `run`; one process is one command
 
 
 def split_globals(argv: Sequence[str]) -> tuple[Globals, list[str]]:
-    """(global options, the rest of the line). An option without its value stays in the rest and fails there."""
+    """(global options, the rest of the line)."""
     found, rest = Globals(), []
     arguments = list(argv)
     while arguments:
@@ -44,16 +46,18 @@ def split_globals(argv: Sequence[str]) -> tuple[Globals, list[str]]:
             break
         if head == "--json":
             found.json = True
-        elif name in ("--config", "--url", "--lang") and (equals or arguments):
-            value = value if equals else arguments.pop(0)
-            if name == "--config":
+        elif name in ("--config", "--url", "--lang"):
+            value = value if equals else (arguments.pop(0) if arguments else "")
+            if not value:
+                found.problem = TiergateError(Kind.INVALID, "cli.option_missing", option=name, command="tiergate")
+            elif name == "--config":
                 found.config = value
             elif name == "--url":
                 found.url = value
             elif value in ("en", "zh"):
-                found.language = value  # type: ignore[assignment]  # narrowed by the test above, which mypy cannot follow
+                found.language = "zh" if value == "zh" else "en"
             else:
-                rest += [name, value]
+                found.problem = TiergateError(Kind.INVALID, "cli.option_choice", option=name, choices="en, zh")
         else:
             rest.append(head)
     return found, rest
@@ -82,7 +86,7 @@ def fail(error: TiergateError) -> int:
     if GLOBALS.json:
         print(json.dumps({"error": error.reason.as_json()}, ensure_ascii=False), file=sys.stderr)
     else:
-        print(text(error.reason, language()), file=sys.stderr)
+        print(made_visible(text(error.reason, language())), file=sys.stderr)
     return error.exit_code
 
 
@@ -96,13 +100,13 @@ def show(value: Any, columns: Sequence[str] | None = None) -> None:
         print(json.dumps(value, ensure_ascii=False, indent=2, default=str))
         return
     if isinstance(value, str):
-        print(value)
+        print(made_visible(value))
     elif isinstance(value, Mapping) and "items" in value:
         table(value["items"], columns)
     elif isinstance(value, Mapping):
         width = max((len(str(k)) for k in value), default=0)
         for key, item in value.items():
-            print(f"{key:<{width}}  {cell(key, item)}")
+            print(f"{key:<{width}}  {made_visible(cell(key, item))}")
     elif isinstance(value, Iterable):
         table(list(value), columns)
     else:
@@ -132,7 +136,7 @@ def cell(key: str, value: Any) -> str:
 
 
 def _width(value: str) -> int:
-    return sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in value)
+    return sum(2 if unicodedata.east_asian_width(c) in "WF" else 0 if unicodedata.combining(c) else 1 for c in value)
 
 
 def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None) -> None:
@@ -141,7 +145,7 @@ def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = Non
         say("nothing", "无")
         return
     names = list(columns or rows[0])
-    cells = [names] + [[cell(n, row.get(n)) for n in names] for row in rows]
+    cells = [names] + [[made_visible(cell(n, row.get(n))) for n in names] for row in rows]
     widths = [max(_width(line[i]) for line in cells) for i in range(len(names))]
     for line in cells:
         padded = (value + " " * (widths[i] - _width(value)) for i, value in enumerate(line))

@@ -26,5 +26,5 @@ def add(
 
 @app.command(help="Remove a department; its tokens end.")
 def remove(department: Annotated[str, typer.Argument(help="Department id.")]) -> None:
-    client.delete(f"/departments/{department}")
+    client.delete(f"/departments/{client.part(department)}")
     context.say("removed", "已删除")

@@ -43,5 +43,5 @@ def add(
 
 @app.command(help="Take a grant back.")
 def revoke(grant: Annotated[str, typer.Argument(help="Grant id.")]) -> None:
-    client.delete(f"/grants/{grant}")
+    client.delete(f"/grants/{client.part(grant)}")
     context.say("revoked", "已撤销")

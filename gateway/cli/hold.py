@@ -45,4 +45,4 @@ def release(
     hold: Annotated[str, typer.Argument(help="Hold id.")],
     reason: Annotated[str, typer.Option(help="Why.")],
 ) -> None:
-    context.show(client.post(f"/holds/{hold}/release", {"reason": reason}))
+    context.show(client.post(f"/holds/{client.part(hold)}/release", {"reason": reason}))

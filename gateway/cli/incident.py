@@ -33,9 +33,9 @@ def update(
     camera: Annotated[list[str] | None, typer.Option()] = None,
 ) -> None:
     body = {"place": place, "cameras": camera or None}
-    context.show(client.patch(f"/incidents/{incident}", {k: v for k, v in body.items() if v is not None}))
+    context.show(client.patch(f"/incidents/{client.part(incident)}", {k: v for k, v in body.items() if v is not None}))
 
 
 @app.command(help="Close an incident.")
 def close(incident: Annotated[str, typer.Argument(help="Incident id.")]) -> None:
-    context.show(client.patch(f"/incidents/{incident}", {"closed": True}))
+    context.show(client.patch(f"/incidents/{client.part(incident)}", {"closed": True}))

@@ -23,7 +23,7 @@ def list_(
 
 @app.command(help="Confirm an emergency lease as the second person.")
 def confirm(lease: Annotated[str, typer.Argument(help="Lease id.")]) -> None:
-    context.show(client.post(f"/leases/{lease}/confirm"))
+    context.show(client.post(f"/leases/{client.part(lease)}/confirm"))
 
 
 @app.command(help="End a lease that we granted.")
@@ -31,4 +31,4 @@ def revoke(
     lease: Annotated[str, typer.Argument(help="Lease id.")],
     reason: Annotated[str, typer.Option(help="Why.")],
 ) -> None:
-    context.show(client.post(f"/leases/{lease}/revoke", {"reason": reason}))
+    context.show(client.post(f"/leases/{client.part(lease)}/revoke", {"reason": reason}))

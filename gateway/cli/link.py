@@ -45,7 +45,7 @@ def set_(
     kind: Annotated[str | None, typer.Option(help="dedicated, shared or diode.")] = None,
 ) -> None:
     body = {"capacity_bps": capacity_bps, "kind": kind}
-    context.show(client.patch(f"/links/{link}", {k: v for k, v in body.items() if v is not None}))
+    context.show(client.patch(f"/links/{client.part(link)}", {k: v for k, v in body.items() if v is not None}))
 
 
 @app.command(help="Suspend a link (or --resume): running pulls stop; the other side is told.")
@@ -53,10 +53,10 @@ def suspend(
     link: Annotated[str, typer.Argument(help="Link id.")],
     resume: Annotated[bool, typer.Option("--resume")] = False,
 ) -> None:
-    context.show(client.patch(f"/links/{link}", {"suspended": not resume}))
+    context.show(client.patch(f"/links/{client.part(link)}", {"suspended": not resume}))
 
 
 @app.command(help="Remove a link for good.")
 def remove(link: Annotated[str, typer.Argument(help="Link id.")]) -> None:
-    client.delete(f"/links/{link}")
+    client.delete(f"/links/{client.part(link)}")
     context.say("removed", "已删除")

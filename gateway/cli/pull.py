@@ -52,5 +52,5 @@ def list_() -> None:
 
 @app.command(help="End a pull; its temporary cache goes at once.")
 def stop(lease: Annotated[str, typer.Argument(help="Lease id.")]) -> None:
-    client.delete(f"/pulls/{lease}")
+    client.delete(f"/pulls/{client.part(lease)}")
     context.say("ended", "已结束")

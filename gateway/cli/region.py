@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from gateway.cli import client, context
+from gateway.cli.files import read_text
 
 app = typer.Typer()
 
@@ -29,4 +30,4 @@ def add(
 
 @app.command("import", help="Import regions from CSV: code,name,tier[,parent[,code_source]].")
 def import_(file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True)]) -> None:
-    context.show(client.post("/regions/import", {"csv": file.read_text(encoding="utf-8-sig")}))
+    context.show(client.post("/regions/import", {"csv": read_text(file)}))

@@ -27,7 +27,7 @@ def set_(
     months: Annotated[int, typer.Option(help="Months of the Asia/Shanghai calendar.")],
     legal_basis: Annotated[str | None, typer.Option("--legal-basis", help="Needed above the ceiling.")] = None,
 ) -> None:
-    context.show(client.put(f"/retention/{class_}", {"months": months, "legal_basis": legal_basis}))
+    context.show(client.put(f"/retention/{client.part(class_)}", {"months": months, "legal_basis": legal_basis}))
 
 
 @app.command(help="What goes when: now, or as if a class kept another number of months.")

@@ -50,4 +50,4 @@ def issue(
 
 @app.command(help="Revoke a token: running pictures stop within seconds.")
 def revoke(jti: Annotated[str, typer.Argument(help="Token id.")]) -> None:
-    context.show(client.post(f"/tokens/{jti}/revoke"))
+    context.show(client.post(f"/tokens/{client.part(jti)}/revoke"))

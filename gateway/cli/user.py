@@ -40,7 +40,7 @@ def change(
     disable: Annotated[bool, typer.Option("--disable")] = False,
 ) -> None:
     body = {"name": name, "roles": role or None, "disabled": True if disable else None}
-    context.show(client.patch(f"/users/{user}", {k: v for k, v in body.items() if v is not None}))
+    context.show(client.patch(f"/users/{client.part(user)}", {k: v for k, v in body.items() if v is not None}))
 
 
 @app.command(

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from sqlalchemy import Connection, select
 
 from config.errors import TiergateError
-from config.reasons import TABLE, Reason, text
+from config.reasons import TABLE, Reason
 from config.units import DAY_MS, HOUR_MS, format_time_ms
 from gateway.access.keys import load_keys
 from gateway.ops import job_state
@@ -33,7 +33,6 @@ def cameras(connection: Connection, probe: Probe) -> Iterator[Finding]:
     own = camera_rows.cameras(connection)
     status, health = camera_rows.status_rows(connection), camera_rows.health_rows(connection)
     recorded = [c for c in own.values() if c.enabled and c.recorded_by == "self"]
-    language = probe.settings.node.language
     if not own:
         yield found("cameras", "warn", Reason("ops.cameras_none"), Reason("ops.cameras_none_next"))
         return
@@ -43,9 +42,7 @@ def cameras(connection: Connection, probe: Probe) -> Iterator[Finding]:
         if state is not None and state.state == "online":
             continue
         said = state.reason if state is not None else None
-        cause = (
-            said[language] if said and language in said else (state.cause if state is not None else None) or "unknown"
-        )
+        cause = said or (state.cause if state is not None else None) or "unknown"
         reason = Reason("ops.camera_offline", {"camera": row.id, "name": row.name, "cause": cause})
         bad.append(found("cameras", "bad", reason, Reason("ops.camera_next", {"camera": row.id})))
     yield from bad[:MOST_LINES]
@@ -87,7 +84,7 @@ def sweep(connection: Connection, probe: Probe) -> Iterator[Finding]:
     last_ms = facts.get(connection, sweeper.LAST_SUCCESS)
     since_ms, code = facts.get(connection, sweeper.REFUSED_SINCE), facts.get(connection, sweeper.REFUSED_REASON)
     if since_ms is not None:
-        why = text(Reason(code), probe.settings.node.language) if code in TABLE else str(code)
+        why = Reason(code) if code in TABLE else str(code)
         hours = max(0, probe.now_ms - since_ms) // HOUR_MS
         level: Level = "bad" if probe.now_ms - since_ms >= REFUSED_BAD_MS else "warn"
         yield found("sweep", level, Reason("ops.sweep_refused", {"hours": hours, "why": why}), following)
@@ -107,7 +104,7 @@ def jobs(connection: Connection, probe: Probe) -> Iterator[Finding]:
         if state.failing_since_ms is not None:
             bad = True
             minutes = max(0, probe.now_ms - state.failing_since_ms) // _MINUTE_MS
-            params: dict[str, object] = {"job": name, "minutes": minutes, "problem": _words(state.problem, probe)}
+            params: dict[str, object] = {"job": name, "minutes": minutes, "problem": _words(state.problem)}
             yield found("jobs", "bad", Reason("ops.job_failing", params), following)
         elif state.is_late(probe.now_ms) and state.last_success_ms is not None:
             bad = True
@@ -117,10 +114,10 @@ def jobs(connection: Connection, probe: Probe) -> Iterator[Finding]:
         yield fine("jobs", "ops.jobs_ok")
 
 
-def _words(problem: str | None, probe: Probe) -> str:
+def _words(problem: str | None) -> Reason | str:
     """A reason without its parameters would speak in braces: then its code says more."""
     if problem in TABLE and "{" not in TABLE[problem][0]:
-        return text(Reason(problem), probe.settings.node.language)
+        return Reason(problem)
     return str(problem)
 
 

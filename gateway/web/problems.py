@@ -63,13 +63,47 @@ async def _tiergate(connection: HTTPConnection, error: Exception) -> Response:
     return of_error(error)
 
 
+#: What pydantic calls a fault -> (the code's last word, the parameter that says more, where pydantic keeps it).
+_FAULTS: dict[str, tuple[str, str | None, str | None]] = {
+    "missing": ("missing", None, None),
+    "extra_forbidden": ("unknown", None, None),
+    "string_too_long": ("too_long", "limit", "max_length"),
+    "too_long": ("too_long", "limit", "max_length"),
+    "string_too_short": ("too_short", "limit", "min_length"),
+    "too_short": ("too_short", "limit", "min_length"),
+    "less_than_equal": ("too_large", "limit", "le"),
+    "less_than": ("too_large", "limit", "lt"),
+    "greater_than_equal": ("too_small", "limit", "ge"),
+    "greater_than": ("too_small", "limit", "gt"),
+    "literal_error": ("choice", "choices", "expected"),
+    "enum": ("choice", "choices", "expected"),
+    "string_unicode": ("controls", None, None),
+    "hidden_characters": ("controls", None, None),
+    "time_malformed": ("time", None, None),
+    "json_invalid": ("json", None, None),
+}
+_WANTED = {"int": "integer", "float": "number", "bool": "boolean", "string": "string", "list": "list", "dict": "object"}
+
+
 async def _invalid(connection: HTTPConnection, error: Exception) -> Response:
     """The first fault by its field; the value itself may be a secret and is not repeated."""
     assert isinstance(error, (RequestValidationError, WebSocketRequestValidationError))  # noqa: S101 - as above
-    first: dict[str, Any] = dict(error.errors()[0])
-    field = ".".join(str(part) for part in first["loc"]) or "body"
-    reason = Reason("web.body_malformed", {"field": field[:120], "problem": str(first["msg"])[:200]})
-    return problem(422, reason)
+    return problem(422, _fault(dict(error.errors()[0])))
+
+
+def _fault(first: dict[str, Any]) -> Reason:
+    kind, context = str(first["type"]), first.get("ctx") or {}
+    place = [str(part) for part in first["loc"]]
+    named = place[1:] if place and place[0] in ("body", "query", "path", "header", "cookie") else place
+    field = (".".join(named) or "body")[:120]
+    if kind in _FAULTS:
+        word, name, source = _FAULTS[kind]
+        said = {name: str(context.get(source, "")).replace("'", "")} if name is not None else {}
+        return Reason(f"web.body_malformed.{word}", {"field": field} | said)
+    wanted = _WANTED.get(kind.partition("_")[0])
+    if wanted is not None and kind.endswith(("_type", "_parsing", "_attributes_type", "_from_float", "finite_number")):
+        return Reason("web.body_malformed.type", {"field": field, "wanted": wanted})
+    return Reason("web.body_malformed", {"field": field})
 
 
 async def _http(connection: HTTPConnection, error: Exception) -> Response:

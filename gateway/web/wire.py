@@ -6,8 +6,10 @@ from typing import Annotated, Any
 
 from fastapi import Query
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, StringConstraints
+from pydantic_core import PydanticCustomError
 
 from config.errors import Kind, TiergateError
+from config.names import hides_something
 from config.units import parse_time_ms
 
 MOST_ROWS = 1_000
@@ -20,8 +22,16 @@ class Body(BaseModel):
 
 
 def _no_controls(value: str) -> str:
-    if any(ord(c) < 32 or ord(c) == 127 or c in "\u202a\u202b\u202d\u202e\u2066\u2067\u2068" for c in value):
-        raise ValueError("control characters are not allowed")
+    if hides_something(value):
+        raise PydanticCustomError("hidden_characters", "control or invisible characters are not allowed")
+    return value
+
+
+def _lines(value: str) -> str:
+    """Several lines of text: line breaks and tabs are all the control characters that it may have."""
+    for line in value.replace("\t", " ").splitlines():
+        if line.strip():
+            _no_controls(line)
     return value
 
 
@@ -30,16 +40,20 @@ Name = Annotated[
     str, StringConstraints(strip_whitespace=True, min_length=1, max_length=120), AfterValidator(_no_controls)
 ]
 ShortText = Annotated[str, StringConstraints(strip_whitespace=True, max_length=200), AfterValidator(_no_controls)]
-LongText = Annotated[str, StringConstraints(strip_whitespace=True, max_length=2000)]
+LongText = Annotated[str, StringConstraints(strip_whitespace=True, max_length=2000), AfterValidator(_lines)]
 
 
 def _time(value: Any) -> Any:
     if isinstance(value, bool) or not isinstance(value, (str, int)):
-        raise ValueError("write RFC 3339 with a zone, or epoch milliseconds")
+        raise _not_a_time()
     try:
         return parse_time_ms(str(value))
-    except TiergateError as error:
-        raise ValueError(str(error)) from None
+    except TiergateError:
+        raise _not_a_time() from None
+
+
+def _not_a_time() -> PydanticCustomError:
+    return PydanticCustomError("time_malformed", "write RFC 3339 with a zone, or epoch milliseconds")
 
 
 #: RFC 3339 with a zone or epoch milliseconds, as epoch milliseconds.

@@ -15,6 +15,7 @@ from sqlalchemy import ColumnElement, Connection, insert, select, update
 
 from config.errors import Kind, TiergateError
 from config.ids import default_parent, region_code
+from config.names import hides_something
 from storage.catalog.tables import TIERS, area, area_camera, camera, department, region, retention_class
 
 CODE_SOURCES = ("gb2260", "stats12", "local")
@@ -59,7 +60,7 @@ def make_region(code: str, name: str, tier: str | None, parent: str | None, code
     tier = (tier or "").strip() or _TIER_BY_DIGITS[len(short)]
     source = (code_source or "").strip() or "gb2260"
     name = name.strip()
-    if not name or len(name) > 120:
+    if not name or len(name) > 120 or hides_something(name):
         raise TiergateError(Kind.INVALID, "access.region_row_bad", row=short, problem="name")
     if tier is not None and tier not in TIERS:
         raise TiergateError(Kind.INVALID, "access.region_row_bad", row=short, problem=f"tier {tier[:20]!r}")
@@ -71,20 +72,23 @@ def make_region(code: str, name: str, tier: str | None, parent: str | None, code
 
 def parse_regions(text: str) -> list[Region]:
     """CSV with a header: code,name[,tier[,parent[,code_source]]]. Raises access.region_row_bad, id.region_malformed."""
-    reader = csv.DictReader(io.StringIO(text.lstrip("\ufeff")))
-    if reader.fieldnames is None or not {"code", "name"} <= set(reader.fieldnames):
-        raise TiergateError(Kind.INVALID, "access.region_row_bad", row=1, problem="code,name")
+    reader = csv.DictReader(io.StringIO(text.lstrip("\ufeff"), newline=""))
     found: list[Region] = []
-    for number, row in enumerate(reader, start=2):
-        if not any((v or "").strip() for v in row.values() if isinstance(v, str)):
-            continue
-        try:
-            made = make_region(
-                row.get("code") or "", row.get("name") or "", row.get("tier"), row.get("parent"), row.get("code_source")
-            )
-        except TiergateError as error:
-            raise TiergateError(Kind.INVALID, "access.region_row_bad", row=number, problem=str(error)) from error
-        found.append(made)
+    try:
+        if reader.fieldnames is None or not {"code", "name"} <= set(reader.fieldnames):
+            raise TiergateError(Kind.INVALID, "access.region_header")
+        for row in reader:
+            if not any((v or "").strip() for v in row.values() if isinstance(v, str)):
+                continue
+            cells = (row.get(k) for k in ("tier", "parent", "code_source"))
+            found.append(make_region(row.get("code") or "", row.get("name") or "", *cells))
+    except csv.Error as error:
+        row_number = reader.line_num + 1
+        raise TiergateError(Kind.INVALID, "access.region_row_bad", row=row_number, problem=str(error)) from error
+    except TiergateError as error:
+        if error.reason.code == "access.region_header":
+            raise
+        raise TiergateError(Kind.INVALID, "access.region_row_bad", row=reader.line_num, problem=error.reason) from error
     return found
 
 

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, insert
 
 from config.clock import ManualClock, SystemClock, wall_ms
 from config.ids import ulid
+from config.reasons import text
 from config.settings import Settings, build
 from config.units import HOUR_MS
 from gateway.access.keys import ensure_keys
@@ -118,7 +119,8 @@ def test_a_refused_sweep_warns_and_after_a_day_alarms(place: Place) -> None:
     place.clock.advance(86_400)
     found = place.wrong()["sweep"]
     assert found.level == "bad"
-    assert "chrony" in str(found.reason.params["why"])
+    assert "chrony" in text(found.reason, "en") and "chrony" in text(found.reason, "zh")
+    assert "时钟" in text(found.reason, "zh") and "时钟" not in text(found.reason, "en")
 
 
 def test_a_sweep_that_does_not_come_and_a_failing_job(place: Place) -> None:

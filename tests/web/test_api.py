@@ -227,7 +227,7 @@ async def test_failures_are_problems_without_internals(site: Site, monkeypatch: 
         large = await admin.post("/api/v1/regions/import", content=chunks())
         assert (large.status_code, large.json()["code"]) == (413, "web.body_too_large")
         broken = await admin.post("/api/v1/regions", content=b"{", headers={"Content-Type": "application/json"})
-        assert broken.status_code == 422 and broken.json()["code"] == "web.body_malformed"
+        assert broken.status_code == 422 and broken.json()["code"] == "web.body_malformed.json"
 
         def explode(*_: object) -> None:
             raise RuntimeError("the secret of the machine")

@@ -213,13 +213,15 @@ async def test_coverage_says_what_is_missing_and_why(site: Site) -> None:
     now_ms = site.now_ms()
     from_ms = now_ms - 600_000
     async with await site.sign_in("admin") as admin:
+        await add_camera(admin, 2)  # registered now: nothing is missing before
         camera = await add_camera(admin, 1)
-        footage(site, camera, *(from_ms + n * SEGMENT_MS for n in (1, 2, 3, 8, 9)))
+        footage(site, camera, *(from_ms + n * SEGMENT_MS for n in (0, 1, 2, 8, 9)))
         row = GapRow(ulid(1, bytes(10)), camera, "main", "network", from_ms + 180_000, from_ms + 300_000, now_ms)
         site.catalog.write(lambda c: gaps.insert_gap(c, row))
         answer = await admin.get("/api/v1/reports/coverage", params={"from": from_ms, "to": now_ms})
         assert answer.status_code == 200, answer.text
         found = answer.json()["items"]
+        assert {i["camera_id"] for i in found} == {camera}
         assert sum(i["footage_s"] for i in found) == 300
         assert sum(i["gaps_s"].get("network", 0) for i in found) == 120
         assert sum(i["unexplained_s"] for i in found) == 180

@@ -72,13 +72,15 @@ async def show(
         items = []
         known = camera_rows.cameras(connection, wanted)
         for camera_id in wanted:
-            since_ms = known[camera_id].created_ms if camera_id in known else from_ms
             for day, low_ms, end_ms in stretches:
-                start_ms = max(low_ms, since_ms)  # before it was registered nothing was missing
+                spans = segments.spans_between(connection, camera_id, "main", low_ms, end_ms)
+                gaps = gap_rows.gaps_between(connection, camera_id, "main", low_ms, end_ms)
+                start_ms = low_ms
+                if camera_id in known and known[camera_id].created_ms > low_ms:  # before that nothing was missing
+                    seen_ms = [s.start_ms for s in spans] + [g.from_ms for g in gaps]
+                    start_ms = max(low_ms, min([known[camera_id].created_ms, *seen_ms]))
                 if start_ms >= end_ms:
                     continue
-                spans = segments.spans_between(connection, camera_id, "main", start_ms, end_ms)
-                gaps = gap_rows.gaps_between(connection, camera_id, "main", start_ms, end_ms)
                 found = coverage(
                     [(s.start_ms, s.end_ms) for s in spans if s.state != _GONE],
                     [(g.from_ms, g.to_ms, g.cause) for g in gaps],
