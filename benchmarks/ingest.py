@@ -65,7 +65,8 @@ def _write_bytes(pids: list[int]) -> int:
 
 
 def _side_by_side(cameras: int, rounds: int, window_s: float) -> dict[str, Any]:
-    settings = {**QUICK, "recorder": {"segment_seconds": 10, "shard_size": 32}}
+    # Pictures are checked as often as a node does by itself: each check watches the camera for a moment.
+    settings = {**QUICK, "recorder": {"segment_seconds": 10, "shard_size": 32}, "health": {"interval_s": 60}}
     with (
         tempfile.TemporaryDirectory() as folder,
         RtspServer() as server,
