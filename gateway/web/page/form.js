@@ -40,9 +40,9 @@ function Control({ field, value, problem, onInput }) {
 
 /**
  * @param {{fields: Field[], submit: string, onSubmit: (values: any) => Promise<any>, onDone?: (answer: any) => void, onCancel?: () => void,
- *   check?: (values: any) => Record<string, string> | null, onChange?: (values: any) => void, children?: any, danger?: boolean}} props
+ *   check?: (values: any) => Record<string, string> | null, onChange?: (values: any) => void, children?: any, danger?: boolean, two?: boolean}} props
  */
-export function Form({ fields, submit, onSubmit, onDone, onCancel, check, onChange, children, danger }) {
+export function Form({ fields, submit, onSubmit, onDone, onCancel, check, onChange, children, danger, two = false }) {
   const [values, setValues] = useState(() => Object.fromEntries(fields.map((one) => [one.name, one.value ?? (one.type === "checks" ? [] : one.type === "checkbox" ? false : "")])));
   const [problems, setProblems] = useState(/** @type {Record<string, string>} */ ({}));
   const [busy, setBusy] = useState(false);
@@ -74,7 +74,7 @@ export function Form({ fields, submit, onSubmit, onDone, onCancel, check, onChan
       if (at) /** @type {HTMLElement | null | undefined} */ (box.current?.querySelector(`[name="${at}"]`))?.focus();
     }
   };
-  return html`<form class="form" ref=${box} onSubmit=${send}>
+  return html`<form class=${cx("form", two && "two")} ref=${box} onSubmit=${send}>
     ${shown.map((field) => html`<label key=${field.name} class=${cx("field", field.type === "checkbox" && "inline", problems[field.name] && "bad")}>
       ${field.type === "checkbox" ? html`<input type="checkbox" name=${field.name} checked=${values[field.name]} onChange=${(/** @type {any} */ e) => change(field.name, e.target.checked)} /><span>${field.label}</span>`
       : html`<span>${field.label}${field.required && html`<i aria-hidden="true"> *</i>`}</span><${Control} field=${field} value=${values[field.name]} problem=${problems[field.name]} onInput=${(/** @type {any} */ v) => change(field.name, v)} />`}

@@ -55,6 +55,9 @@ export function soundPath(camera) {
 /** @param {Stream | undefined | null} stream */
 export const isHevc = (stream) => /^(hvc1|hev1|hevc|h265)/i.test(stream?.codec || "");
 
+/** The name that people use for a codec string. @param {string | null | undefined} codec */
+export const codecName = (codec) => (/^avc/i.test(codec || "") ? "H.264" : isHevc({ codec }) ? "H.265" : codec || "?");
+
 /** People of a lease as one text. @param {unknown} persons */
 export function personsText(persons) {
   if (typeof persons === "string") return persons;

@@ -66,7 +66,7 @@ export function ShareWords() {
     ${session.plain && html`<p class="plain">${say(session.plain)}</p>`}
     <dl><dt>${t("share.who")}</dt><dd>${[session.unit, session.name].filter(Boolean).join(" · ")}</dd>
       <dt>${t("share.functions")}</dt><dd>${(session.functions || []).map((/** @type {string} */ f) => html`<span key=${f} class="chip">${tk("function", f)}</span>`)}</dd>
-      ${session.expires_ms && html`<dt>${t("share.until")}</dt><dd>${stamp(session.expires_ms)}</dd>`}
+      ${session.valid_until_ms && html`<dt>${t("share.until")}</dt><dd>${stamp(session.valid_until_ms)}</dd>`}
       <dt>${t("share.cameras", { count: cameras.size })}</dt><dd><ul class="share-cameras">${[...cameras.values()].slice(0, 200).map((c) => html`<li key=${c.id}><b>${c.name}</b><span class="mono dim">${c.id}</span>
         <span class="dim">${(c.functions || []).map((f) => tk("function", f)).join("、")}</span></li>`)}</ul></dd></dl></div>`;
 }

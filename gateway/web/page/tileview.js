@@ -7,7 +7,7 @@ import { say, t, tk } from "./i18n.js";
 import { Icon } from "./icons.js";
 import { TilePlayer } from "./player/tile.js";
 import { PtzPad } from "./ptz.js";
-import { mayDo, standing } from "./shapes.js";
+import { codecName, mayDo, standing } from "./shapes.js";
 import { backToLive, changeTile, emptyTile, focusTile, openDialog, players, refreshCamera, store, toggleSingle } from "./state.js";
 import { toggleSound } from "./sound.js";
 import { saveSnapshot } from "./save.js";
@@ -30,14 +30,14 @@ function TileClock({ player, replaying }) {
   useEffect(() => {
     const draw = () => {
       const at = replaying ? player.current?.position() ?? now() : now();
-      if (box.current) box.current.textContent = `${day(at)} ${clock(at)}`;
+      if (box.current) /** @type {HTMLElement[]} */ ([...box.current.children]).forEach((part, i) => { part.textContent = i ? clock(at) : day(at); });
     };
     draw();
     if (!replaying) return everySecond(draw);
     const timer = setInterval(draw, 250);
     return () => clearInterval(timer);
   }, [replaying]);
-  return html`<time class="tile-clock" ref=${box}></time>`;
+  return html`<time class="tile-clock" ref=${box}><span></span><b></b></time>`;
 }
 
 /** @param {{camera: import("./shapes.js").Camera}} props */
@@ -73,7 +73,7 @@ function words(status, camera, leases) {
     case "disabled": return { title: t("standing.disabled"), text: t("tile.disabled") };
     case "forbidden": if (unpulled(camera)) return pullWords(camera, leases); return { title: t("tile.forbidden"), text: reason || t("tile.forbidden_text") };
     case "gone": return { title: t("tile.gone"), text: reason };
-    case "codec": return { title: t("tile.codec"), text: reason || t(status.method === "hls" ? "tile.codec_replay" : "tile.codec_text", { codec: status.codec || camera.streams?.main?.codec || "?" }) };
+    case "codec": return { title: t("tile.codec"), text: reason || t(status.method === "hls" ? "tile.codec_replay" : "tile.codec_text", { codec: codecName(status.codec || camera.streams?.main?.codec) }) };
     case "no_footage": return { title: t("tile.no_footage"), text: reason || t("tile.no_footage_text") };
     case "error": return { title: t("tile.error"), text: reason || t("tile.error_text") };
     default: return null;

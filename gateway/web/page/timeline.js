@@ -222,8 +222,8 @@ export function Timeline() {
       <span class="grow"></span>
       <div class="group zooms" role="group" aria-label=${t("timeline.zoom")}>${WIDTHS.map(([name, width]) => html`<button key=${name} type="button" class=${cx("tool", "wide", Math.abs((view.to_ms - view.from_ms) / width - 1) < 0.02 && "on")}
         onClick=${() => moveView(around(replaying ? position(key) : now(), width, now()))}>${t(`zoom.${name}`)}</button>`)}</div>
-      <button type="button" class="tool wide" disabled=${!camera || !mayDo(camera, "snapshot")} onClick=${snapshotFocused} title="S"><${Icon} name="camera" />${t("act.snapshot")}</button>
-      <button type="button" class="tool wide" disabled=${!camera || !mayDo(camera, "export")} onClick=${clipFocused} title="C"><${Icon} name="clip" />${t("act.clip")}</button>
+      <button type="button" class="tool wide" disabled=${!camera || !mayDo(camera, "snapshot")} onClick=${snapshotFocused} title=${`${t("act.snapshot")} (S)`} aria-label=${t("act.snapshot")}><${Icon} name="camera" /><span class="label">${t("act.snapshot")}</span></button>
+      <button type="button" class="tool wide" disabled=${!camera || !mayDo(camera, "export")} onClick=${clipFocused} title=${`${t("act.clip")} (C)`} aria-label=${t("act.clip")}><${Icon} name="clip" /><span class="label">${t("act.clip")}</span></button>
     </div>
     <${TimelineCanvas} view=${view} spans=${spans} position=${() => (camera ? position(key) : now())} selection=${selection} live=${!replaying} onView=${moveView} onSeek=${seek} onKey=${keys}
       label=${camera ? t("timeline.of", { name: camera.name }) : t("timeline.label")} />

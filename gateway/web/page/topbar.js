@@ -36,9 +36,9 @@ export function TopBar() {
     <div class="brand"><img src="/page/icon.svg" alt="" width="22" height="22" /><strong>${node.name}</strong>
       ${node.region_name && html`<span class="dim">${node.region_name}</span>`}${node.tier && html`<span class="chip">${tk("tier", node.tier)}</span>`}</div>
     <nav class="views" aria-label=${t("view.label")}>
-      <button type="button" class=${cx("tool", "wide", view === "wall" && "on")} aria-current=${view === "wall" ? "page" : null} onClick=${() => store.set({ view: "wall" })}><${Icon} name="wall" />${t("view.wall")}</button>
-      ${admin.length > 0 && html`<button type="button" id="view-admin" class=${cx("tool", "wide", view !== "wall" && "on")} aria-current=${view !== "wall" ? "page" : null} onClick=${() => store.set({ view: admin[0] })}><${Icon} name="gear" />${t("view.admin")}</button>`}
-      ${duty && html`<button type="button" id="open-pull" class="tool wide" title="P" onClick=${() => openDialog("pull", {})}><${Icon} name="pull" />${t("view.pull")}</button>`}
+      <button type="button" class=${cx("tool", "wide", view === "wall" && "on")} aria-current=${view === "wall" ? "page" : null} onClick=${() => store.set({ view: "wall" })}><${Icon} name="wall" /><span class="label">${t("view.wall")}</span></button>
+      ${admin.length > 0 && html`<button type="button" id="view-admin" class=${cx("tool", "wide", view !== "wall" && "on")} aria-current=${view !== "wall" ? "page" : null} onClick=${() => store.set({ view: admin[0] })}><${Icon} name="gear" /><span class="label">${t("view.admin")}</span></button>`}
+      ${duty && html`<button type="button" id="open-pull" class="tool wide" title="P" onClick=${() => openDialog("pull", {})}><${Icon} name="pull" /><span class="label">${t("view.pull")}</span></button>`}
     </nav>
     ${view === "wall" && html`<${WallTools} />`}
     <span class="grow"></span>
@@ -46,7 +46,7 @@ export function TopBar() {
     <${Clock} />
     <${LanguageSwitch} />
     <button type="button" class="tool" aria-label=${t("keys.help")} title="?" onClick=${() => openDialog("help")}><${Icon} name="help" /></button>
-    <details class="menu"><summary class="tool wide"><${Icon} name="user" />${session?.name || ""}</summary>
+    <details class="menu"><summary class="tool wide"><${Icon} name="user" /><span class="label">${session?.name || ""}</span></summary>
       <div class="menu-body" role="menu">
         <p><strong>${session?.name}</strong><span class="dim">${session?.unit || ""}</span></p>
         <button type="button" role="menuitem" onClick=${() => openDialog("share")}>${t("menu.share")}</button>

@@ -61,7 +61,7 @@ export function rowsOf(cameras, regions, query, closed) {
     const below = children.get(region.code) || [];
     const own = at.get(region.code) || [];
     // A level that only leads to one other level says nothing: it is passed over.
-    if (!own.length && below.filter((r) => count(r, 0)[0]).length === 1 && !words.length) {
+    if (!own.length && below.filter((r) => count(r, 0)[0]).length === 1) {
       for (const child of below) walk(child, depth);
       return;
     }

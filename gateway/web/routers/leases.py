@@ -31,6 +31,7 @@ from tiering.wire import FootageIndex
 
 router = APIRouter(prefix="/api/v1/leases", tags=["leases"])
 MOST_HOURS = 24 * 31
+_OUTSIDE = "tier.range_not_in_lease"
 Side = Literal["granted", "held"]
 
 
@@ -198,8 +199,9 @@ async def timeline(
     await services.looks.require_visible(principal, camera)
     row = await described(services, lease_id, "held")
     spans: list[dict[str, Any]] = []
+    over = row.ended_ms is not None
     low, high = max(from_ms, row.from_ms or to_ms), min(to_ms, row.to_ms or from_ms)
-    if low < high:
+    if low < high and not over:
         index = await relay_of(services).index(lease_id, camera, stream, low, high)
         spans = spans_of(index, low, high)
     return {
@@ -208,7 +210,7 @@ async def timeline(
         "from_ms": from_ms,
         "to_ms": to_ms,
         "now_ms": services.now_ms(),
-        "spans": _around(spans, low, high, from_ms, to_ms),
+        "spans": _around(spans, low, low if over else high, from_ms, to_ms, "tier.lease_ended" if over else _OUTSIDE),
     }
 
 
@@ -239,9 +241,11 @@ def _span_json(span: Span, words: dict[tuple[str, int], dict[str, Any] | None]) 
     }  # fmt: skip
 
 
-def _around(spans: list[dict[str, Any]], low: int, high: int, from_ms: int, to_ms: int) -> list[dict[str, Any]]:
+def _around(
+    spans: list[dict[str, Any]], low: int, high: int, from_ms: int, to_ms: int, why: str
+) -> list[dict[str, Any]]:
     """The whole window: outside the lease's range nothing is said."""
-    outside = Reason("tier.range_not_in_lease").as_json()
+    outside = Reason(why).as_json()
 
     def nothing(start: int, end: int) -> list[dict[str, Any]]:
         if start >= end:

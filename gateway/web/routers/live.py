@@ -452,9 +452,12 @@ async def _run_session(
 async def whep_close(
     request: Request, camera_id: str, session: str, principal: Annotated[Principal, policy(signed_in=True)]
 ) -> Response:
-    """Only who opened it, and still when the right to look has ended: hanging up needs none."""
+    """Only who opened it, and still when the right to look has ended: hanging up needs none. One that is over already
+    is over: the two ends of a call often hang up together."""
     held = _live(services_of(request)).held(session)
-    if held is None or held.camera_id != camera_id or held.subject != principal.actor:
+    if held is None:
+        return Response(status_code=204)
+    if held.camera_id != camera_id or held.subject != principal.actor:
         raise TiergateError(Kind.NOT_FOUND, "media.live_whep_gone")
     await held.session.close()
     if held.task is not None:

@@ -40,15 +40,19 @@ async def describe(services: Services, principal: Principal) -> dict[str, Any]:
     """Who it is and what they may do, in plain words."""
     now_ms = services.now_ms()
 
-    def look(connection: Connection) -> tuple[frozenset[Function], list[str]]:
+    def look(connection: Connection) -> tuple[frozenset[Function], list[str], int | None]:
         found = resources.load(connection, None, now_ms)
         own = {i: r for i, r in found.items() if r.origin == "own"}
         allowed = {i: functions(principal, r, now_ms) for i, r in own.items()}
         seen = [i for i, some in allowed.items() if some]
         names = cameras.cameras(connection, seen)
-        return frozenset(f for some in allowed.values() for f in some), [c.name for c in names.values()]
+        # A token's own end is what its holder wants to know, not that of this sign-in by it.
+        until_ms = principal.expires_ms
+        if principal.kind == "token":
+            until_ms = grants.tokens_by_jti(connection, [principal.id])[principal.id].expires_ms
+        return frozenset(f for some in allowed.values() for f in some), [c.name for c in names.values()], until_ms
 
-    here, names = await services.read(look)
+    here, names, until_ms = await services.read(look)
     given = role_functions(principal.roles) | {f for g in principal.grants if g.effect == "allow" for f in g.functions}
     shown = principal.grants[0] if principal.kind == "token" else _roughly(given)
     unit = principal.unit or services.settings.node.name
@@ -64,7 +68,8 @@ async def describe(services: Services, principal: Principal) -> dict[str, Any]:
         ],
         "expires_ms": principal.expires_ms,
         "must_change": principal.must_change,
-        "plain": plain_words(shown, names, principal.expires_ms),
+        "valid_until_ms": until_ms,
+        "plain": plain_words(shown, names, until_ms),
         # DESIGN §7: whoever sees pictures by a token, or of another tier, sees their own name in them.
         "watermark": {"text": " ".join(filter(None, (unit, principal.name))), "always": watermarked(principal)},
     }

@@ -7,12 +7,14 @@ import { standingText } from "../tree.js";
 import { Dialog } from "../dialogs/dialog.js";
 import { Form } from "../form.js";
 import { t, tk } from "../i18n.js";
-import { standing } from "../shapes.js";
+import { codecName, standing } from "../shapes.js";
 import { refreshCameras, store, toast } from "../state.js";
 import { useStore } from "../store.js";
 import { Confirm, Page, Table, doing, useList } from "./parts.js";
 
 const SHARING = ["none", "departments", "upper"];
+const SITES = ["street", "crossing", "traffic_artery", "checkpoint", "square", "station", "market", "commercial_centre", "stadium", "park", "school_surroundings", "religious_site_outside", "government_office",
+  "service_hall", "command_room", "entrance", "residential_compound", "car_park", "corridor", "warehouse", "construction_site", "river", "forest", "scenic_spot", "other"];
 
 /** What a probe found, in a few lines. @param {{found: any}} props */
 function Found({ found }) {
@@ -34,8 +36,8 @@ export function AddDialog({ onClose }) {
     const answer = await doing(() => post("/cameras/probe", account(values)), t("cameras.probed"));
     if (answer) setFound(answer);
   };
-  return html`<${Dialog} title=${t("cameras.add")} onClose=${onClose}>
-    <${Form} submit=${t("cameras.add")} onCancel=${onClose} onChange=${setValues}
+  return html`<${Dialog} title=${t("cameras.add")} onClose=${onClose} wide>
+    <${Form} two submit=${t("cameras.add")} onCancel=${onClose} onChange=${setValues}
       onSubmit=${(/** @type {any} */ v) => post("/cameras", { name: v.name.trim(), ...account(v), sub_url: v.way === "url" && v.sub_url ? v.sub_url.trim() : undefined,
         channel: v.channel || undefined, sharing: v.sharing, region: v.region || undefined, department: v.department || undefined, place: v.place || undefined, site_type: v.site_type || undefined })}
       onDone=${(/** @type {any} */ camera) => { toast(t("cameras.added", { name: camera.name }), "good"); void refreshCameras(); onClose(); }} fields=${[
@@ -48,14 +50,14 @@ export function AddDialog({ onClose }) {
         { name: "sharing", label: t("cameras.sharing"), type: "select", value: "none", options: SHARING.map((s) => [s, tk("sharing", s)]) },
         { name: "region", label: t("cameras.region"), type: "select", options: [["", t("cameras.node_region")], ...regions.map((r) => [r.code, `${r.name} ${r.code}`])] },
         { name: "department", label: t("cameras.department"), type: "select", options: [["", "–"], ...(departments.items || []).map((d) => [d.id, d.name])] },
-        { name: "site_type", label: t("cameras.site_type"), hint: t("cameras.site_type_hint"), placeholder: "street" }, { name: "place", label: t("cameras.place") },
+        { name: "site_type", label: t("cameras.site_type"), type: "select", value: "street", hint: t("cameras.site_type_hint"), options: SITES.map((s) => [s, tk("site", s)]) }, { name: "place", label: t("cameras.place") },
       ]}><div class="form-acts start"><button type="button" disabled=${!values.address} onClick=${() => void probe()}>${t("cameras.probe")}</button></div>${found && html`<${Found} found=${found} />`}<//><//>`;
 }
 
 /** @param {{camera: any, onClose: () => void}} props */
 function EditDialog({ camera, onClose }) {
-  return html`<${Dialog} title=${camera.name} onClose=${onClose}><p class="mono dim">${camera.id}</p>
-    <${Form} submit=${t("save")} onCancel=${onClose} onSubmit=${(/** @type {any} */ v) => patch(`/cameras/${camera.id}`, { name: v.name, place: v.place || null, sharing: v.sharing, recorded_by: v.recorded_by, enabled: v.enabled, audio: v.audio,
+  return html`<${Dialog} title=${camera.name} onClose=${onClose} wide><p class="mono dim">${camera.id}</p>
+    <${Form} two submit=${t("save")} onCancel=${onClose} onSubmit=${(/** @type {any} */ v) => patch(`/cameras/${camera.id}`, { name: v.name, place: v.place || null, sharing: v.sharing, recorded_by: v.recorded_by, enabled: v.enabled, audio: v.audio,
       audio_basis: v.audio ? v.audio_basis : undefined, url: v.url === camera.streams?.main?.url ? undefined : v.url || undefined, sub_url: v.sub_url === (camera.streams?.sub?.url || "") ? undefined : v.sub_url,
       username: v.username || undefined, password: v.password || undefined })}
       onDone=${() => { void refreshCameras(); onClose(); }} fields=${[
@@ -83,7 +85,7 @@ export function CamerasPage() {
       { name: "name", label: t("cameras.name") }, { name: "id", label: t("cameras.id"), mono: true }, { name: "region", label: t("cameras.region"), show: (/** @type {any} */ c) => c.region_name || c.region },
       { name: "department", label: t("cameras.department"), show: (/** @type {any} */ c) => c.department || "–" },
       { name: "class", label: t("cameras.class"), show: (/** @type {any} */ c) => tk("class", c.area_class || "default") },
-      { name: "video", label: t("cameras.video"), show: (/** @type {any} */ c) => { const s = c.streams?.main || {}; return s.width ? `${s.width}×${s.height} ${s.codec || ""}` : "–"; }, mono: true },
+      { name: "video", label: t("cameras.video"), show: (/** @type {any} */ c) => { const s = c.streams?.main || {}; return s.width ? `${s.width}×${s.height} ${codecName(s.codec)}` : "–"; }, mono: true },
       { name: "sharing", label: t("cameras.sharing"), show: (/** @type {any} */ c) => tk("sharing", c.sharing) },
     ]} acts=${(/** @type {any} */ c) => html`<button type="button" class="small" onClick=${async () => setOpen({ what: "edit", camera: await get(`/cameras/${c.id}`).catch(() => c) })}>${t("edit")}</button>
       <button type="button" class="small" onClick=${() => void doing(() => patch(`/cameras/${c.id}`, { enabled: !c.enabled }), t("saved")).then(refreshCameras)}>${t(c.enabled ? "cameras.disable" : "cameras.enable")}</button>

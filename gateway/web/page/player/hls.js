@@ -3,6 +3,7 @@
 // through each entry's program date-time, so gaps need no arithmetic.
 
 import { address, fetchRaw } from "../api.js";
+import { playable } from "./mse.js";
 
 const BEFORE_MS = 10 * 60_000, AFTER_MS = 2 * 3600_000, NEAR_LIVE_MS = 6000, GAP_MS = 1500;
 
@@ -83,6 +84,7 @@ export class HlsPlayer {
       autoStartLoad: false, lowLatencyMode: false, pLoader: given(text),
     }));
     hls.on(Hls.Events.LEVEL_LOADED, (/** @type {any} */ _, /** @type {any} */ data) => this.learn(data.details));
+    hls.on(Hls.Events.FRAG_PARSING_INIT_SEGMENT, (/** @type {any} */ _, /** @type {any} */ data) => this.checkCodec(data.tracks?.video));
     hls.on(Hls.Events.ERROR, (/** @type {any} */ _, /** @type {any} */ data) => {
       if (!data.fatal || this.ended) return;
       if (data.type === Hls.ErrorTypes.MEDIA_ERROR && !this.recovered) {
@@ -92,6 +94,11 @@ export class HlsPlayer {
     });
     hls.loadSource(new URL(base, location.href).href);
     hls.attachMedia(this.video);
+  }
+
+  /** What this browser cannot decode is said: the library would wait for ever. @param {{codec?: string, container?: string} | undefined} track */
+  checkCodec(track) {
+    if (track?.codec && !playable(`${track.container || "video/mp4"}; codecs="${track.codec}"`)) this.end({ kind: "codec", at_ms: this.want_ms });
   }
 
   /** @param {any} details */
