@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 
 from config.errors import Kind, TiergateError
 from config.redact import HIDDEN, Secret
@@ -102,9 +103,7 @@ class Listener(Section):
         if (self.tls_cert is None) != (self.tls_key is None):
             raise ValueError("tls_cert and tls_key go together")
         if self.tls_cert is None and not is_loopback(host) and not self.allow_plain_http:
-            raise ValueError(
-                f"{self.listen} is not loopback: set tls_cert and tls_key, or allow_plain_http behind a TLS proxy"
-            )
+            raise PydanticCustomError("plain_http", "not loopback", {"listen": self.listen})
         return self
 
     @property
@@ -253,5 +252,7 @@ def build(raw: Mapping[str, Any]) -> Settings:
             names = known_keys() + list(Settings.model_fields)
             nearest = difflib.get_close_matches(key, names, n=1, cutoff=0.0)[0]
             raise TiergateError(Kind.ENVIRONMENT, "settings.unknown_key", key=key, nearest=nearest) from None
+        if first["type"] == "plain_http":
+            raise TiergateError(Kind.ENVIRONMENT, "settings.plain_http", key=key, **first["ctx"]) from None
         problem = str(first["msg"]).removeprefix("Value error, ")
         raise TiergateError(Kind.ENVIRONMENT, "settings.bad_value", key=key, problem=problem) from None

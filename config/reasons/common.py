@@ -13,6 +13,10 @@ WORDS: dict[str, tuple[str, str]] = {
         "The setting {key} is not valid: {problem}.",
         "配置项 {key} 无效：{problem}。",
     ),
+    "settings.plain_http": (
+        "{key}.listen = {listen} is not loopback, and pictures and passwords do not go over plain HTTP: set {key}.tls_cert and {key}.tls_key (`tiergate init --listen` makes them), or {key}.allow_plain_http = true behind a TLS proxy.",
+        "{key}.listen = {listen} 不是本机回环地址，画面与密码不得经明文 HTTP 传输：请设置 {key}.tls_cert 和 {key}.tls_key（tiergate init --listen 会自动生成），或在 TLS 代理之后设 {key}.allow_plain_http = true。",
+    ),
     "settings.file_missing": (
         "There is no settings file at {path}; run `tiergate init` first.",
         "找不到配置文件 {path}；请先运行 tiergate init。",

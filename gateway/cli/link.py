@@ -20,6 +20,7 @@ _COLUMNS = [
     "capacity_bps",
     "last_seen_ms",
     "suspended_ms",
+    "problem",
 ]
 
 

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import signal
+import ssl
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from typing import Any, Self
 
 import httpx
 
+from gateway.ops.certificates import make_private_ca
 from tests.parts.process import Child, free_port
 from tests.parts.wait import until
 
@@ -41,14 +43,17 @@ class Node:
         relay_port: int = 0,
         settings: dict[str, dict[str, Any]] | None = None,
         python_path: Sequence[Path] = (),
+        tls: bool = False,
     ) -> None:
-        """`python_path`: folders that the node's processes find before everything else."""
+        """`python_path`: folders that the node's processes find before everything else. `tls`: people and other nodes
+        are served over HTTPS with a private CA, as `init` makes it for an address that is not loopback."""
         self.folder = folder
         self._python_path = os.pathsep.join(str(path) for path in (*python_path, REPOSITORY))
         self.name, self.tier, self.region = name, tier, region
         self.port = port or free_port()
         self.relay_port = relay_port or free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.tls = tls
+        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}"
         self.user, self.password = "admin", ""
         self.config = folder / "tiergate.toml"
         self._settings = settings or {}
@@ -68,7 +73,24 @@ class Node:
         self.password = str(answer["password"])
         (self.folder / "first-password").write_text(self.password)
         self.configure(self._settings)
+        if self.tls:
+            self.make_certificate()
         return self
+
+    @property
+    def ca(self) -> Path:
+        """What people put into their browsers, and `TIERGATE_CA` names."""
+        return self.folder / "data" / "keys" / "ca.crt"
+
+    @property
+    def verify(self) -> ssl.SSLContext | bool:
+        return ssl.create_default_context(cafile=str(self.ca)) if self.tls else True
+
+    def make_certificate(self) -> None:
+        """A new CA and server certificate; the old ones are worth nothing after the next start."""
+        make_private_ca(self.ca.parent, self.name, ["127.0.0.1"])
+        pair = {"tls_cert": str(self.ca.parent / "tls.crt"), "tls_key": str(self.ca.parent / "tls.key")}
+        self.configure({"web": pair, "relay": pair})
 
     def configure(self, settings: dict[str, dict[str, Any]]) -> None:
         """Writes `settings` into the node's file; they hold from its next start."""
@@ -109,7 +131,7 @@ class Node:
         ready = self.folder / "data" / "run" / "web.ready"
         if int(ready.read_text()) != self.pid_of("web"):
             return False
-        return httpx.get(f"{self.url}/readyz", timeout=2).status_code == 200
+        return httpx.get(f"{self.url}/readyz", timeout=2, verify=self.verify).status_code == 200
 
     def stop(self) -> None:
         if self._child is not None:
@@ -172,13 +194,16 @@ class Node:
         except ValueError:
             return text
 
-    def run(self, *argv: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *argv: str, stdin: str | None = None, plain: bool = False, env: dict[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """What the command does, with `--json` unless `plain`."""
         return subprocess.run(
-            [*_TIERGATE, *argv, "--json"],
+            [*_TIERGATE, *argv, *(() if plain else ("--json",))],
             input=stdin if stdin is not None else "",
             capture_output=True,
             text=True,
-            env={**os.environ, **self._env()},
+            env={**os.environ, **self._env(), **(env or {})},
             timeout=120,
             check=False,
         )
@@ -189,7 +214,8 @@ class Node:
         if bearer is None:
             found = json.loads((self.folder / "home" / "tiergate" / "sessions.json").read_text())
             bearer = next(iter(found.values()))
-        return httpx.Client(base_url=self.url, headers={"Authorization": f"Bearer {bearer}"}, timeout=30)
+        headers = {"Authorization": f"Bearer {bearer}"}
+        return httpx.Client(base_url=self.url, headers=headers, timeout=30, verify=self.verify)
 
     def get(self, path: str, **params: Any) -> Any:
         with self.client() as client:
