@@ -23,6 +23,10 @@ WORDS: dict[str, tuple[str, str]] = {
         "The connection stands, but no picture has come for {seconds} s.",
         "连接仍在，但已有 {seconds} 秒没有收到画面。",
     ),
+    "camera.redirected": (
+        "What answers there sends us on to another address; register the camera under that address if it is the right one.",
+        "该地址的应答方要求转到另一地址；如该地址正确，请以该地址登记摄像机。",
+    ),
     "camera.ended": (
         "The camera ended the stream.",
         "摄像机中断了视频流。",

@@ -26,6 +26,7 @@ from config.errors import TiergateError
 from config.redact import with_credentials
 from gateway.cameras.address import pinned_url
 from gateway.ingest.arrival import ArrivalClock
+from gateway.ingest.libav_confine import confined_to, was_refused
 from gateway.ingest.libav_errors import source_error
 from gateway.ingest.source import RELAXED_S, GapCause, SourceError, StreamAddress
 from gateway.ingest.timestamps import Timestamps
@@ -103,14 +104,17 @@ class LibavSource:
             "protocol_whitelist": "rtsp,rtsps,rtp,tcp,tls,crypto",
         }
         try:
-            container = av.open(
-                with_credentials(url, self._address.username, self._address.password),
-                "r",
-                format="rtsp",
-                options=options,
-            )
+            with confined_to(urlsplit(url).hostname or ""):
+                container = av.open(
+                    with_credentials(url, self._address.username, self._address.password),
+                    "r",
+                    format="rtsp",
+                    options=options,
+                )
         except (OSError, av.error.FFmpegError, ValueError) as error:
             # "from None": libav's text and arguments hold the password, and tracebacks are logged.
+            if was_refused():
+                raise SourceError(GapCause.UNSUPPORTED, "camera.redirected") from None
             raise source_error(error, opening=True) from None
         self._container = container
 

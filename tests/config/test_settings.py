@@ -20,7 +20,6 @@ def test_an_unknown_key_names_its_nearest_neighbour() -> None:
 @pytest.mark.parametrize(
     "raw",
     [
-        {"web": {"listen": "0.0.0.0:8080"}},
         {"web": {"tls_cert": "a.pem"}},
         {"store": {"kind": "s3"}},
         {"cameras": {"allowed_networks": ["10.0.0.0/33"]}},
@@ -36,6 +35,9 @@ def test_values_that_cannot_work_or_are_unsafe_are_refused(raw: dict[str, dict[s
 
 
 def test_plain_http_beyond_loopback_needs_the_explicit_switch() -> None:
+    with pytest.raises(TiergateError) as caught:
+        build({"web": {"listen": "0.0.0.0:8080"}})
+    assert caught.value.reason.code == "settings.plain_http"
     assert build({"web": {"listen": "0.0.0.0:80", "allow_plain_http": True}}).web.scheme == "http"
 
 

@@ -12,6 +12,7 @@ from config.redact import Secret, split_credentials
 from gateway.ingest.source import GapCause, SourceError, SourceFactory, StreamAddress
 from storage.media.access_unit import AccessUnit, StreamConfig, Track
 from storage.media.codecs import has_picture, split_length_prefixed
+from tests.parts.impostors import Impostor, rtsp_redirect
 from tests.parts.process import free_port
 from tests.parts.rtsp_server import RtspServer
 from tests.parts.wait import until
@@ -111,6 +112,18 @@ def check_failures(factory: SourceFactory, server: RtspServer) -> None:
     ):
         error = failure(factory, StreamAddress(url))
         assert (error.cause, error.reason.code) == (GapCause.UNSUPPORTED, code)
+
+
+def check_redirects(factory: SourceFactory) -> None:
+    """A camera that sends us elsewhere is refused before anything goes there, even inside the allowed networks."""
+    for login_first in (False, True):
+        with Impostor(host="127.0.0.9") as canary:
+            target = f"rtsp://127.0.0.9:{canary.port}/x"
+            with Impostor(rtsp_redirect(target, login_first)) as camera:
+                where = StreamAddress(f"rtsp://127.0.0.1:{camera.port}/x", "admin", Secret("s3cret"))
+                error = failure(factory, where)
+            assert camera.knocks == 1 and canary.knocks == 0
+            assert (error.cause, error.reason.code) == (GapCause.UNSUPPORTED, "camera.redirected")
 
 
 def check_end(factory: SourceFactory, make_server: Callable[..., RtspServer]) -> None:

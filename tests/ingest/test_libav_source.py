@@ -38,5 +38,9 @@ def test_failures_have_causes_and_no_secrets(rtsp_server: RtspServer) -> None:
     conformance.check_failures(FACTORY, rtsp_server)
 
 
+def test_a_redirect_leads_nowhere() -> None:
+    conformance.check_redirects(FACTORY)
+
+
 def test_the_end_of_a_stream_has_a_cause(rtsp_factory: Callable[..., RtspServer]) -> None:
     conformance.check_end(FACTORY, rtsp_factory)
