@@ -69,21 +69,21 @@ async def start(
     refusals of other nodes under `refused`, and in `narrowed` what is less than was asked."""
     services = services_of(request)
     if body.mechanism != "emergency" and "duty" not in principal.roles:
-        raise TiergateError(Kind.FORBIDDEN, "access.role_needed", roles="duty")
+        raise TiergateError(Kind.FORBIDDEN, "access.role_needed", roles="duty", field="mechanism")
     if (body.from_ is None) != (body.to is None) or (
         body.from_ is not None and body.to is not None and body.from_ >= body.to
     ):
-        raise TiergateError(Kind.INVALID, "time.range_empty")
+        raise TiergateError(Kind.INVALID, "time.range_empty", field="to")
     requester = Person(principal.name, _unit(services, principal.unit))
     named = await _people(services, [*body.persons, *([body.approver] if body.approver else [])])
     unknown = [login for login in body.persons if login not in named]
     if unknown:
-        raise TiergateError(Kind.INVALID, "tier.approver_unknown", login=unknown[0])
+        raise TiergateError(Kind.INVALID, "tier.approver_unknown", login=unknown[0], field="persons")
     approver: Person | None = None
     if body.approver is not None:
         user = named.get(body.approver)
         if user is None or not _APPROVERS & set(user.roles) or user.id == principal.id:
-            raise TiergateError(Kind.INVALID, "tier.approver_unknown", login=body.approver)
+            raise TiergateError(Kind.INVALID, "tier.approver_unknown", login=body.approver, field="approver")
         approver = Person(user.name, _unit(services, user.unit))
     persons = (requester, *(Person(named[n].name, _unit(services, named[n].unit)) for n in body.persons))
     order = PullOrder(
