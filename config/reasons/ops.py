@@ -209,7 +209,7 @@ WORDS: dict[str, tuple[str, str]] = {
         "Check the line and the node at its other end; `tiergate link list`.",
         "请检查线路与对端节点；tiergate link list。",
     ),
-    "ops.lease_unconfirmed": ("A pull is not confirmed in time: case {case}.", "调看未按时补办确认：案号 {case}。"),
+    "ops.lease_unconfirmed": ("A pull is not confirmed in time: case {case}.", "调阅未按时补办确认：案号 {case}。"),
     "ops.lease_next": ("Confirm or end it: `tiergate lease list`.", "请确认或结束：tiergate lease list。"),
     "ops.purge_late": (
         "Footage of lease {lease} should have been purged {minutes} min ago.",

@@ -23,7 +23,7 @@ WORDS: dict[str, tuple[str, str]] = {
     "tier.link_unknown": ("There is no such link.", "没有这条链路。"),
     "tier.link_suspended": (
         "The link is suspended or removed by a security administrator; nothing passes until it is resumed.",
-        "该链路已被安全管理员暂停或移除，恢复前不得调看。",
+        "该链路已被安全管理员暂停或移除，恢复前不得调阅。",
     ),
     "tier.link_kind_unknown": (
         "A link is dedicated, shared or diode; {value} is not known.",
@@ -58,7 +58,7 @@ WORDS: dict[str, tuple[str, str]] = {
     # leases
     "tier.pull_direction": (
         "A {upper} node may pull only from the tier directly below it, not from {lower}.",
-        "{upper} 级节点只能向其直接下一级调看，不能向 {lower} 级调看。",
+        "{upper} 级节点只能向其直接下一级调阅，不能向 {lower} 级调阅。",
     ),
     "tier.mechanism_unknown": (
         "The mechanism {name} is not agreed on this link, or in another version.",
@@ -68,7 +68,7 @@ WORDS: dict[str, tuple[str, str]] = {
         "A case number and a reason of at least {chars} characters are needed.",
         "须填写案（事）件编号和不少于 {chars} 个字的理由。",
     ),
-    "tier.persons_missing": ("Who will watch must be named, with the unit.", "须写明调看人员姓名及单位。"),
+    "tier.persons_missing": ("Who will watch must be named, with the unit.", "须写明调阅人员姓名及单位。"),
     "tier.approver_needed": (
         "{mechanism} needs an approver who is not the requester.",
         "{mechanism} 须由申请人以外的人员批准。",
@@ -88,30 +88,30 @@ WORDS: dict[str, tuple[str, str]] = {
     ),
     "tier.quota_day": (
         "The link's quota of {hours} camera hours in 24 h is used up.",
-        "该链路 24 小时内 {hours} 路时的调看额度已用完。",
+        "该链路 24 小时内 {hours} 路时的调阅额度已用完。",
     ),
     "tier.narrowed_time": ("Granted for {minutes} minutes, the mechanism's limit.", "按机制上限批准 {minutes} 分钟。"),
     "tier.narrowed_functions": ("Not part of the mechanism: {functions}.", "机制不包含：{functions}。"),
     "tier.narrowed_range": ("The recorded range was cut to {hours} h back.", "录像时段已缩短为最近 {hours} 小时。"),
     "tier.narrowed_stream": ("Only the small stream is allowed.", "仅允许子码流。"),
-    "tier.lease_unknown": ("There is no such lease.", "没有该调看许可。"),
-    "tier.lease_expired": ("The lease has expired.", "调看许可已到期。"),
-    "tier.lease_ended": ("The lease was ended.", "调看许可已结束。"),
+    "tier.lease_unknown": ("There is no such lease.", "没有该调阅许可。"),
+    "tier.lease_expired": ("The lease has expired.", "调阅许可已到期。"),
+    "tier.lease_ended": ("The lease was ended.", "调阅许可已结束。"),
     "tier.lease_signature": (
         "The document is not signed by the node it should be from, or was changed.",
         "文件签名与来源节点不符，或内容被改动。",
     ),
-    "tier.document_malformed": ("The lease document cannot be read.", "无法读取调看许可文件。"),
-    "tier.lease_differs": ("The lease that came back is wider than what was asked.", "返回的调看许可超出了申请范围。"),
-    "tier.camera_not_in_lease": ("Camera {camera} is not part of the lease.", "调看许可不包含摄像机 {camera}。"),
-    "tier.function_not_in_lease": ("The lease does not allow {function}.", "调看许可不允许 {function}。"),
-    "tier.range_not_in_lease": ("The lease does not cover this time range.", "调看许可不包含该时段。"),
+    "tier.document_malformed": ("The lease document cannot be read.", "无法读取调阅许可文件。"),
+    "tier.lease_differs": ("The lease that came back is wider than what was asked.", "返回的调阅许可超出了申请范围。"),
+    "tier.camera_not_in_lease": ("Camera {camera} is not part of the lease.", "调阅许可不包含摄像机 {camera}。"),
+    "tier.function_not_in_lease": ("The lease does not allow {function}.", "调阅许可不允许 {function}。"),
+    "tier.range_not_in_lease": ("The lease does not cover this time range.", "调阅许可不包含该时段。"),
     "tier.stream_unknown": ("A stream is main or sub; {stream} is not known.", "码流须为 main 或 sub；{stream} 无效。"),
     "tier.unconfirmed": (
         "Nobody confirmed the emergency in time: only the small live stream remains, and it is reported.",
-        "应急调看未按时确认：仅保留子码流实时画面，并已记为违规。",
+        "应急调阅未按时确认：仅保留子码流实时画面，并已记为违规。",
     ),
-    "tier.confirm_not_needed": ("This lease needs no confirmation.", "该调看许可无需确认。"),
+    "tier.confirm_not_needed": ("This lease needs no confirmation.", "该调阅许可无需确认。"),
     "tier.confirm_second_person": (
         "A second person confirms; the requester alone only after {minutes} minutes.",
         "须由第二人确认；申请人本人须在 {minutes} 分钟后方可确认。",
@@ -122,7 +122,7 @@ WORDS: dict[str, tuple[str, str]] = {
     "tier.approver_unknown": ("{login} is nobody who may approve.", "{login} 不是有批准权限的人员。"),
     "tier.no_unit": (
         "Your account belongs to no department; the register needs the unit.",
-        "您的账号未归属部门；调看登记需要写明单位。",
+        "您的账号未归属部门；调阅登记需要写明单位。",
     ),
     # streams and bytes
     "tier.reduced_for_line": (
@@ -144,7 +144,7 @@ WORDS: dict[str, tuple[str, str]] = {
     # cache
     "tier.scope_no_lease": (
         "{key} lies in the cache without a lease ({lease}).",
-        "缓存对象 {key} 没有对应的调看许可（{lease}）。",
+        "缓存对象 {key} 没有对应的调阅许可（{lease}）。",
     ),
     "tier.scope_overdue": (
         "{key} is still here though its lease {lease} is over.",
