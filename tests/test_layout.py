@@ -44,7 +44,7 @@ IMPURE_CALLS = frozenset(
     "iterdir getLogger".split()
 )
 #: Outside the standard library a pure module may use these alone.
-PURE_THIRD_PARTY = frozenset({"numpy", "cryptography", "pydantic", "pydantic_core", "pydantic_core"})
+PURE_THIRD_PARTY = frozenset({"numpy", "cryptography", "pydantic", "pydantic_core"})
 #: A file above this no longer holds one idea.
 MAX_LINES = 600
 

@@ -1,6 +1,10 @@
 """Words for reasons of the room "tier": code -> (English, Chinese). (pure)"""
 
 WORDS: dict[str, tuple[str, str]] = {
+    "tier.exchange_none": (
+        "No exchange rule lets video come from {peer}; a missing rule means none.",
+        "没有允许视频从 {peer} 流入的交换规则；缺少规则即不允许。",
+    ),
     # links
     "tier.not_adjacent": (
         "Only a node of the next tier can be linked: {upper} cannot stand directly above {lower}.",

@@ -21,6 +21,7 @@ from storage.catalog import leases, links, peers
 from storage.catalog.engine import Catalog
 from storage.catalog.leases import LeaseRow
 from storage.catalog.links import LinkRow
+from tiering import exchange
 from tiering.cache import BLOCK_BYTES, Cache
 from tiering.cache_policy import CacheAct, decide_cache
 from tiering.lease import LeaseRequest, LeaseTerms, Permit, Person, permit, verify_document
@@ -100,6 +101,9 @@ class Pulls:
     ) -> tuple[LeaseRow, list[dict[str, Any]]]:
         if not link.usable:
             raise TiergateError(Kind.FORBIDDEN, "tier.link_suspended")
+        rules = await self.catalog.aread(lambda c: links.exchange_of(c, link.id))
+        if not exchange.may_enter(rules, exchange.ORDINARY, exchange.VIDEO):
+            raise TiergateError(Kind.FORBIDDEN, "tier.exchange_none", peer=link.peer_name)
         mechanism = await self.catalog.aread(lambda c: mechanism_of(c, order.mechanism))
         if mechanism is None:
             raise TiergateError(Kind.INVALID, "tier.mechanism_unknown", name=order.mechanism)

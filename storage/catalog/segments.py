@@ -161,11 +161,6 @@ def segment_of(connection: Connection, segment_id: str) -> SegmentRow | None:
     return SegmentRow(*row) if row is not None else None
 
 
-def segments_of(connection: Connection, ids: Sequence[str]) -> list[SegmentRow]:
-    query = select(*_SEGMENT).where(segment.c.id.in_(ids)).order_by(segment.c.start_ms)
-    return [SegmentRow(*row) for row in connection.execute(query)]
-
-
 def existing(connection: Connection, ids: Sequence[str]) -> dict[str, str]:
     """Of `ids`, those with a row, and its state."""
     rows = connection.execute(select(segment.c.id, segment.c.state).where(segment.c.id.in_(ids)))
@@ -219,17 +214,6 @@ def next_segment(connection: Connection, camera_id: str, stream: str, from_ms: i
             segment.c.state.in_(READABLE),
         )
         .order_by(segment.c.start_ms)
-        .limit(1)
-    ).first()
-    return SegmentSpan(*row) if row is not None else None
-
-
-def last_span(connection: Connection, camera_id: str, stream: str) -> SegmentSpan | None:
-    """The newest segment: how far a camera is recorded."""
-    row = connection.execute(
-        select(*_SPAN)
-        .where(segment.c.camera_id == camera_id, segment.c.stream == stream)
-        .order_by(segment.c.start_ms.desc())
         .limit(1)
     ).first()
     return SegmentSpan(*row) if row is not None else None

@@ -47,18 +47,8 @@ def nal_type(nal: bytes, codec: VideoCodec) -> int:
     return nal[0] & 0x1F if codec == "h264" else (nal[0] >> 1) & 0x3F
 
 
-def is_key_nal(nal: bytes, codec: VideoCodec) -> bool:
-    """A picture from which a decoder may start: IDR (H.264), any IRAP (H.265)."""
-    kind = nal_type(nal, codec)
-    return kind == 5 if codec == "h264" else 16 <= kind <= 23
-
-
 def is_parameter_set(nal: bytes, codec: VideoCodec) -> bool:
     return nal_type(nal, codec) in (_H264_SETS if codec == "h264" else _H265_SETS)
-
-
-def is_delimiter(nal: bytes, codec: VideoCodec) -> bool:
-    return nal_type(nal, codec) == (9 if codec == "h264" else 35)
 
 
 def split_annexb(data: bytes) -> Iterator[bytes]:

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import httpx
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from config.errors import TiergateError
 from gateway.live.wire import HEAD_BYTES, Config, Event, Unit, acknowledge, parse_body, parse_head, watch_request
 from gateway.relay import pairing
 from gateway.relay.pulls import PullOrder
 from storage.catalog import leases, links, peers
-from storage.catalog.tables import audit, cache_object, register
+from storage.catalog.tables import audit, cache_object, exchange_rule, register
 from tests.parts.wait import until_async
 from tests.relay.pair import CAMERA, OTHER, SECRET, Node, node, pair
 from tiering.cache import tier_scope_check
@@ -377,3 +377,14 @@ async def test_a_lower_node_that_is_away_is_said_and_comes_back(tmp_path: Path) 
             assert isinstance(event, Event) and event.state == "offline"
             await first(stream, Unit)
             await stream.aclose()  # type: ignore[attr-defined]  # an async generator
+
+
+async def test_without_an_exchange_rule_nothing_is_even_asked_for(tmp_path: Path) -> None:
+    async with pair(tmp_path) as (upper, _lower):
+        link = (await upper.catalog.aread(lambda c: links.all_of(c, "lower")))[0]
+        await upper.catalog.awrite(
+            lambda c: c.execute(update(exchange_rule).where(exchange_rule.c.peer == link.id).values(mode="one_way_out"))
+        )
+        with pytest.raises(TiergateError) as caught:
+            await upper.control.pull(order())
+        assert caught.value.reason.code == "tier.exchange_none"
