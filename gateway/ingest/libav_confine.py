@@ -1,10 +1,13 @@
-"""Keeps libavformat's connections at the address that was checked (FAULTS S6).
+"""Keeps libavformat's connections at the address that was checked, and ends them in time (FAULTS S6).
 
 libavformat follows an RTSP redirect by itself, wherever it points, and has no option against it: whoever owns one
 camera could make this node knock at any other machine, or record another one's pictures under the camera's name. No
 check beforehand helps, for a camera may answer differently the second time. So the one call by which libavformat
 connects, ``connect`` in its table of imported functions, is replaced by one that compares the address first. Linux on
-64 bit ELF; where the table is not found, `confine` says so in the log once and redirects are followed as before.
+64 bit ELF; where the table is not found, the log says so once and redirects are followed as before.
+
+Knowing the socket also ends what has no end by itself: something that answers an RTSP client in HTTP is taken for a
+server that asks, and both sides answer each other for ever; libavformat's own timeout sees bytes and is content.
 
 Belongs here: that replacement. Does not belong here: which addresses are allowed (`gateway.cameras.address`).
 """
@@ -18,6 +21,7 @@ import ipaddress
 import logging
 import mmap
 import os
+import socket
 import struct
 import threading
 from collections.abc import Iterator
@@ -27,7 +31,6 @@ _log = logging.getLogger(__name__)
 
 _LOAD, _DYNAMIC = 1, 2
 _STRTAB, _SYMTAB, _PLT_SIZE, _PLT = 5, 6, 2, 23
-_AF_INET, _AF_INET6 = 2, 10
 
 _Connect = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_void_p, ctypes.c_uint32, use_errno=True)
 
@@ -37,6 +40,7 @@ class _Place(threading.local):
 
     only: bytes | None = None  #: packed address; None: this thread is not confined
     refused: bool = False
+    sockets: list[socket.socket] | None = None  #: duplicates: libav closes its own, and their numbers are used again
 
 
 _place = _Place()
@@ -46,14 +50,28 @@ _done = False
 
 
 @contextlib.contextmanager
-def confined_to(address: str) -> Iterator[None]:
-    """In this thread libavformat connects to this IP address only. Raises nothing; ask `was_refused`."""
+def confined_to(address: str, seconds: float) -> Iterator[None]:
+    """In this thread libavformat connects to this IP address only; after `seconds` its connections are cut."""
     _install()
-    _place.only, _place.refused = ipaddress.ip_address(address).packed, False
+    sockets: list[socket.socket] = []
+    _place.only, _place.refused, _place.sockets = ipaddress.ip_address(address).packed, False, sockets
+    timer = threading.Timer(seconds, _cut, [sockets])
+    timer.daemon = True
+    timer.start()
     try:
         yield
     finally:
-        _place.only = None
+        _place.only = _place.sockets = None
+        timer.cancel()
+        timer.join()
+        for duplicate in sockets:
+            duplicate.close()
+
+
+def _cut(sockets: list[socket.socket]) -> None:
+    for one in list(sockets):
+        with contextlib.suppress(OSError):
+            one.shutdown(socket.SHUT_RDWR)
 
 
 def was_refused() -> bool:
@@ -67,7 +85,7 @@ def _allowed(address: int, length: int) -> bool:
         return True
     raw = ctypes.string_at(address, min(length, 28))
     family = struct.unpack_from("=H", raw)[0]
-    asked = raw[4:8] if family == _AF_INET else raw[8:24] if family == _AF_INET6 else b""
+    asked = raw[4:8] if family == socket.AF_INET else raw[8:24] if family == socket.AF_INET6 else b""
     return asked == only
 
 
@@ -91,6 +109,8 @@ def _replace() -> None:
     def connect(descriptor: int, address: int, length: int) -> int:
         try:
             if _allowed(address, length):
+                if _place.sockets is not None:
+                    _place.sockets.append(socket.socket(fileno=os.dup(descriptor)))
                 return int(real(descriptor, address, length))
         except Exception:
             _log.exception("a connection of libavformat could not be judged")

@@ -53,6 +53,8 @@ _NS = 1_000_000_000
 #: A read that took longer than this found nothing waiting.
 _WAITED_NS = 2_000_000
 
+#: Opening is some questions and answers; each may take nearly one timeout.
+_OPEN_TIMEOUTS = 4
 #: Small enough to be open in 0.2 s, large enough not to lose the first key frame (MEASUREMENTS B2c).
 _PROBE_BYTES = 200_000
 _PROBE_US = 100_000
@@ -104,7 +106,7 @@ class LibavSource:
             "protocol_whitelist": "rtsp,rtsps,rtp,tcp,tls,crypto",
         }
         try:
-            with confined_to(urlsplit(url).hostname or ""):
+            with confined_to(urlsplit(url).hostname or "", _OPEN_TIMEOUTS * self._timeout_us / 1e6):
                 container = av.open(
                     with_credentials(url, self._address.username, self._address.password),
                     "r",

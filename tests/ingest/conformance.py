@@ -12,7 +12,7 @@ from config.redact import Secret, split_credentials
 from gateway.ingest.source import GapCause, SourceError, SourceFactory, StreamAddress
 from storage.media.access_unit import AccessUnit, StreamConfig, Track
 from storage.media.codecs import has_picture, split_length_prefixed
-from tests.parts.impostors import Impostor, rtsp_redirect
+from tests.parts.impostors import Impostor, plain_http, rtsp_redirect
 from tests.parts.process import free_port
 from tests.parts.rtsp_server import RtspServer
 from tests.parts.wait import until
@@ -124,6 +124,13 @@ def check_redirects(factory: SourceFactory) -> None:
                 error = failure(factory, where)
             assert camera.knocks == 1 and canary.knocks == 0
             assert (error.cause, error.reason.code) == (GapCause.UNSUPPORTED, "camera.redirected")
+
+
+def check_babble(factory: SourceFactory) -> None:
+    """Something that answers whatever it is told, for ever, is left alone after a while."""
+    with Impostor(plain_http) as camera:
+        error = failure(factory, StreamAddress(f"rtsp://127.0.0.1:{camera.port}/x"))
+    assert error.reason.code.startswith("camera.")
 
 
 def check_end(factory: SourceFactory, make_server: Callable[..., RtspServer]) -> None:

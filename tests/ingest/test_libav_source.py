@@ -42,5 +42,9 @@ def test_a_redirect_leads_nowhere() -> None:
     conformance.check_redirects(FACTORY)
 
 
+def test_endless_talk_ends() -> None:
+    conformance.check_babble(libav_factory(["127.0.0.0/8"], SystemClock(), 0.5, 0.5))
+
+
 def test_the_end_of_a_stream_has_a_cause(rtsp_factory: Callable[..., RtspServer]) -> None:
     conformance.check_end(FACTORY, rtsp_factory)
