@@ -108,7 +108,7 @@ class Node:
 
     def launch(self) -> Self:
         """`start` without waiting for anything."""
-        self._child = Child([*_TIERGATE, "--config", str(self.config), "serve"], self.log, env=self._env())
+        self._child = Child([*_TIERGATE, "--config", str(self.config), "serve"], self.log, env=self.env())
         self._child.start()
         return self
 
@@ -176,7 +176,8 @@ class Node:
 
     # --- talking to it -----------------------------------------------------------------------------------------------
 
-    def _env(self) -> dict[str, str]:
+    def env(self) -> dict[str, str]:
+        """Environment in which the command means this node."""
         return {
             "PYTHONPATH": self._python_path,
             "XDG_CONFIG_HOME": str(self.folder / "home"),
@@ -203,7 +204,7 @@ class Node:
             input=stdin if stdin is not None else "",
             capture_output=True,
             text=True,
-            env={**os.environ, **self._env(), **(env or {})},
+            env={**os.environ, **self.env(), **(env or {})},
             timeout=120,
             check=False,
         )
