@@ -19,6 +19,7 @@ from gateway.access import resources
 from gateway.access.principals import Principals, key_of
 from gateway.access.register import Entry, Registers, under_lease
 from gateway.access.watch import CatalogWatch
+from gateway.ops.tasks import alongside
 from storage.catalog.engine import Catalog
 from tiering.access import CameraResource, Decision, Facts, Function, Principal, Stream, decide
 
@@ -172,15 +173,12 @@ class Looks:
     @contextlib.asynccontextmanager
     async def watching(self) -> AsyncIterator[None]:
         """Runs the shared task that ends looks; wraps the life of the process."""
-        task = asyncio.create_task(self._run(), name="looks")
-        try:
-            yield
-        finally:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
-            for look in self.running:
-                look.end("ended")
+        async with alongside(self._run(), "looks"):
+            try:
+                yield
+            finally:
+                for look in self.running:
+                    look.end("ended")
 
     async def _run(self) -> None:
         while True:

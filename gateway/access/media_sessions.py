@@ -21,6 +21,7 @@ from gateway.access.ids import fresh_secret, hash_of
 from gateway.access.looks import Look, Looks, refuse
 from gateway.access.principals import Principals
 from gateway.access.register import Entry, Registers, under_lease
+from gateway.ops.tasks import alongside
 from storage.catalog import register, sessions
 from storage.catalog.engine import Catalog
 from storage.catalog.sessions import MediaSessionRow
@@ -145,13 +146,10 @@ class MediaSessions:
 
     @contextlib.asynccontextmanager
     async def tending(self) -> AsyncIterator[None]:
-        task = asyncio.create_task(self._run(), name="media-sessions")
         try:
-            yield
+            async with alongside(self._run(), "media-sessions"):
+                yield
         finally:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
             for held in self._held.values():
                 held.look.end("ended")
             with contextlib.suppress(Exception):

@@ -23,6 +23,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from config.clock import Clock, wall_ms
 from config.errors import Kind, TiergateError
 from gateway.access.ids import fresh_id
+from gateway.ops.tasks import alongside
 from storage.catalog import register as rows
 from storage.catalog import sessions
 from storage.catalog.engine import Catalog
@@ -124,13 +125,8 @@ class Registers:
     async def tending(self) -> AsyncIterator[None]:
         """Closes what dead processes left, replays journals, and goes on replaying."""
         await self.recover()
-        task = asyncio.create_task(self._tend(), name="register")
-        try:
+        async with alongside(self._tend(), "register"):
             yield
-        finally:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
 
     async def _tend(self) -> None:
         while True:

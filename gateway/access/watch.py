@@ -11,6 +11,7 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator
 
+from gateway.ops.tasks import alongside
 from storage.catalog.engine import Catalog
 
 INTERVAL_S = 0.5
@@ -47,13 +48,8 @@ class CatalogWatch:
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        task = asyncio.create_task(self._run(), name="catalog-watch")
-        try:
+        async with alongside(self._run(), "catalog-watch"):
             yield
-        finally:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
 
     async def _run(self) -> None:
         while True:

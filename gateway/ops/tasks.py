@@ -7,13 +7,25 @@ the background does it through a `Tasks`.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, TypeVar
 
 T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
+
+
+@contextlib.asynccontextmanager
+async def alongside(coroutine: Coroutine[Any, Any, None], name: str) -> AsyncIterator[None]:
+    """Runs one background task beside the body; cancelled, and waited for, when the body ends."""
+    tasks = Tasks()
+    tasks.start(coroutine, name)
+    try:
+        yield
+    finally:
+        await tasks.cancel()
 
 
 class Tasks:
