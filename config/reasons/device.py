@@ -6,8 +6,8 @@ WORDS: dict[str, tuple[str, str]] = {
         "找不到主机 {host}；请检查名称或直接填写 IP 地址。",
     ),
     "camera.address_not_allowed": (
-        "{host} is not in the networks where cameras may be ({networks}); an administrator can add its network to cameras.allowed_networks.",
-        "{host} 不在允许的摄像机网段（{networks}）内；管理员可在 cameras.allowed_networks 中添加。",
+        "{host} is not in the networks where cameras may be ({networks}). If a camera is there, add its network to cameras.allowed_networks in tiergate.toml and restart the node.",
+        "{host} 不在允许的摄像机网段（{networks}）内。如摄像机确在该处，请将其网段加入 tiergate.toml 的 cameras.allowed_networks，然后重启节点。",
     ),
     "camera.url_malformed": (
         "{url} is not a camera address; write rtsp://host[:port]/path.",

@@ -125,8 +125,8 @@ WORDS: dict[str, tuple[str, str]] = {
         "{section}：无法读取证书。",
     ),
     "ops.certificate_next": (
-        "Put a new certificate in place and restart; paired nodes must pin it again.",
-        "请更换证书并重启；已对接的节点需重新固定证书。",
+        "Put a new certificate in place and restart; then pair each linked node again (`tiergate link invite`, `link accept`): the link and its leases stay.",
+        "请更换证书并重启；然后与每个已对接节点重新对接（tiergate link invite、link accept）：链路与租约保留。",
     ),
     # --- doctor: what the catalog knows ---
     "ops.cameras_ok": ("{count} camera(s) are recorded; all send pictures.", "{count} 台摄像机在录，均有画面。"),

@@ -120,7 +120,7 @@ def say(english: str, chinese: str) -> None:
 
 
 def cell(key: str, value: Any) -> str:
-    if value is None:
+    if value is None or value in ("", [], {}):
         return "-"
     if isinstance(value, bool):
         return "yes" if value else "no"

@@ -12,6 +12,7 @@ from config.errors import Kind, TiergateError
 from config.units import DAY_MS
 from gateway.access import footage
 from gateway.web.policy import client_of, policy
+from gateway.web.routers.timeline import being_recorded
 from gateway.web.services import services_of
 from gateway.web.wire import TimeMs, page
 from storage.catalog import cameras as camera_rows
@@ -81,8 +82,11 @@ async def show(
                     start_ms = max(low_ms, min([known[camera_id].created_ms, *seen_ms]))
                 if start_ms >= end_ms:
                     continue
+                kept = [(s.start_ms, s.end_ms) for s in spans if s.state != _GONE]
+                # The open segment has no row yet; what was sent last is still on its way.
+                kept += [(f.start_ms, now_ms) for f in being_recorded(connection, camera_id, "main", now_ms)]
                 found = coverage(
-                    [(s.start_ms, s.end_ms) for s in spans if s.state != _GONE],
+                    kept,
                     [(g.from_ms, g.to_ms, g.cause) for g in gaps],
                     start_ms,
                     end_ms,

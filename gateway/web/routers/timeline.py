@@ -79,7 +79,7 @@ def read_spans(
     removed = [Removed(s.start_ms, s.end_ms) for s in found if s.state in _GONE]
     holes = gaps.gaps_between(connection, camera_id, stream, low, high)
     missing = [Gap(g.from_ms, g.to_ms, g.cause) for g in holes]
-    footage += _being_recorded(connection, camera_id, stream, now_ms)
+    footage += being_recorded(connection, camera_id, stream, now_ms)
     camera = cameras.cameras(connection, [camera_id]).get(camera_id)
     if camera is not None and camera.created_ms > from_ms:
         missing.append(Gap(from_ms, min(camera.created_ms, to_ms), "not_registered"))
@@ -87,7 +87,7 @@ def read_spans(
     return [_span_json(s, holes) for s in spans]
 
 
-def _being_recorded(connection: Connection, camera_id: str, stream: str, now_ms: int) -> list[Footage]:
+def being_recorded(connection: Connection, camera_id: str, stream: str, now_ms: int) -> list[Footage]:
     """The open segment has no row yet: it reaches from the end of its run's newest segment to the last media."""
     status = cameras.status_rows(connection, [camera_id]).get(camera_id, {}).get(stream)
     if status is None or status.state != "online" or status.last_media_ms is None:
