@@ -106,6 +106,8 @@ def test_an_emergency_pull_plays_between_two_nodes_with_pinned_certificates(pair
 def test_another_certificate_is_refused_until_the_nodes_are_paired_again(pair: Pair) -> None:
     lower, upper = pair.lower, pair.upper
     assert the_link(upper)["problem"] is None
+    id_ = the_link(upper)["id"]
+    upper.cli("link", "set", id_, "--capacity-bps", "4000000")
     lower.stop()
     lower.make_certificate()
     lower.start()
@@ -117,6 +119,7 @@ def test_another_certificate_is_refused_until_the_nodes_are_paired_again(pair: P
     assert pulled.returncode != 0 and "Traceback" not in pulled.stderr
     upper.cli("link", "accept", lower.cli("link", "invite", "upper")["code"])
     until(lambda: the_link(upper)["problem"] is None, 30, "the directory comes again")
+    assert (the_link(upper)["id"], the_link(upper)["capacity_bps"]) == (id_, 4_000_000)
 
 
 def test_plain_http_on_an_address_that_is_not_loopback_is_refused_at_start(tmp_path: Path) -> None:

@@ -49,13 +49,15 @@ def _link(row: Row[Any]) -> LinkRow:
 
 
 def add(connection: Connection, row: LinkRow) -> str:
-    """The row's id. A node that was linked before takes its old row over: leases of the past keep their link."""
+    """The row's id. A node that was linked before takes its old row over: leases of the past keep their link, and the
+    line that was measured or bought stays what it is."""
     values = {name: getattr(row, name) for name in LinkRow.__slots__}
     existing = connection.execute(select(link.c.id).where(link.c.peer_node == row.peer_node)).scalar()
     if existing is None:
         connection.execute(insert(link).values(**values))
         return row.id
-    del values["id"]
+    for kept in ("id", "kind", "capacity_bps"):
+        del values[kept]
     connection.execute(update(link).where(link.c.id == existing).values(**values))
     return str(existing)
 
