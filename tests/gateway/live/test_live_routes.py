@@ -234,8 +234,8 @@ async def test_whep_plays_and_ends_by_its_address(node: Rig) -> None:
         location = answer.headers["location"]
         assert (await node.http.delete(location, headers=other)).status_code == 404
         assert (await node.http.delete(location, headers=headers)).status_code == 204
-            # hanging up twice is no fault: the page and the browser may both do it
-            assert (await node.http.delete(location, headers=headers)).status_code == 204
+        # hanging up twice is no fault: the page and the browser may both do it
+        assert (await node.http.delete(location, headers=headers)).status_code == 204
     rows = await node.register()
     assert [(r.function, r.result) for r in rows] == [("live", "ended")]
     assert rows[0].bytes > 1000
