@@ -153,6 +153,9 @@ class Supervisor:
 
     async def _spawn(self, spec: Spec) -> asyncio.subprocess.Process:
         argv = [sys.executable, "-m", f"gateway.processes.{spec.process}", "--config", str(self._config_path)]
+        if spec.process != "recorder":
+            # Five interpreters that start at once must not take the processor from the cameras' sockets (I8).
+            argv = ["nice", "-n", "5", *argv]
         if spec.number is not None:
             argv += ["--shard", str(spec.number)]
         environment = dict(os.environ)
