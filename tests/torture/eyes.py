@@ -209,9 +209,7 @@ class Verdict:
         )
 
 
-#: I2 is 2 s, and `scripts/torture` holds a machine of its own to it. The share in the suite runs beside a browser and
-#: other nodes on two cores, where a kill may find processes that have not had the processor for seconds.
-MOST_LOST_MS = 2_000 if os.environ.get("TIERGATE_TORTURE") else 5_000
+MOST_LOST_MS = 2_000  #: I2
 
 
 def judge(disk: Disk, told: dict[str, str], kills: Iterable[Kill], decode: bool = True) -> Verdict:
