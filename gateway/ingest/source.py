@@ -2,7 +2,7 @@
 
 Belongs here: the Protocol, `SourceError`, the causes of gaps. Does not belong here: any implementation (libav is
 `gateway.ingest.libav_source`; a faster one drops in beside it), reconnecting (`gateway.ingest.supervision`).
-tests/ingest/conformance.py is the suite that every source must pass.
+tests/gateway/ingest/conformance.py is the suite that every source must pass.
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ def test_a_key_names_the_hour_in_utc() -> None:
     assert key == f"node1/21010000011320000001/2026/09/21/14/1790000000000-{ID}.mp4"
 
 
+@pytest.mark.fault("B28")
 @given(st.integers(0, 253_402_300_799_999), st.binary(min_size=10, max_size=10))
 def test_what_was_made_is_read_back_and_admitted(start_ms: int, entropy: bytes) -> None:
     id_ = ulid(start_ms, entropy)

@@ -94,6 +94,7 @@ def test_each_disagreement_has_its_name(
     assert [f.kind for f in check(catalog, store, spool, NOW_MS, Level.SIZE).findings if f.kind == "hash"] == []
 
 
+@pytest.mark.fault("B13")
 def test_repair_needs_two_observations_and_prefers_the_spool_copy(
     catalog: Catalog, store: ObjectStore, spool: Spool, stored: list[Recorded], tmp_path: Path
 ) -> None:

@@ -147,6 +147,7 @@ def test_segments_of_a_run_are_one_timeline() -> None:
         assert found.init and found.init.identity and found.init.identity.wall_start_ns == close.wall_start_ns
 
 
+@pytest.mark.fault("A16")
 def test_fragments_end_within_a_second_although_no_key_frame_comes() -> None:
     subject = segmenter()
     commands = run(subject, H264, script(25 * 250, gop=10**6))
@@ -177,6 +178,7 @@ def test_flush_writes_what_waited_and_the_next_fragment_corrects_it() -> None:
     assert isinstance(second, Write) and second.entry.start == 90_000
 
 
+@pytest.mark.fault("A17")
 def test_leading_units_are_dropped_until_a_key_frame() -> None:
     subject = segmenter()
     commands = run(subject, H264, script(100)[10:])
@@ -194,6 +196,7 @@ def test_phase_moves_the_boundaries() -> None:
         assert all((start - phase * 4e9) % 4e9 < 0.2e9 for start in starts(phase))
 
 
+@pytest.mark.fault("A4")
 @pytest.mark.parametrize("shift", [-1, -3600, 0])
 def test_equal_and_backward_times_are_repaired(shift: int) -> None:
     subject = segmenter(segment_ms=2_000)
@@ -206,6 +209,7 @@ def test_equal_and_backward_times_are_repaired(shift: int) -> None:
         assert salvage(lambda o, n, d=data: d[o : o + n], len(data)).sealed  # type: ignore[misc]  # bound default
 
 
+@pytest.mark.fault("A5")
 @pytest.mark.parametrize(
     ("jump_s", "reason"), [(-10, "backward"), (3600, "jump"), (2**31 // 90_000, "jump"), (2**32 // 90_000, "jump")]
 )
@@ -240,6 +244,7 @@ def test_a_wall_clock_that_steps_ends_the_run() -> None:
     assert of(commands, EndRun)[0].end_wall_ns == WALL_NS + 2 * 10**9
 
 
+@pytest.mark.fault("A22")
 def test_declared_rate_that_is_not_delivered_gives_no_phantom_gap() -> None:
     units = script(21 * 30, gop=21, fps=25)
     for index, unit in enumerate(units):
@@ -250,6 +255,7 @@ def test_declared_rate_that_is_not_delivered_gives_no_phantom_gap() -> None:
     assert all(a.end_wall_ns == b.wall_start_ns for a, b in itertools.pairwise(closed))
 
 
+@pytest.mark.fault("A24")
 def test_a_burst_at_the_start_ends_no_run_and_the_end_follows_the_wall() -> None:
     units = script(25 * 20)
     for index, unit in enumerate(units):
@@ -261,6 +267,7 @@ def test_a_burst_at_the_start_ends_no_run_and_the_end_follows_the_wall() -> None
     assert abs(closed[-1].end_wall_ns - units[-1].wall_ns) <= 1.1e9
 
 
+@pytest.mark.fault("A14")
 def test_epoch_and_config_begin_new_runs_and_the_same_config_does_not() -> None:
     other = media.stream_config("h264", media.encode_h264(1.0, size=(160, 128)))
     subject = segmenter()
@@ -305,6 +312,7 @@ def test_audio_of_the_next_segment_waits_for_it() -> None:
         assert close.duration * 8000 // 90_000 - 320 <= max(ends) <= close.duration * 8000 // 90_000 + 320
 
 
+@pytest.mark.fault("A4")
 @settings(max_examples=60, deadline=None)
 @given(
     st.lists(

@@ -48,6 +48,7 @@ def test_a_sealed_part_has_the_digest_of_its_bytes_and_plays(tmp_path: Path) -> 
     assert spool.open_parts(CAMERA) == []
 
 
+@pytest.mark.fault("A26")
 def test_a_name_is_never_used_twice(tmp_path: Path) -> None:
     spool = make_spool(tmp_path)
     name = new_id()
@@ -165,6 +166,7 @@ def test_a_finished_name_on_a_torn_file_is_salvaged(tmp_path: Path) -> None:
     assert decode_mp4(one.path.read_bytes()).pictures > 0
 
 
+@pytest.mark.fault("B3")
 def test_a_failed_sync_marks_the_part_and_nobody_syncs_it_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -260,6 +262,7 @@ def test_reading_while_sealing_never_misses(tmp_path: Path) -> None:
     assert missed == []
 
 
+@pytest.mark.fault("B6")
 def test_a_volume_that_is_not_mounted_takes_nothing(tmp_path: Path) -> None:
     spool = make_spool(tmp_path)
     (spool.root / IDENTITY_FILE).unlink()
@@ -285,6 +288,7 @@ def test_hostile_camera_names_are_no_paths(tmp_path: Path, name: str) -> None:
         spool.open_parts(name)
 
 
+@pytest.mark.fault("B5")
 def test_free_space_counts_what_an_ordinary_user_may_take(tmp_path: Path) -> None:
     free = make_spool(tmp_path).free()
     found = os.statvfs(tmp_path)

@@ -305,6 +305,7 @@ def test_an_unexplained_mass_deletion_is_refused_until_a_person_confirms(place: 
     assert len(place.sweeper().sweep(confirmed_due=due).condemned) == due
 
 
+@pytest.mark.fault("B29")
 def test_a_shorter_class_waits_seven_days_and_does_not_trip_the_guard(place: Place) -> None:
     place.catalog.write(lambda c: class_changes.ask(c, "default", 3, place.now_ms, "user:a", "order 5"))
     place.clock.advance(8 * DAY_S)
@@ -371,6 +372,7 @@ class Crash(BaseException):
     """kill -9, as far as one process can play it."""
 
 
+@pytest.mark.fault("B15")
 def test_a_crash_between_deleting_and_deleted_is_resumed(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = due_footage(place, 3)
     place.sweep()

@@ -85,6 +85,7 @@ class _Killed(BaseException):
 STEPS = ("put_file", "mark_stored", "free_copy", "mark_freed")
 
 
+@pytest.mark.fault("B12")
 @pytest.mark.parametrize("step", STEPS)
 @pytest.mark.parametrize("after", [False, True])
 def test_a_crash_between_any_two_steps_loses_nothing(

@@ -24,6 +24,7 @@ def test_of_several_first_users_one_names_the_volume(tmp_path: Path) -> None:
         assert len(set(pool.map(lambda _: volume.prepare(tmp_path / "a", "spool"), range(8)))) == 1
 
 
+@pytest.mark.fault("B6")
 def test_another_volume_in_the_same_place_is_refused(tmp_path: Path) -> None:
     catalog = make_catalog(tmp_path)
     known = volume.prepare(tmp_path / "a", "spool")

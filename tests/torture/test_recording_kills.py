@@ -155,6 +155,7 @@ def held_to_account(verdict: Verdict, seed: int, kills: int) -> None:
     assert verdict.faults == {}, f"seed {seed}: {verdict}\n{verdict.faults}"
 
 
+@pytest.mark.fault("B1")
 @points(few=2)
 def test_nothing_is_lost_by_kill_9_of_any_process(
     tmp_path: Path, rtsp_server: RtspServer, times: int, counted: Callable[[object], None]
@@ -168,6 +169,7 @@ def test_nothing_is_lost_by_kill_9_of_any_process(
     held_to_account(verdict, seed, len(victims))
 
 
+@pytest.mark.fault("B1")
 @points(few=1)
 def test_nothing_is_lost_by_kill_9_before_an_s3_store(
     tmp_path: Path, rtsp_server: RtspServer, times: int, counted: Callable[[object], None]

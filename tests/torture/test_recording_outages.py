@@ -54,6 +54,7 @@ def decoded(data: bytes) -> int:
     return int([line.split(b"=")[1] for line in done.stdout.splitlines() if line.startswith(b"frame=")][-1])
 
 
+@pytest.mark.fault("B7")
 @pytest.mark.parametrize(
     "away_s",
     [pytest.param(10, marks=pytest.mark.real, id="few"), pytest.param(120, marks=pytest.mark.torture, id="many")],
@@ -193,6 +194,7 @@ def _probe(data: bytes) -> list[dict[str, Any]]:
     return packets
 
 
+@pytest.mark.fault("A1")
 @pytest.mark.real
 def test_a_camera_without_power_is_a_gap_with_its_cause_and_comes_back(
     node: Node, rtsp_factory: Callable[..., RtspServer], counted: Callable[[object], None]

@@ -142,6 +142,7 @@ def _gone(pid: int) -> bool:
     return False
 
 
+@pytest.mark.fault("B1")
 @pytest.mark.parametrize(
     "kills",
     [pytest.param(KILLS, marks=pytest.mark.real, id="few"), pytest.param(POINTS, marks=pytest.mark.torture, id="many")],

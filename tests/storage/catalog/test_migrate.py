@@ -123,6 +123,7 @@ def test_an_upgrade_keeps_a_copy_of_the_old_catalog(
     assert current(url(backup_path(path, "0001"))) == "0001"
 
 
+@pytest.mark.fault("B32")
 def test_a_failing_upgrade_leaves_everything_as_it_was(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -49,6 +49,7 @@ def test_on_one_filesystem_nothing_is_copied(tmp_path: Path) -> None:
     assert (store.root / KEY).stat().st_ino == source.stat().st_ino
 
 
+@pytest.mark.fault("B6")
 def test_an_unmounted_volume_is_neither_filled_nor_missing_anything(tmp_path: Path) -> None:
     store = make(tmp_path)
     source = put(store, tmp_path)

@@ -64,6 +64,7 @@ def test_the_server_tells_its_time(s3_server: S3Server, s3_bucket: str) -> None:
     assert abs(told - time.time() * 1000) < 60_000
 
 
+@pytest.mark.fault("B26")
 def test_in_a_versioned_bucket_deleted_bytes_are_gone(s3_server: S3Server, tmp_path: Path) -> None:
     bucket = s3_server.new_bucket(object_lock=True)  # lock buckets are versioned
     store = make(s3_server, bucket)
@@ -120,6 +121,7 @@ def test_a_connection_cut_in_the_middle_of_a_body_leaves_no_object(
     assert make(seaweedfs, bucket).head(KEY) is None
 
 
+@pytest.mark.fault("B8")
 def test_a_body_that_trickles_past_its_deadline_is_given_up(tmp_path: Path) -> None:
     clock = ManualClock()
     path = tmp_path / "file"

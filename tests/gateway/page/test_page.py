@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page
 
-from tests.page.conftest import TILES, PageNode
+from tests.gateway.page.conftest import TILES, PageNode
 from tests.parts.browser import Chromium
 from tests.parts.wait import until
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page
 
-from tests.page.test_page import arrange, put, states
+from tests.gateway.page.test_page import arrange, put, states
 from tests.parts.browser import Chromium, chromium
 from tests.parts.demo import Demo
 from tests.parts.node import Node

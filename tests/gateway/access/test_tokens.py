@@ -19,7 +19,7 @@ from config.errors import Kind, TiergateError
 from gateway.access.keys import NodeKeys, ensure_keys, load_keys
 from gateway.access.tokens import TYPE, Tokens, plain_words
 from storage.catalog.grants import TokenRow
-from tests.web.site import settings_in
+from tests.gateway.web.site import settings_in
 from tiering.grants import Grant
 
 JTI = "01K0000000000000000000000A"

@@ -14,7 +14,7 @@ import pytest
 from gateway.live.client import watch
 from gateway.live.wire import Config, Event, Unit
 from storage.media.access_unit import Track
-from tests.ingest.station import Station
+from tests.gateway.ingest.station import Station
 from tests.media import decode_mp4
 from tests.parts.rtsp_server import RtspServer
 from tests.parts.wait import until

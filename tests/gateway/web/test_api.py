@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import Connection
 
 from storage.catalog import cameras
-from tests.web.site import ALL_ROLES, PASSWORD, Site, add_camera, site_in
+from tests.gateway.web.site import ALL_ROLES, PASSWORD, Site, add_camera, site_in
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ import pytest_asyncio
 from gateway.live.service import make_live
 from gateway.playback.service import make_playback
 from gateway.web.policy import Declared, declared
-from tests.web.site import ALL_ROLES, Site, add_camera, site_in
+from tests.gateway.web.site import ALL_ROLES, Site, add_camera, site_in
 
 #: What each route demands, written down a second time on purpose.
 ROUTES: dict[str, str] = {

@@ -19,9 +19,9 @@ from gateway.relay.service import RelayService
 from gateway.web.routers.links import relay_of
 from storage.catalog.segments import SegmentRow
 from storage.objects.folder import FolderStore
+from tests.gateway.relay.pair import Node, Pictures, StoreFootage
+from tests.gateway.web.site import Site, add_camera
 from tests.parts.wait import until_async
-from tests.relay.pair import Node, Pictures, StoreFootage
-from tests.web.site import Site, add_camera
 from tiering.ports import FootageReader
 
 

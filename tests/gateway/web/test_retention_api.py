@@ -16,7 +16,7 @@ from storage.catalog.gaps import GapRow
 from storage.catalog.segments import SegmentRow
 from storage.keys import segment_key
 from storage.objects import make_store
-from tests.web.site import ALL_ROLES, Site, add_camera, site_in
+from tests.gateway.web.site import ALL_ROLES, Site, add_camera, site_in
 
 SEGMENT_MS = 60_000
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import random
 
+import pytest
+
 from gateway.ingest.arrival import SLEW, ArrivalClock
 
 MS = 1_000_000
@@ -30,12 +32,14 @@ def test_jitter_does_not_reach_the_timeline() -> None:
     assert abs(walls[-1] - (START + 1499 * FRAME)) < 20 * MS
 
 
+@pytest.mark.fault("A24")
 def test_the_burst_at_the_beginning_is_dated_by_its_last_picture() -> None:
     walls = run(ArrivalClock(), [max(0.0, 800.0 - 40 * index) for index in range(100)])
     assert walls == sorted(walls)
     assert abs(walls[60] - (START + 60 * FRAME)) < 5 * MS
 
 
+@pytest.mark.fault("A23")
 def test_a_crystal_that_drifts_is_followed() -> None:
     walls = run(ArrivalClock(), [0.0] * 25 * 600, drift=150e-6)
     true_end = START + round((25 * 600 - 1) * FRAME * (1 + 150e-6))

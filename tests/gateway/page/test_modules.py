@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-PAGE = Path(__file__).parents[2] / "gateway" / "web" / "page"
+PAGE = Path(__file__).parents[3] / "gateway" / "web" / "page"
 MODULES = sorted(p for p in PAGE.rglob("*.js") if "vendor" not in p.parts)
 SOURCES = {p: p.read_text(encoding="utf-8") for p in MODULES}
 NODE = shutil.which("node")

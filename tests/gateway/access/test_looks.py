@@ -24,7 +24,7 @@ from storage.catalog import cameras, grants, people, register, sessions
 from storage.catalog.cameras import NewCamera, change_camera, create_camera
 from storage.catalog.engine import Catalog
 from storage.catalog.register import RegisterRow
-from tests.web.site import REGION, Site, site_in
+from tests.gateway.web.site import REGION, Site, site_in
 from tiering.access import Function, Principal
 
 

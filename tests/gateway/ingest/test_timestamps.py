@@ -11,6 +11,7 @@ from gateway.ingest.timestamps import Timestamps
 RATE = 90_000
 
 
+@pytest.mark.fault("A6")
 @pytest.mark.parametrize("first", [0, -3 * RATE, 2**32 - 5, 123])
 def test_every_stream_begins_at_zero(first: int) -> None:
     times = Timestamps(RATE)
@@ -18,6 +19,7 @@ def test_every_stream_begins_at_zero(first: int) -> None:
     assert times.place(first + 3600, first + 7200) == (3600, 7200, False)
 
 
+@pytest.mark.fault("A7")
 def test_a_wrapped_counter_goes_on() -> None:
     times = Timestamps(RATE)
     start = 2**32 - 7200
@@ -27,6 +29,7 @@ def test_a_wrapped_counter_goes_on() -> None:
     assert times.counters.wraps == 1
 
 
+@pytest.mark.fault("A4")
 @pytest.mark.parametrize("step", [0, -1, -900])
 def test_equal_and_slightly_backward_times_are_repaired_and_never_stop_it(step: int) -> None:
     times = Timestamps(RATE)
@@ -39,6 +42,7 @@ def test_equal_and_slightly_backward_times_are_repaired_and_never_stop_it(step: 
     assert times.counters.repaired == 1
 
 
+@pytest.mark.fault("A5")
 @pytest.mark.parametrize("jump_s", [3600, -3600, 2**31 // RATE + 1])
 def test_a_jump_of_hours_is_a_new_epoch_from_zero(jump_s: int) -> None:
     times = Timestamps(RATE)

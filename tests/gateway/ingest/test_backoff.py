@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 
+import pytest
+
 from gateway.ingest.backoff import LOGIN_PROBE_S, LOGIN_TRIES, LOGIN_WINDOW_S, Backoff, LoginCare
 
 
@@ -15,6 +17,7 @@ def test_pauses_grow_with_jitter_and_start_anew() -> None:
     assert backoff.wait_s(0.0) == 0.125
 
 
+@pytest.mark.fault("A28")
 def test_a_wrong_password_is_never_tried_more_than_three_times_in_ten_minutes() -> None:
     care = LoginCare()
     care.account(("a", 1))

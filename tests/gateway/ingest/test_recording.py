@@ -143,6 +143,7 @@ def test_footage_becomes_rows_and_the_run_ends(bench: Bench) -> None:
     assert not bench.gaps
 
 
+@pytest.mark.fault("B4")
 def test_a_full_disk_is_a_gap_with_that_cause_and_what_was_written_is_kept(bench: Bench) -> None:
     bench.feed(3)
     while not list((bench.disk.root / CAMERA).glob("*.part")):
@@ -164,6 +165,7 @@ def test_a_full_disk_is_a_gap_with_that_cause_and_what_was_written_is_kept(bench
     assert any(row.salvaged for row in rows), "the open part is made whole when the disk is well"
 
 
+@pytest.mark.fault("B34")
 def test_a_disk_that_stalls_costs_footage_by_name_and_delays_nobody(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:

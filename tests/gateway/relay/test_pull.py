@@ -18,8 +18,8 @@ from gateway.relay import pairing
 from gateway.relay.pulls import PullOrder
 from storage.catalog import leases, links, peers
 from storage.catalog.tables import audit, cache_object, exchange_rule, register
+from tests.gateway.relay.pair import CAMERA, OTHER, SECRET, Node, node, pair
 from tests.parts.wait import until_async
-from tests.relay.pair import CAMERA, OTHER, SECRET, Node, node, pair
 from tiering.cache import tier_scope_check
 from tiering.lease import Person
 
@@ -259,7 +259,7 @@ async def test_a_node_that_was_down_purges_before_it_serves(tmp_path: Path) -> N
     clock = ManualClock()
     async with node(tmp_path / "upper", clock, "street", "210102001") as upper:
         async with node(tmp_path / "lower", clock, "community", "210102001001") as lower:
-            from tests.relay.pair import add_cameras
+            from tests.gateway.relay.pair import add_cameras
 
             add_cameras(lower)
             code, _ = await pairing.invite(lower.catalog, lower.service.card, "upper", "user:test", lower.now_ms)
@@ -278,7 +278,7 @@ async def test_a_node_that_was_down_purges_before_it_serves(tmp_path: Path) -> N
 
 async def test_the_quota_passes_through_and_keeps_nothing(tmp_path: Path) -> None:
     from config.clock import ManualClock
-    from tests.relay.pair import add_cameras
+    from tests.gateway.relay.pair import add_cameras
 
     clock = ManualClock()
     async with (

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from config import crypto
 from storage.audit.log import FORMAT, canonical_json, verify_export
-from tests.web.site import ALL_ROLES, site_in
+from tests.gateway.web.site import ALL_ROLES, site_in
 
 
 async def test_the_signed_head_makes_a_cut_end_visible(tmp_path: Path) -> None:

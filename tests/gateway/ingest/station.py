@@ -25,7 +25,7 @@ from storage.catalog.tables import region
 from storage.spool import Spool
 from tests.parts.process import Child
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 _FAR_MS = 10**14
 
 

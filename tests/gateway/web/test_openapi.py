@@ -6,7 +6,7 @@ from pathlib import Path
 
 from gateway.web.describe import document, text
 
-FILE = Path(__file__).parents[2] / "docs" / "openapi.json"
+FILE = Path(__file__).parents[3] / "docs" / "openapi.json"
 
 
 def test_the_document_is_that_of_the_routes() -> None:

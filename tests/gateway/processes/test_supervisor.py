@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import update
 
 from storage.catalog.tables import camera as camera_table
-from tests.ingest.station import REPOSITORY, Station
+from tests.gateway.ingest.station import REPOSITORY, Station
 from tests.parts.process import Child
 from tests.parts.rtsp_server import RtspServer
 from tests.parts.wait import until
@@ -75,6 +75,7 @@ def test_children_come_back_multiply_and_end_with_it(station: Station, rtsp_serv
             assert station.gaps(camera)[-1].cause == "recorder_down"
 
 
+@pytest.mark.fault("A37")
 def test_kill_9_of_the_supervisor_leaves_nobody(station: Station) -> None:
     supervisor = _supervisor(station, "recorder").start()
     pid = until(lambda: _pid(station, "recorder-0"), 20, "a recorder")
