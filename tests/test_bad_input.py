@@ -139,6 +139,14 @@ def web_server() -> Iterator[int]:
 # --- cameras that are none ---
 
 
+def test_adding_a_camera_waits_for_its_picture(place: Place) -> None:
+    added = place.cli("camera", "add", place.rtsp.url("tiny2"), "--name", "等画面", plain=False)
+    camera = json.loads(added.stdout)
+    assert camera["streams"]["main"]["state"] == "online" and added.stderr == ""
+    place.cli("camera", "remove", camera["id"])
+    assert "audio_basis" in place.refused(2, "camera", "add", place.rtsp.url("tiny2"), "--audio")
+
+
 def test_wrong_addresses_and_passwords_say_what_is_wrong(place: Place) -> None:
     good = place.rtsp.url("tiny", credentials=False)
     with web_server() as web_port, Impostor(garbage) as noise, Impostor(lambda _: b"") as mute:
@@ -162,7 +170,10 @@ def test_wrong_addresses_and_passwords_say_what_is_wrong(place: Place) -> None:
 
 def test_a_registered_camera_with_a_wrong_password_says_so_in_its_state(place: Place) -> None:
     url = place.rtsp.url("tiny2", credentials=False).replace("rtsp://", f"rtsp://admin:{WRONG_PASSWORD}@")
-    camera = json.loads(place.cli("camera", "add", url, "--name", "错误口令", plain=False).stdout)["id"]
+    added = place.cli("camera", "add", url, "--name", "错误口令", plain=False)
+    camera, main = (made := json.loads(added.stdout))["id"], made["streams"]["main"]
+    assert added.returncode == 0 and main["reason"]["code"] == "camera.bad_login"
+    assert main["reason"]["en"] in added.stderr and len(added.stderr.splitlines()) == 1
 
     def refused() -> bool:
         main = place.api("GET", f"/cameras/{camera}").json()["streams"]["main"]

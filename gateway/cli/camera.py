@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import sys
+import time
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from config.clock import SystemClock
 from gateway.cli import client, context
 from gateway.cli.files import read_csv
 from gateway.cli.login import read_password
@@ -30,6 +32,30 @@ def _flat(camera: dict[str, Any]) -> dict[str, Any]:
 
 def _password(username: str | None, from_stdin: bool) -> str | None:
     return read_password(from_stdin, "Device password") if username or from_stdin else None
+
+
+def _first_picture(camera: dict[str, Any], wait_s: float) -> dict[str, Any]:
+    """The camera as it stands when its first picture has come, something is in the way of it, or `wait_s` is over."""
+    clock = SystemClock()
+    end_ns = clock.monotonic_ns() + int(wait_s * 1e9)
+    main: dict[str, Any] = {}
+    while camera.get("enabled") and clock.monotonic_ns() < end_ns:
+        camera = client.get(f"/cameras/{client.part(camera['id'])}")
+        main = (camera.get("streams") or {}).get("main") or {}
+        if main.get("state") == "online":
+            return camera
+        if main.get("reason"):
+            break
+        time.sleep(0.2)
+    reason = main.get("reason")
+    if reason:
+        context.note(f"registered, but no picture yet: {reason['en']}", f"已登记，但还没有画面：{reason['zh']}")
+    elif main:
+        context.note(
+            f"registered, but no picture within {wait_s:g} s; `tiergate camera show {camera['id']}` says how it stands",
+            f"已登记，但 {wait_s:g} 秒内没有画面；用 `tiergate camera show {camera['id']}` 查看状态",
+        )
+    return camera
 
 
 @app.command("list", help="Cameras of your catalogue.")
@@ -68,6 +94,9 @@ def add(
     camera_id: Annotated[str | None, typer.Option("--id", help="20-digit id, when it is already assigned.")] = None,
     sharing: Annotated[str | None, typer.Option(help="none, departments or upper.")] = None,
     channel: Annotated[str | None, typer.Option(help="Channel of a recorder with many, from `camera probe`.")] = None,
+    audio: Annotated[bool, typer.Option("--audio", help="Record sound; needs --audio-basis.")] = False,
+    audio_basis: Annotated[str | None, typer.Option(help="Reason and document that allow sound.")] = None,
+    wait: Annotated[float, typer.Option(help="Seconds to wait for the first picture; 0: do not wait.")] = 10.0,
 ) -> None:
     if (url is None) == (onvif is None):
         raise context.usage(
@@ -87,8 +116,11 @@ def add(
         "place": place,
         "sharing": sharing,
         "channel": channel,
+        "audio": audio or None,
+        "audio_basis": audio_basis,
     }
-    context.show(client.post("/cameras", {k: v for k, v in body.items() if v is not None}))
+    camera = client.post("/cameras", {k: v for k, v in body.items() if v is not None})
+    context.show(_first_picture(camera, wait))
 
 
 @app.command(help="Ask a device what it offers; nothing is stored.")

@@ -119,6 +119,11 @@ def say(english: str, chinese: str) -> None:
         print(english if language() == "en" else chinese)
 
 
+def note(english: str, chinese: str) -> None:
+    """A line for a person beside what is shown: on stderr, so that ``--json`` stays whole."""
+    print(made_visible(english if language() == "en" else chinese), file=sys.stderr)
+
+
 def cell(key: str, value: Any) -> str:
     if value is None or value in ("", [], {}):
         return "-"

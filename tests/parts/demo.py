@@ -129,7 +129,8 @@ class Demo:
             "bridge": self.community.add_camera(url("bridge_audio"), "--sub", url("bridge_sub"), "--name", "大桥"),
             "school": str(
                 self.community.cli(
-                    "camera", "add", "--onvif", f"127.0.0.1:{self.onvif.port}", "--username", self.onvif.user,
+                    "camera", "add", "--wait", "0",
+                    "--onvif", f"127.0.0.1:{self.onvif.port}", "--username", self.onvif.user,
                     "--password-stdin", "--name", "学校路 ONVIF", "--sharing", "departments",
                     stdin=self.onvif.password + "\n",
                 )["id"]

@@ -225,8 +225,8 @@ class Node:
             return answer.json()
 
     def add_camera(self, url: str, *more: str) -> str:
-        """Registers a camera; its id."""
-        return str(self.cli("camera", "add", url, *more)["id"])
+        """Registers a camera without waiting for its picture; its id."""
+        return str(self.cli("camera", "add", url, "--wait", "0", *more)["id"])
 
     def footage(self, camera: str, kind: str = "footage") -> list[dict[str, Any]]:
         """Spans of one kind on the camera's timeline of the last hour."""
