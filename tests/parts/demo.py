@@ -126,7 +126,10 @@ class Demo:
             "market": self.community.add_camera(
                 url("market_hevc"), "--sub", url("market_sub"), "--name", "市场街 H.265", "--sharing", "departments"
             ),
-            "bridge": self.community.add_camera(url("bridge_audio"), "--sub", url("bridge_sub"), "--name", "大桥"),
+            "bridge": self.community.add_camera(
+                url("bridge_audio"), "--sub", url("bridge_sub"), "--name", "大桥",
+                "--audio", "--audio-basis", "演示：居委会备案 2026-01",
+            ),
             "school": str(
                 self.community.cli(
                     "camera", "add", "--wait", "0",
@@ -136,8 +139,6 @@ class Demo:
                 )["id"]
             ),
         }  # fmt: skip
-        basis = "演示：居委会备案 2026-01"
-        self.community.cli("camera", "set", cameras["bridge"], "--audio", "--audio-basis", basis)
         self.community.cli("area", "add", "学校周边", "--document", "综治〔2026〕1号", "--camera", cameras["school"])
         department = self.community.cli("department", "add", "城管执法队")["id"]
         token = self.community.cli(
