@@ -140,6 +140,11 @@ class Store(Section):
     access_key: SecretText = Field(Secret(""), description="S3 access key.")
     secret_key: SecretText = Field(Secret(""), description="S3 secret key; better TIERGATE_STORE__SECRET_KEY_FILE.")
     ca_file: Path | None = Field(None, description="CA certificate of the endpoint, when it is private.")
+    capacity_bytes: int | None = Field(
+        None,
+        gt=0,
+        description="Most that the store may hold: S3 does not tell the size of a bucket.",
+    )
     upload_workers: int = Field(4, ge=1, le=64, description="Uploads at once.")
 
     @model_validator(mode="after")

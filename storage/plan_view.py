@@ -17,14 +17,17 @@ from sqlalchemy import Connection, func, select
 
 from config.errors import Kind, TiergateError
 from config.reasons import Reason
-from config.units import HOUR_MS
+from config.units import DAY_MS, HOUR_MS
 from storage.catalog import retention_rows
 from storage.catalog.tables import segment
+from storage.classes import RetentionClass
 from storage.holds import holds_on
 from storage.retention import Candidate, Verdict
 from storage.sweeper import Policies
 
 _STATES = ("spooled", "stored", "condemned")
+#: Verdicts that keep whatever the calendar says.
+_ENDLESS = frozenset({"retention.held", "retention.not_ours", "retention.unknown_class"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +58,18 @@ class PlanItem:
         }
 
 
-def what_if(policies: Policies, class_name: str, months: int) -> Policies:
-    """The same policies with another length of one class. Raises retention.class_unknown."""
+def require_class(policies: Policies, class_name: str) -> RetentionClass:
+    """Raises retention.class_unknown."""
     found = policies.classes.get(class_name)
     if found is None:
         known = ", ".join(policies.classes)
         raise TiergateError(Kind.NOT_FOUND, "retention.class_unknown", **{"class": class_name[:40], "known": known})
+    return found
+
+
+def what_if(policies: Policies, class_name: str, months: int) -> Policies:
+    """The same policies with another length of one class. Raises retention.class_unknown."""
+    found = require_class(policies, class_name)
     changed = replace(found, months=months, min_days=months * 30)
     return replace(policies, classes={**policies.classes, class_name: changed})
 
@@ -85,6 +94,16 @@ def plan_view(
             )
         groups[key] = item
     return sorted(groups.values(), key=lambda i: (i.camera_id, i.keep, i.class_name, i.reason.code))
+
+
+def outflow(connection: Connection, policies: Policies, now_ms: int) -> dict[int | None, int]:
+    """Days from `now_ms` → bytes of standing footage that are gone by then at the latest; None: no end is known."""
+    going: dict[int | None, int] = {}
+    for verdict, _, size, _, _ in _verdicts(connection, policies, now_ms, None):
+        due_ms = None if verdict.reason.code in _ENDLESS else verdict.delete_by_ms
+        day = None if due_ms is None else max(1, -(-(due_ms - now_ms) // DAY_MS))
+        going[day] = going.get(day, 0) + size
+    return going
 
 
 _Judged = tuple[Verdict, int, int, int, int]

@@ -121,4 +121,20 @@ WORDS: dict[str, tuple[str, str]] = {
         "There is no footage of camera {camera} at {at}.",
         "摄像机 {camera} 在 {at} 没有录像。",
     ),
+    "retention.forecast_fits": (
+        "The store holds what is promised: at most {needed_gb} GB (from {day}) of {capacity_gb} GB.",
+        "存储可满足保存承诺：最多需要 {needed_gb} GB（{day} 起），可用 {capacity_gb} GB。",
+    ),
+    "retention.forecast_full": (
+        "The store is full on {full}: {needed_gb} GB are promised (from {day}), it holds {capacity_gb} GB. From then on new footage is refused; nothing is deleted early.",
+        "存储将于 {full} 用尽：保存承诺需要 {needed_gb} GB（{day} 起），仅可存 {capacity_gb} GB。届时不再接收新录像，但不会提前删除。",
+    ),
+    "retention.forecast_unknown": (
+        "At most {needed_gb} GB are needed (from {day}); how much the store holds is not known: set store.capacity_bytes.",
+        "最多需要 {needed_gb} GB（{day} 起）；存储容量未知，请设置 store.capacity_bytes。",
+    ),
+    "retention.forecast_next": (
+        "Enlarge the store, or record less: `tiergate retention forecast` shows each camera's share.",
+        "请扩充存储或减少录入：`tiergate retention forecast` 列出每台摄像机的占用。",
+    ),
 }

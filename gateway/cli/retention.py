@@ -44,6 +44,22 @@ def plan(
     context.show(answer["total"])
 
 
+@app.command(help="Will the store hold what the classes promise, and when is it full? --add plans cameras to come.")
+def forecast(
+    add: Annotated[int, typer.Option(help="With so many more cameras, also before the first.")] = 0,
+    mbit: Annotated[float, typer.Option(help="Bit rate of each of them, Mbit/s.")] = 4.0,
+    class_: Annotated[str, typer.Option("--class", help="Class of each of them.")] = "default",
+) -> None:
+    answer = client.get("/retention/forecast", add=add, bit_rate_bps=round(mbit * 1e6), **{"class": class_})
+    if context.GLOBALS.json:
+        context.show(answer)
+    else:
+        context.table(answer["items"], ["camera_id", "class", "count", "bytes_per_day", "stay_days", "basis"])
+        context.show(answer["reason"][context.language()])
+    if answer["full_ms"] is not None:
+        raise typer.Exit(1)
+
+
 @app.command(help="Which rule keeps the footage of a camera at a time, and when it goes.")
 def explain(
     target: Annotated[

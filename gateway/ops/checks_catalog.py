@@ -11,7 +11,7 @@ from config.errors import TiergateError
 from config.reasons import TABLE, Reason
 from config.units import DAY_MS, HOUR_MS, format_time_ms
 from gateway.access.keys import load_keys
-from gateway.ops import job_state
+from gateway.ops import job_state, promise
 from gateway.ops.findings import Finding, Level, Probe, fine, found
 from storage import journal, sweeper
 from storage.audit import log as audit
@@ -24,6 +24,7 @@ from storage.objects import make_store
 _MINUTE_MS = 60_000
 BACKLOG_WARN_MS, BACKLOG_BAD_MS = 10 * _MINUTE_MS, HOUR_MS
 SWEEP_OLD_MS, REFUSED_BAD_MS = 26 * HOUR_MS, DAY_MS
+FULL_SOON_MS = 14 * DAY_MS
 LINK_SILENT_MS = 5 * _MINUTE_MS
 PURGE_LATE_MS = 5 * _MINUTE_MS
 MOST_LINES = 20  #: of one check: forty offline cameras are one fault of the network
@@ -112,6 +113,19 @@ def jobs(connection: Connection, probe: Probe) -> Iterator[Finding]:
             yield found("jobs", "warn", Reason("ops.job_late", {"job": name, "minutes": minutes}), following)
     if not bad:
         yield fine("jobs", "ops.jobs_ok")
+
+
+def promises(connection: Connection, probe: Probe) -> Iterator[Finding]:
+    """Before the first camera there is nothing to promise."""
+    if not any(c.enabled and c.recorded_by == "self" for c in camera_rows.cameras(connection).values()):
+        return
+    forecast, _ = promise.gather(connection, probe.settings, probe.now_ms)
+    said = promise.verdict(forecast)
+    if forecast.full_ms is not None:
+        level: Level = "bad" if forecast.full_ms - probe.now_ms < FULL_SOON_MS else "warn"
+        yield found("promise", level, said, Reason("retention.forecast_next"))
+    else:
+        yield Finding("promise", "ok", said)
 
 
 def _words(problem: str | None) -> Reason | str:

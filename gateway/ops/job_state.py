@@ -12,9 +12,10 @@ from sqlalchemy import Connection
 from storage.catalog import facts
 
 #: The keeper's jobs.
-JOB_NAMES = ("store", "sweep", "journal", "checkpoint", "uploads")
+JOB_NAMES = ("store", "sweep", "journal", "checkpoint", "uploads", "forecast")
 _PREFIX = "job."
 UPLOADS = "keeper.uploads"  #: fact: {"away_since_ms", "failures", "corrupt", "problem"} of the uploader
+FORECAST = "keeper.forecast"  #: fact: {"needed_bytes", "capacity_bytes", "full_ms"}, the last two or null
 
 
 @dataclass(frozen=True, slots=True)

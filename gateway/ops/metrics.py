@@ -142,6 +142,13 @@ def _keeping(connection: Connection, settings: Settings, now_ms: int) -> Iterabl
     yield _one("tiergate_store_away_seconds", "How long the store has taken nothing; 0: it does.", away)
     corrupt = None if uploads is None else float(uploads["corrupt"])
     yield _one("tiergate_uploads_corrupt", "Segments whose spool copy is not what its row says.", corrupt)
+    forecast = facts.get(connection, job_state.FORECAST) or {}
+    needed = forecast.get("needed_bytes")
+    yield _one("tiergate_store_needed_bytes", "Most that the store must hold, by the forecast.", needed)
+    yield _one("tiergate_store_capacity_bytes", "Most that the store can hold.", forecast.get("capacity_bytes"))
+    full_ms = forecast.get("full_ms")
+    until_full = None if full_ms is None else max(0, full_ms - now_ms) / 1000
+    yield _one("tiergate_store_full_in_seconds", "Until the store is full, by the forecast; absent: never.", until_full)
     made = facts.get(connection, journal.CHECKPOINT_MARK)
     yield _one(
         "tiergate_audit_checkpoint_age_seconds",

@@ -17,7 +17,7 @@ from config.clock import wall_ms
 from config.errors import Kind, TiergateError
 from config.units import HOUR_MS
 from gateway.compose.keeper import KeeperParts, build_keeper
-from gateway.ops import clock_evidence, job_state
+from gateway.ops import clock_evidence, job_state, promise
 from gateway.ops.jobs import Job, Jobs
 from gateway.ops.locks import KEEPER_LOCK, SWEEP_LOCK, alone
 from gateway.processes import child
@@ -30,6 +30,7 @@ _log = logging.getLogger(__name__)
 
 JOURNAL_S = 60
 STORE_CHECK_S = 60
+FORECAST_S = 6 * 3600
 _LOCK_WAIT_S = 10.0
 _UPLOADER_PAUSE_S = 5.0
 
@@ -56,6 +57,7 @@ class Keeper:
             ("journal", JOURNAL_S, self.write_journal),
             ("checkpoint", JOURNAL_S, self.write_checkpoint),
             ("uploads", JOURNAL_S, self.tell_uploads),
+            ("forecast", FORECAST_S, self.tell_forecast),
         ):
             self.jobs.add(Job(name, interval_s, work))
 
@@ -135,6 +137,17 @@ class Keeper:
 
         self._parts.catalog.write(write)
         self._told = state
+
+    def tell_forecast(self) -> None:
+        """Whether the store holds what is promised: for `doctor` and metrics, long before it does not."""
+        parts = self._parts
+        found = parts.sweep_catalog.read(lambda c: promise.gather(c, parts.settings, wall_ms(parts.clock))[0])
+        state = {
+            "needed_bytes": found.needed_bytes,
+            "capacity_bytes": found.capacity_bytes,
+            "full_ms": found.full_ms,
+        }
+        parts.catalog.write(lambda c: facts.set(c, job_state.FORECAST, state))
 
 
 @contextlib.contextmanager

@@ -319,3 +319,14 @@ def stored_count(connection: Connection) -> int:
     return int(
         connection.execute(select(func.count(literal_column("1"))).where(segment.c.state == "stored")).scalar_one()
     )
+
+
+def recorded_since(connection: Connection, since_ms: int) -> dict[str, tuple[int, int]]:
+    """Per camera (bytes, milliseconds) of main-stream segments that began after `since_ms`."""
+    length = func.sum(segment.c.end_ms - segment.c.start_ms)
+    rows = connection.execute(
+        select(segment.c.camera_id, func.sum(segment.c.bytes), length)
+        .where(segment.c.stream == "main", segment.c.kind == "own", segment.c.start_ms > since_ms)
+        .group_by(segment.c.camera_id)
+    )
+    return {camera_id: (int(size), int(ms)) for camera_id, size, ms in rows}

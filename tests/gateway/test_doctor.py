@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, insert
+from sqlalchemy import Connection, insert, update
 
 from config.clock import ManualClock, SystemClock, wall_ms
 from config.ids import ulid
 from config.reasons import text
 from config.settings import Settings, build
-from config.units import HOUR_MS
+from config.units import HOUR_MS, format_time_ms
 from gateway.access.keys import ensure_keys
 from gateway.ops import doctor, job_state, metrics
 from gateway.ops.certificates import make_private_ca
@@ -83,8 +83,21 @@ def place(tmp_path: Path) -> Iterator[Place]:
 
 
 def test_a_node_in_order_has_nothing_to_say(place: Place) -> None:
-    place.add_camera()
+    place.add_camera(bit_rate_bps=1_000)
     assert place.wrong() == {}
+
+
+def test_a_store_that_cannot_keep_the_promise_is_said_before_it_is_full(tmp_path: Path) -> None:
+    a_week = 40_000 // 8 * 86_400 * 7
+    place = Place(tmp_path, store={"capacity_bytes": a_week})
+    place.add_camera(bit_rate_bps=40_000)
+    found = place.wrong()["promise"]
+    assert (found.level, found.reason.code) == ("bad", "retention.forecast_full")
+    full = format_time_ms(place.now_ms + 7 * 86_400_000, local=True)[:10]
+    assert found.reason.params["full"] == full and full in text(found.reason, "zh")
+    place.catalog.write(lambda c: c.execute(update(camera_status).values(bit_rate_bps=10_000)))
+    assert place.wrong()["promise"].level == "warn", "four weeks are left"
+    place.catalog.close()
 
 
 def test_every_finding_has_a_next_step(place: Place) -> None:

@@ -14,7 +14,7 @@ from config.errors import Kind, TiergateError
 from config.reasons import TABLE, Reason
 from config.units import HOUR_MS, format_time_ms
 from gateway.access import footage
-from gateway.ops import clock_evidence
+from gateway.ops import clock_evidence, promise
 from gateway.ops.locks import SWEEP_LOCK, alone
 from gateway.web.policy import client_of, policy
 from gateway.web.services import Services, services_of
@@ -24,9 +24,10 @@ from storage.audit import log as audit
 from storage.catalog import facts, retention_rows
 from storage.catalog.engine import Catalog
 from storage.classes import RetentionClass, judge_change
+from storage.forecast import ASSUMED_BPS, Forecast, Inflow
 from storage.holds import holds_on
 from storage.objects import make_store
-from storage.plan_view import PlanItem, plan_view, what_if
+from storage.plan_view import PlanItem, plan_view, require_class, what_if
 from storage.sweeper import Policies, Sweeper, SweepReport
 from tiering.access import Principal
 
@@ -144,6 +145,40 @@ async def plan(
             "remove_last_ms": max((i.last_ms for i in going), default=None),
         },
         "change_refused": refusal and refusal.as_json(),
+    }
+
+
+@router.get("/forecast")
+async def forecast(
+    request: Request,
+    principal: Annotated[Principal, policy(role=("system_admin", "duty"))],
+    add: Annotated[int, Query(ge=0, le=100_000)] = 0,
+    bit_rate_bps: Annotated[int, Query(ge=1_000, le=1_000_000_000)] = ASSUMED_BPS,
+    class_name: Annotated[str, Query(alias="class", max_length=20)] = "default",
+) -> dict[str, Any]:
+    """Whether the store holds what the classes promise, or when it is full. `add`: with so many more cameras."""
+    services = services_of(request)
+    now_ms = services.now_ms()
+
+    def read(connection: Connection) -> tuple[Forecast, list[Inflow]]:
+        more = []
+        if add:
+            policies = Policies.read(connection)
+            require_class(policies, class_name)
+            more.append(promise.planned(policies, class_name, add, bit_rate_bps, now_ms))
+        return promise.gather(connection, services.settings, now_ms, more)
+
+    found, flows = await asyncio.to_thread(_apart, services, read)
+    return page([flow.as_json() for flow in flows]) | {
+        "now_ms": now_ms,
+        "standing_bytes": found.standing_bytes,
+        "inflow_bytes_per_day": found.inflow_bytes_per_day,
+        "needed_bytes": found.needed_bytes,
+        "needed_at_ms": found.needed_at_ms,
+        "capacity_bytes": found.capacity_bytes,
+        "full_ms": found.full_ms,
+        "days": list(found.days),
+        "reason": promise.verdict(found).as_json(),
     }
 
 

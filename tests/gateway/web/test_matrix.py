@@ -66,6 +66,7 @@ ROUTES: dict[str, str] = {
     "PUT /api/v1/retention/{class_name}": "roles",
     "GET /api/v1/retention/plan": "users",
     "GET /api/v1/retention/explain": "users",
+    "GET /api/v1/retention/forecast": "roles",
     "POST /api/v1/retention/sweep": "roles",
     "GET /api/v1/holds": "users",
     "POST /api/v1/holds": "users",

@@ -227,3 +227,24 @@ async def test_coverage_says_what_is_missing_and_why(site: Site) -> None:
         assert sum(i["unexplained_s"] for i in found) == 180
         too_much = await admin.get("/api/v1/reports/coverage", params={"from": 1_200_000_000_000, "to": now_ms})
         assert too_much.json()["code"] == "time.range_too_long"
+
+
+async def test_the_forecast_counts_cameras_that_are_there_and_those_to_come(site: Site) -> None:
+    async with await site.sign_in("admin") as admin:
+        camera = await add_camera(admin, 1)
+        footage(site, camera, *(site.now_ms() - HOUR_MS + n * SEGMENT_MS for n in range(20)))
+        answer = (await admin.get("/api/v1/retention/forecast")).json()
+        (item,) = answer["items"]
+        assert (item["camera_id"], item["class"], item["basis"]) == (camera, "default", "measured")
+        assert item["bytes_per_day"] == 26 * DAY_MS // SEGMENT_MS
+        assert answer["standing_bytes"] == 20 * 26
+        assert answer["capacity_bytes"] > 10**6 and answer["full_ms"] is None
+        assert answer["reason"]["code"] == "retention.forecast_fits"
+        query = {"add": 100_000, "bit_rate_bps": 1_000_000_000, "class": "key"}
+        answer = (await admin.get("/api/v1/retention/forecast", params=query)).json()
+        assert answer["full_ms"] is not None and answer["reason"]["code"] == "retention.forecast_full"
+        key = answer["items"][-1]
+        assert (key["camera_id"], key["count"], key["basis"]) == (None, 100_000, "planned")
+        assert 90 <= key["stay_days"] <= 96
+        unknown = await admin.get("/api/v1/retention/forecast", params={"add": 1, "class": "gold"})
+        assert unknown.status_code == 404 and unknown.json()["code"] == "retention.class_unknown"
