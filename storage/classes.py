@@ -8,6 +8,7 @@ calendar and count from the segment's **end** (REQUIREMENTS §0.1).
 from __future__ import annotations
 
 import calendar
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -65,22 +66,25 @@ def class_of(
     memberships: Iterable[Membership],
     classes: Mapping[str, RetentionClass],
 ) -> RetentionClass:
-    """The highest class the camera had at any time from `start_ms` until the resulting `keep_until`.
+    """Of the classes that the camera had at any time from `start_ms` until the resulting `keep_until`, the one that
+    keeps longest; the default is everybody's. Equal ones: the higher rank.
 
     A class that is raised moves `keep_until`, which may let a later membership count: repeated until nothing changes.
     """
-    best = classes.get(at_record, classes["default"])
+
+    def strength(class_: RetentionClass) -> tuple[float, int]:
+        until = keep_until_ms(end_ms, class_)
+        return (math.inf if until is None else until, class_.rank)
+
+    best = max(classes["default"], classes.get(at_record, classes["default"]), key=strength)
     known = [(m, classes[m.class_name]) for m in memberships if m.class_name in classes]
     while True:
         until = keep_until_ms(end_ms, best)
         raised = best
         for membership, class_ in known:
             begins_in_time = until is None or membership.from_ms < until
-            if (
-                class_.rank > raised.rank
-                and begins_in_time
-                and (membership.to_ms is None or membership.to_ms > start_ms)
-            ):
+            stays_on = membership.to_ms is None or membership.to_ms > start_ms
+            if begins_in_time and stays_on and strength(class_) > strength(raised):
                 raised = class_
         if raised is best:
             return best

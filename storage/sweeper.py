@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Connection, func, select
@@ -244,29 +245,47 @@ class Sweeper:
         return None
 
     def _delete(self, report: SweepReport) -> None:
+        """Deleting → deleted. A store that refuses for hours leaves time for orders: each row is judged once more."""
         tried: set[str] = set()
         while True:
-            rows = self._catalog.read(lambda c: retention_rows.deleting(c, self._chunk_rows + len(tried)))
-            fresh = [(id_, key) for id_, key in rows if id_ not in tried]
+
+            def read(connection: Connection) -> list[tuple[Candidate, str, bool]]:
+                rows = retention_rows.deleting(connection, self._chunk_rows + len(tried))
+                policies = Policies.read(connection)
+                verdicts = policies.plan([replace(found, state="condemned") for found, _ in rows], report.now_ms)
+                return [
+                    (found, key, verdict.keep)
+                    for (found, key), verdict in zip(rows, verdicts, strict=True)
+                    if found.id not in tried
+                ]
+
+            fresh = self._catalog.read(read)
             if not fresh:
                 return
-            gone = []
-            for id_, key in fresh:
-                tried.add(id_)
+            gone: list[str] = []
+            rescued: list[str] = []
+            for found, key, keep in fresh:
+                tried.add(found.id)
                 try:
+                    if keep and self._store.head(key) is not None:
+                        rescued.append(found.id)
+                        continue
                     self._store.delete(key)
-                except (
-                    Exception
-                ) as exc:  # one bad object must not stop the others (FAULTS B17); it is counted and retried
+                except Exception as exc:
+                    # One bad object must not stop the others (FAULTS B17); it is counted and tried again.
                     report.failed += 1
-                    logger.warning("delete failed", extra={"segment": id_, "error": type(exc).__name__})
+                    logger.warning("delete failed", extra={"segment": found.id, "error": type(exc).__name__})
                 else:
-                    gone.append(id_)
-            if gone:
-                self._catalog.write(
-                    lambda c, gone=gone: retention_rows.move(c, gone, "deleting", "deleted", deleted_ms=report.now_ms)  # type: ignore[misc]  # mypy cannot infer a lambda with a bound default
-                )
-                report.deleted += gone
+                    gone.append(found.id)
+            self._catalog.write(partial(self._settle, gone=gone, rescued=rescued, now_ms=report.now_ms))
+            report.deleted += gone
+
+    @staticmethod
+    def _settle(connection: Connection, gone: list[str], rescued: list[str], now_ms: int) -> None:
+        retention_rows.move(connection, gone, "deleting", "deleted", deleted_ms=now_ms)
+        if rescued:
+            retention_rows.move(connection, rescued, "deleting", "stored", condemned_ms=None, delete_reason=None)
+            audit.append(connection, now_ms, ACTOR, "segment.rescue", f"{len(rescued)} segments", {"ids": rescued})
 
     # --- memory --------------------------------------------------------------------------------------------------
 

@@ -121,3 +121,27 @@ def browser() -> Iterator[Chromium]:
     """Chromium with one page; only in tests that are not coroutines."""
     with chromium() as opened:
         yield opened
+
+
+# --- what tests counted: kills, steps, hits; printed at the end whether they passed or not ---
+
+_COUNTED = pytest.StashKey[list[str]]()
+
+
+@pytest.fixture
+def counted(request: pytest.FixtureRequest) -> Callable[[object], None]:
+    """counted("kills 50, lost 0"): a line for the end of the run."""
+    lines = request.config.stash.setdefault(_COUNTED, [])
+
+    def add(what: object) -> None:
+        lines.append(f"{request.node.name}: {what}")
+
+    return add
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    lines = config.stash.get(_COUNTED, [])
+    if lines:
+        terminalreporter.section("counted")
+        for line in lines:
+            terminalreporter.write_line(line)

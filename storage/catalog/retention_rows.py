@@ -252,12 +252,12 @@ def move(connection: Connection, ids: Sequence[str], from_state: str, to_state: 
     return done.rowcount
 
 
-def deleting(connection: Connection, limit: int) -> list[tuple[str, str]]:
-    """(id, object key) of segments whose bytes are to be deleted: tombstones are retried for ever (FAULTS B15)."""
+def deleting(connection: Connection, limit: int) -> list[tuple[Candidate, str]]:
+    """(segment, object key) whose bytes are to be deleted: tombstones are retried for ever (FAULTS B15)."""
     rows = connection.execute(
-        select(segment.c.id, segment.c.object_key)
+        select(*_CANDIDATE, segment.c.object_key)
         .where(segment.c.state == "deleting")
         .order_by(segment.c.end_ms)
         .limit(limit)
     )
-    return [(r.id, r.object_key) for r in rows]
+    return [(_candidate(row), row.object_key) for row in rows]

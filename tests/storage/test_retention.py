@@ -76,6 +76,14 @@ def test_a_chain_of_memberships_is_followed_to_its_end() -> None:
     assert class_of(end_ms - 1, end_ms, "default", chain, classes).name == "half_year"
 
 
+@pytest.mark.fault("B18")
+def test_a_key_camera_never_keeps_less_than_an_ordinary_one() -> None:
+    classes = CLASSES | {"default": RetentionClass("default", 0, 4, 120, 1, False)}
+    assert class_of(NOW_MS - 1, NOW_MS, "key", [Membership("key", 0, None)], classes).name == "default"
+    equal = CLASSES | {"default": RetentionClass("default", 0, 3, 90, 1, False)}
+    assert class_of(NOW_MS - 1, NOW_MS, "default", [Membership("key", 0, None)], equal) is KEY
+
+
 def test_floor_has_no_exception_and_ceiling_needs_basis_and_second_person() -> None:
     below = judge_change(DEFAULT, 0, True, True)
     assert below is not None and below.code == "retention.below_floor"

@@ -368,6 +368,23 @@ def test_one_bad_object_does_not_stop_the_others(place: Place, monkeypatch: pyte
     assert not place.has_bytes(bad)
 
 
+@pytest.mark.fault("B15")
+def test_a_hold_that_comes_while_the_store_refuses_to_delete_wins(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept, gone = due_footage(place, 2)
+    place.sweep()
+    place.clock.advance(DAY_S + 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(FolderStore, "delete", lambda *_: (_ for _ in ()).throw(OSError("denied")))
+        assert place.sweep().failed == 2
+    assert {place.state(kept), place.state(gone)} == {"deleting"}
+    place.hold(kept.start_ms, kept.start_ms + 1)
+    place.clock.advance(600)
+    assert place.sweep().deleted == [gone.id]
+    assert place.has_bytes(kept) and place.state(kept) == "stored"
+
+
 class Crash(BaseException):
     """kill -9, as far as one process can play it."""
 

@@ -1,0 +1,86 @@
+"""The retention machine, small here and whole in scripts/torture; mutants show that each belt is needed. (I3, I4)"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from config.reasons import Reason
+from storage import retention, sweeper
+from storage.clock_trust import Trust
+from storage.retention import Candidate, Verdict
+from tests.storage import retention_machine
+from tests.storage.retention_machine import InMemory, OnDisk, RetentionMachine
+
+STEPS_AN_EXAMPLE = 100
+
+
+def run(machine: type[RetentionMachine], steps: int, **more: Any) -> dict[str, int]:
+    """So many steps, give or take; what happened in them."""
+    retention_machine.STEPS.update(dict.fromkeys(retention_machine.STEPS, 0))
+    chosen = settings(
+        max_examples=max(1, steps // STEPS_AN_EXAMPLE), stateful_step_count=STEPS_AN_EXAMPLE, deadline=None,
+        suppress_health_check=list(HealthCheck), database=None, **more,
+    )  # fmt: skip
+    run_state_machine_as_test(machine, settings=chosen)
+    return dict(retention_machine.STEPS)
+
+
+@pytest.mark.parametrize(
+    "steps", [pytest.param(10_000, id="few"), pytest.param(1_000_000, marks=pytest.mark.torture, id="many")]
+)
+def test_nothing_held_or_unexpired_goes_and_nothing_due_stays(steps: int, counted: Callable[[object], None]) -> None:
+    seen = run(InMemory, steps)
+    counted(seen)
+    assert seen["steps"] > steps // 2
+    assert all(seen[what] > 0 for what in ("refused", "crashes", "deleted", "restores", "jumps"))
+
+
+@pytest.mark.parametrize(
+    "steps", [pytest.param(2_000, id="few"), pytest.param(50_000, marks=pytest.mark.torture, id="many")]
+)
+def test_the_same_on_a_real_disk(steps: int, counted: Callable[[object], None]) -> None:
+    seen = run(OnDisk, steps)
+    counted(seen)
+    assert seen["steps"] > steps // 2 and seen["deleted"] > 0
+
+
+# --- mutants ---
+
+
+def caught(match: str) -> None:
+    """The machine finds it, within ten times what the suite spends on the whole."""
+    with pytest.raises(AssertionError, match=match):
+        run(InMemory, 100_000, phases=[Phase.generate], report_multiple_bugs=False)
+
+
+def test_mutant_without_the_hold_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retention, "holds_on", lambda *_: [])
+    caught("held footage deleted")
+
+
+def test_mutant_without_the_clock_rule(monkeypatch: pytest.MonkeyPatch) -> None:
+    trusted = Trust(True, Reason("retention.clock_steady"))
+    monkeypatch.setattr(sweeper, "judge_clock", lambda *_: trusted)
+    caught("early|although the clock was off")
+
+
+def test_mutant_without_asking_again_before_the_deed(monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = sweeper.Policies.plan
+
+    def once(self: sweeper.Policies, segments: Iterable[Candidate], now_ms: int) -> Iterator[Verdict]:
+        for verdict in plan(self, list(segments), now_ms):
+            yield replace(verdict, keep=False) if verdict.segment.state == "condemned" else verdict
+
+    monkeypatch.setattr(sweeper.Policies, "plan", once)
+    caught("held footage deleted|early")
+
+
+def test_mutant_that_forgets_what_it_condemned(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sweeper, "may_delete", lambda *_: False)
+    caught("kept .* after a sweep saw it due")
