@@ -102,6 +102,7 @@ class LibavSource:
             "timeout": str(self._timeout_us),
             "probesize": str(_PROBE_BYTES),
             "analyzeduration": str(_PROBE_US),
+            "fpsprobesize": "0",
             "allowed_media_types": "video+audio" if self._address.audio else "video",
             "protocol_whitelist": "rtsp,rtsps,rtp,tcp,tls,crypto",
         }
