@@ -20,12 +20,14 @@ class TimestampCounters:
 
 
 class Timestamps:
-    """State of one track. `break_s`: a step further than this is a new clock."""
+    """State of one track. A step further than `break_s`, or than `back_s` into the past, is a new clock: pictures whose
+    time was mended for ten seconds would all stand on one spot of the timeline."""
 
-    __slots__ = ("_base", "_break", "_last", "_offset", "counters")
+    __slots__ = ("_back", "_base", "_break", "_last", "_offset", "counters")
 
-    def __init__(self, timescale: int, break_s: int = 30) -> None:
+    def __init__(self, timescale: int, break_s: int = 30, back_s: int = 1) -> None:
         self._break = break_s * timescale
+        self._back = back_s * timescale
         self._base: int | None = None
         self._last = -1
         self._offset = 0
@@ -42,7 +44,7 @@ class Timestamps:
                 self._offset += -_WRAP if step > 0 else _WRAP
                 self.counters.wraps += 1
                 return self.place(dts, pts)
-            if self._last >= 0 and abs(step) > self._break:
+            if self._last >= 0 and (step > self._break or step < -self._back):
                 self._base, self._offset, self._last = dts, 0, 0
                 self.counters.breaks += 1
                 return 0, pts - dts, True
