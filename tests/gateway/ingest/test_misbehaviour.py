@@ -186,3 +186,132 @@ def test_fewer_pictures_than_declared(play: Play) -> None:
     assert footage.numbers == whole((0, 21 * 60))
     assert len(footage.runs) == 1 and not footage.gaps
     assert abs(footage.files[-1].row.end_ms - footage.files[0].row.start_ms - 60_000) <= 400
+
+
+@pytest.mark.fault("A23")
+@pytest.mark.parametrize("drift", [500e-6, -500e-6])
+def test_a_crystal_that_drifts_for_six_hours(play: Play, stages: list[Stage], drift: float) -> None:
+    packets = media.encode_h264(4.0, size=SMALL, gop=1)
+    script = Script(film(packets, 6 * 3600 // 4), sdp_sets=sets_of(packets))
+
+    def slow(shot: Shot) -> Shot:
+        true_s = shot.number * 4.0
+        return shot.touched(at_s=true_s, true_s=true_s, ticks=round(true_s * (1 + drift) * RATE))
+
+    footage = play(script.touch(is_picture(0), slow), segment_ms=60_000)
+    footage.check_files()
+    assert footage.numbers == whole((0, 6 * 900))
+    assert len(footage.runs) == 1 and not footage.gaps
+    # One picture each 4 s, each known when the next one comes: the ground is 4 s late, and stays so.
+    late = [late_ms(file, stages[0], script) for file in footage.files]
+    assert max(late) - min(late) <= 500
+
+
+@pytest.mark.fault("A24")
+@pytest.mark.parametrize("at", [0, 250], ids=["when_it_connects", "after_a_stall"])
+def test_five_seconds_at_once(play: Play, stages: list[Stage], at: int) -> None:
+    def burst(shot: Shot) -> Shot:
+        return shot.touched(at_s=max(shot.at_s, (at + 125) / 25))
+
+    script = steady(625).touch(is_picture(at), burst)
+    footage = play(script)
+    footage.check_files()
+    assert footage.numbers == whole((0, 625))
+    assert len(footage.runs) == 1 and not footage.gaps
+    print([late_ms(file, stages[0], script) for file in footage.files])
+    assert set(steps(footage)) == {RATE // 25}
+
+
+# -- parameter sets ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.fault("A14")
+def test_parameter_sets_that_flip_every_two_seconds(play: Play) -> None:
+    clips = [media.encode_h264(2.0, size=size) for size in (SMALL, (128, 96))]
+    shots = [
+        shot if turn == 0 else shot.touched()
+        for turn in range(30)
+        for shot in film(clips[turn % 2], 50, first=turn * 50, start_s=turn * 2.0)
+    ]
+    footage = play(Script(shots, sdp_sets=sets_of(clips[0])), segment_ms=60_000)
+    footage.check_files()
+    assert footage.numbers == whole((0, 1500))
+    assert len(footage.files) == 30, "one file for each real change"
+    assert [file.size for file in footage.files] == [SMALL, (128, 96)] * 15
+    assert not footage.gaps
+
+
+SPS, PPS = 7, 8
+
+
+@pytest.mark.fault("A15")
+@pytest.mark.parametrize("codec", ["h264", "h265"])
+@pytest.mark.parametrize("where", ["sdp", "in_band", "both", "split", "late_pps", "sdp_of_another_size"])
+def test_parameter_sets_in_one_place_only(play: Play, codec: VideoCodec, where: str) -> None:
+    encode = media.encode_h264 if codec == "h264" else media.encode_h265
+    packets = encode(4.0, size=SMALL)
+    sets = sets_of(packets, codec)
+    script = Script(film(packets, 150, codec=codec), codec, sdp_sets=sets)
+    first, pps = 0, (PPS if codec == "h264" else 34)
+    if where == "sdp":
+        script.touch(is_picture(0), lambda shot: scripted.without_sets(shot, codec))
+    elif where == "in_band":
+        script.sdp_sets = ()
+    elif where == "split":  # PPS in band, the others in the SDP
+        script.sdp_sets = tuple(nal for nal in sets if scripted.nal_type(nal, codec) != pps)
+        others = tuple({7, 8, 32, 33, 34} - {pps})
+        script.touch(is_picture(0), lambda shot: scripted.without_sets(shot, codec, others))
+    elif where == "late_pps":
+        script.sdp_sets = ()
+        script.touch(is_picture(0, 49), lambda shot: scripted.without_sets(shot, codec, (pps,)))
+        first = 50
+    elif where == "sdp_of_another_size":
+        script.sdp_sets = sets_of(encode(1.0, size=(320, 240)), codec)
+    footage = play(script, lies=where not in ("in_band", "both", "sdp_of_another_size"))
+    footage.check_files()
+    assert footage.numbers == whole((first, 150))
+    assert {file.size for file in footage.files} == {SMALL}
+    assert len(footage.runs) == 1
+
+
+# -- key frames --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.fault("A17")
+def test_a_stream_that_begins_between_key_frames(play: Play) -> None:
+    script = steady()
+    script.shots = [shot.touched() for shot in script.shots[10:]]
+    footage = play(script)
+    footage.check_files()
+    assert footage.numbers == whole((25, 500))
+    assert len(footage.runs) == 1 and not footage.gaps
+
+
+# -- packets -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.fault("A10")
+def test_another_ssrc_in_mid_stream_is_a_new_run(play: Play) -> None:
+    def other(shot: Shot) -> Shot:
+        return shot.touched(ssrc=0x7777_7777, ticks=shot.ticks + 3_000_000_000)
+
+    footage = play(steady().touch(is_picture(255), other))
+    footage.check_files()
+    assert footage.numbers == whole((0, 255), (275, 500))
+    assert len(footage.runs) == 2
+
+
+@pytest.mark.fault("A20")
+@pytest.mark.parametrize("rate", [1e-5, 1e-4, 1e-3])
+def test_flipped_bits(play: Play, rate: float, caplog: pytest.LogCaptureFixture) -> None:
+    dice = random.Random(rate)  # noqa: S311 (dice of a test)
+    script = steady(1500).touch(lambda shot: True, lambda shot: scripted.flipped(shot, rate, dice))
+    footage = play(script)
+    broken = {shot.number // GOP for shot in script.shots if shot.hit}
+    good = [gop for gop in range(60) if gop not in broken]
+    kept = set(footage.numbers)
+    print(rate, len(broken), len(good), len(kept), len(footage.runs), [(f.decoded, len(f.pictures)) for f in footage.files])
+    missing = [g for g in good if not set(range(g * GOP, g * GOP + GOP)) <= kept]
+    print("missing good gops", missing)
+    bad = [f.numbers[0] for f in footage.files if f.decoded != len(f.pictures) and not any(n is None or n // GOP in broken for n in f.numbers)]
+    print("undecodable", bad)
