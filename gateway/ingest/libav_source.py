@@ -159,7 +159,7 @@ class LibavSource:
                 if waited and self.relaxed:
                     time.sleep(RELAXED_S)
                 reader.take(packet)
-                if not reader.settled and (waited or len(reader.out) > _BACKLOG_MAX):
+                if waited or len(reader.out) > _BACKLOG_MAX:
                     reader.settle()
                 if reader.out and reader.settled:
                     items, reader.out = reader.out, []
@@ -201,7 +201,7 @@ class _Reader:
         self._step = self._step_before = _GUESS_TICKS
         self._last_dts = -1
         #: Pictures that came before a time or before we know whether sound follows.
-        self._timeless: list[tuple[bytes, bool, int | None, int]] = []
+        self._timeless: list[tuple[bytes, bool, int | None, int | None, int]] = []
         self._held: list[AccessUnit] | None = [] if self._audio is not None else None
         self.out: list[StreamConfig | AccessUnit] = []  #: what the packets so far have given
         self.settled = False  #: what was there when we came is through
@@ -212,6 +212,8 @@ class _Reader:
 
     def settle(self) -> None:
         """What waited for us came all at once; only its newest picture tells when the others were taken."""
+        if self.settled or self._last_dts < 0:
+            return
         self.settled = True
         self._video_arrival.redate()
         for unit in (*self.out, *(self._held or ())):
@@ -249,24 +251,28 @@ class _Reader:
         if not data or self._config is None or (not key and len(data) < 64 and not has_picture(data, self._codec)):
             return
         dts, pts = packet.dts, packet.pts
-        if dts is None:
-            # libav knows no decode time before the first picture is reordered, and none at all of the very first.
-            if pts is None or len(self._timeless) < _TIMELESS_MAX:
-                self._timeless.append((data, key, pts, arrival_ns))
-                return
+        if dts is None and len(self._timeless) >= _TIMELESS_MAX:
             dts = pts
-        if self._timeless:
-            self._emit_timeless(dts)
+        if dts is None or self._timeless:
+            # libav knows no decode time before the first picture is reordered, and none at all of the very first. Two
+            # that have one tell the distance by which the others are counted back.
+            self._timeless.append((data, key, dts, pts, arrival_ns))
+            if dts is not None and sum(dts is not None for _, _, dts, _, _ in self._timeless) > 1:
+                self._emit_timeless()
+            return
         self._emit_video(dts, dts if pts is None else pts, data, key, arrival_ns)
 
-    def _emit_timeless(self, following_dts: int) -> None:
-        """Pictures without a decode time, counted back from the first that has one."""
+    def _emit_timeless(self) -> None:
         waiting, self._timeless = self._timeless, []
-        known = [pts for _, _, pts, _ in waiting if pts is not None]
-        for index, (data, key, pts, arrival_ns) in enumerate(waiting):
-            dts = following_dts - (len(waiting) - index) * self._step
+        first, second = [(index, dts) for index, (_, _, dts, _, _) in enumerate(waiting) if dts is not None][:2]
+        if 0 < second[1] - first[1] < _LONGEST_PICTURE_TICKS:
+            self._step = self._step_before = (second[1] - first[1]) // (second[0] - first[0])
+        shown = [pts for _, _, _, pts, _ in waiting if pts is not None]
+        for index, (data, key, dts, pts, arrival_ns) in enumerate(waiting):
+            if dts is None:
+                dts = first[1] - (first[0] - index) * self._step
             if pts is None:
-                pts = max(min(known) - self._step, dts) if known else dts
+                pts = max(min(shown) - self._step, dts) if shown else dts
             self._emit_video(dts, pts, data, key, arrival_ns)
 
     def _emit_video(self, raw_dts: int, raw_pts: int, data: bytes, key: bool, arrival_ns: int) -> None:

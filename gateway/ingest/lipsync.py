@@ -1,10 +1,11 @@
 """Sound on the picture's timeline: the decode times of audio units, bound to those of the pictures. (pure)
 
 The two tracks of a camera have clocks of their own. They start anywhere, a cheap sound chip runs 1 % wrong, and RTCP
-reports, where there are any, arrive after seconds and make libav's times jump. What both have in common is the moment at
-which they reach us: sound that arrives together with a picture was taken together with it, give or take what the camera
-needs to encode. So sound stands where its arrival says, smoothed so that no sample moves audibly: within `NEAR_S` of
-that nothing is touched and a unit is as long as its samples; beyond, each unit gives or takes a thirtieth of itself.
+reports, where there are any, arrive after seconds and make libav's times jump. What both have in common is the moment
+at which they reach us: sound that arrives together with a picture was taken together with it, give or take what the
+camera needs to encode. So sound stands where its arrival says, smoothed so that no sample moves audibly: within
+`NEAR_S` of that nothing is touched and a unit is as long as its samples; beyond, each unit gives or takes a thirtieth
+of itself.
 
 Belongs here: that placing. Does not belong here: the wall time of pictures (`gateway.ingest.arrival`).
 """

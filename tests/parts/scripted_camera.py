@@ -1,13 +1,13 @@
 """A camera that plays a script: really encoded pictures and sound, sent over RTSP (TCP interleaved) exactly as written.
 
-GStreamer's server (`rtsp_server`) is a well-behaved camera; this one misbehaves to order. A script is a list of `Shot`s,
-which a test may shift, repeat, drop, swap or damage before it is played; each shot says when it is sent and which RTP
-time it carries, so that a lie is told by changing one number. Shots that a test has touched carry `hit`; `sent` counts
-what went over the wire, hits apart, and a test asserts that its fault was really sent.
+GStreamer's server (`rtsp_server`) is a well-behaved camera; this one misbehaves to order. A script is a list of
+`Shot`s, which a test may shift, repeat, drop, swap or damage before it is played; each shot says when it is sent and
+which RTP time it carries, so that a lie is told by changing one number. Shots that a test has touched carry `hit`;
+`sent` counts what went over the wire, hits apart, and a test asserts that its fault was really sent.
 
 Every picture carries its number in an SEI unit and every G.711 packet in its first bytes, so that a file can be asked
-which pictures it holds (`picture_number`, `sound_number`). Packets are RFC 6184 and RFC 7798 single units and fragments,
-G.711 (RFC 3551) and AAC (RFC 3640). Sequence numbers start shortly before their 16-bit turn.
+which pictures it holds (`picture_number`, `sound_number`). Packets are RFC 6184 and RFC 7798 single units and
+fragments, G.711 (RFC 3551) and AAC (RFC 3640). Sequence numbers start shortly before their 16-bit turn.
 """
 
 from __future__ import annotations
@@ -161,7 +161,8 @@ def _numbered(units: tuple[bytes, ...], number: int, codec: VideoCodec) -> tuple
     """With an SEI unit (user data, unregistered) in front of the first slice."""
     body = _MARK + b"%08x" % number
     sei = (b"\x06" if codec == "h264" else b"\x4e\x01") + bytes((5, len(body))) + body + b"\x80"
-    at = next(i for i, nal in enumerate(units) if nal_type(nal, codec) in (range(1, 6) if codec == "h264" else range(32)))
+    slices = range(1, 6) if codec == "h264" else range(32)
+    at = next(index for index, nal in enumerate(units) if nal_type(nal, codec) in slices)
     return (*units[:at], sei, *units[at:])
 
 
@@ -232,7 +233,8 @@ class _Wire:
         out = bytearray(self._report(shot))
         ssrc = shot.ssrc if shot.ssrc is not None else _SSRC[shot.track]
         sequence = self._sequence.get((shot.track, ssrc), _FIRST_SEQUENCE)
-        kind = _PAYLOAD_TYPE["video" if shot.track == "video" or self._script.audio is None else self._script.audio.codec]
+        audio = self._script.audio if shot.track == "audio" else None
+        kind = _PAYLOAD_TYPE[audio.codec if audio is not None else "video"]
         found = payloads(shot, self._script)
         for index, payload in enumerate(found):
             marker = (shot.track == "audio" or index == len(found) - 1) << 7
@@ -381,8 +383,8 @@ class ScriptedCamera:
     def _answer(self, connection: socket.socket, request: str) -> bool:
         lines = request.split("\r\n")
         method, url, _ = lines[0].split(" ", 2)
-        headers = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:])}
-        answer, body = [f"CSeq: {headers['cseq']}"], b""
+        sequence = next(line for line in lines if line.lower().startswith("cseq"))
+        answer, body = [sequence], b""
         if method == "OPTIONS":
             answer.append("Public: OPTIONS, DESCRIBE, SETUP, PLAY, GET_PARAMETER, TEARDOWN")
         elif method == "DESCRIBE":
@@ -390,7 +392,8 @@ class ScriptedCamera:
             answer += [f"Content-Base: {url}/", "Content-Type: application/sdp", f"Content-Length: {len(body)}"]
         elif method == "SETUP":
             channel = _CHANNEL["audio" if url.endswith("track1") else "video"]
-            answer += [f"Transport: RTP/AVP/TCP;unicast;interleaved={channel}-{channel + 1}", "Session: 4711;timeout=60"]
+            answer.append(f"Transport: RTP/AVP/TCP;unicast;interleaved={channel}-{channel + 1}")
+            answer.append("Session: 4711;timeout=60")
         else:
             answer.append("Session: 4711")
         self._write(connection, "\r\n".join(["RTSP/1.0 200 OK", *answer, "", ""]).encode() + body)

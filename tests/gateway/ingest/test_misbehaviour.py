@@ -16,7 +16,7 @@ import pytest
 from storage.media.boxes import salvage
 from storage.media.codecs import VideoCodec
 from tests import media
-from tests.gateway.ingest.stage import CAMERA, File, Footage, Stage
+from tests.gateway.ingest.stage import CAMERA, File, Footage, Sample, Stage
 from tests.parts import scripted_camera as scripted
 from tests.parts.scripted_camera import Script, Shot, film, mixed, sets_of, tone
 from tests.parts.wait import until
@@ -42,12 +42,14 @@ def stages(tmp_path: Path) -> Iterator[list[Stage]]:
 def play(tmp_path: Path, stages: list[Stage]) -> Play:
     """play(script) -> what was recorded of it; the camera was seen by one session, and its lies were sent."""
 
-    def make(script: Script, *, lies: bool = True, segment_ms: int = 2_000) -> Footage:
+    def make(
+        script: Script, *, lies: bool = True, segment_ms: int = 2_000, watch: Callable[[float], None] | None = None
+    ) -> Footage:
         folder = tmp_path / str(len(stages))
         folder.mkdir()
         stage = Stage(folder, script, segment_ms=segment_ms)
         stages.append(stage)
-        footage = stage.play()
+        footage = stage.play(watch or (lambda at_s: None))
         sent = stage.camera.sent
         assert sent.sessions == 1, "the camera was left and opened again"
         assert sum(sent.shots.values()) == len(script.shots)
@@ -132,7 +134,7 @@ def test_a_clock_that_jumps_is_a_new_run_with_true_times(play: Play, stages: lis
     (gap,) = footage.gaps
     assert gap.to_ms is not None
     assert abs(gap.to_ms - gap.from_ms - 15 * 40) <= 100
-    assert gap.from_ms == next(a.row.end_ms for a, b in itertools.pairwise(footage.files) if a.row.run_id != b.row.run_id)
+    assert gap.from_ms in {file.row.end_ms for file in footage.files if file.row.run_id == footage.runs[0]}
 
 
 @pytest.mark.fault("A6")
@@ -190,20 +192,21 @@ def test_fewer_pictures_than_declared(play: Play) -> None:
 
 @pytest.mark.fault("A23")
 @pytest.mark.parametrize("drift", [500e-6, -500e-6])
-def test_a_crystal_that_drifts_for_six_hours(play: Play, stages: list[Stage], drift: float) -> None:
+def test_a_crystal_that_drifts_for_an_hour(play: Play, stages: list[Stage], drift: float) -> None:
     packets = media.encode_h264(4.0, size=SMALL, gop=1)
-    script = Script(film(packets, 6 * 3600 // 4), sdp_sets=sets_of(packets))
+    script = Script(film(packets, 1_800), sdp_sets=sets_of(packets))
 
     def slow(shot: Shot) -> Shot:
-        true_s = shot.number * 4.0
+        true_s = shot.number * 2.0
         return shot.touched(at_s=true_s, true_s=true_s, ticks=round(true_s * (1 + drift) * RATE))
 
     footage = play(script.touch(is_picture(0), slow), segment_ms=60_000)
     footage.check_files()
-    assert footage.numbers == whole((0, 6 * 900))
+    assert footage.numbers == whole((0, 1_800))
     assert len(footage.runs) == 1 and not footage.gaps
-    # One picture each 4 s, each known when the next one comes: the ground is 4 s late, and stays so.
-    late = [late_ms(file, stages[0], script) for file in footage.files]
+    # A picture each 2 s is known when the next one comes: the ground is late by less than that, and stays where it is.
+    late = [late_ms(file, stages[0], script) for file in footage.files[1:]]
+    print(late[:5], late[-5:], late_ms(footage.files[0], stages[0], script))
     assert max(late) - min(late) <= 500
 
 
@@ -218,7 +221,7 @@ def test_five_seconds_at_once(play: Play, stages: list[Stage], at: int) -> None:
     footage.check_files()
     assert footage.numbers == whole((0, 625))
     assert len(footage.runs) == 1 and not footage.gaps
-    print([late_ms(file, stages[0], script) for file in footage.files])
+    assert all(abs(late_ms(file, stages[0], script)) <= 100 for file in footage.files)
     assert set(steps(footage)) == {RATE // 25}
 
 
@@ -303,15 +306,181 @@ def test_another_ssrc_in_mid_stream_is_a_new_run(play: Play) -> None:
 
 @pytest.mark.fault("A20")
 @pytest.mark.parametrize("rate", [1e-5, 1e-4, 1e-3])
-def test_flipped_bits(play: Play, rate: float, caplog: pytest.LogCaptureFixture) -> None:
-    dice = random.Random(rate)  # noqa: S311 (dice of a test)
-    script = steady(1500).touch(lambda shot: True, lambda shot: scripted.flipped(shot, rate, dice))
+def test_flipped_bits(play: Play, rate: float) -> None:
+    dice = random.Random(rate)
+    script = steady(1500).touch(
+        lambda shot: shot.number // GOP % 3 == 1, lambda shot: scripted.flipped(shot, rate, dice)
+    )  # fmt: skip
     footage = play(script)
-    broken = {shot.number // GOP for shot in script.shots if shot.hit}
-    good = [gop for gop in range(60) if gop not in broken]
-    kept = set(footage.numbers)
-    print(rate, len(broken), len(good), len(kept), len(footage.runs), [(f.decoded, len(f.pictures)) for f in footage.files])
-    missing = [g for g in good if not set(range(g * GOP, g * GOP + GOP)) <= kept]
-    print("missing good gops", missing)
-    bad = [f.numbers[0] for f in footage.files if f.decoded != len(f.pictures) and not any(n is None or n // GOP in broken for n in f.numbers)]
-    print("undecodable", bad)
+    damaged = {shot.number // GOP for shot in script.shots if shot.hit}
+    # Where the beginning of a picture cannot be read, it belongs to the one before: damage touches its neighbour.
+    good = [gop for gop in range(60) if not {gop - 1, gop} & damaged]
+    decoded = {key: count for file in footage.files for key, count in file.gops.items()}
+    assert len(damaged) > 5 and len(good) >= 20
+    assert {gop: decoded.get(gop * GOP) for gop in good} == dict.fromkeys(good, GOP)
+    assert not footage.gaps or rate > 1e-4
+
+
+@pytest.mark.fault("A10")
+def test_packets_of_a_session_long_gone(play: Play) -> None:
+    packets = media.encode_h264(4.0, size=SMALL)
+    stale = [
+        shot.touched(ssrc=0x6666_6666, ticks=shot.ticks + 2_000_000_000, number=shot.number)
+        for shot in film(packets, 40, first=9000, start_s=4.0)
+    ]
+    footage = play(Script(mixed(film(packets, 500), stale), sdp_sets=sets_of(packets)))
+    footage.check_files()
+    # libavformat does not look at the sender: while strangers' packets come there are breaks, and nothing before or after.
+    own = [number for number in footage.numbers if number is not None and number < 9000]
+    assert own[:100] == whole((0, 100)) and own[-350:] == whole((150, 500))
+
+
+# -- a great many key frames, and none --------------------------------------------------------------------------------
+
+
+@pytest.mark.fault("A16")
+def test_no_key_frame_for_minutes(play: Play, stages: list[Stage]) -> None:
+    packets = media.encode_h264(250.0, fps=4, gop=1000, size=SMALL)
+    script = Script([shot.touched() for shot in film(packets, 1100)], sdp_sets=sets_of(packets))
+    behind_s: list[float] = []
+
+    def look(at_s: float) -> None:
+        stage = stages[-1]
+        if at_s < 5 or at_s % 5:  # libav knows a stream of 4 pictures a second after 2 s
+            return
+        until(lambda: stage.lane.idle, 10, "what was cut is written", every_s=0.0005)
+        for part in stage.spool.open_parts(CAMERA):
+            data = part.path.read_bytes()
+            found = salvage(lambda offset, length: data[offset : offset + length], len(data))
+            if found.fragments:
+                behind_s.append(at_s - found.fragments[-1].end / RATE)
+
+    footage = play(script, watch=look)
+    footage.check_files()
+    assert footage.numbers == whole((0, 1100))
+    assert len(footage.files) == 2 and len(footage.runs) == 1 and not footage.gaps
+    assert len(behind_s) > 50
+    assert max(behind_s) <= 2.0, "a crash would cost so much of the open segment"
+    reports = stages[0].reports
+    print([(r.gop_ms, r.reason) for r in reports][:3])
+
+
+@pytest.mark.fault("A18")
+@pytest.mark.parametrize("codec", ["h264", "h265"])
+def test_reordered_pictures_keep_their_order(play: Play, codec: VideoCodec) -> None:
+    encode = media.encode_h264 if codec == "h264" else media.encode_h265
+    packets = encode(4.0, bframes=3, size=(640, 480))
+    if codec == "h264":  # smaller than one RTP packet, libavformat gives a B-frame the time of its neighbour
+        assert min(len(packet.data) for packet in packets) > 1500
+    script = Script(film(packets, 250, codec=codec), codec, sdp_sets=sets_of(packets, codec))
+    footage = play(script, lies=False, segment_ms=4_000)
+    footage.check_files()
+    assert footage.numbers == whole((0, 250)), "the order of decoding"
+    samples = [sample for file in footage.files for sample in file.pictures]
+    shown = [sample.number for sample in sorted(samples, key=lambda sample: sample.pts)]
+    truly = [shot.number for shot in sorted(script.shots, key=lambda shot: shot.true_s)]
+    assert shown == truly, "the order on the screen"
+
+
+@pytest.mark.fault("A35")
+def test_a_hundred_rotations_lose_no_picture(play: Play) -> None:
+    packets = media.encode_h264(4.0, fps=10, gop=10, size=SMALL)
+    footage = play(Script(film(packets, 2_020), sdp_sets=sets_of(packets)), lies=False)
+    footage.check_files()
+    assert len(footage.files) >= 101
+    assert footage.numbers == whole((0, 2_020))
+    assert len(footage.runs) == 1 and not footage.gaps
+    assert set(steps(footage)) == {RATE // 10}
+
+
+# -- sound -------------------------------------------------------------------------------------------------------------
+
+
+def speaking(seconds: float, sound: list[Shot]) -> Script:
+    packets = media.encode_h264(4.0, size=SMALL)
+    audio, _ = media.encode_g711(4.0)
+    return Script(mixed(film(packets, round(seconds * 25)), sound), sdp_sets=sets_of(packets), audio=audio)
+
+
+def skews_ms(file: File, script: Script) -> list[float]:
+    """By how much each sound stands later in the file than the pictures that were taken with it."""
+    pictures = {shot.number: shot.true_s for shot in script.of("video")}
+    sounds = {shot.number: shot.true_s for shot in script.of("audio")}
+
+    def at(sample: Sample, true: dict[int, float]) -> float:
+        assert sample.number is not None
+        return float(sample.pts * sample.time_base) - true[sample.number]
+
+    zero = sum(at(sample, pictures) for sample in file.pictures) / len(file.pictures)
+    return [(at(sample, sounds) - zero) * 1000 for sample in file.sounds]
+
+
+@pytest.mark.fault("A29")
+@pytest.mark.parametrize("codec", ["pcma", "aac"])
+def test_sound_that_is_declared_and_never_comes(play: Play, codec: str) -> None:
+    script = steady()
+    script.audio = (media.encode_aac() if codec == "aac" else media.encode_g711())[0]
+    footage = play(script, lies=False)
+    footage.check_files()
+    assert footage.numbers == whole((0, 500))
+    assert {file.tracks for file in footage.files} == {("video",)}
+    assert len(footage.runs) == 1 and not footage.gaps
+
+
+@pytest.mark.fault("A29")
+def test_sound_that_ends_and_comes_back(play: Play) -> None:
+    sound = tone(media.encode_g711(4.0), 60.0)
+    script = speaking(60.0, [shot.touched() for shot in sound if not 20 <= shot.at_s < 40])
+    footage = play(script, segment_ms=4_000)
+    assert footage.numbers == whole((0, 1500))
+    assert len(footage.runs) == 3 and not footage.gaps
+    sounding = [file.tracks == ("video", "audio") for file in footage.files]
+    begun_s = [(file.pictures[0].number or 0) / 25 for file in footage.files]
+    assert sounding == [not 30 <= at_s < 40 for at_s in begun_s], "ten seconds of silence are still speech"
+    heard = [sample.number for file in footage.files for sample in file.sounds]
+    assert set(whole((10, 500), (1001, 1490))) <= set(heard)
+
+
+@pytest.mark.fault("A30")
+def test_sound_first_and_the_picture_later(play: Play) -> None:
+    sound = tone(media.encode_g711(4.0), 20.0)
+    script = speaking(15.0, [])
+    pictures = [shot.touched(at_s=shot.at_s + 5, true_s=shot.true_s + 5) for shot in script.shots]
+    script.shots = mixed(pictures, sound)
+    footage = play(script)
+    footage.check_files()
+    assert footage.numbers == whole((0, 375))
+    assert {file.tracks for file in footage.files} == {("video", "audio")}
+    assert max(abs(skew) for file in footage.files for skew in skews_ms(file, script)) <= 80
+
+
+@pytest.mark.fault("A9")
+def test_sound_and_picture_two_tenths_of_a_second_out_of_step(play: Play) -> None:
+    dice = random.Random(9)
+    sound = tone(media.encode_g711(4.0), 20.0)
+    late = [shot.touched(at_s=max(0.0, shot.at_s + dice.choice((-0.2, 0.2)))) for shot in sound]
+    for before, after in itertools.pairwise(late):  # one TCP connection keeps a track's own order
+        after.at_s = max(after.at_s, before.at_s)
+    footage = play(speaking(20.0, late))
+    footage.check_files()
+    assert footage.numbers == whole((0, 500))
+    heard = [sample.number for file in footage.files for sample in file.sounds]
+    assert heard == sorted(set(heard)) and len(heard) >= 470
+    assert len(footage.runs) == 1 and not footage.gaps
+
+
+@pytest.mark.fault("A31")
+@pytest.mark.parametrize("reports_s", [None, 5.0], ids=["without_reports", "with_sender_reports"])
+@pytest.mark.parametrize(("pace", "start_s"), [(1.0, 0.0), (1.0, 0.4), (1.01, 0.0), (0.99, 0.3)])
+def test_sound_that_begins_later_and_runs_wrong(
+    play: Play, pace: float, start_s: float, reports_s: float | None
+) -> None:
+    sound = tone(media.encode_g711(4.0), 30.0 - start_s, start_s=start_s, pace=pace)
+    script = speaking(30.0, [shot.touched() for shot in sound])
+    script.sender_reports_s = reports_s
+    footage = play(script)
+    footage.check_files()
+    assert footage.numbers == whole((0, 750))
+    assert len(footage.runs) == 1 and not footage.gaps
+    worst = [round(max(map(abs, skews_ms(file, script)))) for file in footage.files]
+    assert max(worst) <= 80, worst
