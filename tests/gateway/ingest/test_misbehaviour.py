@@ -353,7 +353,7 @@ def test_no_key_frame_for_minutes(play: Play, stages: list[Stage]) -> None:
             data = part.path.read_bytes()
             found = salvage(lambda offset, length: data[offset : offset + length], len(data))
             if found.fragments:
-                behind_s.append(at_s - found.fragments[-1].end / RATE)
+                behind_s.append(at_s - (found.media_start + found.fragments[-1].end) / RATE)
 
     footage = play(script, watch=look)
     footage.check_files()
@@ -361,8 +361,11 @@ def test_no_key_frame_for_minutes(play: Play, stages: list[Stage]) -> None:
     assert len(footage.files) == 2 and len(footage.runs) == 1 and not footage.gaps
     assert len(behind_s) > 50
     assert max(behind_s) <= 2.0, "a crash would cost so much of the open segment"
-    reports = stages[0].reports
-    print([(r.gop_ms, r.reason) for r in reports][:3])
+    said = [(row.gop_ms, (row.reason or {}).get("code")) for row in stages[0].reports]
+    assert said[0] == (None, None)
+    assert said[-1][0] == 250_000, "the distance of the only two key frames"
+    alerts = [gop_ms for gop_ms, code in said if code == "camera.gop_long"]
+    assert min(alerts) < 16_000 and len(alerts) >= len(said) - 4, "while no key frame comes, not when it has come"
 
 
 @pytest.mark.fault("A18")
