@@ -286,6 +286,27 @@ def test_epoch_and_config_begin_new_runs_and_the_same_config_does_not() -> None:
     assert len(files(commands)) == 3
 
 
+@pytest.mark.parametrize(
+    ("back_ms", "start_ms"), [(3_000, 2_000), (0, 2_000), (-500, 2_500), (3_600_000, 2_000 - 3_600_000)]
+)
+def test_no_second_is_footage_twice_unless_a_clock_was_set(back_ms: int, start_ms: int) -> None:
+    units = script(100)
+    for unit in units[50:]:
+        unit.epoch, unit.wall_ns = 1, unit.wall_ns - back_ms * 1_000_000
+    commands = run(segmenter(), H264, units)
+    assert of(commands, EndRun)[0].end_wall_ns == WALL_NS + 2 * 10**9
+    assert of(commands, OpenSegment)[1].wall_start_ns == WALL_NS + start_ms * 1_000_000
+    assert all(one.end_wall_ns > one.wall_start_ns for one in of(commands, CloseSegment))
+
+
+def test_a_run_whose_first_picture_was_dated_late_ends_when_its_last_one_came() -> None:
+    units = script(100)
+    for unit in units[:10]:
+        unit.wall_ns += 400_000_000
+    commands = run(segmenter(), H264, units)
+    assert of(commands, EndRun)[0].end_wall_ns == WALL_NS + 4 * 10**9
+
+
 def test_audio_is_aligned_by_its_clock_or_by_arrival() -> None:
     sound, _ = media.encode_g711()
     config = StreamConfig(H264.video, sound)
