@@ -401,7 +401,7 @@ class ScriptedCamera:
             self.sent.sessions += 1
             self._viewer = (connection, _Wire(self.script, self.sent))
             if not self._conducted:
-                self._spawn(self._play)
+                self._spawn(self._play, connection)
         if method == "TEARDOWN" and self._viewer is not None and self._viewer[0] is connection:
             self._viewer = None
         return method != "TEARDOWN"
@@ -434,17 +434,17 @@ class ScriptedCamera:
             lines.append("a=control:track1")
         return "\r\n".join([*lines, ""])
 
-    def _play(self) -> None:
+    def _play(self, connection: socket.socket) -> None:
         if self._began_ns is None:
             self._began_ns = time.monotonic_ns()
-        elif not self.finished:
+        else:
             while not self.finished and self.next_s < self._now_s():
                 self._next += 1  # nobody was there to see it
         while not self.finished and not self._stopped.wait(0.005):
-            try:
+            if self.viewer is not connection:
+                return  # left, or followed by another
+            with contextlib.suppress(OSError):
                 self.send_until(self._now_s())
-            except OSError:
-                return
         self.hang_up()
 
     def _now_s(self) -> float:

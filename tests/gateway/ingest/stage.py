@@ -61,7 +61,7 @@ class _EagerSource(LibavSource):
     """Grants nobody's wish for batches: a sleeping thread would hold up the stage's clock."""
 
     @property
-    def relaxed(self) -> bool:  # type: ignore[override]  # an attribute of the parent
+    def relaxed(self) -> bool:
         return False
 
     @relaxed.setter
@@ -113,9 +113,9 @@ def look_into(row: SegmentRow, data: bytes) -> File:
     with av.open(io.BytesIO(data), "r") as container:
         video = container.streams.video[0]
         for packet in container.demux():
-            if packet.dts is None or packet.pts is None or packet.time_base is None or not packet.size:
+            if packet.dts is None or packet.pts is None or not packet.size:
                 continue
-            body, is_video = bytes(packet), isinstance(packet.stream, av.VideoStream)
+            body, is_video = bytes(packet), packet.stream.type == "video"
             number = picture_number(body) if is_video else sound_number(body)
             sample = Sample(number, packet.is_keyframe, packet.dts, packet.pts, packet.time_base)
             (pictures if is_video else sounds).append(sample)

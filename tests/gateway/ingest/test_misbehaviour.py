@@ -6,6 +6,7 @@ recording take it (`stage.Stage`), and the sealed files are read with libav. Pic
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import random
 from collections.abc import Callable, Iterator
@@ -14,12 +15,16 @@ from pathlib import Path
 
 import pytest
 
+from gateway.ingest import libav_source
+from storage import segmenter
+from storage.media.access_unit import AccessUnit, StreamConfig
 from storage.media.boxes import salvage
-from storage.media.codecs import VideoCodec
+from storage.media.codecs import VideoCodec, nal_type
 from tests import media
-from tests.gateway.ingest.stage import CAMERA, File, Footage, Sample, Stage
+from tests.gateway.ingest.stage import CAMERA, File, Footage, Sample, Stage, look_into
+from tests.gateway.ingest.station import Station
 from tests.parts import scripted_camera as scripted
-from tests.parts.scripted_camera import Script, Shot, film, mixed, sets_of, tone
+from tests.parts.scripted_camera import Script, ScriptedCamera, Shot, film, mixed, sets_of, tone
 from tests.parts.wait import until
 
 pytestmark = pytest.mark.real
@@ -61,8 +66,8 @@ def play(tmp_path: Path, stages: list[Stage]) -> Play:
     return make
 
 
-def steady(pictures: int = 500, **clip: object) -> Script:
-    packets = media.encode_h264(4.0, size=SMALL, **clip)  # type: ignore[arg-type]  # of encode_h264
+def steady(pictures: int = 500, gop: int = GOP) -> Script:
+    packets = media.encode_h264(4.0, size=SMALL, gop=gop)
     return Script(film(packets, pictures), sdp_sets=sets_of(packets))
 
 
@@ -262,7 +267,7 @@ def test_parameter_sets_in_one_place_only(play: Play, codec: VideoCodec, where: 
     elif where == "in_band":
         script.sdp_sets = ()
     elif where == "split":  # PPS in band, the others in the SDP
-        script.sdp_sets = tuple(nal for nal in sets if scripted.nal_type(nal, codec) != pps)
+        script.sdp_sets = tuple(nal for nal in sets if nal_type(nal, codec) != pps)
         others = tuple({7, 8, 32, 33, 34} - {pps})
         script.touch(is_picture(0), lambda shot: scripted.without_sets(shot, codec, others))
     elif where == "late_pps":
@@ -369,7 +374,7 @@ def test_no_key_frame_for_minutes(play: Play, stages: list[Stage]) -> None:
     said = [(row.gop_ms, (row.reason or {}).get("code")) for row in stages[0].reports]
     assert said[0] == (None, None)
     assert said[-1][0] == 250_000, "the distance of the only two key frames"
-    alerts = [gop_ms for gop_ms, code in said if code == "camera.gop_long"]
+    alerts = [gop_ms or 0 for gop_ms, code in said if code == "camera.gop_long"]
     assert min(alerts) < 16_000 and len(alerts) >= len(said) - 4, "while no key frame comes, not when it has come"
 
 
@@ -472,7 +477,7 @@ def test_sound_and_picture_two_tenths_of_a_second_out_of_step(play: Play) -> Non
     footage = play(speaking(20.0, late))
     footage.check_files()
     assert footage.numbers == whole((0, 500))
-    heard = [sample.number for file in footage.files for sample in file.sounds]
+    heard = [sample.number or 0 for file in footage.files for sample in file.sounds]
     assert heard == sorted(set(heard)) and len(heard) >= 470
     assert len(footage.runs) == 1 and not footage.gaps
 
@@ -492,3 +497,72 @@ def test_sound_that_begins_later_and_runs_wrong(
     assert len(footage.runs) == 1 and not footage.gaps
     worst = [round(max(map(abs, skews_ms(file, script)))) for file in footage.files]
     assert max(worst) <= 80, worst
+
+
+# -- all of them at once -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.fault("A20")
+def test_one_recorder_stands_all_of_them_at_once(tmp_path: Path) -> None:
+    """The real process, in real time: it never ends, and the good camera loses nothing to its neighbours."""
+    dice, packets, other = random.Random(20), media.encode_h264(4.0, size=SMALL), media.encode_h264(2.0, size=(128, 96))
+    scripts = {
+        "good": steady(200),
+        "flipped bits": steady(200).touch(is_picture(25), lambda shot: scripted.flipped(shot, 1e-3, dice)),
+        "flipping sets": Script([*film(packets, 50), *film(other, 50, first=50, start_s=2.0)]),
+        "leaping clock": steady(200).touch(is_picture(60), lambda shot: shot.touched(ticks=shot.ticks * 2)),
+        "strangers": Script(mixed(film(packets, 200), film(other, 50, first=9000, start_s=2.0))),
+    }
+    scripts["strangers"].touch(is_picture(9000), lambda shot: shot.touched(ssrc=1, ticks=shot.ticks + 2**31))
+    station = Station(tmp_path / "node")
+    with contextlib.ExitStack() as stack:
+        stack.callback(station.close)
+        cameras = {name: stack.enter_context(ScriptedCamera(script)) for name, script in scripts.items()}
+        ids = {name: station.add_camera(camera.url) for name, camera in cameras.items()}
+        station.process.start()
+        first = station.process.popen
+        until(lambda: all(camera.finished for camera in cameras.values()), 60, "every camera has said its piece")
+        until(lambda: all(station.gaps(id_)[-1].to_ms is None for id_ in ids.values()), 30, "that they went is noticed")
+        assert station.process.running and station.process.popen is first
+        assert "Traceback" not in station.log.read_text()
+        assert all(cameras[name].sent.hits > 0 for name in ("flipped bits", "leaping clock", "strangers"))
+        for id_ in ids.values():
+            assert station.segments(id_)
+        files = [look_into(row, station.bytes_of(row)) for row in station.segments(ids["good"])]
+        Footage(tuple(files), (), None).check_files()
+        assert [number for file in files for number in file.numbers] == whole((0, 200))
+        assert cameras["good"].sent.sessions == 1
+
+
+# -- does the judge see anything? --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("twin", ["deaf_to_new_sets", "believes_in_sound", "starts_anywhere"])
+def test_known_bad_twins_are_caught(play: Play, twin: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = steady(150)
+    if twin == "deaf_to_new_sets":
+        other = media.encode_h264(2.0, size=(128, 96))
+        script.shots += film(other, 50, first=150, start_s=6.0)
+        monkeypatch.setattr(libav_source, "merge_parameter_sets", lambda codec, current, found: current)
+    elif twin == "believes_in_sound":
+        script.audio, _ = media.encode_g711()
+        monkeypatch.setattr(libav_source._Reader, "_release", _release_with_sound)
+    else:
+        script.shots = script.shots[10:]
+        place = segmenter.Segmenter.push
+
+        def push(self: segmenter.Segmenter, unit: AccessUnit) -> list[segmenter.Command]:
+            unit.key = unit.key or self.run_id is None
+            return place(self, unit)
+
+        monkeypatch.setattr(segmenter.Segmenter, "push", push)
+    footage = play(script, lies=False)
+    with pytest.raises(AssertionError):
+        footage.check_files()
+
+
+def _release_with_sound(reader: libav_source._Reader) -> None:
+    held, reader._held = reader._held or [], None
+    assert reader._config is not None
+    reader._config = StreamConfig(reader._config.video, reader._audio)
+    reader.out += [reader._config, *held]
