@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-_WRAP = 1 << 32  #: RTP timestamps (RFC 3550 §5.1); libav unwraps, but not after its own 33-bit turn
+#: Where counters turn over: RTP timestamps (RFC 3550 §5.1) and MPEG-2 systems (ISO/IEC 13818-1 §2.4.3.6). libav unwraps
+#: RTP itself; whatever else comes is mended here.
+_TURNS = (1 << 32, 1 << 33)
 
 
 @dataclass(slots=True)
@@ -40,8 +42,9 @@ class Timestamps:
         time = dts + self._offset - self._base
         step = time - self._last
         if step <= 0 or step > self._break:
-            if self._last >= 0 and abs(step) > _WRAP // 2 and abs(abs(step) - _WRAP) <= self._break:
-                self._offset += -_WRAP if step > 0 else _WRAP
+            turn = next((turn for turn in _TURNS if abs(abs(step) - turn) <= self._break), None)
+            if self._last >= 0 and turn is not None:
+                self._offset += -turn if step > 0 else turn
                 self.counters.wraps += 1
                 return self.place(dts, pts)
             if self._last >= 0 and (step > self._break or step < -self._back):

@@ -209,6 +209,27 @@ def test_equal_and_backward_times_are_repaired(shift: int) -> None:
         assert salvage(lambda o, n, d=data: d[o : o + n], len(data)).sealed  # type: ignore[misc]  # bound default
 
 
+@pytest.mark.fault("A7", "A8")
+def test_a_run_of_more_than_a_day_passes_the_ends_of_32_and_33_bits() -> None:
+    subject = segmenter()
+    step = 4_900 * 90  # the longest that is one picture and no pause
+    pictures = 2**33 // step + 200
+    commands = subject.begin(H264, LABELS)
+    for index in range(pictures):
+        wall = WALL_NS + index * 4_900_000_000
+        commands += subject.push(picture(index, key=True, dts=index * step, wall_ns=wall))
+        if index == pictures // 2:
+            assert subject._run is not None
+            subject._run.sequence = 2**32 - 1_000  # of fragments: 800 ms each would take a century
+    commands += subject.end("stop")
+    assert [e.reason for e in of(commands, EndRun)] == ["stop"]
+    closed = of(commands, CloseSegment)
+    assert closed[-1].media_start > 2**33
+    for data, close in zip(files(commands), closed, strict=True):
+        found = salvage(lambda o, n, d=data: d[o : o + n], len(data))  # type: ignore[misc]  # bound default
+        assert found.sealed and found.fragments == close.fragments and found.media_start == close.media_start
+
+
 @pytest.mark.fault("A5")
 @pytest.mark.parametrize(
     ("jump_s", "reason"), [(-10, "backward"), (3600, "jump"), (2**31 // 90_000, "jump"), (2**32 // 90_000, "jump")]

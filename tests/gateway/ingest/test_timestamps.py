@@ -20,13 +20,16 @@ def test_every_stream_begins_at_zero(first: int) -> None:
 
 
 @pytest.mark.fault("A7")
-def test_a_wrapped_counter_goes_on() -> None:
+@pytest.mark.parametrize("turn", [2**32, 2**33])
+def test_a_wrapped_counter_goes_on(turn: int) -> None:
     times = Timestamps(RATE)
-    start = 2**32 - 7200
-    assert [times.place((start + i * 3600) % 2**32, (start + i * 3600) % 2**32)[0] for i in range(5)] == [
+    start = turn - 7200
+    assert [times.place((start + i * 3600) % turn, (start + i * 3600) % turn)[0] for i in range(5)] == [
         0, 3600, 7200, 10800, 14400,
     ]  # fmt: skip
     assert times.counters.wraps == 1
+    back = (start + 3600) % turn  # a picture from before the turn, late: mended, and no second turn
+    assert times.place(back, back)[:1] == (14401,)
 
 
 @pytest.mark.fault("A4")
