@@ -179,7 +179,7 @@ class Segmenter:
         self._video: list[tuple[int, AccessUnit]] = []  #: (run ticks, unit), not yet written
         self._audio: list[tuple[int, AccessUnit]] = []
         self._video_bytes = 0
-        self._floor_ns = 0  #: wall end of the last run
+        self._floor_ns = 0  #: wall end of the footage before the run
         self.counters = SegmenterCounters()
 
     @property
@@ -195,6 +195,10 @@ class Segmenter:
         return self._run.segment.id if self._run else None
 
     # -- events ------------------------------------------------------------------------------------------------------
+
+    def not_before(self, wall_ns: int) -> None:
+        """Footage up to here exists: a run that begins a little earlier (a pre-roll) is dated from here."""
+        self._floor_ns = wall_ns
 
     def begin(self, config: StreamConfig, labels: SegmentLabels) -> list[Command]:
         """The stream has `config` from the next unit on. The same config again changes nothing but the labels (A14)."""
