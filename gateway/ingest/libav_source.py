@@ -146,13 +146,15 @@ class LibavSource:
         reader = _Reader(container, self._address.audio, self._clock)
         packets = container.demux(reader.streams)
         monotonic_ns = self._clock.monotonic_ns
+        error: SourceError | None = None
         try:
             while not self._stopped:
                 asked_ns = monotonic_ns()
                 try:
                     packet = next(packets)
                 except StopIteration:
-                    raise SourceError(GapCause.CAMERA_OFFLINE, "camera.ended") from None
+                    error = SourceError(GapCause.CAMERA_OFFLINE, "camera.ended")
+                    break
                 # A read that had to wait has emptied the socket. While nobody watches, let the kernel collect: each RTP
                 # packet would wake this thread otherwise.
                 waited = monotonic_ns() - asked_ns > _WAITED_NS
@@ -164,9 +166,12 @@ class LibavSource:
                 if reader.out and reader.settled:
                     items, reader.out = reader.out, []
                     yield from items
-        except (OSError, av.error.FFmpegError) as error:
+        except (OSError, av.error.FFmpegError) as failure:
             if not self._stopped:
-                raise source_error(error, opening=False) from None
+                error = source_error(failure, opening=False)
+        if error is not None:
+            yield from reader.finish()
+            raise error
 
 
 class _Reader:
@@ -223,6 +228,16 @@ class _Reader:
                     scale = self._audio.timescale
                 unit.wall_ns = self._video_arrival.at(unit.dts * _NS // scale)
 
+    def finish(self) -> list[StreamConfig | AccessUnit]:
+        """The stream has ended: what still waited for something, of a stream that was shorter than that."""
+        if self._timeless:
+            self._emit_timeless()
+        if self._held is not None:
+            self._release()
+        self.settle()
+        items, self.out = self.out, []
+        return items
+
     def _extradata_sets(self, extradata: bytes) -> tuple[bytes, ...]:
         try:
             return parameter_sets_of_extradata(self._codec, extradata)
@@ -264,13 +279,14 @@ class _Reader:
 
     def _emit_timeless(self) -> None:
         waiting, self._timeless = self._timeless, []
-        first, second = [(index, dts) for index, (_, _, dts, _, _) in enumerate(waiting) if dts is not None][:2]
-        if 0 < second[1] - first[1] < _LONGEST_PICTURE_TICKS:
-            self._step = self._step_before = (second[1] - first[1]) // (second[0] - first[0])
         shown = [pts for _, _, _, pts, _ in waiting if pts is not None]
+        known = [(index, dts) for index, (_, _, dts, _, _) in enumerate(waiting) if dts is not None]
+        at, anchor = known[0] if known else (0, min(shown, default=0))
+        if len(known) > 1 and 0 < known[1][1] - anchor < _LONGEST_PICTURE_TICKS:
+            self._step = self._step_before = (known[1][1] - anchor) // (known[1][0] - at)
         for index, (data, key, dts, pts, arrival_ns) in enumerate(waiting):
             if dts is None:
-                dts = first[1] - (first[0] - index) * self._step
+                dts = anchor + (index - at) * self._step
             if pts is None:
                 pts = max(min(shown) - self._step, dts) if shown else dts
             self._emit_video(dts, pts, data, key, arrival_ns)

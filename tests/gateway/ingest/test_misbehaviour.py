@@ -401,6 +401,19 @@ def test_reordered_pictures_keep_their_order(play: Play, codec: VideoCodec, pack
     assert set(steps(footage)) == {RATE // 25}
 
 
+@pytest.mark.fault("A36")
+@pytest.mark.parametrize("sound", [False, True])
+@pytest.mark.parametrize("pictures", [1, 2, 3, 5, 9, 14, 20, 30])
+def test_a_stream_of_a_fraction_of_a_second(play: Play, pictures: int, sound: bool) -> None:
+    script = steady(pictures)
+    if sound:
+        script.audio, _ = media.encode_g711()
+    footage = play(script, lies=False)
+    footage.check_files()
+    assert footage.numbers == whole((0, pictures))
+    assert len(footage.runs) == 1 and not footage.gaps
+
+
 @pytest.mark.fault("A35")
 def test_a_hundred_rotations_lose_no_picture(play: Play) -> None:
     packets = media.encode_h264(4.0, fps=10, gop=10, size=SMALL)
