@@ -15,7 +15,8 @@ Rules:
 3. A segment ends at the first key frame after its boundary. Boundaries lie on a grid of `segment_ms` moved by `phase`,
    so that cameras that came back together do not seal together; the first segment of a run has 0.5-1.5 of the target.
 4. Without a key frame a segment goes on to `segment_max_ms`; then the run ends and waits for one.
-5. Inside a run a segment ends where the next starts, whatever frame rate was declared (A22).
+5. Inside a run a segment ends where the next starts, whatever frame rate was declared (A22). A run that begins a little
+   before the footage that exists ends (a pre-roll, sent again after a reconnect) is dated from that end (A24).
 6. Equal or slightly backward times are repaired and counted (A4). A jump, a pause or a wall clock that left the media
    clock ends the run (A5, A21, A25): a new run has the new truth. A new epoch or config does the same.
 7. `tfdt` counts from the start of the run (see `storage.media.fmp4`); `FragmentEntry.start` from that of the segment.

@@ -44,7 +44,7 @@ from storage.catalog.engine import Catalog
 from storage.catalog.gaps import GapRow, gaps_between
 from storage.catalog.migrate import migrate
 from storage.catalog.segments import SegmentRow, all_segments
-from storage.catalog.status import StatusRow, StreamDuty, status_of
+from storage.catalog.status import StatusRow, StreamDuty
 from storage.catalog.tables import region
 from storage.segmenter import SegmenterPolicy, SegmentLabels
 from storage.spool import Spool, SyncGroup
@@ -147,7 +147,6 @@ class Footage:
 
     files: tuple[File, ...]
     gaps: tuple[GapRow, ...]  #: but the one that stands open since the script ended
-    status: StatusRow | None
 
     @property
     def numbers(self) -> list[int | None]:
@@ -163,6 +162,7 @@ class Footage:
         assert self.files
         for file in self.files:
             assert file.pictures[0].key, "a file begins with a picture that needs another"
+            assert -1 not in file.decoded, f"damaged: {file.decoded}"
             assert sum(file.decoded) == len(file.pictures), f"{file.decoded} of {len(file.pictures)} decode"
             times = [sample.dts for sample in file.pictures]
             assert all(b > a for a, b in itertools.pairwise(times))
@@ -289,8 +289,7 @@ class Stage:
             assert len(data) == row.bytes
             files.append(look_into(row, data))
         gaps = self.catalog.read(lambda c: gaps_between(c, CAMERA, "main", 0, 10**15))
-        status = self.catalog.read(lambda c: status_of(c, CAMERA, "main"))
-        return Footage(tuple(files), tuple(gap for gap in gaps if gap.to_ms is not None), status)
+        return Footage(tuple(files), tuple(gap for gap in gaps if gap.to_ms is not None))
 
     def close(self) -> None:
         self.task.stop("test")

@@ -562,7 +562,7 @@ def test_one_recorder_stands_all_of_them_at_once(tmp_path: Path) -> None:
         for id_ in ids.values():
             assert station.segments(id_)
         files = [look_into(row, station.bytes_of(row)) for row in station.segments(ids["good"])]
-        Footage(tuple(files), (), None).check_files()
+        Footage(tuple(files), ()).check_files()
         assert [number for file in files for number in file.numbers] == whole((0, 200))
         assert cameras["good"].sent.sessions == 1
 
