@@ -146,7 +146,7 @@ class Footage:
     """What was recorded of one script, and the account of what was not."""
 
     files: tuple[File, ...]
-    gaps: tuple[GapRow, ...]  #: but the one that stands open since the script ended
+    gaps: tuple[GapRow, ...]  #: but those since the script ended, when the port is closed
 
     @property
     def numbers(self) -> list[int | None]:
@@ -289,7 +289,8 @@ class Stage:
             assert len(data) == row.bytes
             files.append(look_into(row, data))
         gaps = self.catalog.read(lambda c: gaps_between(c, CAMERA, "main", 0, 10**15))
-        return Footage(tuple(files), tuple(gap for gap in gaps if gap.to_ms is not None))
+        end_ms = max((file.row.end_ms for file in files), default=0)
+        return Footage(tuple(files), tuple(gap for gap in gaps if gap.from_ms < end_ms))
 
     def close(self) -> None:
         self.task.stop("test")
