@@ -63,6 +63,8 @@ _PROBE_US = 100_000
 
 #: Pictures without parameter sets (in band or in the SDP) after which the stream is given up.
 _PICTURES_WITHOUT_SETS = 500
+#: Sets that come between key frames and are remembered for the next one.
+_EARLY_SETS_MAX = 8
 #: Pictures to wait for the first sound of a track that was declared: some cameras declare one and send nothing (A29).
 _PICTURES_WITHOUT_SOUND = 15
 #: A track that has been silent so long is not declared in files that begin then.
@@ -187,6 +189,7 @@ class _Reader:
         self._video_index = video.index
         self._declared_sets = self._extradata_sets(bytes(video.codec_context.extradata or b""))
         self._sets = self._declared_sets
+        self._early_sets: tuple[bytes, ...] = ()  #: since the last key frame
         self._video_time = Timestamps(VIDEO_TIMESCALE)
         self._video_arrival = ArrivalClock()
         self._video_base = video.time_base or 0
@@ -261,7 +264,7 @@ class _Reader:
         except ValueError:
             return  # more NAL units than any picture has: hostile or broken, and not worth a reconnect
         self._pictures += 1
-        if sets or self._config is None:
+        if sets or self._config is None or (key and self._early_sets):
             self._see_sets(sets, key)
         if not data or self._config is None or (not key and len(data) < 64 and not has_picture(data, self._codec)):
             return
@@ -315,12 +318,16 @@ class _Reader:
             self._release()
 
     def _see_sets(self, sets: tuple[bytes, ...], key: bool) -> None:
-        """Sets in force from a key frame on: before one no file could begin with them. A key frame that brings a whole
-        configuration replaces all that was said in band before: a set with a flipped bit is not kept for ever."""
+        """Sets are in force from a key frame on: before one no file could begin with them. A key frame that brings a
+        whole configuration replaces all that was said in band before: a set with a flipped bit is not kept for ever."""
         if self._config is not None and not key:
+            self._early_sets = (*self._early_sets, *sets)[-_EARLY_SETS_MAX:]
             return
-        complete = is_complete(self._codec, sets)
-        merged = merge_parameter_sets(self._codec, self._declared_sets if complete else self._sets, sets)
+        if is_complete(self._codec, sets):
+            merged = merge_parameter_sets(self._codec, self._declared_sets, sets)
+        else:
+            merged = merge_parameter_sets(self._codec, self._sets, (*self._early_sets, *sets))
+        self._early_sets = ()
         if self._config is not None and merged == self._sets:
             return
         self._sets = merged

@@ -93,6 +93,7 @@ class File:
     sounds: tuple[Sample, ...]
     tracks: tuple[str, ...]  #: declared: "video", "audio"
     size: tuple[int, int]
+    record: bytes  #: decoder configuration
     decoded: tuple[int, ...]  #: pictures that came out of a decoder begun at each key frame; -1: it found a flaw
 
     @property
@@ -125,8 +126,8 @@ def look_into(row: SegmentRow, data: bytes) -> File:
                 gops[-1].append(packet)  # type: ignore[arg-type]  # of the video stream, as the branch says
         decoded = tuple(_decode(video, gop) for gop in gops)
         tracks = tuple(stream.type for stream in container.streams)
-        size = (video.width, video.height)
-    return File(row, tuple(pictures), tuple(sounds), tracks, size, decoded)
+        size, record = (video.width, video.height), bytes(video.codec_context.extradata or b"")
+    return File(row, tuple(pictures), tuple(sounds), tracks, size, record, decoded)
 
 
 def _decode(video: av.VideoStream, gop: list[av.Packet[av.VideoStream]]) -> int:
@@ -146,7 +147,7 @@ class Footage:
     """What was recorded of one script, and the account of what was not."""
 
     files: tuple[File, ...]
-    gaps: tuple[GapRow, ...]  #: but those since the script ended, when the port is closed
+    gaps: tuple[GapRow, ...]  #: before the last file; those since the script ended say that the port is closed
 
     @property
     def numbers(self) -> list[int | None]:
@@ -289,8 +290,8 @@ class Stage:
             assert len(data) == row.bytes
             files.append(look_into(row, data))
         gaps = self.catalog.read(lambda c: gaps_between(c, CAMERA, "main", 0, 10**15))
-        end_ms = max((file.row.end_ms for file in files), default=0)
-        return Footage(tuple(files), tuple(gap for gap in gaps if gap.from_ms < end_ms))
+        last_ms = max((file.row.start_ms for file in files), default=0)
+        return Footage(tuple(files), tuple(gap for gap in gaps if gap.from_ms < last_ms))
 
     def close(self) -> None:
         self.task.stop("test")

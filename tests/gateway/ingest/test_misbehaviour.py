@@ -297,6 +297,36 @@ def test_parameter_sets_in_one_place_only(play: Play, codec: VideoCodec, where: 
     assert len(footage.runs) == 1
 
 
+STRAY_PPS = bytes((0x68, 0b0001_0101, 0x80))  # of another picture parameter set, and nonsense
+
+
+@pytest.mark.fault("A20")
+def test_a_damaged_parameter_set_is_not_kept(play: Play) -> None:
+    script = steady().touch(
+        is_picture(50, 50), lambda shot: shot.touched(units=(*shot.units[:2], STRAY_PPS, *shot.units[2:]))
+    )
+    footage = play(script)
+    footage.check_files()
+    assert footage.numbers == whole((0, 500))
+    first, damaged, last = (
+        next(file.record for file in footage.files if file.row.run_id == run) for run in footage.runs
+    )  # fmt: skip
+    assert STRAY_PPS in damaged
+    assert first == last
+
+
+@pytest.mark.fault("A14")
+def test_parameter_sets_between_key_frames_wait_for_the_next(play: Play) -> None:
+    script = steady()
+    script.touch(is_picture(60, 60), lambda shot: shot.touched(units=(STRAY_PPS, *shot.units)))
+    script.touch(is_picture(75, 75), scripted.without_sets)
+    footage = play(script)
+    footage.check_files()
+    assert footage.numbers == whole((0, 500))
+    begun = [next(file.numbers[0] for file in footage.files if file.row.run_id == run) for run in footage.runs]
+    assert begun == [0, 75, 100]
+
+
 # -- key frames --------------------------------------------------------------------------------------------------------
 
 
