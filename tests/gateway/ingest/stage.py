@@ -48,7 +48,8 @@ from storage.catalog.status import StatusRow, StreamDuty
 from storage.catalog.tables import region
 from storage.segmenter import SegmenterPolicy, SegmentLabels
 from storage.spool import Spool, SyncGroup
-from tests.parts.scripted_camera import Script, ScriptedCamera, picture_number, sound_number
+from tests import media
+from tests.parts.scripted_camera import Script, ScriptedCamera, Shot, film, picture_number, sets_of, sound_number
 from tests.parts.wait import until
 
 CAMERA = "21021100001320000001"
@@ -315,3 +316,26 @@ def _register(connection: Connection) -> None:
     streams = (("main", "rtsp://127.0.0.1/script", None),)
     new = NewCamera(id=CAMERA, name="门口", region="210211001003", streams=streams)
     create_camera(connection, new, "community", 32, 0)
+
+
+# -- scripts that many tests begin with --------------------------------------------------------------------------------
+
+RATE = 90_000
+GOP = 25
+SMALL = (160, 128)
+
+#: The fixture `play`: what was recorded of a script.
+Play = Callable[..., Footage]
+
+
+def steady(pictures: int = 500, gop: int = GOP) -> Script:
+    packets = media.encode_h264(4.0, size=SMALL, gop=gop)
+    return Script(film(packets, pictures), sdp_sets=sets_of(packets))
+
+
+def is_picture(first: int, last: int = 10**9) -> Callable[[Shot], bool]:
+    return lambda shot: shot.track == "video" and first <= shot.number <= last
+
+
+def whole(*ranges: tuple[int, int]) -> list[int]:
+    return [number for first, last in ranges for number in range(first, last)]

@@ -1,7 +1,8 @@
 """Cameras that misbehave, one test for each way in which they do: from RTP packets on the wire to files and gap rows.
 
 The scripted camera sends really encoded media with one lie in it, the product's own libav source, supervision and
-recording take it (`stage.Stage`), and the sealed files are read with libav. Pictures are known by their numbers.
+recording take it (`stage.Stage`), and the sealed files are read with libav. Pictures are known by their numbers. Sound
+is in `test_misbehaviour_sound`.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import random
-from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -21,62 +21,26 @@ from storage.media.access_unit import AccessUnit, StreamConfig
 from storage.media.boxes import salvage
 from storage.media.codecs import VideoCodec, nal_type
 from tests import media
-from tests.gateway.ingest.stage import CAMERA, File, Footage, Sample, Stage, look_into
+from tests.gateway.ingest.stage import (
+    CAMERA,
+    GOP,
+    RATE,
+    SMALL,
+    File,
+    Footage,
+    Play,
+    Stage,
+    is_picture,
+    look_into,
+    steady,
+    whole,
+)
 from tests.gateway.ingest.station import Station
 from tests.parts import scripted_camera as scripted
-from tests.parts.scripted_camera import Script, ScriptedCamera, Shot, film, mixed, sets_of, tone
+from tests.parts.scripted_camera import Script, ScriptedCamera, Shot, film, mixed, sets_of
 from tests.parts.wait import until
 
 pytestmark = pytest.mark.real
-
-RATE = 90_000
-GOP = 25
-SMALL = (160, 128)
-
-Play = Callable[..., Footage]
-
-
-@pytest.fixture
-def stages(tmp_path: Path) -> Iterator[list[Stage]]:
-    made: list[Stage] = []
-    yield made
-    for stage in made:
-        stage.close()
-
-
-@pytest.fixture
-def play(tmp_path: Path, stages: list[Stage]) -> Play:
-    """play(script) -> what was recorded of it; the camera was seen by one session, and its lies were sent."""
-
-    def make(
-        script: Script, *, lies: bool = True, segment_ms: int = 2_000, watch: Callable[[float], None] | None = None
-    ) -> Footage:
-        folder = tmp_path / str(len(stages))
-        folder.mkdir()
-        stage = Stage(folder, script, segment_ms=segment_ms)
-        stages.append(stage)
-        footage = stage.play(watch or (lambda at_s: None))
-        sent = stage.camera.sent
-        assert sent.sessions == 1, "the camera was left and opened again"
-        assert sum(sent.shots.values()) == len(script.shots)
-        assert sent.hits == sum(shot.hit for shot in script.shots)
-        assert (sent.hits > 0) is lies
-        return footage
-
-    return make
-
-
-def steady(pictures: int = 500, gop: int = GOP) -> Script:
-    packets = media.encode_h264(4.0, size=SMALL, gop=gop)
-    return Script(film(packets, pictures), sdp_sets=sets_of(packets))
-
-
-def is_picture(first: int, last: int = 10**9) -> Callable[[Shot], bool]:
-    return lambda shot: shot.track == "video" and first <= shot.number <= last
-
-
-def whole(*ranges: tuple[int, int]) -> list[int]:
-    return [number for first, last in ranges for number in range(first, last)]
 
 
 def late_ms(file: File, stage: Stage, script: Script) -> float:
@@ -467,99 +431,6 @@ def test_a_hundred_rotations_lose_no_picture(play: Play) -> None:
     assert footage.numbers == whole((0, 2_020))
     assert len(footage.runs) == 1 and not footage.gaps
     assert set(steps(footage)) == {RATE // 10}
-
-
-# -- sound -------------------------------------------------------------------------------------------------------------
-
-
-def speaking(seconds: float, sound: list[Shot]) -> Script:
-    packets = media.encode_h264(4.0, size=SMALL)
-    audio, _ = media.encode_g711(4.0)
-    return Script(mixed(film(packets, round(seconds * 25)), sound), sdp_sets=sets_of(packets), audio=audio)
-
-
-def skews_ms(file: File, script: Script) -> list[float]:
-    """By how much each sound stands later in the file than the pictures that were taken with it."""
-    pictures = {shot.number: shot.true_s for shot in script.of("video")}
-    sounds = {shot.number: shot.true_s for shot in script.of("audio")}
-
-    def at(sample: Sample, true: dict[int, float]) -> float:
-        assert sample.number is not None
-        return float(sample.pts * sample.time_base) - true[sample.number]
-
-    zero = sum(at(sample, pictures) for sample in file.pictures) / len(file.pictures)
-    return [(at(sample, sounds) - zero) * 1000 for sample in file.sounds]
-
-
-@pytest.mark.fault("A29")
-@pytest.mark.parametrize("codec", ["pcma", "aac"])
-def test_sound_that_is_declared_and_never_comes(play: Play, codec: str) -> None:
-    script = steady()
-    script.audio = (media.encode_aac() if codec == "aac" else media.encode_g711())[0]
-    footage = play(script, lies=False)
-    footage.check_files()
-    assert footage.numbers == whole((0, 500))
-    assert {file.tracks for file in footage.files} == {("video",)}
-    assert len(footage.runs) == 1 and not footage.gaps
-
-
-@pytest.mark.fault("A29")
-def test_sound_that_ends_and_comes_back(play: Play) -> None:
-    sound = tone(media.encode_g711(4.0), 60.0)
-    script = speaking(60.0, [shot.touched() for shot in sound if not 20 <= shot.at_s < 40])
-    footage = play(script, segment_ms=4_000)
-    assert footage.numbers == whole((0, 1500))
-    assert len(footage.runs) == 3 and not footage.gaps
-    sounding = [file.tracks == ("video", "audio") for file in footage.files]
-    begun_s = [(file.pictures[0].number or 0) / 25 for file in footage.files]
-    assert sounding == [not 30 <= at_s < 40 for at_s in begun_s], "ten seconds of silence are still speech"
-    heard = [sample.number for file in footage.files for sample in file.sounds]
-    assert set(whole((10, 500), (1001, 1490))) <= set(heard)
-
-
-@pytest.mark.fault("A30")
-def test_sound_first_and_the_picture_later(play: Play) -> None:
-    sound = tone(media.encode_g711(4.0), 20.0)
-    script = speaking(15.0, [])
-    pictures = [shot.touched(at_s=shot.at_s + 5, true_s=shot.true_s + 5) for shot in script.shots]
-    script.shots = mixed(pictures, sound)
-    footage = play(script)
-    footage.check_files()
-    assert footage.numbers == whole((0, 375))
-    assert {file.tracks for file in footage.files} == {("video", "audio")}
-    assert max(abs(skew) for file in footage.files for skew in skews_ms(file, script)) <= 80
-
-
-@pytest.mark.fault("A9")
-def test_sound_and_picture_two_tenths_of_a_second_out_of_step(play: Play) -> None:
-    dice = random.Random(9)
-    sound = tone(media.encode_g711(4.0), 20.0)
-    late = [shot.touched(at_s=max(0.0, shot.at_s + dice.choice((-0.2, 0.2)))) for shot in sound]
-    for before, after in itertools.pairwise(late):  # one TCP connection keeps a track's own order
-        after.at_s = max(after.at_s, before.at_s)
-    footage = play(speaking(20.0, late))
-    footage.check_files()
-    assert footage.numbers == whole((0, 500))
-    heard = [sample.number or 0 for file in footage.files for sample in file.sounds]
-    assert heard == sorted(set(heard)) and len(heard) >= 470
-    assert len(footage.runs) == 1 and not footage.gaps
-
-
-@pytest.mark.fault("A31")
-@pytest.mark.parametrize("reports_s", [None, 5.0], ids=["without_reports", "with_sender_reports"])
-@pytest.mark.parametrize(("pace", "start_s"), [(1.0, 0.0), (1.0, 0.4), (1.01, 0.0), (0.99, 0.3)])
-def test_sound_that_begins_later_and_runs_wrong(
-    play: Play, pace: float, start_s: float, reports_s: float | None
-) -> None:
-    sound = tone(media.encode_g711(4.0), 30.0 - start_s, start_s=start_s, pace=pace)
-    script = speaking(30.0, [shot.touched() for shot in sound])
-    script.sender_reports_s = reports_s
-    footage = play(script)
-    footage.check_files()
-    assert footage.numbers == whole((0, 750))
-    assert len(footage.runs) == 1 and not footage.gaps
-    worst = [round(max(map(abs, skews_ms(file, script)))) for file in footage.files]
-    assert max(worst) <= 80, worst
 
 
 # -- all of them at once -----------------------------------------------------------------------------------------------
