@@ -8,7 +8,7 @@ import random
 import pytest
 
 from tests import media
-from tests.gateway.ingest.stage import SMALL, File, Play, Sample, steady, whole
+from tests.gateway.ingest.stage import CAMERA, SMALL, File, Play, Sample, Stage, steady, whole
 from tests.parts.scripted_camera import Script, Shot, film, mixed, sets_of, tone
 
 pytestmark = pytest.mark.real
@@ -35,11 +35,18 @@ def skews_ms(file: File, script: Script) -> list[float]:
 
 @pytest.mark.fault("A29")
 @pytest.mark.parametrize("codec", ["pcma", "aac"])
-def test_sound_that_is_declared_and_never_comes(play: Play, codec: str) -> None:
+def test_sound_that_is_declared_and_never_comes(play: Play, stages: list[Stage], codec: str) -> None:
     script = steady()
     script.audio = (media.encode_aac() if codec == "aac" else media.encode_g711())[0]
-    footage = play(script, lies=False)
+    begun_s: list[float] = []
+
+    def look(at_s: float) -> None:
+        if not begun_s and stages[-1].spool.open_parts(CAMERA):
+            begun_s.append(at_s)
+
+    footage = play(script, lies=False, watch=look)
     footage.check_files()
+    assert begun_s[0] <= 1.5, "the picture does not wait for it"
     assert footage.numbers == whole((0, 500))
     assert {file.tracks for file in footage.files} == {("video",)}
     assert len(footage.runs) == 1 and not footage.gaps
