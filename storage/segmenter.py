@@ -15,7 +15,8 @@ Rules:
 3. A segment ends at the first key frame after its boundary. Boundaries lie on a grid of `segment_ms` moved by `phase`,
    so that cameras that came back together do not seal together; the first segment of a run has 0.5-1.5 of the target.
 4. Without a key frame a segment goes on to `segment_max_ms`; then the run ends and waits for one.
-5. Inside a run a segment ends where the next starts, whatever frame rate was declared (A22).
+5. Inside a run a segment ends where the next starts, whatever frame rate was declared (A22). A run that begins a little
+   before the footage that exists ends (a pre-roll, sent again after a reconnect) is dated from that end (A24).
 6. Equal or slightly backward times are repaired and counted (A4). A jump, a pause or a wall clock that left the media
    clock ends the run (A5, A21, A25): a new run has the new truth. A new epoch or config does the same.
 7. `tfdt` counts from the start of the run (see `storage.media.fmp4`); `FragmentEntry.start` from that of the segment.
@@ -37,8 +38,8 @@ _NS_PER_MS = 1_000_000
 #: Between audio and video time: within it the source has aligned the clocks (RTCP SR, one container); beyond it the
 #: camera's two clocks are unrelated and arrival is the better guess.
 _AUDIO_ANCHOR_NS = 1 * _NS
-#: Between the wall end of a run by media time and by its last arrival: a frame of jitter is ours, a second is a lie.
-_END_TOLERANCE_NS = 1 * _NS
+#: A run that begins so little before the end of the last one was dated by a busier clock: no second is footage twice.
+_SEAM_NS = 10 * _NS
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +180,7 @@ class Segmenter:
         self._video: list[tuple[int, AccessUnit]] = []  #: (run ticks, unit), not yet written
         self._audio: list[tuple[int, AccessUnit]] = []
         self._video_bytes = 0
+        self._floor_ns = 0  #: wall end of the footage before the run
         self.counters = SegmenterCounters()
 
     @property
@@ -194,6 +196,10 @@ class Segmenter:
         return self._run.segment.id if self._run else None
 
     # -- events ------------------------------------------------------------------------------------------------------
+
+    def not_before(self, wall_ns: int) -> None:
+        """Footage up to here exists: a run that begins a little earlier (a pre-roll) is dated from here."""
+        self._floor_ns = wall_ns
 
     def begin(self, config: StreamConfig, labels: SegmentLabels) -> list[Command]:
         """The stream has `config` from the next unit on. The same config again changes nothing but the labels (A14)."""
@@ -225,7 +231,10 @@ class Segmenter:
                 self.counters.leading_dropped += 1
                 return commands
             run_id = self._ids()
-            segment, opened = self._open(run_id, unit.wall_ns, 0)
+            wall_ns = unit.wall_ns
+            if 0 < self._floor_ns - wall_ns <= _SEAM_NS:
+                wall_ns = self._floor_ns
+            segment, opened = self._open(run_id, wall_ns, 0)
             run = self._run = _Run(run_id, self._begun[0], unit, segment)
             commands.append(opened)
         time = unit.dts - run.origin
@@ -318,7 +327,7 @@ class Segmenter:
         before = run.segment
         # A wall clock that did not advance (a burst) must not give an empty or backward segment.
         wall_ns = unit.wall_ns
-        if wall_ns <= before.wall_start_ns:
+        if wall_ns < before.wall_start_ns + _NS_PER_MS:
             wall_ns = before.wall_start_ns + (time - before.media_start) * _NS // run.scale
         commands.append(self._close(run, wall_ns, time, ends_run=False))
         run.segment, opened = self._open(run.id, wall_ns, time)
@@ -329,10 +338,9 @@ class Segmenter:
         commands = self._cut(run, None)
         segment, last = run.segment, run.last
         end = run.last_dts + max(last.duration, 1)
-        by_media = segment.wall_start_ns + (end - segment.media_start) * _NS // run.scale
-        by_arrival = last.wall_ns + last.duration * _NS // run.scale
-        end_wall_ns = min(max(by_media, by_arrival - _END_TOLERANCE_NS), by_arrival + _END_TOLERANCE_NS)
-        end_wall_ns = max(end_wall_ns, segment.wall_start_ns + 1)
+        # By arrival, as every other boundary: a run whose first picture was dated late must not reach into the next.
+        end_wall_ns = max(last.wall_ns + last.duration * _NS // run.scale, segment.wall_start_ns + _NS_PER_MS)
+        self._floor_ns = end_wall_ns
         commands.append(self._close(run, end_wall_ns, end, ends_run=True))
         commands.append(EndRun(run.id, end_wall_ns, reason))
         self._run = None

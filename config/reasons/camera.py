@@ -75,6 +75,11 @@ WORDS: dict[str, tuple[str, str]] = {
         "The camera is switched off in the register.",
         "该摄像机已在登记中停用。",
     ),
+    # -- what a stream that is there does badly
+    "camera.gop_long": (
+        "Key frames are {seconds} s apart: viewing, clips and files can begin nowhere else. Switch off the camera's smart codec or set one key frame each 1 to 4 s.",
+        "关键帧间隔达 {seconds} 秒：查看、剪辑和录像文件只能从关键帧开始。请关闭摄像机的智能编码，或将关键帧间隔设为 1 至 4 秒。",
+    ),
     # -- why footage is missing although the camera may be there
     "recorder.was_down": (
         "The recorder was not running.",

@@ -140,6 +140,14 @@ WORDS: dict[str, tuple[str, str]] = {
         "`tiergate camera show {camera}` says more; check power, network and account of the device.",
         "运行 tiergate camera show {camera} 查看详情；请检查设备供电、网络与账号。",
     ),
+    "ops.camera_gop_long": (
+        "Camera {camera} ({name}) sends a key frame each {seconds} s only.",
+        "摄像机 {camera}（{name}）每 {seconds} 秒才发送一个关键帧。",
+    ),
+    "ops.camera_gop_next": (
+        "Switch off the camera's smart codec (H.264+, H.265+), or set its key frame interval to 1 to 4 s.",
+        "请关闭摄像机的智能编码（H.264+、H.265+），或将关键帧间隔设为 1 至 4 秒。",
+    ),
     "ops.picture_bad": (
         "Camera {camera} ({name}): the picture is {verdict}.",
         "摄像机 {camera}（{name}）：画面 {verdict}。",

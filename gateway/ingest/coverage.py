@@ -31,6 +31,7 @@ class Coverage:
         self._ids = ids
         self._end_ms: int | None = None  #: up to here every second is accounted for
         self._open: GapCause | None = None
+        self.footage_end_ms: int | None = None  #: what an earlier process recorded ends here
 
     @property
     def open_cause(self) -> GapCause | None:
@@ -42,6 +43,7 @@ class Coverage:
 
     def resume(self, past: Past, now_ms: int) -> None:
         """Once, before the stream is opened: what an earlier process left."""
+        self.footage_end_ms = past.footage_end_ms
         ends = [end for end in (past.footage_end_ms, past.gap_end_ms) if end is not None]
         self._end_ms = max(ends, default=None)
         if past.open_cause is not None:

@@ -28,6 +28,7 @@ from gateway.cameras.address import pinned_url
 from gateway.ingest.arrival import ArrivalClock
 from gateway.ingest.libav_confine import confined_to, was_refused
 from gateway.ingest.libav_errors import source_error
+from gateway.ingest.lipsync import SoundClock
 from gateway.ingest.source import RELAXED_S, GapCause, SourceError, StreamAddress
 from gateway.ingest.timestamps import Timestamps
 from storage.media.access_unit import VIDEO_TIMESCALE, AccessUnit, AudioConfig, StreamConfig, Track
@@ -37,6 +38,7 @@ from storage.media.codecs import (
     annexb_to_access_unit,
     g711_config,
     has_picture,
+    is_complete,
     merge_parameter_sets,
     parameter_sets_of_extradata,
     video_config,
@@ -61,8 +63,16 @@ _PROBE_US = 100_000
 
 #: Pictures without parameter sets (in band or in the SDP) after which the stream is given up.
 _PICTURES_WITHOUT_SETS = 500
+#: Sets that come between key frames and are remembered for the next one.
+_EARLY_SETS_MAX = 8
 #: Pictures to wait for the first sound of a track that was declared: some cameras declare one and send nothing (A29).
 _PICTURES_WITHOUT_SOUND = 15
+#: A track that has been silent so long is not declared in files that begin then.
+_SOUND_GONE_TICKS = 10 * VIDEO_TIMESCALE
+#: Units that were there when we came (a pre-roll) and are dated together; more would be kept from watchers too long.
+_BACKLOG_MAX = 500
+#: libav hands a picture over when the next one begins; at most so much of that is taken off its arrival.
+_HANDOVER_MAX_TICKS = VIDEO_TIMESCALE // 2
 #: Guessed duration of a picture until two have been seen: 25 per second.
 _GUESS_TICKS = VIDEO_TIMESCALE // 25
 #: More pictures than any reordering holds back; after them the presentation time must do.
@@ -102,6 +112,7 @@ class LibavSource:
             "timeout": str(self._timeout_us),
             "probesize": str(_PROBE_BYTES),
             "analyzeduration": str(_PROBE_US),
+            "fpsprobesize": "0",
             "allowed_media_types": "video+audio" if self._address.audio else "video",
             "protocol_whitelist": "rtsp,rtsps,rtp,tcp,tls,crypto",
         }
@@ -137,24 +148,32 @@ class LibavSource:
         reader = _Reader(container, self._address.audio, self._clock)
         packets = container.demux(reader.streams)
         monotonic_ns = self._clock.monotonic_ns
+        error: SourceError | None = None
         try:
             while not self._stopped:
                 asked_ns = monotonic_ns()
                 try:
                     packet = next(packets)
                 except StopIteration:
-                    raise SourceError(GapCause.CAMERA_OFFLINE, "camera.ended") from None
+                    error = SourceError(GapCause.CAMERA_OFFLINE, "camera.ended")
+                    break
                 # A read that had to wait has emptied the socket. While nobody watches, let the kernel collect: each RTP
                 # packet would wake this thread otherwise.
-                if self.relaxed and monotonic_ns() - asked_ns > _WAITED_NS:
+                waited = monotonic_ns() - asked_ns > _WAITED_NS
+                if waited and self.relaxed:
                     time.sleep(RELAXED_S)
                 reader.take(packet)
-                if reader.out:
+                if waited or len(reader.out) > _BACKLOG_MAX:
+                    reader.settle()
+                if reader.out and reader.settled:
                     items, reader.out = reader.out, []
                     yield from items
-        except (OSError, av.error.FFmpegError) as error:
+        except (OSError, av.error.FFmpegError) as failure:
             if not self._stopped:
-                raise source_error(error, opening=False) from None
+                error = source_error(failure, opening=False)
+        if error is not None:
+            yield from reader.finish()
+            raise error
 
 
 class _Reader:
@@ -168,7 +187,9 @@ class _Reader:
         self._codec: VideoCodec = codec
         self._clock = clock
         self._video_index = video.index
-        self._sets = self._extradata_sets(bytes(video.codec_context.extradata or b""))
+        self._declared_sets = self._extradata_sets(bytes(video.codec_context.extradata or b""))
+        self._sets = self._declared_sets
+        self._early_sets: tuple[bytes, ...] = ()  #: since the last key frame
         self._video_time = Timestamps(VIDEO_TIMESCALE)
         self._video_arrival = ArrivalClock()
         self._video_base = video.time_base or 0
@@ -180,22 +201,45 @@ class _Reader:
             if self._audio is not None:
                 self._audio_index = stream.index
                 self._audio_base = stream.time_base or 0
-                self._audio_time = Timestamps(self._audio.timescale)
-                self._audio_arrival = ArrivalClock()
-        self._audio_seen = False
+                self._sound = SoundClock(self._audio.timescale)
+        self._sound_at: int | None = None  #: picture time at which sound was last heard
         self._config: StreamConfig | None = None
         self._epoch = 0
         self._pictures = 0
-        self._step = _GUESS_TICKS
+        self._step = self._step_before = _GUESS_TICKS
         self._last_dts = -1
         #: Pictures that came before a time or before we know whether sound follows.
-        self._timeless: list[tuple[bytes, bool, int | None, int]] = []
+        self._timeless: list[tuple[bytes, bool, int | None, int | None, int]] = []
         self._held: list[AccessUnit] | None = [] if self._audio is not None else None
         self.out: list[StreamConfig | AccessUnit] = []  #: what the packets so far have given
+        self.settled = False  #: what was there when we came is through
 
     @property
     def streams(self) -> list[int]:
         return [index for index in (self._video_index, self._audio_index) if index >= 0]
+
+    def settle(self) -> None:
+        """What waited for us came all at once; only its newest picture tells when the others were taken."""
+        if self.settled or self._last_dts < 0:
+            return
+        self.settled = True
+        self._video_arrival.redate()
+        for unit in (*self.out, *(self._held or ())):
+            if isinstance(unit, AccessUnit) and unit.epoch == self._epoch:
+                scale = VIDEO_TIMESCALE
+                if unit.track is Track.AUDIO and self._audio is not None:
+                    scale = self._audio.timescale
+                unit.wall_ns = self._video_arrival.at(unit.dts * _NS // scale)
+
+    def finish(self) -> list[StreamConfig | AccessUnit]:
+        """The stream has ended: what still waited for something, of a stream that was shorter than that."""
+        if self._timeless:
+            self._emit_timeless()
+        if self._held is not None:
+            self._release()
+        self.settle()
+        items, self.out = self.out, []
+        return items
 
     def _extradata_sets(self, extradata: bytes) -> tuple[bytes, ...]:
         try:
@@ -220,29 +264,34 @@ class _Reader:
         except ValueError:
             return  # more NAL units than any picture has: hostile or broken, and not worth a reconnect
         self._pictures += 1
-        if sets or self._config is None:
-            self._see_sets(sets)
+        if sets or self._config is None or (key and self._early_sets):
+            self._see_sets(sets, key)
         if not data or self._config is None or (not key and len(data) < 64 and not has_picture(data, self._codec)):
             return
         dts, pts = packet.dts, packet.pts
-        if dts is None:
-            # libav knows no decode time before the first picture is reordered, and none at all of the very first.
-            if pts is None or len(self._timeless) < _TIMELESS_MAX:
-                self._timeless.append((data, key, pts, arrival_ns))
-                return
+        if dts is None and len(self._timeless) >= _TIMELESS_MAX:
             dts = pts
-        if self._timeless:
-            self._emit_timeless(dts)
+        if dts is None or self._timeless:
+            # libav knows no decode time before the first picture is reordered, and none at all of the very first. Two
+            # that have one tell the distance by which the others are counted back.
+            self._timeless.append((data, key, dts, pts, arrival_ns))
+            if dts is not None and sum(dts is not None for _, _, dts, _, _ in self._timeless) > 1:
+                self._emit_timeless()
+            return
         self._emit_video(dts, dts if pts is None else pts, data, key, arrival_ns)
 
-    def _emit_timeless(self, following_dts: int) -> None:
-        """Pictures without a decode time, counted back from the first that has one."""
+    def _emit_timeless(self) -> None:
         waiting, self._timeless = self._timeless, []
-        known = [pts for _, _, pts, _ in waiting if pts is not None]
-        for index, (data, key, pts, arrival_ns) in enumerate(waiting):
-            dts = following_dts - (len(waiting) - index) * self._step
+        shown = [pts for _, _, _, pts, _ in waiting if pts is not None]
+        known = [(index, dts) for index, (_, _, dts, _, _) in enumerate(waiting) if dts is not None]
+        at, anchor = known[0] if known else (0, min(shown, default=0))
+        if len(known) > 1 and 0 < known[1][1] - anchor < _LONGEST_PICTURE_TICKS:
+            self._step = self._step_before = (known[1][1] - anchor) // (known[1][0] - at)
+        for index, (data, key, dts, pts, arrival_ns) in enumerate(waiting):
+            if dts is None:
+                dts = anchor + (index - at) * self._step
             if pts is None:
-                pts = max(min(known) - self._step, dts) if known else dts
+                pts = max(min(shown) - self._step, dts) if shown else dts
             self._emit_video(dts, pts, data, key, arrival_ns)
 
     def _emit_video(self, raw_dts: int, raw_pts: int, data: bytes, key: bool, arrival_ns: int) -> None:
@@ -250,10 +299,16 @@ class _Reader:
         if broke:
             self._epoch += 1
             self._video_arrival = ArrivalClock()
+            self._sound_begins_anew()
         elif self._last_dts >= 0 and 1 < dts - self._last_dts < _LONGEST_PICTURE_TICKS:
-            self._step = dts - self._last_dts
+            self._step_before, self._step = self._step, dts - self._last_dts
         self._last_dts = dts
-        wall_ns = self._video_arrival.observe(dts * _NS // VIDEO_TIMESCALE, arrival_ns)
+        handover = min(self._step, self._step_before, _HANDOVER_MAX_TICKS) * _NS // VIDEO_TIMESCALE
+        wall_ns = self._video_arrival.observe(dts * _NS // VIDEO_TIMESCALE, arrival_ns - handover)
+        if self._audio is not None:
+            self._sound.picture(dts, wall_ns)
+            if key and self._held is None:
+                self._declare_sound(dts)
         unit = AccessUnit(Track.VIDEO, dts, pts, self._step, wall_ns, key, data, self._epoch)
         if self._held is None:
             self.out.append(unit)
@@ -262,8 +317,17 @@ class _Reader:
         if len(self._held) >= _PICTURES_WITHOUT_SOUND:
             self._release()
 
-    def _see_sets(self, sets: tuple[bytes, ...]) -> None:
-        merged = merge_parameter_sets(self._codec, self._sets, sets)
+    def _see_sets(self, sets: tuple[bytes, ...], key: bool) -> None:
+        """Sets are in force from a key frame on: before one no file could begin with them. A key frame that brings a
+        whole configuration replaces all that was said in band before: a set with a flipped bit is not kept for ever."""
+        if self._config is not None and not key:
+            self._early_sets = (*self._early_sets, *sets)[-_EARLY_SETS_MAX:]
+            return
+        if is_complete(self._codec, sets):
+            merged = merge_parameter_sets(self._codec, self._declared_sets, sets)
+        else:
+            merged = merge_parameter_sets(self._codec, self._sets, (*self._early_sets, *sets))
+        self._early_sets = ()
         if self._config is not None and merged == self._sets:
             return
         self._sets = merged
@@ -276,8 +340,7 @@ class _Reader:
         first = self._config is None
         if self._held:
             self._release()
-        audio = self._audio if self._audio_seen else None
-        config = StreamConfig(video, audio)
+        config = StreamConfig(video, self._config.audio if self._config is not None else None)
         if config == self._config:
             return
         self._config = config
@@ -290,35 +353,45 @@ class _Reader:
         """The first sound has come, or will not."""
         held, self._held = self._held or [], None
         if self._config is not None:
-            if self._audio_seen:
+            if self._sound_at is not None:
                 self._config = StreamConfig(self._config.video, self._audio)
             self.out.append(self._config)
         self.out += held
 
     # -- audio -------------------------------------------------------------------------------------------------------
 
+    def _declare_sound(self, dts: int) -> None:
+        """At a key frame: a file cannot gain or lose a track, so sound that begins late or ends begins a new run."""
+        if self._config is None:
+            return
+        heard = self._sound_at is not None and dts - self._sound_at <= _SOUND_GONE_TICKS
+        if heard != (self._config.audio is not None):
+            self._config = StreamConfig(self._config.video, self._audio if heard else None)
+            self._epoch += 1
+            self.out.append(self._config)
+
+    def _sound_begins_anew(self) -> None:
+        if self._audio is not None:
+            self._sound.new_epoch()
+            if self._sound_at is not None:
+                self._sound_at = 0
+
     def _take_audio(self, packet: Packet[Stream]) -> None:
         audio = self._audio
         raw = packet.dts if packet.dts is not None else packet.pts
         if audio is None or raw is None or self._config is None:
             return
-        arrival_ns = self._clock.wall_ns()
-        if not self._audio_seen:
-            self._audio_seen = True
-            if self._held is not None:
-                self._release()
-            else:  # sound began late: a new run, because a file cannot gain a track
-                self._config = StreamConfig(self._config.video, audio)
-                self._epoch += 1
-                self.out.append(self._config)
         data = bytes(packet)
-        rate = audio.timescale
-        ticks = round(raw * self._audio_base * rate)
-        dts, _, broke = self._audio_time.place(ticks, ticks)
-        if broke:
-            self._audio_arrival = ArrivalClock()
-        wall_ns = self._audio_arrival.observe(dts * _NS // rate, arrival_ns)
         duration = 1024 if audio.codec == "aac" else max(1, len(data) // audio.channels)
+        dts = self._sound.place(round(raw * self._audio_base * audio.timescale), duration, self._clock.wall_ns())
+        if dts is None:
+            return
+        self._sound_at = self._last_dts
+        if self._held is not None:
+            self._release()
+        if self._config.audio is None:
+            return  # until the next key frame
+        wall_ns = self._video_arrival.at(dts * _NS // audio.timescale)
         self.out.append(AccessUnit(Track.AUDIO, dts, dts, duration, wall_ns, True, data, self._epoch))
 
 

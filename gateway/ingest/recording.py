@@ -87,6 +87,8 @@ class Recording:
     ) -> None:
         self._labels = labels
         self._segmenter = Segmenter(policy, ids)
+        if coverage.footage_end_ms is not None:
+            self._segmenter.not_before(coverage.footage_end_ms * _NS_PER_MS)
         self._spool = spool
         self._lane = lane
         self._ledger = ledger

@@ -63,8 +63,9 @@ class Source(Protocol):
     ``open()`` connects, or raises SourceError. Iterating then yields a `StreamConfig` first, and again at each change
     of parameter sets, each before the units it describes; units come in decoding order per track, `dts` strictly
     increasing within an epoch, the first video unit of each epoch a key frame or units before it to be dropped by the
-    segmenter. The iterator returns only after `stop()`; every other end is a SourceError. ``close()`` frees the
-    connection, in the thread that iterated.
+    segmenter. Sound counts on the picture's timeline: equal times were taken together. The iterator returns only after
+    `stop()`; every other end is a SourceError, after all units that came before it. ``close()`` frees the connection,
+    in the thread that iterated.
 
     `relaxed` is a wish of the owner: nobody watches, so units may come in batches of up to `RELAXED_S`, which saves
     most thread switches. It may change at any moment.

@@ -314,10 +314,13 @@ class CameraTask:
         audio = self._config.audio if self._config is not None else None
         numbers = self._statistics
         last_ms = numbers.last_wall_ns // _NS_PER_MS if numbers.last_wall_ns else None
+        reason = self._reason
+        if reason is None and self._state == "online" and numbers.gop_is_long:
+            reason = Reason("camera.gop_long", {"seconds": (numbers.gop_ms or 0) // 1000})
         return StatusRow(
             camera_id=self.duty.camera_id, stream=self.duty.stream, state=self._state, since_ms=self._since_ms,
             updated_ms=clock_ms(self._clock), cause=self._cause.value if self._cause is not None else None,
-            reason=self._reason.as_json() if self._reason is not None else None, last_media_ms=last_ms,
+            reason=reason.as_json() if reason is not None else None, last_media_ms=last_ms,
             codec=video.rfc6381 if video is not None else None,
             audio_codec=audio.rfc6381 if audio is not None else None,
             width=video.width if video is not None else None, height=video.height if video is not None else None,

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-_WRAP = 1 << 32  #: RTP timestamps (RFC 3550 §5.1); libav unwraps, but not after its own 33-bit turn
+#: Where counters turn over: RTP timestamps (RFC 3550 §5.1) and MPEG-2 systems (ISO/IEC 13818-1 §2.4.3.6). libav unwraps
+#: RTP itself; whatever else comes is mended here.
+_TURNS = (1 << 32, 1 << 33)
 
 
 @dataclass(slots=True)
@@ -20,12 +22,14 @@ class TimestampCounters:
 
 
 class Timestamps:
-    """State of one track. `break_s`: a step further than this is a new clock."""
+    """State of one track. A step further than `break_s`, or than `back_s` into the past, is a new clock: pictures whose
+    time was mended for ten seconds would all stand on one spot of the timeline."""
 
-    __slots__ = ("_base", "_break", "_last", "_offset", "counters")
+    __slots__ = ("_back", "_base", "_break", "_last", "_offset", "counters")
 
-    def __init__(self, timescale: int, break_s: int = 30) -> None:
+    def __init__(self, timescale: int, break_s: int = 30, back_s: int = 1) -> None:
         self._break = break_s * timescale
+        self._back = back_s * timescale
         self._base: int | None = None
         self._last = -1
         self._offset = 0
@@ -38,11 +42,12 @@ class Timestamps:
         time = dts + self._offset - self._base
         step = time - self._last
         if step <= 0 or step > self._break:
-            if self._last >= 0 and abs(step) > _WRAP // 2 and abs(abs(step) - _WRAP) <= self._break:
-                self._offset += -_WRAP if step > 0 else _WRAP
+            turn = next((turn for turn in _TURNS if abs(abs(step) - turn) <= self._break), None)
+            if self._last >= 0 and turn is not None:
+                self._offset += -turn if step > 0 else turn
                 self.counters.wraps += 1
                 return self.place(dts, pts)
-            if self._last >= 0 and abs(step) > self._break:
+            if self._last >= 0 and (step > self._break or step < -self._back):
                 self._base, self._offset, self._last = dts, 0, 0
                 self.counters.breaks += 1
                 return 0, pts - dts, True

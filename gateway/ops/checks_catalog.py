@@ -38,16 +38,23 @@ def cameras(connection: Connection, probe: Probe) -> Iterator[Finding]:
         yield found("cameras", "warn", Reason("ops.cameras_none"), Reason("ops.cameras_none_next"))
         return
     bad: list[Finding] = []
+    long: list[Finding] = []
     for row in recorded:
         state = status.get(row.id, {}).get("main")
         if state is not None and state.state == "online":
+            if (state.reason or {}).get("code") == "camera.gop_long":
+                params = {"camera": row.id, "name": row.name, "seconds": (state.gop_ms or 0) // 1000}
+                long.append(
+                    found("cameras", "warn", Reason("ops.camera_gop_long", params), Reason("ops.camera_gop_next"))
+                )
             continue
         said = state.reason if state is not None else None
         cause = said or (state.cause if state is not None else None) or "unknown"
         reason = Reason("ops.camera_offline", {"camera": row.id, "name": row.name, "cause": cause})
         bad.append(found("cameras", "bad", reason, Reason("ops.camera_next", {"camera": row.id})))
+    yield from long[:MOST_LINES]
     yield from bad[:MOST_LINES]
-    if not bad:
+    if not bad and not long:
         yield fine("cameras", "ops.cameras_ok", count=len(recorded))
     for id_, picture in sorted(health.items()):
         if id_ in own and picture.verdict != "ok":

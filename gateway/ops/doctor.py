@@ -54,6 +54,7 @@ METRICS: dict[str, str | None] = {
     "tiergate_cameras": None,
     "tiergate_camera_online": "cameras",
     "tiergate_camera_media_age_seconds": "cameras",
+    "tiergate_camera_gop_seconds": "cameras",
     "tiergate_camera_picture_bad": "pictures",
     "tiergate_segments": None,
     "tiergate_spool_backlog_bytes": "backlog",

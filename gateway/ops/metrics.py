@@ -57,6 +57,7 @@ def _cameras(connection: Connection, settings: Settings, now_ms: int) -> Iterabl
     own, status = cameras.cameras(connection), cameras.status_rows(connection)
     online: list[tuple[tuple[str, ...], float]] = []
     last: list[tuple[tuple[str, ...], float]] = []
+    apart: list[tuple[tuple[str, ...], float]] = []
     for id_ in sorted(own):
         row = status.get(id_, {}).get("main")
         if row is None or not own[id_].enabled:
@@ -65,6 +66,8 @@ def _cameras(connection: Connection, settings: Settings, now_ms: int) -> Iterabl
             online.append(((id_,), float(row.state == "online")))
         if row.last_media_ms is not None:
             last.append(((id_,), max(0, now_ms - row.last_media_ms) / 1000))
+        if row.state == "online" and row.gop_ms is not None:
+            apart.append(((id_,), row.gop_ms / 1000))
     verdicts = [
         ((id_, kind), float(row.verdict == kind))
         for id_, row in sorted(cameras.health_rows(connection).items())
@@ -77,6 +80,9 @@ def _cameras(connection: Connection, settings: Settings, now_ms: int) -> Iterabl
     )
     yield Metric("tiergate_camera_online", "1 when media of the main stream arrives.", ("camera",), tuple(online))
     yield Metric("tiergate_camera_media_age_seconds", "Time since the last media arrived.", ("camera",), tuple(last))
+    yield Metric(
+        "tiergate_camera_gop_seconds", "Time from key frame to key frame of the main stream.", ("camera",), tuple(apart)
+    )
     yield Metric(
         "tiergate_camera_picture_bad", "1 when the last check found it so.", ("camera", "kind"), tuple(verdicts)
     )

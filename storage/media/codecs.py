@@ -158,6 +158,11 @@ def merge_parameter_sets(codec: VideoCodec, current: tuple[bytes, ...], found: I
     return tuple(known[key] for key in sorted(known))
 
 
+def is_complete(codec: VideoCodec, sets: Iterable[bytes]) -> bool:
+    """Whether `sets` hold one of each kind: all that a decoder needs."""
+    return {nal_type(nal, codec) for nal in sets} >= set(_H264_SETS if codec == "h264" else _H265_SETS)
+
+
 def parameter_sets_of_extradata(codec: VideoCodec, extradata: bytes) -> tuple[bytes, ...]:
     """Parameter sets of libav extradata: a configuration record (first byte 1) or Annex B."""
     if extradata[:1] == b"\1":

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, insert, update
 
 from config.clock import ManualClock, SystemClock, wall_ms
 from config.ids import ulid
-from config.reasons import text
+from config.reasons import Reason, text
 from config.settings import Settings, build
 from config.units import HOUR_MS, format_time_ms
 from gateway.access.keys import ensure_keys
@@ -110,6 +110,20 @@ def test_an_offline_camera_is_named_with_its_cause(place: Place) -> None:
     place.add_camera("offline", cause="credentials")
     found = place.wrong()["cameras"]
     assert found.reason.params == {"camera": CAMERA, "name": "东门", "cause": "credentials"}
+
+
+@pytest.mark.fault("A16")
+def test_a_camera_with_a_key_frame_each_four_minutes_is_named(place: Place) -> None:
+    place.add_camera(gop_ms=250_000, reason=Reason("camera.gop_long", {"seconds": 250}).as_json())
+    finding = place.wrong()["cameras"]
+    assert (finding.level, finding.reason.code, finding.reason.params["seconds"]) == (
+        "warn",
+        "ops.camera_gop_long",
+        250,
+    )
+    found = place.catalog.read(lambda c: metrics.read_facts(c, place.settings, place.now_ms))
+    (apart,) = [metric for metric in found if metric.name == "tiergate_camera_gop_seconds"]
+    assert apart.samples == (((CAMERA,), 250.0),)
 
 
 def test_a_black_picture_and_an_open_gap(place: Place) -> None:

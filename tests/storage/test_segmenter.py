@@ -209,6 +209,27 @@ def test_equal_and_backward_times_are_repaired(shift: int) -> None:
         assert salvage(lambda o, n, d=data: d[o : o + n], len(data)).sealed  # type: ignore[misc]  # bound default
 
 
+@pytest.mark.fault("A7", "A8")
+def test_a_run_of_more_than_a_day_passes_the_ends_of_32_and_33_bits() -> None:
+    subject = segmenter()
+    step = 4_900 * 90  # the longest that is one picture and no pause
+    pictures = 2**33 // step + 200
+    commands = subject.begin(H264, LABELS)
+    for index in range(pictures):
+        wall = WALL_NS + index * 4_900_000_000
+        commands += subject.push(picture(index, key=True, dts=index * step, wall_ns=wall))
+        if index == pictures // 2:
+            assert subject._run is not None
+            subject._run.sequence = 2**32 - 1_000  # of fragments: 800 ms each would take a century
+    commands += subject.end("stop")
+    assert [e.reason for e in of(commands, EndRun)] == ["stop"]
+    closed = of(commands, CloseSegment)
+    assert closed[-1].media_start > 2**33
+    for data, close in zip(files(commands), closed, strict=True):
+        found = salvage(lambda o, n, d=data: d[o : o + n], len(data))  # type: ignore[misc]  # bound default
+        assert found.sealed and found.fragments == close.fragments and found.media_start == close.media_start
+
+
 @pytest.mark.fault("A5")
 @pytest.mark.parametrize(
     ("jump_s", "reason"), [(-10, "backward"), (3600, "jump"), (2**31 // 90_000, "jump"), (2**32 // 90_000, "jump")]
@@ -284,6 +305,27 @@ def test_epoch_and_config_begin_new_runs_and_the_same_config_does_not() -> None:
     assert [o.config for o in opened] == [H264, other, other]
     assert len({o.run_id for o in opened}) == len({o.segment_id for o in opened}) == 3
     assert len(files(commands)) == 3
+
+
+@pytest.mark.parametrize(
+    ("back_ms", "start_ms"), [(3_000, 2_000), (0, 2_000), (-500, 2_500), (3_600_000, 2_000 - 3_600_000)]
+)
+def test_no_second_is_footage_twice_unless_a_clock_was_set(back_ms: int, start_ms: int) -> None:
+    units = script(100)
+    for unit in units[50:]:
+        unit.epoch, unit.wall_ns = 1, unit.wall_ns - back_ms * 1_000_000
+    commands = run(segmenter(), H264, units)
+    assert of(commands, EndRun)[0].end_wall_ns == WALL_NS + 2 * 10**9
+    assert of(commands, OpenSegment)[1].wall_start_ns == WALL_NS + start_ms * 1_000_000
+    assert all(one.end_wall_ns > one.wall_start_ns for one in of(commands, CloseSegment))
+
+
+def test_a_run_whose_first_picture_was_dated_late_ends_when_its_last_one_came() -> None:
+    units = script(100)
+    for unit in units[:10]:
+        unit.wall_ns += 400_000_000
+    commands = run(segmenter(), H264, units)
+    assert of(commands, EndRun)[0].end_wall_ns == WALL_NS + 4 * 10**9
 
 
 def test_audio_is_aligned_by_its_clock_or_by_arrival() -> None:

@@ -24,10 +24,11 @@ from storage.catalog.engine import Catalog
 from storage.catalog.gaps import GapRow, gaps_between
 from storage.catalog.migrate import migrate
 from storage.catalog.segments import SegmentRow, all_segments, open_runs
+from storage.catalog.status import past
 from storage.media.access_unit import AccessUnit
 from storage.segmenter import SegmenterPolicy, SegmentLabels
 from storage.spool import PART, PartFile, Spool, SyncGroup
-from tests.media import access_units, encode_h264, stream_config
+from tests.media import WALL_NS, access_units, encode_h264, stream_config
 from tests.parts.wait import until
 
 CAMERA = "21021100001320000001"
@@ -59,10 +60,10 @@ class MoodyDisk(Spool):
 class Bench:
     """A recording with a real catalog, fed with seconds of real pictures by hand."""
 
-    def __init__(self, folder: Path, retention_class: str = "default") -> None:
+    def __init__(self, folder: Path, retention_class: str = "default", wall_ns: int = WALL_NS) -> None:
         url = f"sqlite:///{folder / 'catalog.db'}"
         migrate(url)
-        self.clock = ManualClock()
+        self.clock = ManualClock(wall_ns)
         self.catalog = Catalog(url)
         self.disk = MoodyDisk(folder / "spool", self.clock, "node")
         self.disk.flow = threading.Event()
@@ -75,10 +76,12 @@ class Bench:
         self.writers = WriterPool(1)
         self.lane = self.writers.lane()
         group = SyncGroup(self.clock, 800)
+        coverage = Coverage(CAMERA, "main", self.ledger, lambda: fresh_id(self.clock))
+        coverage.resume(self.catalog.read(lambda c: past(c, CAMERA, "main")), self.clock.wall_ns() // 1_000_000)
         self.recording = Recording(
             SegmentLabels("node", CAMERA, retention_class=retention_class), SegmenterPolicy(segment_ms=2000),
             SpoolWriter(self.disk, group, self.clock), self.lane, self.ledger,
-            Coverage(CAMERA, "main", self.ledger, lambda: fresh_id(self.clock)), self.admission, self.clock,
+            coverage, self.admission, self.clock,
             lambda: fresh_id(self.clock),
         )  # fmt: skip
         self.packets = encode_h264(2.0)
@@ -141,6 +144,25 @@ def test_footage_becomes_rows_and_the_run_ends(bench: Bench) -> None:
     assert abs(rows[-1].end_ms - rows[0].start_ms - 6000) <= 40
     assert not bench.catalog.read(open_runs)
     assert not bench.gaps
+
+
+@pytest.mark.fault("A24")
+def test_what_a_camera_sends_again_after_a_restart_is_not_footage_twice(tmp_path: Path) -> None:
+    first = Bench(tmp_path)
+    first.feed(6)
+    first.recording.end("killed")
+    end_ms = first.segments[-1].end_ms
+    first.close()
+    second = Bench(tmp_path, wall_ns=first.clock.wall_ns() - 3 * SECOND_NS)  # its pictures are dated before the end
+    try:
+        second.feed(6)
+        second.recording.end("done")
+        rows = sorted(second.segments, key=lambda row: row.start_ms)
+    finally:
+        second.close()
+    following = [row for row in rows if row.start_ms >= end_ms]
+    assert following[0].start_ms == end_ms
+    assert all(a.end_ms <= b.start_ms for a, b in itertools.pairwise(rows))
 
 
 @pytest.mark.fault("B4")

@@ -215,3 +215,10 @@ def test_truncated_sps_is_refused_or_means_the_same(codec: VideoCodec) -> None:
         except ValueError:
             continue
         assert (found.width, found.height) == (whole.width, whole.height)
+
+
+@pytest.mark.parametrize("codec", BOTH)
+def test_sets_are_complete_with_one_of_each_kind(codec: VideoCodec) -> None:
+    sets = sets_of(codec)
+    assert codecs.is_complete(codec, sets)
+    assert not any(codecs.is_complete(codec, [one for one in sets if one is not left_out]) for left_out in sets)
