@@ -59,6 +59,10 @@ WORDS: dict[str, tuple[str, str]] = {
         "The stream failed: {problem}",
         "视频流出错：{problem}",
     ),
+    "camera.crashed": (
+        "The camera's stream crashes the library that receives it; it has a recorder of its own now.",
+        "该摄像机的视频流会使接收程序崩溃；现已单独使用一个录像进程。",
+    ),
     "camera.no_credential": (
         "The camera's sealed account cannot be opened with this node's keys.",
         "无法用本节点的密钥打开该摄像机的账号。",
@@ -75,10 +79,18 @@ WORDS: dict[str, tuple[str, str]] = {
         "The camera is switched off in the register.",
         "该摄像机已在登记中停用。",
     ),
+    "camera.outside_schedule": (
+        "The camera is not recorded at this time of the week.",
+        "该摄像机在每周的此时段不录像。",
+    ),
     # -- why footage is missing although the camera may be there
     "recorder.was_down": (
         "The recorder was not running.",
         "录像进程未运行。",
+    ),
+    "recorder.camera_changed": (
+        "The camera's address or account was changed; the connection is made anew.",
+        "摄像机的地址或账号已更改，正在重新连接。",
     ),
     "recorder.disk_full": (
         "The spool's disk is full.",
