@@ -184,6 +184,7 @@ class Decoded:
     video_times: tuple[int, ...]  #: pts of the decoded pictures, in ticks
     packet_times: tuple[int, ...]  #: dts of the video packets
     audio_samples: int
+    size: tuple[int, int]  #: of the last picture
 
 
 def decode_mp4(data: bytes) -> Decoded:
@@ -191,6 +192,7 @@ def decode_mp4(data: bytes) -> Decoded:
     times: list[int] = []
     dts: list[int] = []
     samples = 0
+    size = (0, 0)
     with av.open(io.BytesIO(data), "r") as container:
         for stream in container.streams.video:
             stream.codec_context.options = {"err_detect": "explode"}
@@ -200,6 +202,7 @@ def decode_mp4(data: bytes) -> Decoded:
             for frame in packet.decode():
                 if isinstance(frame, av.VideoFrame):
                     times.append(int(frame.pts or 0))
+                    size = (frame.width, frame.height)
                 elif isinstance(frame, av.AudioFrame):
                     samples += frame.samples
-    return Decoded(len(times), tuple(times), tuple(dts), samples)
+    return Decoded(len(times), tuple(times), tuple(dts), samples, size)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 
 from config.reasons import Reason
 from config.units import format_time_ms
+from config.weekly import week_end_ms
 from tiering.grants import (
     MEDIA,
     ROLES,
@@ -28,7 +29,6 @@ from tiering.grants import (
     Stream,
     lower_stream,
     narrow,
-    week_end_ms,
 )
 
 __all__ = [

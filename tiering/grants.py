@@ -10,12 +10,11 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Literal, TypeGuard
 
 from config.errors import Kind, TiergateError
-from config.units import SHANGHAI
+from config.weekly import WeeklyWindow, week_end_ms
 
 Stream = Literal["main", "sub"]
 
@@ -136,29 +135,6 @@ class Resources:
 
 
 _SELECTORS = ("regions", "cameras", "areas", "departments")
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class WeeklyWindow:
-    """Minutes of some days of the week in Asia/Shanghai; a window over midnight is two of these."""
-
-    days: frozenset[int]  #: 1 Monday … 7 Sunday
-    from_minute: int
-    to_minute: int  #: not included; 1440 is midnight
-
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-def week_end_ms(windows: tuple[WeeklyWindow, ...], now_ms: int) -> int | None:
-    """When the window that is open at `now_ms` closes; None when none is open."""
-    local = (_EPOCH + timedelta(milliseconds=now_ms)).astimezone(SHANGHAI)
-    minute = local.hour * 60 + local.minute
-    open_now = [w for w in windows if local.isoweekday() in w.days and w.from_minute <= minute < w.to_minute]
-    if not open_now:
-        return None
-    midnight = local.replace(hour=0, minute=0, second=0, microsecond=0)
-    return (midnight - _EPOCH) // timedelta(milliseconds=1) + max(w.to_minute for w in open_now) * 60_000
 
 
 @dataclass(frozen=True, slots=True)

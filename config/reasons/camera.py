@@ -59,6 +59,10 @@ WORDS: dict[str, tuple[str, str]] = {
         "The stream failed: {problem}",
         "视频流出错：{problem}",
     ),
+    "camera.crashed": (
+        "The camera's stream crashes the library that receives it; it has a recorder of its own now.",
+        "该摄像机的视频流会使接收程序崩溃；现已单独使用一个录像进程。",
+    ),
     "camera.no_credential": (
         "The camera's sealed account cannot be opened with this node's keys.",
         "无法用本节点的密钥打开该摄像机的账号。",
@@ -80,10 +84,18 @@ WORDS: dict[str, tuple[str, str]] = {
         "Key frames are {seconds} s apart: viewing, clips and files can begin nowhere else. Switch off the camera's smart codec or set one key frame each 1 to 4 s.",
         "关键帧间隔达 {seconds} 秒：查看、剪辑和录像文件只能从关键帧开始。请关闭摄像机的智能编码，或将关键帧间隔设为 1 至 4 秒。",
     ),
+    "camera.outside_schedule": (
+        "The camera is not recorded at this time of the week.",
+        "该摄像机在每周的此时段不录像。",
+    ),
     # -- why footage is missing although the camera may be there
     "recorder.was_down": (
         "The recorder was not running.",
         "录像进程未运行。",
+    ),
+    "recorder.camera_changed": (
+        "The camera's address or account was changed; the connection is made anew.",
+        "摄像机的地址或账号已更改，正在重新连接。",
     ),
     "recorder.disk_full": (
         "The spool's disk is full.",

@@ -25,6 +25,10 @@ WORDS: dict[str, tuple[str, str]] = {
         "The settings file {path} cannot be read: {problem}.",
         "无法读取配置文件 {path}：{problem}。",
     ),
+    "week.malformed": (
+        "{text} is no window of the week; write for example: mon-fri 07:30-19:00, sat 08:00-12:00.",
+        "{text} 不是有效的每周时段；例如：mon-fri 07:30-19:00, sat 08:00-12:00。",
+    ),
     "id.camera_malformed": (
         "A camera id has 20 digits (GB/T 28181); {value} does not.",
         "摄像机编号须为 20 位数字（GB/T 28181），{value} 不符合。",

@@ -153,6 +153,26 @@ WORDS: dict[str, tuple[str, str]] = {
         "摄像机 {camera}（{name}）：画面 {verdict}。",
     ),
     "ops.picture_next": ("Look at it on the wall; clean or repair the lens.", "请在监看墙上查看；清洁或维修镜头。"),
+    "ops.recorders_ok": (
+        "No thread of a recorder hangs.",
+        "录像进程中没有卡住的线程。",
+    ),
+    "ops.threads_hung": (
+        "{count} threads of recorders hang and do not end.",
+        "录像进程中有 {count} 个线程卡住且无法结束。",
+    ),
+    "ops.threads_hung_next": (
+        "The log names the cameras; restarting tiergate frees the threads.",
+        "日志中有相应摄像机；重启 tiergate 可释放这些线程。",
+    ),
+    "ops.camera_alone": (
+        "Camera {camera} made its recorder crash and has one of its own now.",
+        "摄像机 {camera} 曾使录像进程崩溃，现已单独使用一个录像进程。",
+    ),
+    "ops.camera_alone_next": (
+        "Set the camera to another codec or stream: tiergate camera set {camera} --url …; then look at its gaps.",
+        "请更换该摄像机的编码或码流：tiergate camera set {camera} --url …，再查看其缺口。",
+    ),
     "ops.gaps_ok": ("No gap is open.", "当前没有录像中断。"),
     "ops.gaps_open": ("{count} gap(s) are open with the cause {cause}.", "有 {count} 处录像中断，原因为 {cause}。"),
     "ops.gaps_next": (

@@ -154,6 +154,10 @@ def set_(
     place: Annotated[str | None, typer.Option()] = None,
     audio: Annotated[bool | None, typer.Option("--audio/--no-audio")] = None,
     audio_basis: Annotated[str | None, typer.Option(help="Reason and document that allow sound.")] = None,
+    schedule: Annotated[
+        str | None,
+        typer.Option(help="When it is recorded, e.g. 'mon-fri 07:30-19:00, sat 08:00-12:00'; 'always': at all times."),
+    ] = None,
 ) -> None:
     body = {
         "name": name,
@@ -168,8 +172,12 @@ def set_(
         "place": place,
         "audio": audio,
         "audio_basis": audio_basis,
+        "schedule": schedule,
     }
-    context.show(client.patch(f"/cameras/{client.part(camera)}", {k: v for k, v in body.items() if v is not None}))
+    given: dict[str, Any] = {k: v for k, v in body.items() if v is not None}
+    if schedule == "always":
+        given["schedule"] = None
+    context.show(client.patch(f"/cameras/{client.part(camera)}", given))
 
 
 @app.command(help="Take a camera out of service. Its footage stays as long as it must.")

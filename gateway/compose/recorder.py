@@ -11,9 +11,12 @@ from gateway.access.ids import fresh_id
 from gateway.access.keys import load_keys
 from gateway.access.secrets import Secrets
 from gateway.ingest.admission import Admission
+from gateway.ingest.backoff import Openings
+from gateway.ingest.crashes import CrashBook
 from gateway.ingest.fleet import Fleet, FleetTools
 from gateway.ingest.ledger import Ledger
 from gateway.ingest.libav_source import libav_factory
+from gateway.ingest.logins import Logins
 from gateway.ingest.spooling import SpoolWriter
 from gateway.ingest.supervision import TaskTools
 from gateway.ingest.writer import WriterPool
@@ -34,6 +37,7 @@ class RecorderParts:
     admission: Admission
     fleet: Fleet
     live: LiveServer
+    crashes: CrashBook
 
 
 def build_recorder(settings: Settings, shard: int, loop: asyncio.AbstractEventLoop) -> RecorderParts:
@@ -44,6 +48,7 @@ def build_recorder(settings: Settings, shard: int, loop: asyncio.AbstractEventLo
     spool = Spool(settings.paths.spool_dir, clock, keys.node_id)
     group = SyncGroup(clock, settings.recorder.sync_ms)
     ledger, writers = Ledger(catalog), WriterPool()
+    crashes = CrashBook(settings.paths.run_dir, shard)
     admission = Admission(settings.spool, lambda: spool.free().percent)
     cameras, recorder = settings.cameras, settings.recorder
     tasks = TaskTools(
@@ -54,6 +59,9 @@ def build_recorder(settings: Settings, shard: int, loop: asyncio.AbstractEventLo
         ledger=ledger,
         clock=clock,
         media_timeout_s=recorder.media_timeout_s,
+        logins=Logins(clock, settings.paths.run_dir / "logins"),
+        openings=Openings(),
+        enter_thread=crashes.enter,
     )  # fmt: skip
 
     def time_trust() -> str:
@@ -74,4 +82,4 @@ def build_recorder(settings: Settings, shard: int, loop: asyncio.AbstractEventLo
     )
     fleet = Fleet(tools, loop)
     live = LiveServer(settings.paths.run_dir / "live" / f"{shard}.sock", fleet)
-    return RecorderParts(clock, catalog, spool, group, ledger, writers, admission, fleet, live)
+    return RecorderParts(clock, catalog, spool, group, ledger, writers, admission, fleet, live, crashes)

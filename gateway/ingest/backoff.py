@@ -1,59 +1,80 @@
 """When to knock at a camera again. (pure)
 
-Two rules. Reconnects wait with jitter between 0.25 s and 5 s, so that a hundred cameras behind one switch do not come
-back in one instant, yet a rebooted camera loses seconds only. Logins are counted: cameras lock an account for half an
-hour after five failures (FAULTS A28), so after three refused logins only a slow probe follows until the account
-changes.
+Reconnects wait with jitter between 0.25 s and 5 s, so that a hundred cameras behind one switch do not come back in one
+instant, yet a rebooted camera loses seconds only. Three rules more:
+
+- While nothing takes the connection a try costs the camera nothing: then a second is the longest pause, so that its
+  footage is back within two seconds of its port (FAULTS A1).
+- A camera that takes connections and gives no picture is tried at most twelve times a minute (C10).
+- Logins are counted: cameras lock an account for half an hour after five failures (A28), so after three refused logins
+  only a slow probe follows until the account changes.
 """
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Sequence
+
 FIRST_S = 0.25
 LONGEST_S = 5.0
+LONGEST_UNANSWERED_S = 1.0
+TRIES_PER_MINUTE = 12
+#: A camera that has just started may refuse everybody for some seconds: tries are not spent on one moment.
+REFUSED_PAUSE_S = 5.0
 LOGIN_TRIES = 3
 LOGIN_WINDOW_S = 600.0
 LOGIN_PROBE_S = 300.0
 
 
 class Backoff:
-    """Jittered, doubling. `draw` in [0, 1) is the caller's randomness."""
-
-    def __init__(self, first_s: float = FIRST_S, longest_s: float = LONGEST_S) -> None:
-        self._first_s, self._longest_s = first_s, longest_s
-        self._next_s = first_s
-
-    def reset(self) -> None:
-        self._next_s = self._first_s
-
-    def wait_s(self, draw: float) -> float:
-        """The next pause: between half and all of the current step, at most the longest."""
-        step = self._next_s
-        self._next_s = min(step * 2, self._longest_s)
-        return step * (0.5 + draw / 2)
-
-
-class LoginCare:
-    """At most `LOGIN_TRIES` refused logins in `LOGIN_WINDOW_S` for one account version."""
+    """Jittered, doubling. `draw` in [0, 1) is the caller's randomness, `now_s` any steady clock."""
 
     def __init__(self) -> None:
-        self._version: object = None
-        self._failures_s: list[float] = []  #: the last few, oldest first
+        self._next_s = FIRST_S
+        self._answered: bool | None = None
+        self._fruitless_s: deque[float] = deque(maxlen=TRIES_PER_MINUTE)
 
-    def account(self, version: object) -> None:
-        """The account in use; another version starts with a clean record."""
-        if version != self._version:
-            self._version = version
-            self._failures_s.clear()
+    def reset(self) -> None:
+        self._next_s = FIRST_S
+        self._fruitless_s.clear()
 
-    def failed(self, now_s: float) -> None:
-        self._failures_s = [*self._failures_s[1 - LOGIN_TRIES :], now_s]
+    def wait_s(self, draw: float, now_s: float, *, answered: bool, fruitful: bool = False) -> float:
+        """The pause after a try that ends now: between half and all of the current step. `answered`: something took the
+        connection; `fruitful`: there was a picture."""
+        if answered != self._answered:
+            self._answered, self._next_s = answered, FIRST_S
+        step_s = self._next_s
+        self._next_s = min(step_s * 2, LONGEST_S if answered else LONGEST_UNANSWERED_S)
+        pause_s = step_s * (0.5 + draw / 2)
+        if answered and not fruitful:
+            self._fruitless_s.append(now_s)
+            if len(self._fruitless_s) == TRIES_PER_MINUTE:
+                pause_s = max(pause_s, self._fruitless_s[0] + 60.0 - now_s)
+        return pause_s
 
-    def succeeded(self) -> None:
-        self._failures_s.clear()
+
+class Openings:
+    """A token bucket: so many connections are begun at once, then so many in a second. After a failure of the network
+    all cameras of a recorder are there again in one instant (A33)."""
+
+    def __init__(self, per_s: float = 32.0, burst: int = 8) -> None:
+        self._step_s = 1 / per_s
+        self._burst_s = burst * self._step_s
+        self._full_s = 0.0  #: when the bucket will be full again
 
     def wait_s(self, now_s: float) -> float:
-        """How long not to try: 0 while tries are left, then until the slow probe is due and the window has room."""
-        if len(self._failures_s) < LOGIN_TRIES:
-            return 0.0
-        due_s = max(self._failures_s[-1] + LOGIN_PROBE_S, self._failures_s[0] + LOGIN_WINDOW_S)
-        return max(0.0, due_s - now_s)
+        """Takes a token; how long to wait for it."""
+        self._full_s = max(self._full_s, now_s) + self._step_s
+        return max(0.0, self._full_s - now_s - self._burst_s)
+
+
+def login_wait_s(refused_s: Sequence[float], now_s: float, under_way: int = 0) -> float:
+    """How long not to sign in: `LOGIN_TRIES` refused logins (their times, oldest first) are the most in
+    `LOGIN_WINDOW_S`, and after that many only a slow probe follows. Each try under way may be refused too."""
+    last = refused_s[-LOGIN_TRIES:]
+    if len(last) + under_way < LOGIN_TRIES:
+        return 0.0
+    if not last:
+        return LOGIN_PROBE_S
+    room_s = last[0] + LOGIN_WINDOW_S if len(last) == LOGIN_TRIES else 0.0
+    return max(0.0, max(last[-1] + LOGIN_PROBE_S, room_s) - now_s)

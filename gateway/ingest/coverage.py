@@ -25,8 +25,12 @@ TOLERANCE_MS = 250
 class Coverage:
     """Used under the lock of its recording."""
 
-    def __init__(self, camera_id: str, stream: str, ledger: Ledger, ids: Callable[[], str]) -> None:
+    def __init__(
+        self, camera_id: str, stream: str, ledger: Ledger, ids: Callable[[], str], since_ms: int | None = None
+    ) -> None:
+        """`since_ms`: from when on there should be footage, if there has never been any."""
         self._camera_id, self._stream = camera_id, stream
+        self._since_ms = since_ms
         self._ledger = ledger
         self._ids = ids
         self._end_ms: int | None = None  #: up to here every second is accounted for
@@ -58,12 +62,19 @@ class Coverage:
         if self._open is cause:
             return
         if self._open is None:
-            from_ms = self._end_ms if self._end_ms is not None else now_ms
+            ends = (self._end_ms, self._since_ms, now_ms)
+            from_ms = next(end for end in ends if end is not None)
         elif self._open is GapCause.RECORDER_DOWN and self._end_ms is not None:
             from_ms = self._end_ms
         else:
             from_ms = now_ms
         self._begin(cause, reason, from_ms, now_ms)
+
+    def replaced(self, now_ms: int) -> None:
+        """The connection is made anew because its address or account was changed: that is nobody's fault outside."""
+        if self._open is None and self._end_ms is not None:
+            self.lost(GapCause.RECORDER_DOWN, Reason("recorder.camera_changed"), now_ms)
+            self._end_ms = now_ms
 
     def footage(self, start_ms: int, now_ms: int) -> None:
         """Footage begins at `start_ms`."""

@@ -3,15 +3,18 @@
 Belongs here: which tasks exist and run, and why (recorded, warm, watched). Does not belong here: a stream's life
 (`gateway.ingest.supervision`), the process (`gateway.processes.recorder`).
 
-A stream runs when it is recorded, kept warm, or watched; a disabled camera has none. Everything here is called from the
-recorder's loop, except `tick`, which has a thread of its own so that a busy loop delays no fragment.
+A stream runs when it is recorded, kept warm, or watched; a disabled camera has none, and one outside its week's windows
+is recorded only in name. Everything here is called from the recorder's loop, except `tick`, which has a thread of its
+own so that a busy loop delays no fragment. Whatever fails for one camera fails for that camera alone.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from config.errors import Kind, TiergateError
@@ -33,6 +36,7 @@ StreamKey = tuple[str, str]
 
 _DOWN = (GapCause.RECORDER_DOWN, Reason("recorder.was_down"))
 _DISABLED = (GapCause.DISABLED, Reason("camera.disabled"))
+_OUTSIDE = (GapCause.DISABLED, Reason("camera.outside_schedule"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +63,8 @@ class Fleet:
         self._watchers: dict[StreamKey, int] = {}
         self._lingering: dict[StreamKey, asyncio.TimerHandle] = {}
         self._stopped = False
+        self._restarts: Counter[str] = Counter()  #: of tasks that are no more, and of this object's own
+        self.incomplete = False  #: something that should run could not be begun: `apply` is worth another try
 
     @property
     def tasks(self) -> list[CameraTask]:
@@ -70,17 +76,29 @@ class Fleet:
         """Makes what runs equal to `duties`. `past_of` holds the account of every recorded stream that is new here."""
         if self._stopped:
             return
+        self.incomplete = False
         wanted = {(duty.camera_id, duty.stream): duty for duty in duties}
         for key in [key for key in self._tasks if key not in wanted]:
-            self._remove(key)
-        for key, duty in wanted.items():
-            task = self._tasks.get(key)
-            if task is not None and (task.recording is not None) != duty.recorded:
+            with self._alone(key):
                 self._remove(key)
-                task = None
-            if task is None:
-                task = self._tasks[key] = self._make(duty, past_of.get(key))
-            self._settle(key, task, duty)
+        for key, duty in wanted.items():
+            with self._alone(key):
+                task = self._tasks.get(key)
+                if task is not None and (task.recording is not None) != duty.recorded:
+                    self._remove(key)
+                    task = None
+                if task is None:
+                    task = self._tasks[key] = self._make(duty, past_of.get(key))
+                self._settle(key, task, duty)
+
+    @contextlib.contextmanager
+    def _alone(self, key: StreamKey) -> Iterator[None]:
+        """What fails for this stream fails for no other."""
+        try:
+            yield
+        except Exception:
+            self.incomplete = True
+            _log.exception("a stream is in trouble", extra={"camera": key[0], "stream": key[1]})
 
     def new_recorded(self, duties: list[StreamDuty]) -> list[StreamKey]:
         """Streams of `duties` whose past is needed by `apply`."""
@@ -94,7 +112,7 @@ class Fleet:
         tools = self._tools
         recording: Recording | None = None
         if duty.recorded:
-            coverage = Coverage(duty.camera_id, duty.stream, tools.tasks.ledger, tools.ids)
+            coverage = Coverage(duty.camera_id, duty.stream, tools.tasks.ledger, tools.ids, duty.changed_ms)
             if past is not None:
                 coverage.resume(past, clock_ms(tools.tasks.clock))
             policy = SegmenterPolicy(
@@ -120,19 +138,29 @@ class Fleet:
             if labels != task.recording.labels:
                 with task.lock:
                     task.recording.relabel(labels)
-        wanted = duty.enabled and (
-            duty.recorded or duty.warm or self._watchers.get(key, 0) > 0 or key in self._lingering
-        )
+            if duty.enabled:
+                with task.lock:
+                    task.recording.switch(None if duty.scheduled else _OUTSIDE)
+        wanted = self._wanted(key, duty)
         if wanted and not task.running:
             task.start()
+            return
+        outside = duty.enabled and duty.recorded and not duty.scheduled
+        if not wanted and outside and (task.running or task.cause is not GapCause.DISABLED):
+            task.stop("schedule", _OUTSIDE)
         elif not wanted and (task.running or (not duty.enabled and (before.enabled or task.state != "offline"))):
             if duty.enabled:
                 task.stop("unwatched")
             else:
                 task.stop("disabled", _DISABLED, "offline")
 
+    def _wanted(self, key: StreamKey, duty: StreamDuty) -> bool:
+        recorded = duty.recorded and duty.scheduled
+        return duty.enabled and (recorded or duty.warm or self._watchers.get(key, 0) > 0 or key in self._lingering)
+
     def _remove(self, key: StreamKey) -> None:
         task = self._tasks.pop(key)
+        self._restarts.update(task.restarts)
         task.stop("removed")
         if task.recording is not None:
             with task.lock:
@@ -177,12 +205,25 @@ class Fleet:
     # -- rounds ------------------------------------------------------------------------------------------------------
 
     def tick(self, now_ns: int) -> None:
-        for task in self.tasks:
-            task.tick(now_ns)
+        for key, task in list(self._tasks.items()):
+            with self._alone(key):
+                task.tick(now_ns)
 
     def watchdog(self) -> None:
-        for task in self.tasks:
-            task.watchdog()
+        """What should run against what does."""
+        for key, task in list(self._tasks.items()):
+            with self._alone(key):
+                if self._wanted(key, task.duty) and not task.running and not self._stopped:
+                    self._restarts["missing"] += 1
+                    task.start()
+                task.watchdog()
+
+    def restarts(self) -> dict[str, int]:
+        """Sessions begun anew by the watchdog, by what it found."""
+        return dict(sum((task.restarts for task in self.tasks), self._restarts))
+
+    def hung(self) -> int:
+        return sum(task.hung for task in self.tasks)
 
     def reports(self) -> list[StatusRow]:
         return [row for task in self.tasks if (row := task.report()) is not None]
@@ -193,6 +234,7 @@ class Fleet:
         for timer in self._lingering.values():
             timer.cancel()
         self._lingering.clear()
-        for task in self.tasks:
+        for key, task in list(self._tasks.items()):
             if task.running:
-                task.stop(reason, _DOWN, "offline")
+                with self._alone(key):
+                    task.stop(reason, _DOWN, "offline")

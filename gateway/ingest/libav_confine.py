@@ -32,7 +32,70 @@ _log = logging.getLogger(__name__)
 _LOAD, _DYNAMIC = 1, 2
 _STRTAB, _SYMTAB, _PLT_SIZE, _PLT = 5, 6, 2, 23
 
+#: tcpi_state (linux/tcp_states.h).
+_ESTABLISHED, _SYN_SENT, _CLOSE = 1, 2, 7
+
 _Connect = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_void_p, ctypes.c_uint32, use_errno=True)
+
+
+class Connections:
+    """The sockets of one session with a camera, so that they can be cut from outside: libavformat's own timeout ends
+    no read to which a byte comes now and then (FAULTS A3).
+
+    Duplicates, for libav closes its own and their numbers are used again: `close` when libav is done with them.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._sockets: list[socket.socket] = []
+        self._established = False
+        self.was_cut = False
+
+    def take(self, descriptor: int) -> bool:
+        """False: this session is over and connects to nothing any more."""
+        with self._lock:
+            if self.was_cut:
+                return False
+            self._sockets.append(socket.socket(fileno=os.dup(descriptor)))
+            return True
+
+    def cut(self) -> None:
+        with self._lock:
+            self.was_cut = True
+            self._look()
+            for one in self._sockets:
+                with contextlib.suppress(OSError):
+                    one.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        with self._lock:
+            self._look()
+            for one in self._sockets:
+                one.close()
+            self._sockets.clear()
+
+    @property
+    def established(self) -> bool:
+        """Whether anything took a connection; False also after one that was refused."""
+        with self._lock:
+            self._look()
+            return self._established
+
+    @property
+    def lost(self) -> bool:
+        """Whether the other side reset a connection, or closed it without a word."""
+        with self._lock:
+            return any(state == _CLOSE or (state != _ESTABLISHED and not heard) for state, heard in self._states())
+
+    def _look(self) -> None:
+        self._established |= any(state not in (_SYN_SENT, _CLOSE) for state, _ in self._states())
+
+    def _states(self) -> Iterator[tuple[int, int]]:
+        """(tcpi_state, tcpi_bytes_received) of each connection (linux/tcp.h, struct tcp_info)."""
+        for one in self._sockets:
+            with contextlib.suppress(OSError):
+                told = one.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 136)
+                yield told[0], struct.unpack_from("=Q", told.ljust(136, b"\0"), 128)[0]
 
 
 class _Place(threading.local):
@@ -40,7 +103,7 @@ class _Place(threading.local):
 
     only: bytes | None = None  #: packed address; None: this thread is not confined
     refused: bool = False
-    sockets: list[socket.socket] | None = None  #: duplicates: libav closes its own, and their numbers are used again
+    connections: Connections | None = None
 
 
 _place = _Place()
@@ -50,28 +113,19 @@ _done = False
 
 
 @contextlib.contextmanager
-def confined_to(address: str, seconds: float) -> Iterator[None]:
-    """In this thread libavformat connects to this IP address only; after `seconds` its connections are cut."""
+def confined_to(address: str, seconds: float, connections: Connections) -> Iterator[None]:
+    """In this thread libavformat connects to this IP address only, by `connections`; after `seconds` they are cut."""
     _install()
-    sockets: list[socket.socket] = []
-    _place.only, _place.refused, _place.sockets = ipaddress.ip_address(address).packed, False, sockets
-    timer = threading.Timer(seconds, _cut, [sockets])
+    _place.only, _place.refused, _place.connections = ipaddress.ip_address(address).packed, False, connections
+    timer = threading.Timer(seconds, connections.cut)
     timer.daemon = True
     timer.start()
     try:
         yield
     finally:
-        _place.only = _place.sockets = None
+        _place.only = _place.connections = None
         timer.cancel()
         timer.join()
-        for duplicate in sockets:
-            duplicate.close()
-
-
-def _cut(sockets: list[socket.socket]) -> None:
-    for one in list(sockets):
-        with contextlib.suppress(OSError):
-            one.shutdown(socket.SHUT_RDWR)
 
 
 def was_refused() -> bool:
@@ -109,8 +163,9 @@ def _replace() -> None:
     def connect(descriptor: int, address: int, length: int) -> int:
         try:
             if _allowed(address, length):
-                if _place.sockets is not None:
-                    _place.sockets.append(socket.socket(fileno=os.dup(descriptor)))
+                if _place.connections is not None and not _place.connections.take(descriptor):
+                    ctypes.set_errno(errno.ECONNABORTED)
+                    return -1
                 return int(real(descriptor, address, length))
         except Exception:
             _log.exception("a connection of libavformat could not be judged")

@@ -27,7 +27,8 @@ def source_error(error: BaseException, *, opening: bool) -> SourceError:
     if isinstance(error, av.error.HTTPNotFoundError):
         return SourceError(GapCause.CAMERA_OFFLINE, "camera.stream_not_found")
     if isinstance(error, ConnectionRefusedError):
-        return SourceError(GapCause.NETWORK, "camera.refused")
+        # The answer came from the device itself, or from the last router before it: the way there is free.
+        return SourceError(GapCause.CAMERA_OFFLINE, "camera.refused")
     if isinstance(error, TimeoutError):
         return SourceError(GapCause.NETWORK, "camera.timeout")
     if number in _UNREACHABLE:

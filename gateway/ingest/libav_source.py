@@ -26,7 +26,7 @@ from config.errors import TiergateError
 from config.redact import with_credentials
 from gateway.cameras.address import pinned_url
 from gateway.ingest.arrival import ArrivalClock
-from gateway.ingest.libav_confine import confined_to, was_refused
+from gateway.ingest.libav_confine import Connections, confined_to, was_refused
 from gateway.ingest.libav_errors import source_error
 from gateway.ingest.lipsync import SoundClock
 from gateway.ingest.source import RELAXED_S, GapCause, SourceError, StreamAddress
@@ -55,8 +55,6 @@ _NS = 1_000_000_000
 #: A read that took longer than this found nothing waiting.
 _WAITED_NS = 2_000_000
 
-#: Opening is some questions and answers; each may take nearly one timeout.
-_OPEN_TIMEOUTS = 4
 #: Small enough to be open in 0.2 s, large enough not to lose the first key frame (MEASUREMENTS B2c).
 _PROBE_BYTES = 200_000
 _PROBE_US = 100_000
@@ -90,12 +88,21 @@ class LibavSource:
     """See `gateway.ingest.source.Source`."""
 
     def __init__(
-        self, address: StreamAddress, networks: Sequence[str], clock: Clock, *, read_timeout_s: float = 4.0
+        self,
+        address: StreamAddress,
+        networks: Sequence[str],
+        clock: Clock,
+        *,
+        read_timeout_s: float = 4.0,
+        open_timeout_s: float = 8.0,
     ) -> None:
+        """`read_timeout_s` without a byte end a read; `open_timeout_s` is all the time for opening, bytes or not."""
         self._address = address
         self._networks = networks
         self._clock = clock
-        self._timeout_us = max(1, round(read_timeout_s * 1e6))
+        self._read_timeout_s = read_timeout_s
+        self._open_timeout_s = open_timeout_s
+        self._connections = Connections()
         self._stopped = False
         self.relaxed = False
         self._container: InputContainer | None = None
@@ -109,15 +116,16 @@ class LibavSource:
             raise SourceError(cause, error.reason.code, **error.reason.params) from error
         options = {
             "rtsp_transport": "tcp",
-            "timeout": str(self._timeout_us),
+            "timeout": str(max(1, round(self._read_timeout_s * 1e6))),
             "probesize": str(_PROBE_BYTES),
             "analyzeduration": str(_PROBE_US),
             "fpsprobesize": "0",
             "allowed_media_types": "video+audio" if self._address.audio else "video",
             "protocol_whitelist": "rtsp,rtsps,rtp,tcp,tls,crypto",
         }
+        asked_ns = self._clock.monotonic_ns()
         try:
-            with confined_to(urlsplit(url).hostname or "", _OPEN_TIMEOUTS * self._timeout_us / 1e6):
+            with confined_to(urlsplit(url).hostname or "", self._open_timeout_s, self._connections):
                 container = av.open(
                     with_credentials(url, self._address.username, self._address.password),
                     "r",
@@ -125,19 +133,42 @@ class LibavSource:
                     options=options,
                 )
         except (OSError, av.error.FFmpegError, ValueError) as error:
+            failure = self._failure(error, (self._clock.monotonic_ns() - asked_ns) / _NS)
+            self._connections.close()
             # "from None": libav's text and arguments hold the password, and tracebacks are logged.
-            if was_refused():
-                raise SourceError(GapCause.UNSUPPORTED, "camera.redirected") from None
-            raise source_error(error, opening=True) from None
+            raise failure from None
         self._container = container
+        if self._connections.was_cut:  # libav is content with a stream that ended while it was looking at it
+            self.close()
+            raise SourceError(GapCause.NETWORK, "camera.timeout")
+
+    def _failure(self, error: Exception, took_s: float) -> SourceError:
+        """Why opening failed after `took_s`."""
+        if was_refused():
+            return SourceError(GapCause.UNSUPPORTED, "camera.redirected")
+        # Of an answer that did not come, or not in time, libav says "invalid data" as well.
+        invalid = isinstance(error, av.error.InvalidDataError)
+        if self._connections.was_cut or isinstance(error, TimeoutError) or (invalid and took_s >= self._read_timeout_s):
+            code = "camera.timeout" if self._connections.established else "camera.unreachable"
+            return SourceError(GapCause.NETWORK, code)
+        if invalid and self._connections.lost:
+            return SourceError(GapCause.CAMERA_OFFLINE, "camera.ended")
+        return source_error(error, opening=True)
 
     def stop(self) -> None:
         self._stopped = True
 
+    def cut(self) -> None:
+        self._stopped = True
+        self._connections.cut()
+
     def close(self) -> None:
         container, self._container = self._container, None
-        if container is not None:
-            container.close()
+        try:
+            if container is not None:
+                container.close()
+        finally:
+            self._connections.close()
 
     def __iter__(self) -> Iterator[StreamConfig | AccessUnit]:
         container = self._container
@@ -416,6 +447,8 @@ def libav_factory(
     read_timeout_s = min(connect_timeout_s, media_timeout_s / 2)
 
     def make(address: StreamAddress) -> LibavSource:
-        return LibavSource(address, networks, clock, read_timeout_s=read_timeout_s)
+        return LibavSource(
+            address, networks, clock, read_timeout_s=read_timeout_s, open_timeout_s=media_timeout_s
+        )  # fmt: skip
 
     return make

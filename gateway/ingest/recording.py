@@ -105,8 +105,20 @@ class Recording:
         self._proving_ms: int | None = None  #: start of a segment that must show that the disk takes footage again
         self._failed: TiergateError | None = None  #: set by the lane, taken by the receiving side
         self._abandoned: list[Writing] = []  #: the lane's: files to be made whole when the disk is well again
+        self._off: tuple[GapCause, Reason] | None = None  #: why nothing is to be recorded although there are pictures
+        self.footage_ns = 0  #: monotonic, when pictures last went to the disk
         self._since_key: list[FragmentEntry] = []
         self._pending: list[AccessUnit] = []
+
+    def lost(self, cause: GapCause, reason: Reason, now_ms: int) -> None:
+        """Footage is missing. Outside its week's windows a camera misses nothing, whatever becomes of it."""
+        if self._off is None or cause is GapCause.DISABLED:
+            self.coverage.lost(cause, reason, now_ms)
+
+    @property
+    def refused(self) -> bool:
+        """Whether footage is given up by name now: the disk's fault, not the camera's."""
+        return self._refusal is not None
 
     @property
     def labels(self) -> SegmentLabels:
@@ -119,6 +131,12 @@ class Recording:
         self._labels = labels
         if self._config is not None:
             self._segmenter.relabel(labels)
+
+    def switch(self, off: tuple[GapCause, Reason] | None) -> None:
+        """Units that come are recorded (None), or not for this reason: somebody only watches."""
+        self._off = off
+        if off is not None and self._refusal is None:
+            self._give_up(*off, keep=True)
 
     def begin(self, config: StreamConfig) -> None:
         self._config = config
@@ -149,7 +167,7 @@ class Recording:
             self._carry_out(commands)
         self._prove()
         if self._refusal is None:
-            refusal = self._admission.refuses(self._labels.retention_class)
+            refusal = self._refused_now()
             if refusal is not None:
                 self._give_up(*refusal, keep=True)
 
@@ -185,12 +203,15 @@ class Recording:
         elif self._refusal is None:
             self._give_up(GapCause.DISK_SLOW, Reason("recorder.disk_slow"), keep=True)
         elif unit.key and unit.track is Track.VIDEO:
-            refusal = self._admission.refuses(self._labels.retention_class)
+            refusal = self._refused_now()
             if refusal is not None:
                 self._lose(*refusal)
             elif self._lane.pending_bytes < PENDING_MAX_BYTES // 4 and self._clock.monotonic_ns() >= self._retry_ns:
                 self._refusal = None
                 self._lane.put(self._write_salvage)
+
+    def _refused_now(self) -> tuple[GapCause, Reason] | None:
+        return self._off or self._admission.refuses(self._labels.retention_class)
 
     def _give_up(self, cause: GapCause, reason: Reason, *, keep: bool) -> None:
         """Ends the run here; units are dropped until a key frame finds the disk well. `keep`: what waits is written."""
@@ -213,7 +234,7 @@ class Recording:
         self._lose(cause, reason)
 
     def _lose(self, cause: GapCause, reason: Reason) -> None:
-        if self._refusal is not cause:
+        if self._refusal is not cause and cause is not GapCause.DISABLED:
             _log.warning("footage is not recorded", extra={"camera": self._labels.camera, "cause": cause.value})
         self._refusal = cause
         self.coverage.lost(cause, reason, self._clock.wall_ns() // _NS_PER_MS)
@@ -265,6 +286,7 @@ class Recording:
         if opened is None:
             return
         if command.entry.track is Track.VIDEO:
+            self.footage_ns = self._clock.monotonic_ns()
             if command.entry.key:
                 self._since_key = [command.entry]
             else:

@@ -38,6 +38,10 @@ class GapCause(StrEnum):
 RELAXED_S = 0.12
 
 
+#: Nothing took the connection: such a try costs a camera nothing.
+_NOBODY_THERE = frozenset({"camera.refused", "camera.unreachable", "camera.address_unresolvable"})
+
+
 class SourceError(Exception):
     """The stream cannot be opened or has ended. `reason` is safe to show: no secret, no foreign text unredacted."""
 
@@ -45,6 +49,11 @@ class SourceError(Exception):
         self.cause = cause
         self.reason = Reason(code, params)
         super().__init__(f"{cause}: {code}")
+
+    @property
+    def answered(self) -> bool:
+        """Whether something took the connection."""
+        return self.reason.code not in _NOBODY_THERE
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +88,11 @@ class Source(Protocol):
 
     def stop(self) -> None:
         """From any thread: the iterator ends at the next packet or its read deadline. Idempotent, never blocks."""
+        ...
+
+    def cut(self) -> None:
+        """From any thread: whatever the source waits for ends now, and nobody is told goodbye. Idempotent, never
+        blocks."""
         ...
 
     def close(self) -> None: ...

@@ -3,9 +3,12 @@
 Belongs here: a stream's life. Does not belong here: which streams there are (`gateway.ingest.fleet`), footage
 (`gateway.ingest.recording`), sockets of watchers (`gateway.live.server`).
 
-Each task has a thread of its own, so that nothing a camera does reaches another. A thread that hangs in a library is
-given up by its number (`_session`): a new one takes its place, and whatever the old one still says is not heard. At
-most `HUNG_MAX` of them are left hanging per stream.
+Each task has a thread of its own, so that nothing a camera does reaches another. A thread that is not wanted any more
+ends by itself at the next picture; one that hangs is cut off from its camera, and whatever it still says is not heard.
+At most `HUNG_MAX` that even then do not end are left per stream.
+
+`watchdog` compares what should be with what is: a thread that has died, a camera that is silent, one whose pictures
+never become footage. Each is begun anew and counted.
 """
 
 from __future__ import annotations
@@ -13,15 +16,17 @@ from __future__ import annotations
 import logging
 import random
 import threading
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from config.clock import Clock
 from config.errors import TiergateError
 from config.reasons import Reason
 from config.redact import Secret
-from gateway.ingest.backoff import Backoff, LoginCare
+from gateway.ingest.backoff import REFUSED_PAUSE_S, Backoff, Openings
 from gateway.ingest.ledger import Ledger
+from gateway.ingest.logins import Account, Logins, account_of
 from gateway.ingest.recording import Recording
 from gateway.ingest.source import GapCause, Source, SourceError, SourceFactory, StreamAddress
 from gateway.ingest.statistics import StreamStatistics
@@ -36,6 +41,11 @@ HUNG_MAX = 3
 #: A stream that has stood this long may fail once without waiting longer than the shortest pause.
 _STEADY_NS = 10_000_000_000
 _NS_PER_MS = 1_000_000
+#: A session that is not wanted any more may say goodbye for so long; then it is cut.
+_POLITE_NS = 2_000_000_000
+#: Pictures that become no footage for so long are worth a new session: many cameras begin one with a key frame. Doubled
+#: each time, because others send one every few minutes and would never come to it (A16).
+_USELESS_NS, _USELESS_LONGEST_NS = 30_000_000_000, 480_000_000_000
 
 OpenCredential = Callable[[CredentialRow], Secret]
 
@@ -49,6 +59,24 @@ class TaskTools:
     ledger: Ledger
     clock: Clock
     media_timeout_s: float
+    logins: Logins
+    openings: Openings
+    enter_thread: Callable[[str], None]  #: told in each camera's thread whose it is
+    openings_lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def opening_wait_s(self) -> float:
+        with self.openings_lock:
+            return self.openings.wait_s(self.clock.monotonic_ns() / 1e9)
+
+
+@dataclass(eq=False, slots=True)
+class _Session:
+    """One thread's life with a camera: one source after another until it is not wanted any more."""
+
+    wake: threading.Event
+    thread: threading.Thread
+    source: Source | None = None
+    over_ns: int = 0  #: since when it is not wanted
 
 
 class CameraTask:
@@ -62,15 +90,12 @@ class CameraTask:
         self.recording = recording
         self.feed = feed
         self.lock = threading.Lock()
+        self.restarts: Counter[str] = Counter()  #: by the watchdog: dead, silent, useless
         self._tools = tools
         self._clock = tools.clock
-        self._session = 0  #: number of the thread that is heard; 0: none
+        self._session: _Session | None = None  #: the one that is heard
         self._sessions = 0
-        self._hung: list[threading.Thread] = []
-        self._thread: threading.Thread | None = None
-        self._wake = threading.Event()
-        self._source: Source | None = None
-        self._care = LoginCare()
+        self._over: list[_Session] = []
         self._backoff = Backoff()
         self._epoch_base = 0
         self._epoch_last = 0
@@ -78,8 +103,11 @@ class CameraTask:
         self._cause: GapCause | None = None
         self._reason: Reason | None = None
         self._since_ms = clock_ms(self._clock)
-        self._progress_ns = 0  #: monotonic, of the newest media byte or the beginning of an attempt; 0: not connected
+        #: Monotonic, of the newest picture, or of what is nearest to one while there is none; 0: not connected.
+        self._progress_ns = 0
         self._connected_ns = 0
+        self._pictured = False  #: the source that is open has given a picture
+        self._useless_ns = _USELESS_NS
         self._config: StreamConfig | None = None
         self._statistics = StreamStatistics()
 
@@ -87,57 +115,71 @@ class CameraTask:
 
     @property
     def running(self) -> bool:
-        return self._session != 0
+        return self._session is not None
 
     @property
     def state(self) -> str:
         return self._state
 
+    @property
+    def cause(self) -> GapCause | None:
+        return self._cause
+
+    @property
+    def hung(self) -> int:
+        """Threads that do not end although they were cut off."""
+        limit_ns = self._clock.monotonic_ns() - 2 * _POLITE_NS
+        return sum(session.thread.is_alive() and session.over_ns < limit_ns for session in self._over)
+
     def start(self) -> None:
-        if self._session == 0:
+        if self._session is None:
             self._begin_session()
 
     def stop(self, reason: str, end: tuple[GapCause, Reason] | None = None, state: str = "idle") -> None:
         """The stream is not wanted any more. Its thread ends by itself; nothing it says from now on is heard."""
         with self.lock:
-            self._session = 0
-            if self.recording is not None:
-                self.recording.end(reason)
-                if end is not None:
-                    self.recording.coverage.lost(*end, clock_ms(self._clock))
+            session, self._session = self._session, None
+            self._end_media(reason)
+            if self.recording is not None and end is not None:
+                self.recording.lost(*end, clock_ms(self._clock))
             self.feed.event("ended", end[1] if end is not None else None)
             self._set_state(state, *(end or (None, None)))
-        self._release()
+        self._release(session)
 
     def update(self, duty: StreamDuty) -> None:
         """The register changed. Another address, account or sound is a new session; the rest takes effect in place."""
         before, self.duty = self.duty, duty
-        if self._session == 0:
+        if self._session is None:
             return
         if (duty.url, duty.audio, _account(duty)) != (before.url, before.audio, _account(before)):
             with self.lock:
-                self._session = 0
+                session, self._session = self._session, None
                 self._end_media("changed")
+                if self.recording is not None:
+                    self.recording.coverage.replaced(clock_ms(self._clock))
             self._backoff.reset()
-            self._release()
+            self._release(session)
             self._begin_session()
 
     def watchdog(self) -> None:
-        """Media bytes, and nothing else, prove that a camera is there (FAULTS A2)."""
-        limit_ns = int(self._tools.media_timeout_s * 1e9)
+        """Pictures, and nothing else, prove that a camera is there (FAULTS A2)."""
+        now_ns = self._clock.monotonic_ns()
+        self._over = [session for session in self._over if session.thread.is_alive()]
+        for over in self._over:
+            source = over.source
+            if now_ns - over.over_ns > _POLITE_NS and source is not None:
+                source.cut()
         with self.lock:
-            silent_ns = self._clock.monotonic_ns() - self._progress_ns
-            if self._session == 0 or self._progress_ns == 0 or silent_ns <= limit_ns:
+            found = self._trouble(now_ns)
+            if found is None:
                 return
-            self._session = 0
-            self._end_media("silent")
-            self._fail(SourceError(GapCause.NETWORK, "camera.silent", seconds=round(self._tools.media_timeout_s)))
-        thread = self._thread
-        self._release()
-        if thread is not None:
-            self._hung = [t for t in self._hung if t.is_alive()]
-            self._hung.append(thread)
-        self._begin_session(after_failure=True)
+            why, error = found
+            session, self._session = self._session, None
+            self._end_media(error.reason.code.split(".")[-1])
+            self._fail(error)
+            self.restarts[why] += 1
+        self._release(session, cut=True)
+        self._begin_session(error)
 
     def tick(self, now_ns: int) -> None:
         with self.lock:
@@ -152,110 +194,172 @@ class CameraTask:
             return self._row()
 
     def join(self, timeout_s: float) -> bool:
-        thread = self._thread
-        if thread is not None:
-            thread.join(timeout_s)
-        return thread is None or not thread.is_alive()
+        """Whether every thread of the stream has ended."""
+        sessions = [*self._over, *([self._session] if self._session is not None else [])]
+        for session in sessions:
+            session.thread.join(timeout_s)
+        return not any(session.thread.is_alive() for session in sessions)
 
     # -- sessions ----------------------------------------------------------------------------------------------------
 
-    def _begin_session(self, after_failure: bool = False) -> None:
+    def _begin_session(self, after: SourceError | None = None) -> None:
         self._sessions += 1
-        session = self._session = self._sessions
-        self._wake = threading.Event()
-        self._thread = threading.Thread(
-            target=self._run, args=(session, self._wake, after_failure), daemon=True,
-            name=f"{self.duty.camera_id[-6:]}-{self.duty.stream}-{session}",
+        session = _Session(threading.Event(), threading.Thread())
+        session.thread = threading.Thread(
+            target=self._run, args=(session, after), daemon=True,
+            name=f"{self.duty.camera_id[-6:]}-{self.duty.stream}-{self._sessions}",
         )  # fmt: skip
-        self._thread.start()
+        self._session = session
+        session.thread.start()
 
-    def _release(self) -> None:
-        self._wake.set()
-        source = self._source
+    def _release(self, session: _Session | None, *, cut: bool = False) -> None:
+        """Its source may be made at this very moment and not be seen here: `watchdog` looks again."""
+        if session is None:
+            return
+        session.over_ns = self._clock.monotonic_ns()
+        self._over.append(session)
+        session.wake.set()
+        source = session.source
         if source is not None:
-            source.stop()
+            if cut:
+                source.cut()
+            else:
+                source.stop()
 
-    def _run(self, session: int, wake: threading.Event, after_failure: bool) -> None:
-        if after_failure:
-            wake.wait(self._backoff.wait_s(random.random()))  # noqa: S311 (spreads reconnects, protects nothing)
-            while len([t for t in self._hung if t.is_alive()]) >= HUNG_MAX and not wake.wait(1.0):
+    def _trouble(self, now_ns: int) -> tuple[str, SourceError] | None:
+        """(what the watchdog found, how it is told), under the lock."""
+        session = self._session
+        if session is None:
+            return None
+        if not session.thread.is_alive():
+            _log.error("a stream's thread has died", extra={"camera": self.duty.camera_id})
+            return "dead", SourceError(GapCause.UNKNOWN, "camera.failed", problem="thread")
+        if self._progress_ns == 0:
+            return None
+        if now_ns - self._progress_ns > self._tools.media_timeout_s * 1e9:
+            return "silent", self._silent()
+        recording = self.recording
+        if recording is not None and self._connected_ns and not recording.refused:
+            footage_ns = max(recording.footage_ns, self._connected_ns)
+            if recording.footage_ns > self._connected_ns:
+                self._useless_ns = _USELESS_NS
+            if now_ns - footage_ns > self._useless_ns:
+                self._useless_ns = min(2 * self._useless_ns, _USELESS_LONGEST_NS)
+                return "useless", SourceError(GapCause.CAMERA_OFFLINE, "recorder.stopped_sending")
+        return None
+
+    def _silent(self) -> SourceError:
+        if not self._connected_ns:
+            return SourceError(GapCause.NETWORK, "camera.timeout")
+        return SourceError(GapCause.NETWORK, "camera.silent", seconds=round(self._tools.media_timeout_s))
+
+    def _run(self, session: _Session, after: SourceError | None) -> None:
+        """`after`: what the watchdog ended the session before for."""
+        self._tools.enter_thread(self.duty.camera_id)
+        if after is not None:
+            session.wake.wait(self._pause_s(after))
+            while self.hung >= HUNG_MAX and not session.wake.wait(1.0):
                 pass
-        while self._session == session:
-            duty = self.duty
-            self._care.account(_account(duty))
-            wait_s = self._care.wait_s(self._clock.monotonic_ns() / 1e9)
-            if wait_s > 0:
-                wake.wait(min(wait_s, 60.0))
+        while self._session is session:
+            error = self._try(session, self.duty)
+            if error is None:
                 continue
-            error = self._session_once(session, duty)
             with self.lock:
-                if self._session != session:
+                if self._session is not session:
                     return
-                if self._connected_ns and self._clock.monotonic_ns() - self._connected_ns > _STEADY_NS:
-                    self._backoff.reset()
+                pause_s = self._pause_s(error)
                 self._end_media(error.reason.code.split(".")[-1])
                 self._fail(error)
-            wake.wait(self._backoff.wait_s(random.random()))  # noqa: S311 (as above)
+            session.wake.wait(pause_s)
 
-    def _session_once(self, session: int, duty: StreamDuty) -> SourceError:
+    def _pause_s(self, error: SourceError) -> float:
+        draw = random.random()  # noqa: S311 (spreads reconnects, protects nothing)
+        now_ns = self._clock.monotonic_ns()
+        if self._pictured and now_ns - self._connected_ns > _STEADY_NS:
+            self._backoff.reset()
+        pause_s = self._backoff.wait_s(draw, now_ns / 1e9, answered=error.answered, fruitful=self._pictured)
+        return max(pause_s, REFUSED_PAUSE_S) if error.cause is GapCause.CREDENTIALS else pause_s
+
+    def _try(self, session: _Session, duty: StreamDuty) -> SourceError | None:
+        """One session with the camera, for as long as it lasts. None: it is not time for one yet."""
+        account: Account | None = None
+        address = StreamAddress(duty.url, audio=duty.audio)
+        if duty.credential is not None:
+            try:
+                password = self._tools.open_credential(duty.credential)
+            except TiergateError:
+                return SourceError(GapCause.CREDENTIALS, "camera.no_credential")
+            username = duty.credential.username
+            account = account_of(duty.url, username, password, duty.credential.changed_ms)
+            wait_s = self._tools.logins.wait_s(account)
+            if wait_s > 0:
+                session.wake.wait(min(wait_s, 60.0))
+                return None
+            address = StreamAddress(duty.url, username, password, duty.audio)
+        return self._session_once(session, address, account)
+
+    def _session_once(self, session: _Session, address: StreamAddress, account: Account | None) -> SourceError:
         source: Source | None = None
+        taken: bool | None = None  #: whether the device took the account
         try:
+            session.wake.wait(self._tools.opening_wait_s())
             with self.lock:
-                if self._session != session:
+                if self._session is not session:
                     return SourceError(GapCause.UNKNOWN, "camera.ended")
                 self._progress_ns = self._clock.monotonic_ns()
                 self._connected_ns = 0
+                self._pictured = False
                 if self._state != "offline":
                     self._set_state("connecting", None, None)
-            source = self._tools.sources(self._address(duty))
-            self._source = source
+            source = session.source = self._tools.sources(address)
             source.open()
-            self._care.succeeded()
-            self._connected_ns = self._clock.monotonic_ns()
+            if account is not None:
+                self._tools.logins.told(account, True)
+                account = None
+            with self.lock:
+                if self._session is not session:
+                    return SourceError(GapCause.UNKNOWN, "camera.ended")
+                # The first picture has half a time-out of its own, however long the opening took.
+                now_ns = self._connected_ns = self._clock.monotonic_ns()
+                half_ns = int(self._tools.media_timeout_s * 5e8)
+                self._progress_ns = max(self._progress_ns, now_ns - half_ns)
             self._take_all(session, source)
             return SourceError(GapCause.CAMERA_OFFLINE, "camera.ended")
         except SourceError as error:
             if error.cause is GapCause.CREDENTIALS:
-                self._care.failed(self._clock.monotonic_ns() / 1e9)
-            return error
+                taken = False
+            return self._silent() if error.reason.code == "camera.timeout" else error
         except Exception as error:
-            _log.exception("a source failed in a way it must not", extra={"camera": duty.camera_id})
+            _log.exception("a source failed in a way it must not", extra={"camera": self.duty.camera_id})
             return SourceError(GapCause.UNKNOWN, "camera.failed", problem=type(error).__name__)
         finally:
+            if account is not None:
+                self._tools.logins.told(account, taken)
             if source is not None:
                 try:
                     source.close()
                 except Exception:
-                    _log.exception("closing a source", extra={"camera": duty.camera_id})
-                if self._source is source:
-                    self._source = None
+                    _log.exception("closing a source", extra={"camera": self.duty.camera_id})
+                session.source = None
 
-    def _address(self, duty: StreamDuty) -> StreamAddress:
-        if duty.credential is None:
-            return StreamAddress(duty.url, audio=duty.audio)
-        try:
-            password = self._tools.open_credential(duty.credential)
-        except TiergateError as error:
-            raise SourceError(GapCause.CREDENTIALS, "camera.no_credential") from error
-        return StreamAddress(duty.url, duty.credential.username, password, duty.audio)
-
-    def _take_all(self, session: int, source: Source) -> None:
+    def _take_all(self, session: _Session, source: Source) -> None:
         """The hot loop: a few microseconds per picture besides the source's own."""
         lock, feed, statistics = self.lock, self.feed, self._statistics
         monotonic_ns = self._clock.monotonic_ns
         recording = self.recording
         for item in source:
             with lock:
-                if self._session != session:
+                if self._session is not session:
                     return
                 if isinstance(item, StreamConfig):
                     self._configure(item)
                     continue
-                self._progress_ns = monotonic_ns()
                 item.epoch += self._epoch_base
                 if self._state != "online" or item.epoch != self._epoch_last:
                     self._begin_media(item)
                 if item.track is Track.VIDEO:
+                    # Sound alone does not show that a camera sees anything.
+                    self._progress_ns = monotonic_ns()
                     statistics.picture(item)
                 else:
                     statistics.bytes += len(item.data)
@@ -275,6 +379,7 @@ class CameraTask:
 
     def _begin_media(self, unit: AccessUnit) -> None:
         self._epoch_last = unit.epoch
+        self._pictured = True
         if self._state != "online":
             self._statistics.restart(self._clock.monotonic_ns())
             self.feed.event("online", None)
@@ -288,7 +393,7 @@ class CameraTask:
             self.recording.end(reason)
 
     def _fail(self, error: SourceError) -> None:
-        if self._state == "online" or self._reason != error.reason:
+        if self._state == "online" or self._cause is not error.cause:
             _log.info(
                 "stream is away",
                 extra={
@@ -297,7 +402,7 @@ class CameraTask:
                 },
             )  # fmt: skip
         if self.recording is not None:
-            self.recording.coverage.lost(error.cause, error.reason, clock_ms(self._clock))
+            self.recording.lost(error.cause, error.reason, clock_ms(self._clock))
         if self._state != "offline" or self._reason != error.reason:
             self.feed.event("offline", error.reason)
             self._set_state("offline", error.cause, error.reason)

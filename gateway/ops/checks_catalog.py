@@ -18,6 +18,7 @@ from storage.audit import log as audit
 from storage.catalog import cameras as camera_rows
 from storage.catalog import facts, leases, links, retention_rows, segments
 from storage.catalog import gaps as gap_rows
+from storage.catalog import status as recorder_status
 from storage.catalog.tables import camera
 from storage.objects import make_store
 
@@ -48,6 +49,8 @@ def cameras(connection: Connection, probe: Probe) -> Iterator[Finding]:
                     found("cameras", "warn", Reason("ops.camera_gop_long", params), Reason("ops.camera_gop_next"))
                 )
             continue
+        if state is not None and state.cause == "disabled":
+            continue  # of an enabled camera: outside its windows of the week
         said = state.reason if state is not None else None
         cause = said or (state.cause if state is not None else None) or "unknown"
         reason = Reason("ops.camera_offline", {"camera": row.id, "name": row.name, "cause": cause})
@@ -71,6 +74,20 @@ def gaps(connection: Connection, probe: Probe) -> Iterator[Finding]:
         yield found("gaps", level, reason, Reason("ops.gaps_next"))
     if not causes:
         yield fine("gaps", "ops.gaps_ok")
+
+
+def recorders(connection: Connection, probe: Probe) -> Iterator[Finding]:
+    hung = 0
+    for shard in recorder_status.shards(connection):
+        hung += (facts.get(connection, f"{recorder_status.WATCHDOG_FACT}{shard}") or {}).get("hung", 0)
+        if shard >= recorder_status.ALONE:
+            held = connection.execute(select(camera.c.id).where(camera.c.shard == shard)).scalars().first()
+            reason = Reason("ops.camera_alone", {"camera": held or "?"})
+            yield found("recorders", "warn", reason, Reason("ops.camera_alone_next", {"camera": held or "?"}))
+    if hung:
+        yield found("recorders", "warn", Reason("ops.threads_hung", {"count": hung}), Reason("ops.threads_hung_next"))
+    else:
+        yield fine("recorders", "ops.recorders_ok")
 
 
 def backlog(connection: Connection, probe: Probe) -> Iterator[Finding]:

@@ -20,7 +20,7 @@ from gateway.access.keys import load_keys
 from gateway.ops.clock_evidence import kernel_synchronised
 from gateway.ops.findings import Finding, Level, Probe, fine, found
 from storage.catalog import migrate
-from storage.catalog.status import shard_count
+from storage.catalog.status import shards
 from storage.clock_trust import AGREE_WITHIN_MS
 from storage.objects import make_store
 from storage.objects.folder import FolderStore
@@ -203,7 +203,7 @@ def processes(probe: Probe) -> Iterator[Finding]:
     workers = probe.settings.web.workers
     names += ["web"] if workers == 1 else [f"web-{n}" for n in range(workers)]
     if probe.catalog is not None:
-        names += [f"recorder-{n}" for n in range(probe.catalog.read(shard_count))]
+        names += [f"recorder-{n}" for n in probe.catalog.read(shards)]
     silent = [name for name in names if not _alive(probe.settings.paths.run_dir / f"{name}.alive")]
     for name in silent:
         reason, following = Reason("ops.process_silent", {"name": name}), Reason("ops.process_next", {"name": name})

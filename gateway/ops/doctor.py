@@ -39,6 +39,7 @@ _MACHINE: tuple[Callable[[Probe], Iterable[Finding]], ...] = (
 _CATALOG: tuple[Callable[[Connection, Probe], Iterable[Finding]], ...] = (
     checks_catalog.cameras,
     checks_catalog.gaps,
+    checks_catalog.recorders,
     checks_catalog.backlog,
     checks_catalog.sweep,
     checks_catalog.jobs,
@@ -60,6 +61,8 @@ METRICS: dict[str, str | None] = {
     "tiergate_spool_backlog_bytes": "backlog",
     "tiergate_spool_backlog_age_seconds": "backlog",
     "tiergate_gaps_open": "gaps",
+    "tiergate_recorder_watchdog_restarts": None,
+    "tiergate_recorder_hung_threads": "recorders",
     "tiergate_register_open_rows": None,
     "tiergate_leases_running": None,
     "tiergate_link_seen_age_seconds": "links",

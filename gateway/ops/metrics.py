@@ -21,7 +21,7 @@ from config.errors import Kind, TiergateError
 from config.settings import Settings, is_loopback
 from gateway.ops import job_state
 from storage import journal, sweeper
-from storage.catalog import cameras, facts, gaps, register, retention_rows, segments
+from storage.catalog import cameras, facts, gaps, register, retention_rows, segments, status
 from storage.catalog.tables import lease, link, segment
 
 
@@ -54,12 +54,12 @@ def _one(name: str, help_: str, value: float | None) -> Metric:
 
 
 def _cameras(connection: Connection, settings: Settings, now_ms: int) -> Iterable[Metric]:
-    own, status = cameras.cameras(connection), cameras.status_rows(connection)
+    own, known = cameras.cameras(connection), cameras.status_rows(connection)
     online: list[tuple[tuple[str, ...], float]] = []
     last: list[tuple[tuple[str, ...], float]] = []
     apart: list[tuple[tuple[str, ...], float]] = []
     for id_ in sorted(own):
-        row = status.get(id_, {}).get("main")
+        row = known.get(id_, {}).get("main")
         if row is None or not own[id_].enabled:
             continue
         if row.state in ("online", "offline"):
@@ -102,6 +102,26 @@ def _footage(connection: Connection, settings: Settings, now_ms: int) -> Iterabl
         ("cause",),
         tuple(((k,), float(v)) for k, v in causes.items()),
     )
+
+
+def _recorders(connection: Connection, settings: Settings, now_ms: int) -> Iterable[Metric]:
+    restarts: list[tuple[tuple[str, ...], float]] = []
+    hung: list[tuple[tuple[str, ...], float]] = []
+    for shard in status.shards(connection):
+        found = facts.get(connection, f"{status.WATCHDOG_FACT}{shard}")
+        for name, count in sorted((found or {}).items()):
+            if name == "hung":
+                hung.append(((str(shard),), float(count)))
+            else:
+                restarts.append(((str(shard), name), float(count)))
+    yield Metric(
+        "tiergate_recorder_watchdog_restarts",
+        "Camera sessions that a recorder's watchdog began anew since the recorder's start: dead thread, silent camera, "
+        "useless pictures, missing task.",
+        ("shard", "found"),
+        tuple(restarts),
+    )
+    yield Metric("tiergate_recorder_hung_threads", "Threads of cameras that do not end.", ("shard",), tuple(hung))
 
 
 def _access(connection: Connection, settings: Settings, now_ms: int) -> Iterable[Metric]:
@@ -168,7 +188,7 @@ def _keeping(connection: Connection, settings: Settings, now_ms: int) -> Iterabl
 
 
 #: Each is asked at every scrape, in one read transaction.
-READERS: list[Reader] = [_cameras, _footage, _access, _disks, _keeping]
+READERS: list[Reader] = [_cameras, _footage, _recorders, _access, _disks, _keeping]
 
 
 def read_facts(connection: Connection, settings: Settings, now_ms: int) -> list[Metric]:

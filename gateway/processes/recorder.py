@@ -16,12 +16,18 @@ import threading
 import time
 from functools import partial
 
+from sqlalchemy import Connection
 from sqlalchemy.exc import OperationalError
 
 from config.clock import wall_ms
+from config.reasons import Reason
+from gateway.access.ids import fresh_id
 from gateway.compose.recorder import RecorderParts, build_recorder
+from gateway.ingest.source import GapCause
 from gateway.processes import child
-from storage.catalog.status import Past, duties, past, put_status, shard_cameras
+from storage.catalog import facts
+from storage.catalog.gaps import GapRow, open_gap
+from storage.catalog.status import WATCHDOG_FACT, Past, duties, past, put_status, set_alone, shard_cameras
 from storage.salvage import recover
 
 _log = logging.getLogger(__name__)
@@ -38,13 +44,18 @@ class Recorder:
     def __init__(self, parts: RecorderParts, shard: int) -> None:
         self._parts = parts
         self._shard = shard
+        self._schedule_ms: int | None = None  #: when a camera's week next wants something else
+        self._told: dict[str, int] = {}
         self._ticking = threading.Event()
         self._ticker = threading.Thread(target=self._tick, name="ticker", daemon=True)
 
     async def start(self) -> None:
         parts = self._parts
+        culprit = await self._look_back()
         cameras = await parts.catalog.aread(partial(shard_cameras, shard=self._shard))
         report = await asyncio.to_thread(recover, parts.catalog, parts.spool, cameras)
+        if culprit in cameras:
+            await parts.catalog.awrite(partial(self._note_crash, camera_id=culprit))
         if report.salvaged or report.adopted or report.quarantined:
             _log.info(
                 "salvage", extra={
@@ -60,6 +71,29 @@ class Recorder:
         gc.collect()
         gc.freeze()
 
+    async def _look_back(self) -> str | None:
+        """The camera in whose thread the last recorder of this shard crashed. It gets one of its own."""
+        parts = self._parts
+        culprit = parts.crashes.culprit()
+        parts.crashes.watch()
+        if culprit is not None:
+            move = partial(set_alone, camera_id=culprit, shard=self._shard, now_ms=wall_ms(parts.clock))
+            alone = await parts.catalog.awrite(move)
+            _log.error("the recorder crashed in a camera's thread", extra={"camera": culprit, "shard": alone})
+        return culprit
+
+    def _note_crash(self, connection: Connection, camera_id: str) -> None:
+        """It may crash this process too before anything else about it is written."""
+        now_ms = wall_ms(self._parts.clock)
+        known = past(connection, camera_id, "main")
+        ends = [end for end in (known.footage_end_ms, known.gap_end_ms) if end is not None]
+        from_ms = min(max(ends, default=now_ms), now_ms)
+        reason = Reason("camera.crashed").as_json()
+        cause = GapCause.UNSUPPORTED.value
+        open_gap(
+            connection, GapRow(fresh_id(self._parts.clock), camera_id, "main", cause, from_ms, None, now_ms, reason)
+        )  # fmt: skip
+
     async def run(self, stopping: asyncio.Event) -> None:
         """Until told to stop: follows the register, watches the streams, reports."""
         seen: int | None = None
@@ -68,7 +102,8 @@ class Recorder:
             now_s = time.monotonic()
             try:
                 version = await self._parts.catalog.aversion()
-                if version != seen or now_s - read_s > REREAD_S:
+                due = self._schedule_ms is not None and wall_ms(self._parts.clock) >= self._schedule_ms
+                if version != seen or due or self._parts.fleet.incomplete or now_s - read_s > REREAD_S:
                     await self._apply()
                     seen, read_s = version, now_s
             except OperationalError:
@@ -80,11 +115,19 @@ class Recorder:
                 rows = self._parts.fleet.reports()
                 if rows:
                     self._parts.ledger.put(partial(put_status, rows=rows))
+                self._tell_watchdog()
             try:
                 async with asyncio.timeout(POLL_S):
                     await stopping.wait()
             except TimeoutError:
                 pass
+
+    def _tell_watchdog(self) -> None:
+        fleet = self._parts.fleet
+        found = {**fleet.restarts(), "hung": fleet.hung()}
+        if found != self._told:
+            self._told = found
+            self._parts.ledger.put(partial(facts.set, key=f"{WATCHDOG_FACT}{self._shard}", value=found))
 
     async def stop(self) -> None:
         parts = self._parts
@@ -110,6 +153,8 @@ class Recorder:
         parts = self._parts
         now_ms = wall_ms(parts.clock)
         wanted = await parts.catalog.aread(partial(duties, shard=self._shard, now_ms=now_ms))
+        changes = [duty.schedule_ms for duty in wanted if duty.schedule_ms is not None]
+        self._schedule_ms = min(changes, default=None)
         pasts: dict[tuple[str, str], Past] = {}
         for camera_id, stream in parts.fleet.new_recorded(wanted):
             pasts[camera_id, stream] = await parts.catalog.aread(partial(past, camera_id=camera_id, stream=stream))

@@ -35,7 +35,7 @@ from gateway.ops.tasks import Tasks
 from gateway.processes.child import LISTEN_FD
 from storage.catalog.engine import Catalog
 from storage.catalog.migrate import migrate
-from storage.catalog.status import shard_count
+from storage.catalog.status import shards
 
 _log = logging.getLogger(__name__)
 
@@ -127,7 +127,7 @@ class Supervisor:
         self._kept.start(self._keep(spec), f"keep-{spec.name}")
 
     async def _add_recorders(self, catalog: Catalog) -> None:
-        for shard in range(await catalog.aread(shard_count)):
+        for shard in await catalog.aread(shards):
             if f"recorder-{shard}" not in self._specs:
                 self._add(Spec("recorder", shard))
 

@@ -15,6 +15,7 @@ from sqlalchemy import Connection, Row, delete, func, insert, or_, select, updat
 
 from config.errors import Kind, TiergateError
 from config.ids import CameraId, centre_code, next_camera_id
+from config.weekly import parse_week
 from storage.catalog.places import require_department, require_region
 from storage.catalog.tables import camera, camera_health, camera_status, camera_stream, credential
 from storage.sites import check_site_type
@@ -49,6 +50,7 @@ class Camera:
     created_ms: int
     changed_ms: int
     removed_ms: int | None
+    schedule: str | None = None  #: windows of the week (config.weekly); None: recorded always
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +199,7 @@ def _refuse_duplicate(connection: Connection, id_: str, urls: Iterable[str]) -> 
 
 
 def change_camera(connection: Connection, id_: str, values: Mapping[str, Any], now_ms: int) -> Camera:
-    """Raises as `create_camera`. `values` are columns of `camera`."""
+    """Raises as `create_camera`, and week.malformed. `values` are columns of `camera`."""
     values = dict(values)
     if "region" in values:
         place = require_region(connection, values["region"])
@@ -208,6 +210,8 @@ def change_camera(connection: Connection, id_: str, values: Mapping[str, Any], n
         require_department(connection, values["department_id"])
     if "site_type" in values:
         values["site_type"] = check_site_type(values["site_type"])
+    if values.get("schedule") is not None:
+        parse_week(values["schedule"])
     before = cameras(connection, [id_]).get(id_)
     if before is None:
         raise TiergateError(Kind.NOT_FOUND, "access.not_found")

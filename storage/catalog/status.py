@@ -12,6 +12,8 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, func, insert, select, update
 
+from config.errors import TiergateError
+from config.weekly import parse_week, week_change_ms, week_end_ms
 from storage.catalog.cameras import CredentialRow, credentials
 from storage.catalog.retention_rows import classes, memberships
 from storage.catalog.tables import camera, camera_status, camera_stream, gap, segment
@@ -32,8 +34,10 @@ class StreamDuty:
     enabled: bool
     audio: bool
     retention_class: str  #: the highest of the camera's areas now
-    created_ms: int
+    changed_ms: int
     credential: CredentialRow | None
+    scheduled: bool = True  #: the week's windows want it recorded now
+    schedule_ms: int | None = None  #: when that changes next
 
 
 def duties(connection: Connection, shard: int, now_ms: int) -> list[StreamDuty]:
@@ -51,11 +55,23 @@ def duties(connection: Connection, shard: int, now_ms: int) -> list[StreamDuty]:
         StreamDuty(
             camera_id=row.id, stream=row.stream, url=row.url, warm=bool(row.warm),
             recorded=row.recorded_by == "self" and row.stream == "main", enabled=bool(row.enabled),
-            audio=bool(row.audio), retention_class=highest.get(row.id, "default"), created_ms=row.created_ms,
-            credential=sealed.get(row.credential_id),
+            audio=bool(row.audio), retention_class=highest.get(row.id, "default"), changed_ms=row.changed_ms,
+            credential=sealed.get(row.credential_id), scheduled=scheduled, schedule_ms=schedule_ms,
         )
         for row in rows
+        for scheduled, schedule_ms in [_schedule(row.schedule, now_ms)]
     ]  # fmt: skip
+
+
+def _schedule(text: str | None, now_ms: int) -> tuple[bool, int | None]:
+    """(whether it is recorded now, when that changes). What cannot be read keeps nothing from being recorded."""
+    if text is None:
+        return True, None
+    try:
+        windows = parse_week(text)
+    except TiergateError:
+        return True, None
+    return week_end_ms(windows, now_ms) is not None, week_change_ms(windows, now_ms)
 
 
 def _classes_now(connection: Connection, camera_ids: Iterable[str], now_ms: int) -> dict[str, str]:
@@ -72,10 +88,31 @@ def _classes_now(connection: Connection, camera_ids: Iterable[str], now_ms: int)
     return highest
 
 
-def shard_count(connection: Connection) -> int:
-    """How many recorders are needed: at least one, so that the first camera is recorded within seconds."""
-    highest = connection.execute(select(func.max(camera.c.shard)).where(camera.c.removed_ms.is_(None))).scalar_one()
-    return int(highest or 0) + 1
+#: Fact by shard: sessions that a recorder's watchdog began anew since its start, by what it found; `hung`: threads
+#: that do not end.
+WATCHDOG_FACT = "recorder.watchdog."
+
+#: Shards from here on hold one camera each: one that made its recorder crash.
+ALONE = 1000
+
+
+def shards(connection: Connection) -> list[int]:
+    """Which recorders are needed: at least one, so that the first camera is recorded within seconds."""
+    used = set(connection.execute(select(camera.c.shard).where(camera.c.removed_ms.is_(None)).distinct()).scalars())
+    common = max((shard for shard in used if shard < ALONE), default=0)
+    return [*range(common + 1), *sorted(shard for shard in used if shard >= ALONE)]
+
+
+def set_alone(connection: Connection, camera_id: str, shard: int, now_ms: int) -> int | None:
+    """Gives a camera of `shard` a recorder of its own; its shard, or None when it is not this shard's (any more)."""
+    highest = connection.execute(select(func.max(camera.c.shard))).scalar_one() or 0
+    alone = max(int(highest) + 1, ALONE)
+    done = connection.execute(
+        update(camera)
+        .where(camera.c.id == camera_id, camera.c.shard == shard, camera.c.shard < ALONE)
+        .values(shard=alone, changed_ms=now_ms)
+    )
+    return alone if done.rowcount else None
 
 
 def shard_cameras(connection: Connection, shard: int) -> list[str]:

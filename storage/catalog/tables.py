@@ -114,6 +114,7 @@ camera = Table(
     Column("created_ms", Ms, nullable=False),
     Column("changed_ms", Ms, nullable=False),
     Column("removed_ms", Ms, nullable=True),
+    Column("schedule", String(400), nullable=True),  # when it is recorded (config.weekly); NULL: always
     Index(None, "region"),
 )
 

@@ -26,6 +26,7 @@ from storage.catalog.engine import Catalog
 from storage.catalog.gaps import GapRow
 from storage.catalog.migrate import migrate
 from storage.catalog.retention_rows import HoldRow
+from storage.catalog.status import ALONE, WATCHDOG_FACT, set_alone
 from storage.catalog.tables import camera, camera_health, camera_status, link, segment
 from storage.objects import make_store
 
@@ -104,6 +105,28 @@ def test_every_finding_has_a_next_step(place: Place) -> None:
     place.clock.advance(3 * 86_400)
     for finding in doctor.examine(place.settings, place.clock):
         assert finding.level == "ok" or finding.next is not None
+
+
+def test_a_camera_outside_its_windows_of_the_week_is_nothing_to_speak_of(place: Place) -> None:
+    place.add_camera("idle", cause="disabled")
+    assert "cameras" not in place.wrong(quick=True)
+
+
+def test_hung_threads_and_a_camera_that_crashes_its_recorder_are_told(place: Place) -> None:
+    place.add_camera()
+    assert "recorders" not in place.wrong(quick=True)
+    place.catalog.write(lambda c: facts.set(c, f"{WATCHDOG_FACT}0", {"silent": 4, "hung": 2}))
+    assert place.wrong(quick=True)["recorders"].reason.params["count"] == 2
+    assert place.catalog.write(lambda c: set_alone(c, CAMERA, 0, place.now_ms)) == ALONE
+    place.catalog.write(lambda c: facts.set(c, f"{WATCHDOG_FACT}0", {"silent": 4, "hung": 0}))
+    assert place.wrong(quick=True)["recorders"].reason.params["camera"] == CAMERA
+    samples = {
+        (metric.name, labels): value
+        for metric in place.catalog.read(lambda c: metrics.read_facts(c, place.settings, place.now_ms))
+        for labels, value in metric.samples
+    }
+    assert samples["tiergate_recorder_watchdog_restarts", ("0", "silent")] == 4
+    assert samples["tiergate_recorder_hung_threads", ("0",)] == 0
 
 
 def test_an_offline_camera_is_named_with_its_cause(place: Place) -> None:

@@ -49,6 +49,8 @@ class Recipe:
         )
 
 
+#: How many recipes `look0`, `look1`, … there are.
+LOOKS = 8
 _MOVING = "testsrc2=size={size}:rate={fps},noise=alls=12:allf=t"
 _BLACK = "color=c=black:size={size}:rate={fps}"
 #: One picture for ever: what a camera with a hung sensor sends, key frames and all.
@@ -114,6 +116,8 @@ def _recipes() -> dict[str, Recipe]:
         small("black", _BLACK),
         small("frozen", _FROZEN),
     ]
+    # Told apart by their size in every row: for tests that must not mix up cameras. Cheap enough for hundreds.
+    recipes += [Recipe(f"look{n}", _MOVING, 96 + 32 * n, 96, 60_000, fps=5, gop_frames=5) for n in range(LOOKS)]
     for name, picture in _SCENES.items():
         recipes.append(Recipe(f"{name}_main", picture, 1920, 1080, 4_000_000))
         recipes.append(Recipe(f"{name}_sub", picture, 640, 360, 500_000))

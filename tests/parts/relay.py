@@ -7,6 +7,7 @@ gateway and S3, or two nodes: connect to `relay.port` instead of the real port.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import struct
 import threading
@@ -78,16 +79,26 @@ class TcpRelay:
 
         self._call(close)
 
+    def close_port(self) -> int:
+        """Nothing listens any more and every open connection is reset, as when a camera reboots; answers how many."""
+
+        async def close() -> int:
+            assert self._server is not None
+            self._server.close()
+            return self._reset_all()
+
+        return asyncio.run_coroutine_threadsafe(close(), self._loop).result(10)
+
+    def open_port(self) -> None:
+        """Ends `close_port`."""
+        self._run(self._listen())
+
     # --- life --------------------------------------------------------------------------------------
 
     def start(self) -> Self:
         self._thread.start()
 
-        async def listen() -> None:
-            self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-            self.port = self._server.sockets[0].getsockname()[1]
-
-        self._run(listen())
+        self._run(self._listen())
         return self
 
     def stop(self) -> None:
@@ -110,6 +121,10 @@ class TcpRelay:
 
     def __exit__(self, *exc: object) -> None:
         self.stop()
+
+    async def _listen(self) -> None:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port, backlog=512)
+        self.port = self._server.sockets[0].getsockname()[1]
 
     # --- inside the loop -----------------------------------------------------------------------------
 
@@ -175,5 +190,6 @@ def _abort(writer: asyncio.StreamWriter) -> None:
     """RST instead of FIN: what a router that forgot the connection, or a camera without power, looks like."""
     connection = writer.get_extra_info("socket")
     if connection is not None:
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        with contextlib.suppress(OSError):  # closed before
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     writer.transport.abort()

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from config.errors import TiergateError
+from config.weekly import WeeklyWindow
 from tiering.access import (
     ROLES,
     CameraResource,
@@ -27,7 +28,6 @@ from tiering.access import (
     lease_as_grant,
     narrow,
 )
-from tiering.grants import WeeklyWindow
 
 NOW = 1_790_000_000_000  # Monday 2026-09-21 22:13:20 in Asia/Shanghai
 MINUTE = 60_000

@@ -47,6 +47,7 @@ class Changes(Body):
     longitude: Degrees | None = None
     latitude: Degrees | None = None
     place: ShortText | None = None
+    schedule: str | None = Field(None, max_length=400)  #: windows of the week in which it is recorded; null: always
 
 
 class Movement(Body):
@@ -70,9 +71,10 @@ _PLAIN = (
     "longitude",
     "latitude",
     "place",
+    "schedule",
 )
 #: May be emptied by null; for the others null means "leave as it is".
-_EMPTIABLE = frozenset({"department_id", "longitude", "latitude", "place"})
+_EMPTIABLE = frozenset({"department_id", "longitude", "latitude", "place", "schedule"})
 _BATCH = 200
 
 
@@ -176,7 +178,8 @@ async def change(
 
 
 def _public(values: dict[str, Any]) -> dict[str, Any]:
-    return {k: v for k, v in values.items() if k in ("sharing", "enabled", "audio", "audio_basis", "secrecy", "region")}
+    told = ("sharing", "enabled", "audio", "audio_basis", "secrecy", "region", "schedule")
+    return {k: v for k, v in values.items() if k in told}
 
 
 def _account(

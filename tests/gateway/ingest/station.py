@@ -15,13 +15,22 @@ from config.redact import Secret, split_credentials
 from gateway.access.ids import fresh_id
 from gateway.access.keys import ensure_keys
 from gateway.access.secrets import Secrets
-from storage.catalog.cameras import NewCamera, cameras, change_camera, create_camera, put_credential, remove_camera
+from storage.catalog.cameras import (
+    NewCamera,
+    StreamRow,
+    cameras,
+    change_camera,
+    create_camera,
+    put_credential,
+    put_stream,
+    remove_camera,
+)
 from storage.catalog.engine import Catalog
 from storage.catalog.gaps import GapRow, gaps_between
 from storage.catalog.migrate import migrate
 from storage.catalog.segments import SegmentRow, all_segments
 from storage.catalog.status import StatusRow, status_of
-from storage.catalog.tables import region
+from storage.catalog.tables import region, run
 from storage.spool import Spool
 from tests.parts.process import Child
 
@@ -30,13 +39,13 @@ _FAR_MS = 10**14
 
 
 class Station:
-    def __init__(self, folder: Path, **recorder: Any) -> None:
+    def __init__(self, folder: Path, connect_timeout_s: float = 2.0, **recorder: Any) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.config = folder / "tiergate.toml"
         sections: dict[str, dict[str, Any]] = {
             "paths": {"data": "data"},
-            "cameras": {"allowed_networks": ["127.0.0.0/8"], "connect_timeout_s": 2.0},
+            "cameras": {"allowed_networks": ["127.0.0.0/8"], "connect_timeout_s": connect_timeout_s},
             "recorder": {"segment_seconds": 2, "media_timeout_s": 3.0, **recorder},
             "spool": {"min_free_percent": 0.0, "critical_free_percent": 0.0},
             "live": {"linger_s": 0.5},
@@ -80,13 +89,18 @@ class Station:
             name="门口", region="210211001003", credential_id=credential_id,
             streams=tuple((name, split_credentials(u)[0], None) for name, u in streams), **values,
         )  # fmt: skip
-        return self.catalog.write(lambda c: create_camera(c, new, "community", 32, self.now_ms)).id
+        return self.catalog.write(
+            lambda c: create_camera(c, new, "community", self.settings.recorder.shard_size, self.now_ms)
+        ).id
 
     def change(self, camera_id: str, **values: Any) -> None:
         self.catalog.write(lambda c: change_camera(c, camera_id, values, self.now_ms))
 
     def remove(self, camera_id: str) -> None:
         self.catalog.write(lambda c: remove_camera(c, camera_id, self.now_ms))
+
+    def set_url(self, camera_id: str, url: str) -> None:
+        self.catalog.write(lambda c: put_stream(c, StreamRow(camera_id, "main", split_credentials(url)[0])))
 
     def set_password(self, camera_id: str, username: str, password: str) -> None:
         credential_id = self.catalog.read(lambda c: cameras(c)[camera_id]).credential_id
@@ -109,6 +123,11 @@ class Station:
 
     def status(self, camera_id: str, stream: str = "main") -> StatusRow | None:
         return self.catalog.read(lambda c: status_of(c, camera_id, stream))
+
+    def runs(self, camera_id: str) -> dict[str, tuple[int, int, str | None]]:
+        """(width, height, why it ended) by run."""
+        query = select(run.c.id, run.c.width, run.c.height, run.c.end_reason).where(run.c.camera_id == camera_id)
+        return {r.id: (r.width, r.height, r.end_reason) for r in self.catalog.read(lambda c: c.execute(query).all())}
 
     def bytes_of(self, row: SegmentRow) -> bytes:
         data = self.spool.read(row.camera_id, row.id, 0, row.bytes + 1)

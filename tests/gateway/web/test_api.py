@@ -92,6 +92,20 @@ async def test_forbidden_places_and_addresses_are_refused(site: Site) -> None:
             assert answer.headers["content-type"] == "application/problem+json"
 
 
+async def test_a_camera_has_a_schedule_and_loses_it_by_null(site: Site) -> None:
+    async with await site.sign_in("admin") as admin:
+        id_ = await add_camera(admin, 1)
+        path = f"/api/v1/cameras/{id_}"
+        assert (await admin.get(path)).json()["schedule"] is None
+        week = "mon-fri 07:30-19:00, sat 22:00-06:00"
+        answer = await admin.patch(path, json={"schedule": week})
+        assert (answer.status_code, answer.json()["schedule"]) == (200, week)
+        refused = await admin.patch(path, json={"schedule": "mondays"})
+        assert (refused.status_code, refused.json()["code"]) == (422, "week.malformed")
+        assert (await admin.patch(path, json={"name": "x"})).json()["schedule"] == week
+        assert (await admin.patch(path, json={"schedule": None})).json()["schedule"] is None
+
+
 async def test_a_department_sees_exactly_its_share_until_it_is_revoked(site: Site) -> None:
     async with await site.sign_in("admin") as admin:
         shared = await add_camera(admin, 1, sharing="departments")

@@ -105,10 +105,10 @@ def _next_revision(folder: Path, body: str) -> Path:
     versions = folder / "migrations" / "versions"
     versions.mkdir(parents=True)
     source = Path(migration.__file__).with_name("migrations")
-    for file in ("env.py", "script.py.mako", "versions/0001_first.py"):
-        (folder / "migrations" / file).write_text((source / file).read_text())
-    text = "from alembic import op\nrevision = '0002'\ndown_revision = '0001'\n\ndef upgrade() -> None:\n" + body
-    (versions / "0002_next.py").write_text(text)
+    for file in (source / "env.py", source / "script.py.mako", *source.glob("versions/*.py")):
+        (folder / "migrations" / file.relative_to(source)).write_text(file.read_text())
+    text = f"from alembic import op\nrevision = 'next'\ndown_revision = {head()!r}\n\ndef upgrade() -> None:\n{body}"
+    (versions / "next.py").write_text(text)
     return folder / "migrations"
 
 
@@ -116,11 +116,12 @@ def test_an_upgrade_keeps_a_copy_of_the_old_catalog(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     migrate(url(path))
+    now = head()
     folder = _next_revision(tmp_path / "next", "    op.execute('CREATE TABLE more (a INTEGER)')\n")
     monkeypatch.setattr(migration, "_FOLDER", folder)
     assert migrate(url(path))
-    assert current(url(path)) == "0002"
-    assert current(url(backup_path(path, "0001"))) == "0001"
+    assert current(url(path)) == "next"
+    assert current(url(backup_path(path, now))) == now
 
 
 @pytest.mark.fault("B32")
@@ -128,13 +129,14 @@ def test_a_failing_upgrade_leaves_everything_as_it_was(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     migrate(url(path))
+    now = head()
     folder = _next_revision(
         tmp_path / "next", "    op.execute('CREATE TABLE more (a INTEGER)')\n    raise RuntimeError('broken')\n"
     )
     monkeypatch.setattr(migration, "_FOLDER", folder)
     with pytest.raises(RuntimeError, match="broken"):
         migrate(url(path))
-    assert current(url(path)) == "0001"
+    assert current(url(path)) == now
     with sqlite3.connect(path) as connection:
         tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
     assert "more" not in tables
