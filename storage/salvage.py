@@ -23,7 +23,7 @@ from sqlalchemy import Connection
 from config.clock import wall_ms
 from config.ids import is_ulid
 from storage import rows, volume
-from storage.catalog import segments
+from storage.catalog import gaps, segments
 from storage.catalog.engine import Catalog
 from storage.catalog.segments import RunRow, SegmentRow
 from storage.media.boxes import Salvage, salvage
@@ -144,6 +144,8 @@ def _write(connection: Connection, camera_id: str, new: list[Recovered]) -> int:
     """Rows of what was recovered; then every open run of the camera ends where its footage does. How many did."""
     for recovered in new:
         segments.insert_run(connection, recovered.run)
+        row = recovered.segment
+        gaps.give_back(connection, row.camera_id, row.stream, row.start_ms, row.end_ms)
     segments.insert_segments(connection, [recovered.segment for recovered in new])
     left = segments.open_runs(connection, camera_id)
     for run in left:

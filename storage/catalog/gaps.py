@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from sqlalchemy import Connection, insert, or_, select, update
+from sqlalchemy import Connection, delete, insert, or_, select, update
 
 from storage.catalog.tables import gap
 
@@ -79,6 +79,18 @@ def close_gap(connection: Connection, gap_id: str, to_ms: int) -> bool:
 def close_open(connection: Connection, camera_id: str, stream: str, to_ms: int) -> list[str]:
     """Ends whatever gap of a stream is open (footage is back)."""
     return [g.id for g in open_gaps(connection, camera_id, stream) if close_gap(connection, g.id, to_ms)]
+
+
+def give_back(connection: Connection, camera_id: str, stream: str, from_ms: int, to_ms: int) -> None:
+    """Footage that was given up has been found whole after all: no gap lies over it any more."""
+    touching = gaps_between(connection, camera_id, stream, from_ms, to_ms)
+    for row in touching:
+        if row.from_ms >= from_ms and row.to_ms is not None and row.to_ms <= to_ms:
+            connection.execute(delete(gap).where(gap.c.id == row.id))
+        elif row.from_ms >= from_ms:
+            connection.execute(update(gap).where(gap.c.id == row.id).values(from_ms=to_ms))
+        elif row.to_ms is not None and row.to_ms <= to_ms:
+            connection.execute(update(gap).where(gap.c.id == row.id).values(to_ms=from_ms))
 
 
 def open_gaps(connection: Connection, camera_id: str | None = None, stream: str | None = None) -> list[GapRow]:
