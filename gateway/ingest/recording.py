@@ -357,4 +357,4 @@ def _insert_segment(row: SegmentRow, connection: Connection) -> None:
 
 def _insert_salvaged(row: SegmentRow, connection: Connection) -> None:
     insert_segments(connection, [row])
-    give_back(connection, row.camera_id, row.stream, row.start_ms, row.end_ms)
+    give_back(connection, row.camera_id, row.stream, row.start_ms, row.end_ms, rest_id=row.id)

@@ -3,22 +3,24 @@
 usage: commit_path.py. Each line on standard input is a `Life` as JSON; a life is forked, its pid printed, and after
 another line it goes. It drives the product's own recording, ledger, spool and uploader with real pictures; only their
 threads are taken away, so that the Nth system call is the same one in each life. What the catalog acknowledges is sent
-to the parent, which no injection reaches and which syncs it to the life's manifest. Then the parent prints how it ended.
+to the parent, which no injection reaches and which syncs it to the life's manifest. Then the parent prints how it
+ended.
 
 `order` says what is right or wrong with the path. The known-bad twins: ``row_first`` commits a row before its bytes,
-``no_file_sync`` and ``no_folder_sync`` leave out what makes them survive a power loss.
+``sync_again`` tries a failed sync once more, ``no_file_sync`` and ``no_folder_sync`` leave out what makes bytes and
+names survive a power loss.
 """
 
 from __future__ import annotations
 
 import functools
+import hashlib
 import json
 import logging
 import os
 import signal
 import socket
 import sys
-import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor, Future
@@ -47,6 +49,7 @@ from storage.catalog.migrate import migrate
 from storage.catalog.segments import SegmentRow
 from storage.catalog.status import past
 from storage.objects.folder import FolderStore
+from storage.rows import segment_row
 from storage.salvage import recover
 from storage.segmenter import CloseSegment, SegmenterPolicy, SegmentLabels
 from storage.spool import Spool, SyncGroup
@@ -113,8 +116,7 @@ class OneThreadLedger(Ledger):
     def settle(self) -> None:
         batch = list(self._waiting)[:CHUNK_ROWS]
         if batch and self._commit(batch):
-            del self._waiting  # what came meanwhile would be lost: nothing can come, there is one thread
-            self._waiting = deque()
+            self._waiting = deque(list(self._waiting)[len(batch) :])
 
 
 class _OneThreadWriters:
@@ -130,8 +132,8 @@ def prepare(folder: Path) -> None:
     FolderStore(folder / "objects").ensure()
 
 
-def live(life: Life, tell: Callable[[Iterable[SegmentRow]], None]) -> None:
-    """A life of a recorder and keeper, as their processes live it. `tell` hears what was acknowledged."""
+def begin(life: Life, tell: Callable[[Iterable[SegmentRow]], None]) -> Callable[[], None]:
+    """A recorder and keeper at their start; the rest of their life. `tell` hears what was acknowledged."""
     folder = Path(life.folder)
     clock = ManualClock(WALL_NS + life.number * LIFE_S * 10**9)
     catalog = one_thread_catalog(folder)
@@ -152,11 +154,11 @@ def live(life: Life, tell: Callable[[Iterable[SegmentRow]], None]) -> None:
     acknowledge()
     coverage = Coverage(CAMERA, STREAM, ledger, lambda: fresh_id(clock))
     coverage.resume(catalog.read(partial(past, camera_id=CAMERA, stream=STREAM)), clock.wall_ns() // 10**6)
-    store.ensure()
     uploader = one_thread_uploader(catalog, store, spool, clock)
 
     def upload() -> None:
         try:
+            store.ensure()
             uploader.run_once()
         except Exception as error:  # as the keeper: logged, and tried again
             logging.warning("upload round failed: %r", error)
@@ -170,25 +172,29 @@ def live(life: Life, tell: Callable[[Iterable[SegmentRow]], None]) -> None:
     )  # fmt: skip
     packets = _pictures()
     recording.begin(stream_config("h264", packets))
-    for index in range(round(life.seconds / PICTURE_S)):
-        unit = access_units("h264", (packets[index % len(packets)],), wall_ns=0)[0]
-        ticks = index * 3600 - unit.dts
-        unit.dts, unit.pts, unit.wall_ns = unit.dts + ticks, unit.pts + ticks, clock.wall_ns()
-        recording.push(unit)
-        clock.advance(PICTURE_S)
-        if index % 5 == 4:
-            recording.tick(clock.wall_ns())
-        if index % 10 == 9:
-            acknowledge()
-        if index % 20 == 19:
-            group.sync_now()
-        if index % 50 == 49:
-            upload()
-    recording.end("stopped")
-    acknowledge()
-    upload()
-    acknowledge()
-    catalog.close()
+
+    def go_on() -> None:
+        for index in range(round(life.seconds / PICTURE_S)):
+            unit = access_units("h264", (packets[index % len(packets)],), wall_ns=0)[0]
+            ticks = index * 3600 - unit.dts
+            unit.dts, unit.pts, unit.wall_ns = unit.dts + ticks, unit.pts + ticks, clock.wall_ns()
+            recording.push(unit)
+            clock.advance(PICTURE_S)
+            if index % 5 == 4:
+                recording.tick(clock.wall_ns())
+            if index % 10 == 9:
+                acknowledge()
+            if index % 20 == 19:
+                group.sync_now()
+            if index % 50 == 49:
+                upload()
+        recording.end("stopped")
+        acknowledge()
+        upload()
+        acknowledge()
+        catalog.close()
+
+    return go_on
 
 
 @functools.cache
@@ -202,20 +208,28 @@ def _pictures() -> tuple[Any, ...]:
 def _spoil(order: str, catalog: Catalog, ledger: OneThreadLedger, tell: Callable[[Iterable[SegmentRow]], None]) -> None:
     if order == "row_first":
         _row_first(catalog, tell)
+    elif order == "sync_again":
+        _replace_in_spool(fdatasync=_sync_again)
     elif order == "no_file_sync":
-        lazy = {**vars(os), "fsync": lambda fd: None, "fdatasync": lambda fd: None}
-        spool_module.os = SimpleNamespace(**lazy)  # type: ignore[attr-defined]  # what a twin is
+        _replace_in_spool(fsync=lambda fd: None, fdatasync=lambda fd: None)
     elif order == "no_folder_sync":
         volume.fsync_folder = lambda path: None
     elif order != "right":
         raise ValueError(order)
 
 
+def _replace_in_spool(**calls: Callable[[int], None]) -> None:
+    spool_module.os = SimpleNamespace(**{**vars(os), **calls})  # type: ignore[assignment]  # what a twin is
+
+
+def _sync_again(descriptor: int) -> None:
+    try:
+        os.fdatasync(descriptor)
+    except OSError:
+        os.fdatasync(descriptor)
+
+
 def _row_first(catalog: Catalog, tell: Callable[[Iterable[SegmentRow]], None]) -> None:
-    import hashlib
-
-    from storage.rows import segment_row
-
     seal = Writing.seal
 
     def wrong(self: Any, closed: CloseSegment) -> SegmentRow:
@@ -242,12 +256,13 @@ def _child(life: Life, parent: socket.socket) -> None:
                 parent.send(f"{row.id} {row.sha256.hex().upper()}\n".encode())
 
     parent.recv(1)  # whoever wants to look on is there now
-    code = 1
+    code = NOT_BEGUN
     try:
-        live(life, tell)
+        go_on = begin(life, tell)
+        code = 1
+        go_on()
         code = 0
     except Exception as error:
-        code = NOT_BEGUN if not told else 1
         logging.exception("a life ended: %r", error)
     logging.shutdown()
     os._exit(code)
@@ -282,7 +297,6 @@ def _parent(life: Life) -> None:
 
 def main() -> None:
     logging.basicConfig(level=logging.WARNING)
-    time.tzset()
     _pictures()  # the encoder's work is done once, before the forks
     print("ready", flush=True)
     for line in sys.stdin:

@@ -129,7 +129,8 @@ class Stage:
 
 #: `CHANGING`, and what is needed to know which file and where.
 RECORDED = (
-    *CHANGING, "close", "lseek", "sendto", "pwritev", "fallocate", "rmdir", "renameat", "renameat2", "linkat", "unlinkat", "mkdirat",
+    *CHANGING, "close", "lseek", "sendto", "pwritev", "fallocate", "rmdir", "renameat", "renameat2", "linkat",
+    "unlinkat", "mkdirat",
 )  # fmt: skip
 
 
