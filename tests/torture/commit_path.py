@@ -219,7 +219,7 @@ def _spoil(order: str, catalog: Catalog, ledger: OneThreadLedger, tell: Callable
 
 
 def _replace_in_spool(**calls: Callable[[int], None]) -> None:
-    spool_module.os = SimpleNamespace(**{**vars(os), **calls})  # type: ignore[assignment]  # what a twin is
+    vars(spool_module)["os"] = SimpleNamespace(**{**vars(os), **calls})
 
 
 def _sync_again(descriptor: int) -> None:

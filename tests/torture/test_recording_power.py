@@ -55,7 +55,8 @@ class Seen:
     def __str__(self) -> str:
         return (
             f"states {self.states} after {dict(self.calls)}; acknowledged segments looked at {self.acknowledged}, "
-            f"parts with durable fragments {self.synced}, syncs that failed {self.failed_syncs}; faults {len(self.faults)}"
+            f"parts with durable fragments {self.synced}, syncs that failed {self.failed_syncs}; "
+            f"faults {len(self.faults)}"
         )
 
 

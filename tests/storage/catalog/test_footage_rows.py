@@ -152,6 +152,28 @@ def test_gaps_of_a_window_include_the_open_one(catalog: Catalog) -> None:
     assert between(T0 + 10**9, T0 + 10**9 + 1) == [standing]
 
 
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ((0, 10), []),
+        ((-5, 15), [(-5, 15)]),  # closed around it: two accounts, and nobody knows which is right
+        ((0, 15), [(10, 15)]),
+        ((5, None), [(10, None)]),
+        ((-5, 5), [(-5, 0)]),
+        ((-5, None), [(-5, 0), (10, None)]),
+        ((10, None), [(10, None)]),
+    ],
+)
+def test_footage_found_later_takes_its_time_from_a_gap(
+    catalog: Catalog, before: tuple[int, int | None], after: list[tuple[int, int | None]]
+) -> None:
+    start, end = before
+    catalog.write(lambda c: gaps.insert_gap(c, gap(T0 + start, None if end is None else T0 + end)))
+    catalog.write(lambda c: gaps.give_back(c, CAMERA, "main", T0, T0 + 10, rest_id="rest"))
+    found = catalog.read(lambda c: gaps.gaps_between(c, CAMERA, "main", T0 - 100, T0 + 100))
+    assert [(g.from_ms - T0, None if g.to_ms is None else g.to_ms - T0) for g in found] == after
+
+
 def test_a_clock_that_stepped_back_gives_no_negative_gap(catalog: Catalog) -> None:
     one = gap(T0)
     catalog.write(lambda c: gaps.open_gap(c, one))
