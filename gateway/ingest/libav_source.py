@@ -144,14 +144,15 @@ class LibavSource:
                     packet = next(packets)
                 except StopIteration:
                     raise SourceError(GapCause.CAMERA_OFFLINE, "camera.ended") from None
-                # A read that had to wait has emptied the socket. While nobody watches, let the kernel collect: each RTP
-                # packet would wake this thread otherwise.
-                if self.relaxed and monotonic_ns() - asked_ns > _WAITED_NS:
-                    time.sleep(RELAXED_S)
+                waited = monotonic_ns() - asked_ns > _WAITED_NS
                 reader.take(packet)
                 if reader.out:
                     items, reader.out = reader.out, []
                     yield from items
+                # A read that had to wait has emptied the socket. While nobody watches, let the kernel collect: each RTP
+                # packet would wake this thread otherwise. What has arrived is handed on first: it is not safe in here.
+                if waited and self.relaxed:
+                    time.sleep(RELAXED_S)
         except (OSError, av.error.FFmpegError) as error:
             if not self._stopped:
                 raise source_error(error, opening=False) from None
