@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Connection, select, text
+from sqlalchemy import Connection, event, select, text
+from sqlalchemy.exc import OperationalError
 
 from storage.catalog import facts, gaps, segments
 from storage.catalog.engine import Catalog
@@ -190,3 +192,18 @@ def test_facts_are_set_changed_and_forgotten(catalog: Catalog) -> None:
         assert catalog.read(lambda c: facts.get(c, "a.b")) == value
     catalog.write(lambda c: facts.forget(c, "a.b"))
     assert catalog.read(lambda c: facts.get(c, "a.b")) is None
+
+
+@pytest.mark.fault("B3")
+def test_a_catalog_that_was_opened_for_reading_only_is_opened_anew(catalog: Catalog, tmp_path: Path) -> None:
+    """As SQLite does by itself, and without a word, when the open for writing fails once."""
+
+    def read_only(*_: object) -> sqlite3.Connection:
+        return sqlite3.connect(f"file:{tmp_path / 'catalog.db'}?mode=ro", uri=True, check_same_thread=False)
+
+    catalog._engine.dispose()
+    event.listen(catalog._engine, "do_connect", read_only, once=True)
+    with pytest.raises(OperationalError, match="readonly"):
+        put(catalog, [row(T0)])
+    put(catalog, [row(T0)])
+    assert len(catalog.read(lambda c: segments.all_segments(c, ["stored"]))) == 1
