@@ -84,9 +84,8 @@ class Writing:
         if part is None or not part.path.exists():
             return None
         path = part.path
-        if (
-            path.suffix == SEALED
-        ):  # the folder would not sync: its name is given anew, so that there is something to sync
+        if path.suffix == SEALED:
+            # Its folder would not sync. The name is given anew, so that there is something to sync.
             path = path.rename(path.with_suffix(PART))
         elif drop_empty(path):
             return None

@@ -140,7 +140,7 @@ def begin(life: Life, tell: Callable[[Iterable[SegmentRow]], None]) -> Callable[
     spool, store = Spool(folder / "spool", clock, NODE), FolderStore(folder / "objects")
     ledger = OneThreadLedger(catalog)
     group = SyncGroup(clock, 800)
-    _spoil(life.order, catalog, ledger, tell)
+    _spoil(life.order, catalog, tell)
 
     def acknowledge() -> None:
         ledger.settle()
@@ -205,7 +205,7 @@ def _pictures() -> tuple[Any, ...]:
 # --- the twins ---
 
 
-def _spoil(order: str, catalog: Catalog, ledger: OneThreadLedger, tell: Callable[[Iterable[SegmentRow]], None]) -> None:
+def _spoil(order: str, catalog: Catalog, tell: Callable[[Iterable[SegmentRow]], None]) -> None:
     if order == "row_first":
         _row_first(catalog, tell)
     elif order == "sync_again":

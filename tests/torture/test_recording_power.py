@@ -154,7 +154,7 @@ class Nights:
 #: How often the power goes in the torture run.
 MANY = 10_000
 #: Calls that make durable, in a life: each of them fails once.
-SYNCS_OF_A_LIFE = {"fsync": 23, "fdatasync": 15}
+SYNCS_OF_A_LIFE = {"fsync": 23, "fdatasync": 20}
 
 
 @pytest.mark.fault("B2")
