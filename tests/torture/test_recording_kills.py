@@ -73,7 +73,8 @@ class Field:
                 time.sleep(self._dice.uniform(0, 3))  # as above
                 self._strike(who)
                 self.node.launch()
-        self.until_recording()
+        if who in RECORDING:  # that the others' ends cost no picture is seen in the account
+            self.until_recording()
 
     def _strike(self, who: str) -> None:
         if who == "node":
