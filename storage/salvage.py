@@ -4,8 +4,9 @@ Every step may be interrupted and begun again: truncating to whole fragments, ap
 leave a file that this module understands. What it does not understand goes to ``<spool>/quarantine``. A part that ends
 with its head never had a picture; it goes, or each crash in the first second of a segment would leave one for ever.
 
-Belongs here: repairing files of a recorder that is gone, and their rows. Does not belong here: gaps (the recorder knows
-since when it was away), footage in the store (`storage.rebuild`).
+Belongs here: repairing files of a recorder that is gone, their rows, and gaps as far as such footage changes them. Does
+not belong here: the time since then (the recorder knows how long it was away), footage in the store
+(`storage.rebuild`).
 """
 
 from __future__ import annotations
@@ -22,10 +23,12 @@ from sqlalchemy import Connection
 
 from config.clock import wall_ms
 from config.ids import is_ulid
+from config.reasons import Reason
 from storage import rows, volume
-from storage.catalog import segments
+from storage.catalog import gaps, segments
 from storage.catalog.engine import Catalog
 from storage.catalog.segments import RunRow, SegmentRow
+from storage.gaps import JOIN_MS
 from storage.media.boxes import Salvage, salvage
 from storage.media.fmp4 import random_access_index
 from storage.spool import FAILED, PART, SEALED, Spool, pread_all, write_all
@@ -57,15 +60,20 @@ class RecoveryReport:
 def salvage_part(spool: Spool, path: Path) -> Recovered | None:
     """A part of a dead writer, sealed up to its last whole fragment; None when it went into quarantine.
 
-    A ``.failed`` part is copied: its own pages may not be what the disk has, or will have (FAULTS B3).
+    A ``.failed`` part is copied: its own pages may not be what the disk has, or will have (FAULTS B3). When a copy is
+    there already, its maker died before the original was put aside, and the original may be less by now.
     """
+    target = path.with_suffix(SEALED)
+    if path.suffix == FAILED and target.exists():
+        found, _ = _examine(target)
+        spool.quarantine(path)
+        return _recovered(spool, target, found, 0, salvaged=True)
     found, size = _examine(path)
     if not _is_segment(found, path):
         spool.quarantine(path)
         return None
     index = b"" if found.sealed else random_access_index(found.fragments, found.media_start)
     end = size if found.sealed else found.good_length
-    target = path.with_suffix(SEALED)
     if path.suffix == FAILED:
         _copy_whole(path, target, end, index)
         spool.quarantine(path)
@@ -84,8 +92,11 @@ def salvage_part(spool: Spool, path: Path) -> Recovered | None:
 
 
 def drop_empty(path: Path) -> bool:
-    """Removes a part that is a whole head of its own segment and nothing more; whether it was one."""
+    """Removes a part that is empty, or a whole head of its own segment and nothing more; whether it was one."""
     found, size = _examine(path)
+    if size == 0:
+        path.unlink()
+        return True
     if found.init is None or found.init.identity is None or size != found.init.size:
         return False
     if (found.init.identity.segment, found.init.identity.camera) != (path.stem, path.parent.name):
@@ -142,13 +153,31 @@ def recover(catalog: Catalog, spool: Spool, cameras: Iterable[str]) -> RecoveryR
 
 def _write(connection: Connection, camera_id: str, new: list[Recovered]) -> int:
     """Rows of what was recovered; then every open run of the camera ends where its footage does. How many did."""
-    for recovered in new:
+    for recovered in sorted(new, key=lambda one: one.segment.start_ms):
         segments.insert_run(connection, recovered.run)
-    segments.insert_segments(connection, [recovered.segment for recovered in new])
+        row = recovered.segment
+        gaps.give_back(connection, row.camera_id, row.stream, row.start_ms, row.end_ms)
+        _account_before(connection, row)
+        segments.insert_segments(connection, [row])
     left = segments.open_runs(connection, camera_id)
     for run in left:
         segments.end_run(connection, run.id, segments.last_end_of_run(connection, run) or run.started_ms, "crash")
     return len(left)
+
+
+def _account_before(connection: Connection, row: SegmentRow) -> None:
+    """What the dead recorder knew of the time before this footage and had not yet committed: that it had been down."""
+    end_ms = segments.last_end_before(connection, row.camera_id, row.stream, row.start_ms)
+    if end_ms is None:
+        return
+    for known in gaps.gaps_between(connection, row.camera_id, row.stream, end_ms, row.start_ms):
+        end_ms = max(end_ms, row.start_ms if known.to_ms is None else known.to_ms)
+    if row.start_ms - end_ms > JOIN_MS:
+        reason = Reason("recorder.was_down").as_json()
+        down = gaps.GapRow(
+            row.id, row.camera_id, row.stream, "recorder_down", end_ms, row.start_ms, row.created_ms, reason
+        )  # fmt: skip
+        gaps.insert_gap(connection, down)
 
 
 def _note(recovered: Recovered | None, path: Path, into: list[Recovered], report: RecoveryReport) -> None:

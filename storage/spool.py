@@ -148,13 +148,13 @@ class PartFile:
             target = self._path.with_suffix(SEALED)
             try:
                 os.rename(self._path, target)
+                self._path = target
                 volume.fsync_folder(target.parent)
             except OSError as exc:
                 self._error = _failure(exc)
                 raise self._error from exc
             finally:
                 self._close()
-        self._path = target
         self._dirty = False
         return SealedPart(target, self._length, self._digest.digest())
 

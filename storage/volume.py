@@ -6,6 +6,7 @@ Belongs here: the identity file, and the memory of it in the catalog. Does not b
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import uuid
@@ -28,16 +29,35 @@ def fsync_folder(path: Path) -> None:
         os.close(fd)
 
 
+#: Folders whose names this process has made durable, or seen durable; forgotten when they become many.
+_entered: set[Path] = set()
+_ENTERED_MAX = 10_000
+
+
 def make_folders(path: Path, root: Path) -> None:
-    """`path` and its parents below `root`, each made durable."""
-    if path == root or path.is_dir():
+    """`path` and its parents below `root`, each made durable.
+
+    A folder that is there already may have been made by somebody who died before the sync, or whose sync failed: its
+    name is synced once more by each process. A sync that failed is not tried again on the same name (FAULTS B3).
+    """
+    if path == root or (path in _entered and path.is_dir()):
         return
     make_folders(path.parent, root)
     try:
         path.mkdir(mode=0o750)
+        made = True
     except FileExistsError:
-        return
-    fsync_folder(path.parent)
+        made = False
+    try:
+        fsync_folder(path.parent)
+    except OSError:
+        if made:
+            with contextlib.suppress(OSError):
+                path.rmdir()
+        raise
+    if len(_entered) >= _ENTERED_MAX:
+        _entered.clear()
+    _entered.add(path)
 
 
 def read_identity(root: Path, name: str) -> str:

@@ -188,17 +188,17 @@ class LibavSource:
                 except StopIteration:
                     error = SourceError(GapCause.CAMERA_OFFLINE, "camera.ended")
                     break
-                # A read that had to wait has emptied the socket. While nobody watches, let the kernel collect: each RTP
-                # packet would wake this thread otherwise.
                 waited = monotonic_ns() - asked_ns > _WAITED_NS
-                if waited and self.relaxed:
-                    time.sleep(RELAXED_S)
                 reader.take(packet)
                 if waited or len(reader.out) > _BACKLOG_MAX:
                     reader.settle()
                 if reader.out and reader.settled:
                     items, reader.out = reader.out, []
                     yield from items
+                # A read that had to wait has emptied the socket. While nobody watches, let the kernel collect: each RTP
+                # packet would wake this thread otherwise. What has arrived is handed on first: it is not safe in here.
+                if waited and self.relaxed:
+                    time.sleep(RELAXED_S)
         except (OSError, av.error.FFmpegError) as failure:
             if not self._stopped:
                 error = source_error(failure, opening=False)

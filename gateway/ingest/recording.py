@@ -27,6 +27,7 @@ from gateway.ingest.source import GapCause
 from gateway.ingest.spooling import SpoolWriter, Writing
 from gateway.ingest.writer import Lane
 from gateway.live.replay import ReplayClock
+from storage.catalog.gaps import give_back
 from storage.catalog.segments import SegmentRow, end_run, insert_run, insert_segments
 from storage.media.access_unit import AccessUnit, StreamConfig, Track
 from storage.media.fragment_index import FragmentEntry
@@ -60,6 +61,14 @@ class _Open:
     command: OpenSegment
     origin: int  #: live dts at decode time 0 of the run
     epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """What the disk did not take. Often no longer the segment that is open: a seal fails behind the receiving side."""
+
+    error: TiergateError
+    start_ms: int  #: of the segment
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +112,7 @@ class Recording:
         self._retry_ns = 0
         self._retry_step_ns = _RETRY_NS
         self._proving_ms: int | None = None  #: start of a segment that must show that the disk takes footage again
-        self._failed: TiergateError | None = None  #: set by the lane, taken by the receiving side
+        self._failed: _Failure | None = None  #: the first since the receiving side took one; set by the lane
         self._abandoned: list[Writing] = []  #: the lane's: files to be made whole when the disk is well again
         self._off: tuple[GapCause, Reason] | None = None  #: why nothing is to be recorded although there are pictures
         self.footage_ns = 0  #: monotonic, when pictures last went to the disk
@@ -161,7 +170,7 @@ class Recording:
     def tick(self, now_ns: int) -> None:
         """Every 0.2 s: what has waited for its fragment is written, key frame or not."""
         if self._failed is not None:
-            self._give_up(*self._failure(), keep=False)
+            self._give_up_failed(self._failed)
         commands = self._segmenter.flush(now_ns)
         if commands:
             self._carry_out(commands)
@@ -199,7 +208,7 @@ class Recording:
     def _consider(self, unit: AccessUnit) -> None:
         """Trouble, or the end of it."""
         if self._failed is not None:
-            self._give_up(*self._failure(), keep=False)
+            self._give_up_failed(self._failed)
         elif self._refusal is None:
             self._give_up(GapCause.DISK_SLOW, Reason("recorder.disk_slow"), keep=True)
         elif unit.key and unit.track is Track.VIDEO:
@@ -213,16 +222,23 @@ class Recording:
     def _refused_now(self) -> tuple[GapCause, Reason] | None:
         return self._off or self._admission.refuses(self._labels.retention_class)
 
+    def _give_up_failed(self, failure: _Failure) -> None:
+        """A segment failed: its time, and that of the one opened behind it, is not accounted for after all."""
+        self._failed = None
+        starts_ms = [failure.start_ms]
+        if self._open is not None and self._proving_ms is None:
+            starts_ms.append(self._open.command.wall_start_ns // _NS_PER_MS)
+        self.coverage.lost_segment(min(starts_ms))
+        self._give_up(*_meaning(failure.error), keep=False)
+
     def _give_up(self, cause: GapCause, reason: Reason, *, keep: bool) -> None:
         """Ends the run here; units are dropped until a key frame finds the disk well. `keep`: what waits is written."""
         commands = self._segmenter.end(cause.value)
-        self._failed = None
         if keep:
             self._carry_out(commands)
-        elif self._open is not None:
-            if self._proving_ms is None:
-                self.coverage.lost_segment(self._open.command.wall_start_ns // _NS_PER_MS)
-            self._abandon(self._open)
+        else:
+            if self._open is not None:
+                self._abandon(self._open)
             for command in commands:
                 if isinstance(command, EndRun):
                     self._end_run(command)
@@ -238,13 +254,6 @@ class Recording:
             _log.warning("footage is not recorded", extra={"camera": self._labels.camera, "cause": cause.value})
         self._refusal = cause
         self.coverage.lost(cause, reason, self._clock.wall_ns() // _NS_PER_MS)
-
-    def _failure(self) -> tuple[GapCause, Reason]:
-        """What the lane's failure means for the account."""
-        problem = self._failed.reason.params.get("problem", "?") if self._failed is not None else "?"
-        if problem in ("ENOSPC", "EDQUOT"):
-            return GapCause.DISK_FULL, Reason("recorder.disk_full")
-        return GapCause.UNKNOWN, Reason("recorder.disk_broken", {"problem": problem})
 
     # -- commands ----------------------------------------------------------------------------------------------------
 
@@ -279,7 +288,8 @@ class Recording:
                 row = run_row(command)
                 self._ledger.put(lambda connection: insert_run(connection, row))
 
-        self._lane.put(lambda: self._write_guarded(writing, create), len(command.init))
+        opened = self._open
+        self._lane.put(lambda: self._write_guarded(opened, create), len(command.init))
 
     def _append(self, command: Write) -> None:
         opened = self._open
@@ -293,7 +303,7 @@ class Recording:
                 self._since_key.append(command.entry)
             self._pending = []
         writing, data = opened.writing, command.data
-        self._lane.put(lambda: self._write_guarded(writing, lambda: writing.append(data)), len(data))
+        self._lane.put(lambda: self._write_guarded(opened, lambda: writing.append(data)), len(data))
 
     def _close_segment(self, command: CloseSegment) -> None:
         opened, self._open = self._open, None
@@ -307,16 +317,10 @@ class Recording:
         def seal() -> None:
             self._ledger.put(partial(_insert_segment, writing.seal(command)))
 
-        self._lane.put(lambda: self._write_guarded(writing, seal), len(command.index))
+        self._lane.put(lambda: self._write_guarded(opened, seal), len(command.index))
 
     def _abandon(self, opened: _Open) -> None:
-        writing = opened.writing
-
-        def abandon() -> None:
-            writing.abandon()
-            self._abandoned.append(writing)
-
-        self._lane.put(abandon)
+        self._lane.put(lambda: self._write_abandon(opened.writing))
 
     def _end_run(self, command: EndRun) -> None:
         end_ms, reason = command.end_wall_ns // _NS_PER_MS, command.reason[:40]
@@ -334,15 +338,21 @@ class Recording:
 
     # -- in the lane -------------------------------------------------------------------------------------------------
 
-    def _write_guarded(self, writing: Writing, work: Callable[[], None]) -> None:
+    def _write_guarded(self, opened: _Open, work: Callable[[], None]) -> None:
         """A disk that fails fails one segment: the rest of its jobs are passed over, and the receiving side hears."""
-        if writing.broken:
+        if opened.writing.broken:
             return
         try:
             work()
         except TiergateError as error:
-            writing.broken = True
-            self._failed = error
+            self._write_abandon(opened.writing)
+            if self._failed is None:
+                self._failed = _Failure(error, opened.command.wall_start_ns // _NS_PER_MS)
+
+    def _write_abandon(self, writing: Writing) -> None:
+        if not writing.broken:
+            writing.abandon()
+            self._abandoned.append(writing)
 
     def _write_salvage(self) -> None:
         """What was written before the disk failed becomes footage after all."""
@@ -354,9 +364,21 @@ class Recording:
                 _log.warning("an unfinished file waits for the next start", extra={"problem": type(error).__name__})
                 continue
             if found is not None:
-                row = found.segment
-                self._ledger.put(partial(_insert_segment, row))
+                self._ledger.put(partial(_insert_salvaged, found.segment))
+
+
+def _meaning(error: TiergateError) -> tuple[GapCause, Reason]:
+    """What a failure of the disk means for the account."""
+    problem = error.reason.params.get("problem", "?")
+    if problem in ("ENOSPC", "EDQUOT"):
+        return GapCause.DISK_FULL, Reason("recorder.disk_full")
+    return GapCause.UNKNOWN, Reason("recorder.disk_broken", {"problem": problem})
 
 
 def _insert_segment(row: SegmentRow, connection: Connection) -> None:
     insert_segments(connection, [row])
+
+
+def _insert_salvaged(row: SegmentRow, connection: Connection) -> None:
+    insert_segments(connection, [row])
+    give_back(connection, row.camera_id, row.stream, row.start_ms, row.end_ms, rest_id=row.id)

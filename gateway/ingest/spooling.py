@@ -12,9 +12,9 @@ from config.clock import Clock, wall_ms
 from config.errors import TiergateError
 from storage.catalog.segments import SegmentRow
 from storage.rows import segment_row
-from storage.salvage import Recovered, salvage_part
+from storage.salvage import Recovered, drop_empty, salvage_part
 from storage.segmenter import CloseSegment, OpenSegment
-from storage.spool import PartFile, Spool, SyncGroup
+from storage.spool import PART, SEALED, PartFile, Spool, SyncGroup
 
 
 class SpoolWriter:
@@ -83,7 +83,13 @@ class Writing:
         part = self._part
         if part is None or not part.path.exists():
             return None
-        return salvage_part(self._shared.spool, part.path)
+        path = part.path
+        if path.suffix == SEALED:
+            # Its folder would not sync. The name is given anew, so that there is something to sync.
+            path = path.rename(path.with_suffix(PART))
+        elif drop_empty(path):
+            return None
+        return salvage_part(self._shared.spool, path)
 
     def read(self, offset: int, length: int) -> bytes:
         """What is there of a range; in the lane, so that everything appended before is there."""

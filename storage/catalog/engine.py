@@ -11,12 +11,14 @@ Belongs here: connections, transactions, change notice. Does not belong here: st
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, create_engine, event
 from sqlalchemy.engine import Engine
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import StaticPool
 
 T = TypeVar("T")
@@ -59,6 +61,16 @@ def _begin_sqlite(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
 
 
+def _is_disk_failure(error: OperationalError) -> bool:
+    """After which the connection is opened anew.
+
+    A database that could not be opened for writing is opened for reading by SQLite, which says nothing of it: one
+    EIO or a moment without descriptors would leave a process that never writes again.
+    """
+    code = getattr(error.orig, "sqlite_errorcode", 0) & 0xFF
+    return code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN)
+
+
 class Catalog:
     """Runs functions inside transactions, one after another, in its own thread.
 
@@ -83,8 +95,13 @@ class Catalog:
         return await asyncio.wrap_future(self._thread.submit(self._run, change, True))
 
     def _run(self, work: Callable[[Connection], T], write: bool) -> T:
-        with self._engine.connect().execution_options(tiergate_write=write) as connection, connection.begin():
-            return work(connection)
+        try:
+            with self._engine.connect().execution_options(tiergate_write=write) as connection, connection.begin():
+                return work(connection)
+        except OperationalError as error:
+            if _is_disk_failure(error):
+                self._engine.dispose()
+            raise
 
     def version(self) -> int:
         """A number that moves when another process commits (``PRAGMA data_version``: 3 µs, MEASUREMENTS D3).

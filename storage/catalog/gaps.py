@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from sqlalchemy import Connection, insert, or_, select, update
+from sqlalchemy import Connection, delete, insert, or_, select, update
 
 from storage.catalog.tables import gap
 
@@ -79,6 +79,27 @@ def close_gap(connection: Connection, gap_id: str, to_ms: int) -> bool:
 def close_open(connection: Connection, camera_id: str, stream: str, to_ms: int) -> list[str]:
     """Ends whatever gap of a stream is open (footage is back)."""
     return [g.id for g in open_gaps(connection, camera_id, stream) if close_gap(connection, g.id, to_ms)]
+
+
+def give_back(
+    connection: Connection, camera_id: str, stream: str, from_ms: int, to_ms: int, rest_id: str | None = None
+) -> None:
+    """Footage that was given up has been found whole after all: no gap lies over it any more.
+
+    A gap that is open and began earlier ends at the footage. What follows is a gap `rest_id`, still open for the same
+    cause; without one it is the caller's to account for.
+    """
+    for row in gaps_between(connection, camera_id, stream, from_ms, to_ms):
+        this = gap.c.id == row.id
+        if row.from_ms >= from_ms:
+            if row.to_ms is not None and row.to_ms <= to_ms:
+                connection.execute(delete(gap).where(this))
+            else:
+                connection.execute(update(gap).where(this).values(from_ms=to_ms))
+        elif row.to_ms is None or row.to_ms <= to_ms:
+            connection.execute(update(gap).where(this).values(to_ms=from_ms))
+            if row.to_ms is None and rest_id is not None:
+                connection.execute(insert(gap).values(**{**asdict(row), "id": rest_id, "from_ms": to_ms}))
 
 
 def open_gaps(connection: Connection, camera_id: str | None = None, stream: str | None = None) -> list[GapRow]:

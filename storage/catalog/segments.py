@@ -219,6 +219,17 @@ def next_segment(connection: Connection, camera_id: str, stream: str, from_ms: i
     return SegmentSpan(*row) if row is not None else None
 
 
+def last_end_before(connection: Connection, camera_id: str, stream: str, start_ms: int) -> int | None:
+    """End of the newest segment that begins before a moment, in whatever state."""
+    end_ms: int | None = connection.execute(
+        select(segment.c.end_ms)
+        .where(segment.c.camera_id == camera_id, segment.c.stream == stream, segment.c.start_ms < start_ms)
+        .order_by(segment.c.start_ms.desc())
+        .limit(1)
+    ).scalar_one_or_none()
+    return end_ms
+
+
 def all_segments(
     connection: Connection, states: Sequence[str], after_id: str = "", limit: int = 500
 ) -> list[SegmentRow]:

@@ -1,7 +1,10 @@
-"""A TCP relay on loopback that can be as bad as a network: slow, stalled, cut, half closed. Counts what passes.
+"""A TCP relay on loopback that can be as bad as a network: slow, stalled, cut, half closed, lying. Counts what passes.
 
 Runs its own asyncio loop in one thread; every method may be called from any thread. Put it between camera and gateway,
 gateway and S3, or two nodes: connect to `relay.port` instead of the real port.
+
+`hits` counts what each toxic did, by its name: `delay throttle stall black_hole` in chunks, `corrupt` in bytes,
+`refuse reset half_close truncate` in connections. A test of a bad network that hit nothing has shown nothing.
 """
 
 from __future__ import annotations
@@ -11,11 +14,16 @@ import contextlib
 import socket
 import struct
 import threading
+from collections import Counter
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
-from typing import Any, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 _CHUNK_BYTES = 64 * 1024
+_THROTTLED_BYTES = 4096
+
+#: Where bytes are going.
+Towards = Literal["client", "server"]
 
 T = TypeVar("T")
 
@@ -27,6 +35,9 @@ class _Link:
     near: asyncio.StreamWriter
     far: asyncio.StreamWriter
     pumps: list[asyncio.Task[None]] = field(default_factory=list)
+    said_goodbye: bool = False  #: FIN was sent to `near` although the server goes on
+    swallowed: bool = False  #: bytes of it are missing: it never works again
+    left: dict[Towards, int] = field(default_factory=dict)  #: bytes that may still pass
 
 
 class TcpRelay:
@@ -41,10 +52,16 @@ class TcpRelay:
         self.rate_bps = rate_bps
         #: New connections are reset at once while this is set.
         self.refusing = False
+        #: One bit of every so many bytes is flipped; None is none.
+        self.corrupt_every_bytes: dict[Towards, int | None] = {"client": None, "server": None}
+        self.hits: Counter[str] = Counter()
         self.connections = 0
         self.bytes_to_server = 0
         self.bytes_to_client = 0
         self._links: set[_Link] = set()
+        self._swallowing = False
+        self._truncate_after: dict[Towards, int] = {}
+        self._since_corrupt: Counter[Towards] = Counter()
         self._flowing = asyncio.Event()
         self._flowing.set()
         self._loop = asyncio.new_event_loop()
@@ -62,8 +79,32 @@ class TcpRelay:
         self._call(self._flowing.clear)
 
     def flow(self) -> None:
-        """Ends `stall`: what was held back passes now."""
-        self._call(self._flowing.set)
+        """Ends `stall`: what was held back passes now. Ends `black_hole` and `truncate` for new connections."""
+
+        def end() -> None:
+            self._swallowing = False
+            self._truncate_after.clear()
+            self._flowing.set()
+
+        self._call(end)
+
+    def black_hole(self) -> None:
+        """Bytes vanish, in both directions, and nobody is told; connections are taken and lead nowhere."""
+
+        def begin() -> None:
+            self._swallowing = True
+
+        self._call(begin)
+
+    def truncate(self, after_bytes: int, towards: Towards = "client") -> None:
+        """Every connection, open or new, ends orderly (FIN) when so many more bytes have passed in this direction."""
+
+        def begin() -> None:
+            self._truncate_after[towards] = after_bytes
+            for link in self._links:
+                link.left[towards] = after_bytes
+
+        self._call(begin)
 
     def reset(self) -> int:
         """Every open connection ends with RST on both sides; answers how many."""
@@ -74,8 +115,10 @@ class TcpRelay:
 
         def close() -> None:
             for link in self._links:
-                if link.near.can_write_eof():
+                if link.near.can_write_eof() and not link.said_goodbye:
+                    link.said_goodbye = True
                     link.near.write_eof()
+                    self.hits["half_close"] += 1
 
         self._call(close)
 
@@ -131,18 +174,22 @@ class TcpRelay:
     async def _serve(self, near_reader: asyncio.StreamReader, near: asyncio.StreamWriter) -> None:
         self.connections += 1
         if self.refusing:
+            self.hits["refuse"] += 1
             _abort(near)
+            return
+        if self._swallowing:
+            await self._swallow(near_reader, near)
             return
         try:
             far_reader, far = await asyncio.open_connection("127.0.0.1", self.target_port)
         except OSError:
             _abort(near)
             return
-        link = _Link(near, far)
+        link = _Link(near, far, left=dict(self._truncate_after))
         self._links.add(link)
         link.pumps = [
-            asyncio.create_task(self._pump(near_reader, far, "bytes_to_server")),
-            asyncio.create_task(self._pump(far_reader, near, "bytes_to_client")),
+            asyncio.create_task(self._pump(link, near_reader, "server")),
+            asyncio.create_task(self._pump(link, far_reader, "client")),
         ]
         try:
             await asyncio.gather(*link.pumps)
@@ -154,18 +201,73 @@ class TcpRelay:
             near.close()
             far.close()
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, counter: str) -> None:
-        while chunk := await reader.read(_CHUNK_BYTES if self.rate_bps is None else 4096):
+    async def _swallow(self, reader: asyncio.StreamReader, near: asyncio.StreamWriter) -> None:
+        """A connection that leads nowhere."""
+        link = _Link(near, near, swallowed=True)
+        self._links.add(link)
+        try:
+            while await reader.read(_CHUNK_BYTES):
+                self.hits["black_hole"] += 1
+        except OSError:
+            pass
+        finally:
+            self._links.discard(link)
+            near.close()
+
+    async def _pump(self, link: _Link, reader: asyncio.StreamReader, towards: Towards) -> None:
+        writer = link.far if towards == "server" else link.near
+        while chunk := await reader.read(_CHUNK_BYTES if self.rate_bps is None else _THROTTLED_BYTES):
             if self.delay_s:
+                self.hits["delay"] += 1
                 await asyncio.sleep(self.delay_s)
             if self.rate_bps is not None:
+                self.hits["throttle"] += 1
                 await asyncio.sleep(len(chunk) * 8 / self.rate_bps)
-            await self._flowing.wait()
-            setattr(self, counter, getattr(self, counter) + len(chunk))
+            if not self._flowing.is_set():
+                self.hits["stall"] += 1
+                await self._flowing.wait()
+            if self._swallowing or link.swallowed:
+                link.swallowed = True
+                self.hits["black_hole"] += 1
+                continue
+            if towards == "client" and link.said_goodbye:
+                continue
+            chunk, ends = self._cut(link, self._corrupted(chunk, towards), towards)
+            if towards == "server":
+                self.bytes_to_server += len(chunk)
+            else:
+                self.bytes_to_client += len(chunk)
             writer.write(chunk)
             await writer.drain()
-        if writer.can_write_eof():
+            if ends:
+                self.hits["truncate"] += 1
+                link.near.close()
+                link.far.close()
+                return
+        if link.swallowed:
+            return  # not even its end gets through
+        if writer.can_write_eof() and not (towards == "client" and link.said_goodbye):
             writer.write_eof()
+
+    def _corrupted(self, chunk: bytes, towards: Towards) -> bytes:
+        every = self.corrupt_every_bytes[towards]
+        if every is None:
+            return chunk
+        damaged = bytearray(chunk)
+        for at in range(every - 1 - self._since_corrupt[towards] % every, len(chunk), every):
+            damaged[at] ^= 0x10
+            self.hits["corrupt"] += 1
+        self._since_corrupt[towards] += len(chunk)
+        return bytes(damaged)
+
+    @staticmethod
+    def _cut(link: _Link, chunk: bytes, towards: Towards) -> tuple[bytes, bool]:
+        """What of it may pass, and whether it is the last."""
+        left = link.left.get(towards)
+        if left is None:
+            return chunk, False
+        link.left[towards] = left - len(chunk)
+        return chunk[:left], len(chunk) >= left
 
     def _reset_all(self) -> int:
         links = list(self._links)
@@ -174,6 +276,7 @@ class TcpRelay:
             _abort(link.far)
             for pump in link.pumps:
                 pump.cancel()
+        self.hits["reset"] += len(links)
         return len(links)
 
     def _run(self, coroutine: Coroutine[Any, Any, None]) -> None:

@@ -8,10 +8,12 @@ import json
 import os
 import signal
 import socket
+import socketserver
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,7 @@ from zeep.exceptions import Fault
 from tests.parts.browser import Chromium
 from tests.parts.onvif_ipycam import OnvifCamera
 from tests.parts.process import Child, free_port
-from tests.parts.relay import TcpRelay
+from tests.parts.relay import TcpRelay, Towards
 from tests.parts.rtsp_server import RtspServer
 from tests.parts.s3 import S3Server
 from tests.parts.wait import until
@@ -169,50 +171,164 @@ async def test_the_onvif_device_is_foreign_and_wants_its_digest(onvif_camera: On
         await stranger.close()
 
 
-def echo_server() -> int:
-    """Sends back what it gets, one connection at a time; ends with the test run."""
-    server = socket.create_server(("127.0.0.1", 0))
+@pytest.fixture
+def echo() -> Iterator[int]:
+    """The port of a server that sends back what it gets, to as many as come."""
 
-    def serve() -> None:
-        while True:
-            connection, _ = server.accept()
-            with connection:
-                try:
-                    while data := connection.recv(4096):
-                        connection.sendall(data)
-                except OSError:
-                    continue
+    class Echo(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            try:
+                while data := self.request.recv(65536):
+                    self.request.sendall(data)
+            except OSError:
+                pass
 
-    threading.Thread(target=serve, daemon=True).start()
-    port: int = server.getsockname()[1]
-    return port
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Echo) as server:
+        server.daemon_threads = True
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+        thread.start()
+        yield server.server_address[1]
+        server.shutdown()
 
 
-def test_the_relay_passes_counts_stalls_and_resets(relay_factory: Callable[..., TcpRelay]) -> None:
-    relay = relay_factory(echo_server())
-    with socket.create_connection(("127.0.0.1", relay.port), timeout=5) as client:
-        client.sendall(b"hello")
-        assert client.recv(5) == b"hello"
+Relays = Callable[..., TcpRelay]
+
+
+def connected(relay: TcpRelay) -> socket.socket:
+    """A client of the relay."""
+    return socket.create_connection(("127.0.0.1", relay.port), timeout=10)
+
+
+def answer(client: socket.socket, data: bytes) -> bytes:
+    """What comes back for it, up to its length or the end."""
+    client.sendall(data)
+    got = bytearray()
+    while len(got) < len(data) and (piece := client.recv(65536)):
+        got += piece
+    return bytes(got)
+
+
+def silent(client: socket.socket) -> bool:
+    """Neither bytes nor an end for a moment."""
+    client.settimeout(0.2)
+    try:
+        client.recv(1)
+        return False
+    except TimeoutError:
+        return True
+    finally:
+        client.settimeout(10)
+
+
+def test_a_relay_without_toxics_passes_and_counts(relay_factory: Relays, echo: int) -> None:
+    relay = relay_factory(echo)
+    with connected(relay) as client:
+        assert answer(client, b"hello") == b"hello"
         assert (relay.connections, relay.bytes_to_server, relay.bytes_to_client) == (1, 5, 5)
+    assert not relay.hits
+
+
+def test_the_relay_delays_each_direction(relay_factory: Relays, echo: int) -> None:
+    relay = relay_factory(echo, delay_s=0.1)
+    with connected(relay) as client:
+        began = time.monotonic()
+        assert answer(client, b"hello") == b"hello"
+        assert time.monotonic() - began >= 0.2
+    assert relay.hits["delay"] >= 2
+
+
+def test_the_relay_throttles(relay_factory: Relays, echo: int) -> None:
+    relay = relay_factory(echo, rate_bps=1_600_000)
+    with connected(relay) as client:
+        began = time.monotonic()
+        assert answer(client, bytes(40_000)) == bytes(40_000)
+        assert time.monotonic() - began >= 0.2  # 320 000 bits
+    assert relay.hits["throttle"] >= 20
+
+
+def test_the_relay_stalls_and_lets_go(relay_factory: Relays, echo: int) -> None:
+    relay = relay_factory(echo)
+    with connected(relay) as client:
+        assert answer(client, b"hello") == b"hello"
         relay.stall()
         client.sendall(b"later")
-        client.settimeout(0.3)
-        with pytest.raises(TimeoutError):
-            client.recv(5)
+        assert silent(client)
         relay.flow()
-        client.settimeout(5)
         assert client.recv(5) == b"later"
+    assert relay.hits["stall"] >= 1
+
+
+def test_the_relay_resets_and_refuses(relay_factory: Relays, echo: int) -> None:
+    relay = relay_factory(echo)
+    with connected(relay) as client:
+        assert answer(client, b"hello") == b"hello"
         assert relay.reset() == 1
         with pytest.raises(ConnectionResetError):
             client.recv(5)
-    with socket.create_connection(("127.0.0.1", relay.port), timeout=5) as client:
-        client.sendall(b"x")
-        assert client.recv(1) == b"x"
+    relay.refusing = True
+    with pytest.raises(ConnectionResetError), connected(relay) as client:
+        client.recv(1)
+    assert (relay.hits["reset"], relay.hits["refuse"]) == (1, 1)
+
+
+def test_the_relay_half_closes_and_goes_on_listening(relay_factory: Relays, echo: int) -> None:
+    relay = relay_factory(echo)
+    with connected(relay) as client:
+        assert answer(client, b"x") == b"x"
         relay.half_close()
         assert client.recv(1) == b""
-    relay.refusing = True
-    with pytest.raises(ConnectionResetError), socket.create_connection(("127.0.0.1", relay.port), timeout=5) as client:
-        client.recv(1)
+        client.sendall(b"still heard")
+        until(lambda: relay.bytes_to_server == 12, 5, "the server hears the client")
+        assert client.recv(1) == b""
+    assert relay.hits["half_close"] == 1
+
+
+@pytest.mark.parametrize("towards", ["client", "server"])
+def test_the_relay_corrupts_one_bit_of_so_many_bytes(relay_factory: Relays, echo: int, towards: Towards) -> None:
+    relay = relay_factory(echo)
+    relay.corrupt_every_bytes[towards] = 100
+    with connected(relay) as client:
+        got = answer(client, bytes(1000))
+        assert [at for at, byte in enumerate(got) if byte] == list(range(99, 1000, 100))
+        relay.corrupt_every_bytes[towards] = None
+        assert answer(client, bytes(1000)) == bytes(1000)
+    assert relay.hits["corrupt"] == 10
+
+
+@pytest.mark.parametrize("towards", ["client", "server"])
+def test_the_relay_truncates_with_an_orderly_end(relay_factory: Relays, echo: int, towards: Towards) -> None:
+    relay = relay_factory(echo)
+    with connected(relay) as client:
+        assert answer(client, bytes(500)) == bytes(500)
+        relay.truncate(300, towards)
+        assert len(answer(client, bytes(500))) <= 300
+        assert client.recv(1) == b""
+    with connected(relay) as client:  # a new one too
+        assert len(answer(client, bytes(500))) <= 300
+    assert relay.hits["truncate"] == 2
+    assert (relay.bytes_to_client if towards == "client" else relay.bytes_to_server) == 500 + 2 * 300
+    relay.flow()
+    with connected(relay) as client:
+        assert answer(client, bytes(500)) == bytes(500)
+
+
+def test_the_relay_swallows_and_tells_nobody(relay_factory: Relays, echo: int) -> None:
+    relay = relay_factory(echo)
+    with connected(relay) as old:
+        assert answer(old, b"hello") == b"hello"
+        relay.black_hole()
+        with connected(relay) as new:  # is taken, and leads nowhere
+            for client in (old, new):
+                client.sendall(b"anybody?")
+                assert silent(client)
+            relay.flow()
+            for client in (old, new):  # what was lost does not come back
+                client.sendall(b"anybody?")
+                assert silent(client)
+        with connected(relay) as later:
+            assert answer(later, b"hello") == b"hello"
+    assert relay.hits["black_hole"] >= 4
+    assert relay.bytes_to_client == 10
 
 
 def test_a_camera_can_be_watched_through_the_relay(

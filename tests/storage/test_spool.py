@@ -11,12 +11,13 @@ import pytest
 
 from config.clock import SystemClock
 from config.errors import TiergateError
+from storage.catalog.gaps import gaps_between
 from storage.media import fragment_index
 from storage.salvage import adopt, recover, salvage_part
 from storage.segmenter import CloseSegment, OpenSegment, Write
-from storage.spool import FAILED, PART, Spool, SyncGroup, write_all
+from storage.spool import FAILED, PART, SEALED, Spool, SyncGroup, write_all
 from storage.volume import IDENTITY_FILE
-from tests.media import decode_mp4
+from tests.media import WALL_NS, decode_mp4
 from tests.parts.wait import until
 from tests.storage.footage import CAMERA, commands, insert, make_catalog, make_spool, new_id, record
 
@@ -204,6 +205,41 @@ def test_a_failed_sync_marks_the_part_and_nobody_syncs_it_again(
     assert recovered.path.stat().st_ino != inode  # a new file: the old pages are not trusted
     assert decode_mp4(recovered.path.read_bytes()).pictures == 20
     group.stop()
+
+
+@pytest.mark.fault("B3")
+def test_a_whole_copy_is_never_made_anew_from_the_part_that_failed(tmp_path: Path) -> None:
+    """Whoever copied it died before the original was put aside; the original may have lost its pages since."""
+    spool, catalog = make_spool(tmp_path), make_catalog(tmp_path)
+    path, _ = open_part(spool, 3)
+    failed = path.rename(path.with_suffix(FAILED))
+    whole = failed.read_bytes()
+    assert salvage_part(spool, failed) is not None
+    (aside,) = spool.quarantined()
+    copy = path.with_suffix(SEALED).read_bytes()
+    aside.rename(failed)
+    os.truncate(failed, len(whole) // 2)
+    report = recover(catalog, spool, spool.cameras())
+    assert [one.segment.id for one in report.salvaged] == [path.stem]
+    assert path.with_suffix(SEALED).read_bytes() == copy
+    assert report.salvaged[0].segment.sha256 == hashlib.sha256(copy).digest()
+    assert len(list(spool.quarantined())) == 1
+    catalog.close()
+
+
+def test_the_time_before_salvaged_footage_is_accounted_for(tmp_path: Path) -> None:
+    """A recorder that died in its first moments had not yet committed that it had been down before."""
+    spool, catalog = make_spool(tmp_path), make_catalog(tmp_path)
+    earlier = record(spool, 1.0, wall_ns=WALL_NS - 60 * 10**9)
+    insert(catalog, earlier)
+    open_part(spool, 3)
+    (salvaged,) = recover(catalog, spool, spool.cameras()).salvaged
+    recover(catalog, spool, spool.cameras())
+    (found,) = catalog.read(lambda c: gaps_between(c, CAMERA, "main", 0, 10**15))
+    assert (found.cause, found.from_ms, found.to_ms) == (
+        "recorder_down", earlier[-1].segment.end_ms, salvaged.segment.start_ms
+    )  # fmt: skip
+    catalog.close()
 
 
 def test_a_sync_group_makes_appends_durable_by_itself(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -43,3 +44,36 @@ def test_a_damaged_identity_is_none(tmp_path: Path, content: str) -> None:
     (tmp_path / volume.IDENTITY_FILE).write_text(content)
     with pytest.raises(TiergateError):
         volume.prepare(tmp_path, "spool")
+
+
+@pytest.mark.fault("B3")
+def test_a_folder_whose_name_did_not_reach_the_disk_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[Path] = []
+
+    def fail(path: Path) -> None:
+        raise OSError(errno.EIO, "sync")
+
+    monkeypatch.setattr(volume, "fsync_folder", fail)
+    with pytest.raises(OSError, match="sync"):
+        volume.make_folders(tmp_path / "a" / "b", tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.setattr(volume, "fsync_folder", synced.append)
+    volume.make_folders(tmp_path / "a" / "b", tmp_path)
+    volume.make_folders(tmp_path / "a" / "b", tmp_path)
+    assert synced == [tmp_path, tmp_path / "a"]
+
+
+def test_a_folder_of_somebody_who_may_have_died_before_the_sync_is_synced_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[Path] = []
+    monkeypatch.setattr(volume, "fsync_folder", synced.append)
+    (tmp_path / "left").mkdir()
+    for _ in range(3):
+        volume.make_folders(tmp_path / "left", tmp_path)
+    assert synced == [tmp_path]
+    (tmp_path / "left").rmdir()
+    volume.make_folders(tmp_path / "left", tmp_path)
+    assert synced == [tmp_path, tmp_path]

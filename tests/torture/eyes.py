@@ -231,9 +231,15 @@ def judge(disk: Disk, told: dict[str, str], kills: Iterable[Kill], decode: bool 
         elif decode:
             verdict.pictures += _look_at(row, data, verdict)
     _account(rows, gaps, verdict)
+    struck: set[str] = set()
     for kill in kills:
         verdict.kills[kill.who] += 1
         for part in kill.parts:
+            # Its writer died by the first kill that found it open. Whoever is killed again while a successor still
+            # starts finds the same file, and takes nothing from it.
+            if part.id in struck:
+                continue
+            struck.add(part.id)
             verdict.parts_hit += 1
             end_ms = known[part.id].end_ms if part.id in known else born_ms(part.id)
             lost_ms = kill.at_ms - end_ms

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -185,6 +186,39 @@ def test_a_full_disk_is_a_gap_with_that_cause_and_what_was_written_is_kept(bench
     rows = bench.segments
     assert gap.to_ms in {row.start_ms for row in rows}
     assert any(row.salvaged for row in rows), "the open part is made whole when the disk is well"
+
+
+@pytest.mark.fault("B3")
+@pytest.mark.parametrize("at", ["file", "folder"])
+def test_a_seal_that_failed_is_charged_to_its_own_segment(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, at: str
+) -> None:
+    failed: list[str] = []
+    real = os.fsync
+
+    def fail_once(descriptor: int) -> None:
+        path = os.readlink(f"/proc/self/fd/{descriptor}")
+        if not failed and (path.endswith(PART) if at == "file" else path.endswith(CAMERA)):
+            failed.append(path)
+            raise OSError(5, "Input/output error")
+        real(descriptor)
+
+    bench.feed(1)
+    monkeypatch.setattr(os, "fsync", fail_once)
+    bench.feed(4)
+    bench.tick()
+    bench.feed(10)
+    bench.recording.end("done")
+    rows, (gap,) = bench.segments, bench.gaps
+    assert failed
+    salvaged = [row for row in rows if row.salvaged]
+    assert salvaged
+    assert at == "folder" or any(row.id in failed[0] for row in salvaged)
+    # What was written stands for itself; missing is only what came between it and the next key frame.
+    assert gap.cause == "unknown"
+    spans = sorted([(row.start_ms, row.end_ms) for row in rows] + [(gap.from_ms, gap.to_ms or 0)])
+    assert all(abs(second[0] - first[1]) <= 45 for first, second in itertools.pairwise(spans)), spans
+    assert not list(bench.disk.root.glob(f"{CAMERA}/*{PART}"))
 
 
 @pytest.mark.fault("B34")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Connection, select, text
+from sqlalchemy import Connection, event, select, text
+from sqlalchemy.exc import OperationalError
 
 from storage.catalog import facts, gaps, segments
 from storage.catalog.engine import Catalog
@@ -152,6 +154,28 @@ def test_gaps_of_a_window_include_the_open_one(catalog: Catalog) -> None:
     assert between(T0 + 10**9, T0 + 10**9 + 1) == [standing]
 
 
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ((0, 10), []),
+        ((-5, 15), [(-5, 15)]),  # closed around it: two accounts, and nobody knows which is right
+        ((0, 15), [(10, 15)]),
+        ((5, None), [(10, None)]),
+        ((-5, 5), [(-5, 0)]),
+        ((-5, None), [(-5, 0), (10, None)]),
+        ((10, None), [(10, None)]),
+    ],
+)
+def test_footage_found_later_takes_its_time_from_a_gap(
+    catalog: Catalog, before: tuple[int, int | None], after: list[tuple[int, int | None]]
+) -> None:
+    start, end = before
+    catalog.write(lambda c: gaps.insert_gap(c, gap(T0 + start, None if end is None else T0 + end)))
+    catalog.write(lambda c: gaps.give_back(c, CAMERA, "main", T0, T0 + 10, rest_id="rest"))
+    found = catalog.read(lambda c: gaps.gaps_between(c, CAMERA, "main", T0 - 100, T0 + 100))
+    assert [(g.from_ms - T0, None if g.to_ms is None else g.to_ms - T0) for g in found] == after
+
+
 def test_a_clock_that_stepped_back_gives_no_negative_gap(catalog: Catalog) -> None:
     one = gap(T0)
     catalog.write(lambda c: gaps.open_gap(c, one))
@@ -168,3 +192,18 @@ def test_facts_are_set_changed_and_forgotten(catalog: Catalog) -> None:
         assert catalog.read(lambda c: facts.get(c, "a.b")) == value
     catalog.write(lambda c: facts.forget(c, "a.b"))
     assert catalog.read(lambda c: facts.get(c, "a.b")) is None
+
+
+@pytest.mark.fault("B3")
+def test_a_catalog_that_was_opened_for_reading_only_is_opened_anew(catalog: Catalog, tmp_path: Path) -> None:
+    """As SQLite does by itself, and without a word, when the open for writing fails once."""
+
+    def read_only(*_: object) -> sqlite3.Connection:
+        return sqlite3.connect(f"file:{tmp_path / 'catalog.db'}?mode=ro", uri=True, check_same_thread=False)
+
+    catalog._engine.dispose()
+    event.listen(catalog._engine, "do_connect", read_only, once=True)
+    with pytest.raises(OperationalError, match="readonly"):
+        put(catalog, [row(T0)])
+    put(catalog, [row(T0)])
+    assert len(catalog.read(lambda c: segments.all_segments(c, ["stored"]))) == 1

@@ -1,7 +1,8 @@
-"""kill -9 at random instants: nothing acknowledged is lost, no row is without its bytes, no segment stands twice. (I1)
+"""kill -9 at random instants of the storage side: nothing acknowledged is lost, no row is without its bytes, no segment
+stands twice. (I1)
 
-``scripts/torture storage [--points N]`` does it often, the suite a few times (TIERGATE_TORTURE_KILLS). The known-bad
-twin runs through the same eyes: if they do not catch it, they would not catch anything.
+``scripts/torture recording [--points N]`` does it two thousand times, the suite a few times (TIERGATE_TORTURE_KILLS).
+The known-bad twin runs through the same eyes: if they do not catch it, they would not catch anything.
 """
 
 from __future__ import annotations
@@ -9,13 +10,14 @@ from __future__ import annotations
 import hashlib
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import partial
 from pathlib import Path
 
@@ -34,7 +36,9 @@ from tests.parts.wait import until
 from tests.storage.footage import NODE, make_catalog, make_spool
 
 KILLS = int(os.environ.get("TIERGATE_TORTURE_KILLS", "20"))
-POINTS = int(os.environ.get("TIERGATE_TORTURE_POINTS", "50" if "TIERGATE_TORTURE_QUICK" in os.environ else "200"))
+POINTS = int(os.environ.get("TIERGATE_TORTURE_POINTS", "200" if "TIERGATE_TORTURE_QUICK" in os.environ else "2000"))
+#: Kills of one folder: its rows are all looked at after each kill.
+OF_A_FOLDER = 100
 ROOT = Path(__file__).parents[2]
 
 
@@ -53,6 +57,15 @@ class Seen:
     @property
     def faults(self) -> list[str]:
         return self.lost + self.without_bytes + self.twice
+
+    def __add__(self, other: Seen) -> Seen:
+        return Seen(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(Seen)))
+
+    def __str__(self) -> str:
+        return (
+            f"kills {self.kills}, acknowledged {self.acknowledged}, open parts hit {self.torn}, lost {len(self.lost)}, "
+            f"rows without bytes {len(self.without_bytes)}, double {len(self.twice)}, {dict(self.states)}"
+        )
 
 
 def proves_something(seen: Seen) -> bool:
@@ -143,23 +156,37 @@ def _gone(pid: int) -> bool:
 
 
 @pytest.mark.fault("B1")
-@pytest.mark.parametrize(
-    "kills",
-    [pytest.param(KILLS, marks=pytest.mark.real, id="few"), pytest.param(POINTS, marks=pytest.mark.torture, id="many")],
-)
-def test_nothing_acknowledged_is_lost_by_kill_9(tmp_path: Path, kills: int) -> None:
+@pytest.mark.real
+def test_nothing_acknowledged_is_lost_by_kill_9(tmp_path: Path, counted: Callable[[object], None]) -> None:
     seed = random.SystemRandom().randrange(2**32)
-    seen = torture(tmp_path, "right", kills, seed)
-    print(
-        f"kills {seen.kills}, acknowledged {seen.acknowledged}, open parts hit {seen.torn}, lost {len(seen.lost)}, "
-        f"rows without bytes {len(seen.without_bytes)}, double {len(seen.twice)}, {dict(seen.states)}, seed {seed}"
-    )
-    assert seen.kills == kills
+    seen = kill_and_look(tmp_path, KILLS, seed)
+    counted(f"seed {seed}; {seen}")
     assert proves_something(seen), f"seed {seed}: {seen}"
-    assert seen.faults == [], f"seed {seed}: {seen}"
+    assert seen.kills == KILLS
+
+
+@pytest.mark.fault("B1")
+@pytest.mark.torture
+def test_nothing_acknowledged_is_lost_by_thousands_of_kills(
+    memory_folder: Path, counted: Callable[[object], None]
+) -> None:
+    seed = random.SystemRandom().randrange(2**32)
+    whole = Seen()
+    while whole.kills < POINTS:
+        folder = memory_folder / str(whole.kills)
+        folder.mkdir()
+        whole += kill_and_look(folder, min(OF_A_FOLDER, POINTS - whole.kills), seed + whole.kills)
+        shutil.rmtree(folder)
+    counted(f"seed {seed}; {whole}")
+    assert proves_something(whole), f"seed {seed}: {whole}"
+
+
+def kill_and_look(folder: Path, kills: int, seed: int) -> Seen:
+    seen = torture(folder, "right", kills, seed)
+    assert seen.faults == [], f"seed {seed}: {seen.faults}"
     # and what was torn becomes whole footage in the store
-    catalog = Catalog(f"sqlite:///{tmp_path / 'catalog.db'}")
-    spool, store = Spool(tmp_path / "spool", SystemClock(), NODE), FolderStore(tmp_path / "objects")
+    catalog = Catalog(f"sqlite:///{folder / 'catalog.db'}")
+    spool, store = Spool(folder / "spool", SystemClock(), NODE), FolderStore(folder / "objects")
     recover(catalog, spool, spool.cameras())
     uploader = Uploader(catalog, store, spool, SystemClock())
     while uploader.run_once().stored:
@@ -168,10 +195,11 @@ def test_nothing_acknowledged_is_lost_by_kill_9(tmp_path: Path, kills: int) -> N
     rows = catalog.read(partial(segments.all_segments, states=("spooled", "stored"), limit=1_000_000))
     catalog.close()
     assert {row.state for row in rows} == {"stored"}
-    assert set(acknowledgements(tmp_path)) <= {row.id for row in rows}
+    assert set(acknowledgements(folder)) <= {row.id for row in rows}
     for row in [row for row in rows if row.salvaged][:5]:
         assert decode_mp4(store.read(row.object_key)).pictures > 0
     assert [p for camera in spool.cameras() for p in spool.root.glob(f"{camera}/*{PART}")] == []
+    return seen
 
 
 @pytest.mark.parametrize(
