@@ -422,14 +422,7 @@ class Spool:
     # --- room ---
 
     def free(self) -> FreeSpace:
-        found = os.statvfs(self._root)
-        return FreeSpace(
-            bytes_free=found.f_bavail * found.f_frsize,
-            bytes_total=found.f_blocks * found.f_frsize,
-            inodes_free=found.f_favail,
-            inodes_total=found.f_files,
-            read_only=bool(found.f_flag & os.ST_RDONLY),
-        )
+        return free_space(self._root)
 
     def probe(self) -> None:
         """Shows that the disk takes bytes: a small file written, synced and removed. Raises media.part_failed."""
@@ -470,6 +463,18 @@ class Spool:
         folder = self._root / QUARANTINE
         if folder.is_dir():
             yield from sorted(folder.iterdir())
+
+
+def free_space(folder: Path) -> FreeSpace:
+    """Of the filesystem that holds `folder`. Raises OSError."""
+    found = os.statvfs(folder)
+    return FreeSpace(
+        bytes_free=found.f_bavail * found.f_frsize,
+        bytes_total=found.f_blocks * found.f_frsize,
+        inodes_free=found.f_favail,
+        inodes_total=found.f_files,
+        read_only=bool(found.f_flag & os.ST_RDONLY),
+    )
 
 
 def pread_all(fd: int, offset: int, length: int) -> bytes:

@@ -28,6 +28,7 @@ class Writing:
         self._volume_id = ""
         self.broken = False
         self.proven = False  #: a fragment has been written
+        self.end_ms: int | None = None  #: set by the receiving side when the segment is complete
 
     @property
     def start_ms(self) -> int:

@@ -28,7 +28,7 @@ from gateway.ingest.source import GapCause
 from gateway.ingest.spooling import Writing
 from gateway.ingest.writer import Lane, WriterPool
 from storage.audit import log as audit
-from storage.catalog import facts
+from storage.catalog import volume_state
 from storage.segmenter import OpenSegment
 from storage.spool import Spool, SyncGroup
 
@@ -40,7 +40,6 @@ PROBES_NEEDED = 3  #: in a row, before a disk that failed is believed again
 STUCK_S = 5.0  #: a single write or sync that takes longer: the disk stalls
 SILENT_S = 10.0  #: a volume that does not even say how full it is
 ACTOR = "recorder"
-FACT = "recorder.volumes."  #: + shard: fact {volume name: what is wrong with it as a reason, or null}
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +209,7 @@ class Volumes:
         state = {name: reason.as_json() if reason is not None else None for name, reason in now.items()}
 
         def write(connection: Connection) -> None:
-            facts.set(connection, f"{FACT}{shard}", state)
+            volume_state.put(connection, shard, state)
             for name, reason in news.items():
                 details = {"shard": shard, "trouble": reason.as_json() if reason is not None else None}
                 audit.append(connection, now_ms, ACTOR, "volume.trouble" if reason else "volume.well", name, details)
@@ -225,7 +224,9 @@ class Volumes:
         for volume in self.all:
             volume.writers.close(timeout_s)
             if volume.slow:
-                _log.error("a spool volume hangs; its files are salvaged at the next start", extra={"volume": volume.name})
+                _log.error(
+                    "a spool volume hangs; its files are salvaged at the next start", extra={"volume": volume.name}
+                )
             else:
                 volume.group.stop()
 

@@ -96,12 +96,24 @@ class Keeper:
         if self._store_ready.is_set():
             parts.store.head(f"{parts.node_id}/probe")
             return
-        parts.spool.prepare()
+        self._claim_spools()
         parts.store.ensure()
         if isinstance(parts.store, FolderStore):
             volume_id = parts.store.volume_id
             parts.catalog.write(lambda c: volume.recognise(c, "store", volume_id))
         self._loop.call_soon_threadsafe(self._store_ready.set)
+
+    def _claim_spools(self) -> None:
+        """A volume that is missing, or another one, is not touched; the others go on. Raises when none is right."""
+        wrong: TiergateError | None = None
+        for spool in self._parts.spools.volumes:
+            try:
+                spool.claim(self._parts.catalog)
+            except (TiergateError, OSError) as error:
+                _log.warning("a spool volume is left alone", extra={"volume": spool.name, "problem": str(error)})
+                wrong = error if isinstance(error, TiergateError) else wrong
+        if not self._parts.spools.present() and wrong is not None:
+            raise wrong
 
     def sweep(self) -> None:
         """A refused sweep is no failed job: it has a fact, an audit entry and an alarm of its own."""

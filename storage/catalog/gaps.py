@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from sqlalchemy import Connection, insert, or_, select, update
+from sqlalchemy import Connection, delete, insert, or_, select, update
 
 from storage.catalog.tables import gap
 
@@ -79,6 +79,13 @@ def close_gap(connection: Connection, gap_id: str, to_ms: int) -> bool:
 def close_open(connection: Connection, camera_id: str, stream: str, to_ms: int) -> list[str]:
     """Ends whatever gap of a stream is open (footage is back)."""
     return [g.id for g in open_gaps(connection, camera_id, stream) if close_gap(connection, g.id, to_ms)]
+
+
+def begin_later(connection: Connection, camera_id: str, stream: str, from_ms: int, new_from_ms: int) -> None:
+    """Footage of the first part of the gap that begins at `from_ms` was found; a gap of which nothing is left goes."""
+    here = gap.c.camera_id == camera_id, gap.c.stream == stream, gap.c.from_ms == from_ms
+    connection.execute(delete(gap).where(*here, gap.c.to_ms <= new_from_ms))
+    connection.execute(update(gap).where(*here).values(from_ms=new_from_ms))
 
 
 def open_gaps(connection: Connection, camera_id: str | None = None, stream: str | None = None) -> list[GapRow]:

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, delete, func, insert, select, update
 
 from storage.catalog.cameras import CredentialRow, credentials
 from storage.catalog.retention_rows import classes, memberships
-from storage.catalog.tables import camera, camera_status, camera_stream, gap, segment
+from storage.catalog.tables import camera, camera_status, camera_stream, gap, hold, hold_camera, segment
 
 #: `idle`: a stream that nobody watches and that is not recorded.
 STATES = ("connecting", "online", "offline", "idle")
@@ -34,6 +34,7 @@ class StreamDuty:
     retention_class: str  #: the highest of the camera's areas now
     created_ms: int
     credential: CredentialRow | None
+    held: bool = False  #: a hold covers what the camera shows now
 
 
 def duties(connection: Connection, shard: int, now_ms: int) -> list[StreamDuty]:
@@ -47,15 +48,22 @@ def duties(connection: Connection, shard: int, now_ms: int) -> list[StreamDuty]:
     wanted = {row.credential_id for row in rows if row.credential_id is not None}
     sealed = credentials(connection, wanted)
     highest = _classes_now(connection, {row.id for row in rows}, now_ms)
+    held = _held_now(connection, now_ms)
     return [
         StreamDuty(
             camera_id=row.id, stream=row.stream, url=row.url, warm=bool(row.warm),
             recorded=row.recorded_by == "self" and row.stream == "main", enabled=bool(row.enabled),
             audio=bool(row.audio), retention_class=highest.get(row.id, "default"), created_ms=row.created_ms,
-            credential=sealed.get(row.credential_id),
+            credential=sealed.get(row.credential_id), held=row.id in held,
         )
         for row in rows
     ]  # fmt: skip
+
+
+def _held_now(connection: Connection, now_ms: int) -> set[str]:
+    standing = hold.c.released_ms.is_(None), hold.c.from_ms <= now_ms, hold.c.to_ms >= now_ms
+    query = select(hold_camera.c.camera_id).join(hold, hold.c.id == hold_camera.c.hold_id).where(*standing)
+    return set(connection.execute(query).scalars())
 
 
 def _classes_now(connection: Connection, camera_ids: Iterable[str], now_ms: int) -> dict[str, str]:

@@ -18,8 +18,8 @@ from gateway.ingest.admission import Admission
 from gateway.ingest.coverage import Coverage
 from gateway.ingest.ledger import Ledger
 from gateway.ingest.recording import Recording
-from gateway.ingest.spooling import SpoolWriter
-from gateway.ingest.writer import WriterPool
+from gateway.ingest.volumes import Volume, Volumes
+from gateway.ingest.writer import Lane, WriterPool
 from storage.catalog.engine import Catalog
 from storage.catalog.gaps import GapRow, gaps_between
 from storage.catalog.migrate import migrate
@@ -73,17 +73,21 @@ class Bench:
         )
         self.ledger = Ledger(self.catalog, 0.01)
         self.writers = WriterPool(1)
-        self.lane = self.writers.lane()
-        group = SyncGroup(self.clock, 800)
+        self.volume = Volume(self.disk, SyncGroup(self.clock, 800), self.writers, self.admission)
+        self.disk.prepare()
         self.recording = Recording(
             SegmentLabels("node", CAMERA, retention_class=retention_class), SegmenterPolicy(segment_ms=2000),
-            SpoolWriter(self.disk, group, self.clock), self.lane, self.ledger,
-            Coverage(CAMERA, "main", self.ledger, lambda: fresh_id(self.clock)), self.admission, self.clock,
+            Volumes([self.volume]), self.ledger,
+            Coverage(CAMERA, "main", self.ledger, lambda: fresh_id(self.clock)), self.clock,
             lambda: fresh_id(self.clock),
         )  # fmt: skip
         self.packets = encode_h264(2.0)
         self.recording.begin(stream_config("h264", self.packets))
         self._ticks = 0
+
+    @property
+    def lane(self) -> Lane:
+        return self.recording.lane
 
     def feed(self, seconds: int) -> None:
         for _ in range(seconds):
