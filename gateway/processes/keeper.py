@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence, Set
 
 from sqlalchemy import Connection
 
@@ -22,7 +22,7 @@ from gateway.ops.jobs import Job, Jobs
 from gateway.ops.locks import KEEPER_LOCK, SWEEP_LOCK, alone
 from gateway.processes import child
 from storage import journal, volume
-from storage.catalog import facts
+from storage.catalog import facts, segments
 from storage.objects.folder import FolderStore
 from storage.sweeper import Sweeper
 
@@ -30,6 +30,8 @@ _log = logging.getLogger(__name__)
 
 JOURNAL_S = 60
 STORE_CHECK_S = 60
+LEFTOVERS_S = 3600
+UNFINISHED_MS = 24 * HOUR_MS  #: an upload without a sign of life for so long is nobody's any more
 _LOCK_WAIT_S = 10.0
 _UPLOADER_PAUSE_S = 5.0
 
@@ -56,6 +58,7 @@ class Keeper:
             ("journal", JOURNAL_S, self.write_journal),
             ("checkpoint", JOURNAL_S, self.write_checkpoint),
             ("uploads", JOURNAL_S, self.tell_uploads),
+            ("leftovers", LEFTOVERS_S, self.drop_leftovers),
         ):
             self.jobs.add(Job(name, interval_s, work))
 
@@ -129,6 +132,18 @@ class Keeper:
     def write_checkpoint(self) -> None:
         parts = self._parts
         journal.write_checkpoint(parts.catalog, parts.store, parts.node_id, parts.node_key, wall_ms(parts.clock))
+
+    def drop_leftovers(self) -> None:
+        """What uploads of this node left half done in its store."""
+        parts = self._parts
+
+        def waiting(keys: Sequence[str]) -> Set[str]:
+            return parts.catalog.read(lambda c: segments.spooled_keys(c, keys[:500])) | set(keys[500:])
+
+        before_ms = wall_ms(parts.clock) - UNFINISHED_MS
+        dropped = parts.store.drop_unfinished(f"{parts.node_id}/", before_ms, waiting)
+        if dropped:
+            _log.info("unfinished uploads removed", extra={"count": dropped})
 
     def tell_uploads(self) -> None:
         """The uploader's state as a fact, when it changed."""
