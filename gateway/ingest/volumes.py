@@ -1,8 +1,9 @@
 """Spool volumes as a recorder uses them: which is well, and which camera is written to which.
 
 Each volume has its own writers and its own syncs, so that a disk that stalls holds up the cameras of no other. A camera
-has its places in a fixed order (rendezvous hashing: one disk less moves only its own cameras); it is written to the
-first that is well and comes back when that is well again. A volume that is missing or is another one is never written
+has its places in a fixed order: homes go round by the camera's number, what comes after is spread by hash, so that a
+disk that fails hands its cameras to all others. A camera is written to the first place that is well, and comes back
+when that is well again. A volume that is missing or is another one is never written
 to, and nothing of it counts as lost.
 
 Belongs here: health and choice of volumes, telling of both. Does not belong here: files (`storage.spool`), moving
@@ -155,7 +156,7 @@ class Volume:
 
 
 class Volumes:
-    """All of a recorder. The order of a camera's places depends on the volumes' names and on nothing that changes."""
+    """All of a recorder. The order of a camera's places depends on the settings and on nothing that changes."""
 
     def __init__(self, volumes: Sequence[Volume]) -> None:
         self.all = tuple(volumes)
@@ -166,10 +167,12 @@ class Volumes:
     def ranked(self, camera_id: str) -> tuple[Volume, ...]:
         """The camera's places, the first one first."""
 
+        home = self.all[int(camera_id[-6:]) % len(self.all)]
+
         def weight(volume: Volume) -> bytes:
             return hashlib.sha256(f"{camera_id} {volume.name}".encode()).digest()
 
-        return tuple(sorted(self.all, key=weight))
+        return home, *sorted((volume for volume in self.all if volume is not home), key=weight)
 
     @staticmethod
     def place(ranked: Sequence[Volume], precious: bool) -> Volume | Trouble:

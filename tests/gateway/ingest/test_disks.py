@@ -30,6 +30,7 @@ from tests.gateway.ingest.station import Station
 from tests.parts.mounts import Mounts, usable
 from tests.parts.rtsp_server import RtspServer
 from tests.parts.wait import until
+from tests.torture.eyes import born_ms as ulid_ms
 
 pytestmark = [
     pytest.mark.real,
@@ -51,7 +52,9 @@ class Rig:
     def __init__(self, folder: Path, mounts: Mounts, volumes: list[Path], **spool: Any) -> None:
         self.mounts, self.volumes = mounts, volumes
         paths = {"spool": str(volumes[0]), "extra_spools": [str(volume) for volume in volumes[1:]]}
-        self.station = Station(folder / "node", inside=mounts.enter, more={"paths": paths, "spool": spool})
+        length_s = spool.pop("segment_seconds", 2)
+        more = {"paths": paths, "spool": spool}
+        self.station = Station(folder / "node", inside=mounts.enter, more=more, segment_seconds=length_s)
         self._spools = [Spool(mounts.path(v), SystemClock(), self.station.keys.node_id) for v in volumes]
         self.cameras: list[str] = []
 
@@ -89,6 +92,11 @@ class Rig:
     def files(self, number: int) -> list[str]:
         root = self.mounts.path(self.volumes[number])
         return sorted(str(path.relative_to(root)) for path in root.rglob("*"))
+
+    def ages_ms(self, number: int) -> list[int]:
+        """Of the open parts."""
+        parts = self.mounts.path(self.volumes[number]).glob("*/*.part")
+        return [now_ms() - ulid_ms(path.stem) for path in parts]
 
     def trouble(self) -> dict[str, dict[str, Any] | None]:
         return self.station.catalog.read(volume_state.read)
@@ -246,12 +254,12 @@ def test_shedding_spares_what_is_precious(
 ) -> None:
     """Low space: an ordinary camera is shed, by a gap with a reason; one under a hold is recorded on."""
     disk = mounts.tmpfs(tmp_path / "a", "size=64m")
-    here = rig(disk, min_free_percent=60.0, critical_free_percent=2.0)
+    here = rig(disk, min_free_percent=40.0, critical_free_percent=2.0)
     here.record(urls(rtsp_factory, 2))
     ordinary, held = here.cameras
     _hold(here.station, held)
     with mounts.path(disk / "ballast").open("wb") as file:
-        file.write(bytes(36 << 20))
+        file.write(bytes(40 << 20))
     until(lambda: [gap.cause for gap in here.gaps(ordinary)] == ["shed"], 20, "the ordinary one is shed")
     kept = len(here.rows(held))
     until(lambda: here.grows(held, kept + 2), 30, "the held one is recorded on")
@@ -279,10 +287,11 @@ def test_a_disk_that_turns_read_only_hands_its_cameras_on_and_what_it_has_is_kep
     tmp_path: Path, mounts: Mounts, rig: Callable[..., Rig], rtsp_factory: Server
 ) -> None:
     disks = [mounts.ext4(tmp_path / name, 64) for name in ("a", "b")]
-    here = rig(*disks)
+    here = rig(*disks, segment_seconds=8)
     here.record(urls(rtsp_factory, 4))
     bad = here.home(here.cameras[0])
     moved, others = here.at(bad), here.at(1 - bad)
+    until(lambda: 3000 < min(here.ages_ms(bad)) < max(here.ages_ms(bad)) < 6000, 30, "synced parts that stay open")
     mounts.turn_read_only(disks[bad])
     ro_ms = now_ms()
     until(lambda: here.at(bad) == [], 30, "recorded on the other disk")
