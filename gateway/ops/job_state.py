@@ -14,7 +14,7 @@ from storage.catalog import facts
 #: The keeper's jobs.
 JOB_NAMES = ("store", "sweep", "journal", "checkpoint", "uploads", "leftovers")
 _PREFIX = "job."
-UPLOADS = "keeper.uploads"  #: fact: {"away_since_ms", "failures", "corrupt", "problem"} of the uploader
+UPLOADS = "keeper.uploads"  #: fact: {"behind", "away_since_ms", "failures", "corrupt", "problem"} of the uploader
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,10 +18,12 @@ from config.errors import Kind, TiergateError
 from config.units import HOUR_MS
 from gateway.compose.keeper import KeeperParts, build_keeper
 from gateway.ops import clock_evidence, job_state
+from gateway.ops.checks_catalog import BACKLOG_WARN_MS
 from gateway.ops.jobs import Job, Jobs
 from gateway.ops.locks import KEEPER_LOCK, SWEEP_LOCK, alone
 from gateway.processes import child
 from storage import journal, volume
+from storage.audit import log as audit
 from storage.catalog import facts, segments
 from storage.objects.folder import FolderStore
 from storage.sweeper import Sweeper
@@ -32,6 +34,7 @@ JOURNAL_S = 60
 STORE_CHECK_S = 60
 LEFTOVERS_S = 3600
 UNFINISHED_MS = 24 * HOUR_MS  #: an upload without a sign of life for so long is nobody's any more
+ACTOR = "keeper"
 _LOCK_WAIT_S = 10.0
 _UPLOADER_PAUSE_S = 5.0
 
@@ -146,9 +149,11 @@ class Keeper:
             _log.info("unfinished uploads removed", extra={"count": dropped})
 
     def tell_uploads(self) -> None:
-        """The uploader's state as a fact, when it changed."""
+        """The uploader's state as a fact, when it changed; that it falls behind, and that it has caught up, audited."""
         counters = self._parts.uploader.counters
+        age_ms = self._parts.uploader.backlog_age_ms() or 0
         state: dict[str, object] = {
+            "behind": age_ms >= BACKLOG_WARN_MS,
             "away_since_ms": counters.away_since_ms,
             "failures": counters.failures,
             "corrupt": counters.corrupt,
@@ -157,10 +162,18 @@ class Keeper:
         if state == self._told:
             return
 
+        turned = state["behind"] != (self._told or {}).get("behind", False)
+        action = "uploads.behind" if state["behind"] else "uploads.caught_up"
+        details = {"count": counters.backlog.count, "bytes": counters.backlog.bytes, "age_s": age_ms // 1000}
+
         def write(connection: Connection) -> None:
             facts.set(connection, job_state.UPLOADS, state)
+            if turned:
+                audit.append(connection, wall_ms(self._parts.clock), ACTOR, action, "spool", details)
 
         self._parts.catalog.write(write)
+        if turned:
+            _log.warning("uploads", extra={"action": action, **details})
         self._told = state
 
 
