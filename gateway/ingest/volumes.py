@@ -60,16 +60,15 @@ class Volume:
         group: SyncGroup,
         writers: WriterPool,
         admission: Admission,
-        open_: Callable[[Spool], None] = lambda spool: None,
+        open_: Callable[[Spool], None] | None = None,
     ) -> None:
-        """`open_`: called before first use, once; raises TiergateError while the volume cannot be used."""
+        """`open_`: until it has returned once the volume is not used; raises TiergateError while it cannot be."""
         self.spool = spool
         self.group = group
         self.writers = writers
         self.admission = admission
         self._open = open_
-        self._opened = False
-        self._absent: Reason | None = None
+        self._absent = Reason("media.volume_missing", {"volume": spool.name}) if open_ is not None else None
         self._read_only = False
         self._failing: Reason | None = None
         self._probes = 0
@@ -95,11 +94,11 @@ class Volume:
 
     def _look(self) -> None:
         try:
-            if self._opened:
+            if self._open is None:
                 _ = self.spool.volume_id
             else:
                 self._open(self.spool)
-                self._opened = True
+                self._open = None
             self._absent = None
             self._read_only = self.spool.free().read_only
             self.admission.observe()

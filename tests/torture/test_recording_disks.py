@@ -1,7 +1,8 @@
 """The recorder's process on disks that fill, stall, turn read-only, go and come back swapped: real mounts, no doubles.
 
 What is asked each time: the cameras of the other disk have no gap, those of this one have a named one, what the catalog
-acknowledged reads back by its hash, and recording is back within 10 s of the disk.
+acknowledged reads back by its hash, and recording is back within 10 s of the disk. `scripts/torture recording` takes
+all of them, the suite the quicker ones.
 """
 
 from __future__ import annotations
@@ -32,10 +33,7 @@ from tests.parts.rtsp_server import RtspServer
 from tests.parts.wait import until
 from tests.torture.eyes import born_ms as ulid_ms
 
-pytestmark = [
-    pytest.mark.real,
-    pytest.mark.skipif(not usable(), reason="mounting needs root and namespaces on this machine"),
-]
+pytestmark = pytest.mark.skipif(not usable(), reason="mounting needs root and namespaces on this machine")
 
 BACK_WITHIN_MS = 10_000
 
@@ -148,13 +146,18 @@ def rig(tmp_path: Path, mounts: Mounts) -> Iterator[Callable[..., Rig]]:
         one.station.close()
 
 
+def _length_ms(gaps: list[GapRow]) -> int:
+    return sum((gap.to_ms or now_ms()) - gap.from_ms for gap in gaps)
+
+
 def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
 @pytest.mark.fault("B4")
+@pytest.mark.real
 def test_a_full_disk_hands_its_cameras_on_and_takes_them_back(
-    tmp_path: Path, mounts: Mounts, rig: Callable[..., Rig], rtsp_factory: Server
+    tmp_path: Path, mounts: Mounts, rig: Callable[..., Rig], rtsp_factory: Server, counted: Callable[[object], None]
 ) -> None:
     disks = [mounts.tmpfs(tmp_path / name, "size=24m") for name in ("a", "b")]
     here = rig(*disks)
@@ -164,6 +167,7 @@ def test_a_full_disk_hands_its_cameras_on_and_takes_them_back(
     ballast = mounts.fill(disks[full])
     full_ms = now_ms()
     until(lambda: here.at(full) == [], 30, "every camera of the full disk is recorded on the other")
+    counted(f"moved {len(moved)}, went on {len(others)}; gaps {[_length_ms(here.gaps(c)) for c in moved]} ms")
     for camera in moved:
         (gap,) = here.gaps(camera)
         assert gap.cause == "disk_full"
@@ -182,8 +186,9 @@ def test_a_full_disk_hands_its_cameras_on_and_takes_them_back(
 
 
 @pytest.mark.fault("B4")
+@pytest.mark.torture
 def test_a_full_disk_and_no_other_is_a_gap_that_ends_soon_after_there_is_space(
-    tmp_path: Path, mounts: Mounts, rig: Callable[..., Rig], rtsp_factory: Server
+    tmp_path: Path, mounts: Mounts, rig: Callable[..., Rig], rtsp_factory: Server, counted: Callable[[object], None]
 ) -> None:
     here = rig(mounts.tmpfs(tmp_path / "a", "size=16m"))
     here.record(urls(rtsp_factory, 2))
@@ -196,6 +201,7 @@ def test_a_full_disk_and_no_other_is_a_gap_that_ends_soon_after_there_is_space(
     space_ms = now_ms()
     until(lambda: all(here.gaps(c)[-1].to_ms is not None for c in here.cameras), 40, "footage again")
     late = [(here.gaps(c)[-1].to_ms or 0) - space_ms for c in here.cameras]
+    counted(f"footage again {late} ms after there is space")
     assert max(late) <= BACK_WITHIN_MS
     here.station.process.stop()
     for camera in here.cameras:
@@ -204,6 +210,7 @@ def test_a_full_disk_and_no_other_is_a_gap_that_ends_soon_after_there_is_space(
 
 
 @pytest.mark.fault("B5")
+@pytest.mark.real
 def test_inodes_run_out_before_bytes_and_the_valve_closes_before_they_do(
     tmp_path: Path, mounts: Mounts, rig: Callable[..., Rig], rtsp_factory: Server
 ) -> None:
@@ -228,6 +235,7 @@ def test_inodes_run_out_before_bytes_and_the_valve_closes_before_they_do(
 
 
 @pytest.mark.fault("B5")
+@pytest.mark.real
 def test_blocks_reserved_for_root_are_not_free(
     tmp_path: Path, mounts: Mounts, rig: Callable[..., Rig], rtsp_factory: Server
 ) -> None:
@@ -249,6 +257,7 @@ def test_blocks_reserved_for_root_are_not_free(
 
 
 @pytest.mark.fault("A34", "B4")
+@pytest.mark.real
 def test_shedding_spares_what_is_precious(
     tmp_path: Path, mounts: Mounts, rig: Callable[..., Rig], rtsp_factory: Server
 ) -> None:
@@ -283,6 +292,7 @@ def _hold(station: Station, camera: str) -> None:
     station.catalog.write(lambda c: add_hold(c, row))
 
 
+@pytest.mark.torture
 def test_a_disk_that_turns_read_only_hands_its_cameras_on_and_what_it_has_is_kept(
     tmp_path: Path, mounts: Mounts, rig: Callable[..., Rig], rtsp_factory: Server
 ) -> None:
@@ -313,6 +323,7 @@ def test_a_disk_that_turns_read_only_hands_its_cameras_on_and_what_it_has_is_kep
 
 
 @pytest.mark.fault("B6")
+@pytest.mark.torture
 def test_two_volumes_swapped_are_neither_written_nor_emptied_and_go_on_when_they_are_right(
     tmp_path: Path, mounts: Mounts, rig: Callable[..., Rig], rtsp_factory: Server
 ) -> None:
@@ -348,6 +359,7 @@ def test_two_volumes_swapped_are_neither_written_nor_emptied_and_go_on_when_they
 
 
 @pytest.mark.fault("B6")
+@pytest.mark.torture
 def test_an_unmounted_volume_gets_no_footage_underneath_and_its_cameras_go_elsewhere(
     tmp_path: Path, mounts: Mounts, rig: Callable[..., Rig], rtsp_factory: Server
 ) -> None:
@@ -392,6 +404,7 @@ def _rss_bytes(station: Station) -> int:
 
 
 @pytest.mark.fault("B34")
+@pytest.mark.real
 def test_a_disk_that_stalls_hands_its_cameras_on_and_the_others_go_on(
     tmp_path: Path, mounts: Mounts, rig: Callable[..., Rig], rtsp_factory: Server
 ) -> None:
@@ -418,7 +431,7 @@ def test_a_disk_that_stalls_hands_its_cameras_on_and_the_others_go_on(
 @pytest.mark.fault("B34")
 @pytest.mark.torture
 def test_the_only_disk_stalls_half_a_minute(
-    tmp_path: Path, mounts: Mounts, rig: Callable[..., Rig], rtsp_factory: Server
+    tmp_path: Path, mounts: Mounts, rig: Callable[..., Rig], rtsp_factory: Server, counted: Callable[[object], None]
 ) -> None:
     """8 MiB of a 4 Mbit/s camera wait; more is given up by name. Memory stays where it was, live goes on."""
     here = rig(mounts.ext4(tmp_path / "a", 256))

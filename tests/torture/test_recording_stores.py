@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -24,8 +24,6 @@ from tests.parts.faulty_s3 import FaultyS3, Kind
 from tests.parts.s3 import S3Server
 from tests.storage.footage import Recorded, insert, make_catalog, make_spool, record
 from tests.storage.objects.conformance import DATA, KEY, Conformance, code, put
-
-pytestmark = pytest.mark.real
 
 _SECOND_NS = 1_000_000_000
 
@@ -50,14 +48,16 @@ def straight(server: S3Server, bucket: str) -> S3Store:
     return S3Store(server.url, server.region, bucket, Secret(server.access_key), Secret(server.secret_key))
 
 
+@pytest.mark.real
 class TestContractThroughTheProxy(Conformance):
     """With no fault set the proxy is nothing: on both servers."""
 
-    @pytest.fixture
-    def store(self, s3_server: S3Server, s3_bucket: str) -> Iterator[S3Store]:
-        with FaultyS3(s3_server) as proxy:
-            yield through(proxy, s3_bucket)
-            assert sum(proxy.requests.values()) > 0 or not proxy.hits
+    @pytest.fixture(params=["seaweedfs", pytest.param("minio_server", marks=pytest.mark.torture)])
+    def store(self, request: pytest.FixtureRequest) -> Iterator[S3Store]:
+        server: S3Server = request.getfixturevalue(request.param)
+        with FaultyS3(server) as proxy:
+            yield through(proxy, server.new_bucket())
+            assert not proxy.hits
 
 
 class Depot:
@@ -119,6 +119,7 @@ def depot(tmp_path: Path, proxy: FaultyS3, bucket: str) -> Iterator[Depot]:
 
 
 @pytest.mark.fault("B10")
+@pytest.mark.real
 def test_a_lost_answer_after_storing_is_one_object_and_one_row(depot: Depot) -> None:
     fault = depot.proxy.add(Kind.DROP_ANSWER, times=3)
     depot.rounds(20)
@@ -128,6 +129,7 @@ def test_a_lost_answer_after_storing_is_one_object_and_one_row(depot: Depot) -> 
 
 
 @pytest.mark.fault("B10")
+@pytest.mark.real
 def test_a_request_that_arrives_twice_is_one_object_and_one_row(depot: Depot) -> None:
     fault = depot.proxy.add(Kind.DUPLICATE)
     depot.rounds(3)
@@ -137,6 +139,7 @@ def test_a_request_that_arrives_twice_is_one_object_and_one_row(depot: Depot) ->
 
 
 @pytest.mark.fault("B9")
+@pytest.mark.real
 def test_a_store_that_answers_and_forgets_frees_nothing(depot: Depot) -> None:
     fault = depot.proxy.add(Kind.FORGET, times=8)
     depot.rounds(20)
@@ -147,10 +150,11 @@ def test_a_store_that_answers_and_forgets_frees_nothing(depot: Depot) -> None:
 
 @pytest.mark.fault("B9")
 @pytest.mark.parametrize(
-    "count", [pytest.param(40, id="few"), pytest.param(1000, marks=pytest.mark.torture, id="many")]
+    "count",
+    [pytest.param(40, marks=pytest.mark.real, id="few"), pytest.param(1000, marks=pytest.mark.torture, id="many")],
 )
 def test_errors_resets_and_lost_answers_in_passing_lose_nothing(
-    tmp_path: Path, proxy: FaultyS3, bucket: str, count: int
+    tmp_path: Path, proxy: FaultyS3, bucket: str, count: int, counted: Callable[[object], None]
 ) -> None:
     depot = Depot(tmp_path, proxy, bucket, count)
     try:
@@ -159,13 +163,14 @@ def test_errors_resets_and_lost_answers_in_passing_lose_nothing(
         rounds = depot.rounds(20 * count)
         proxy.clear()
         assert min(proxy.hits[k.value] for k in (Kind.ERROR, Kind.RESET, Kind.DROP_ANSWER)) > 0
-        print(f"{count} segments in {rounds} rounds; hits {dict(proxy.hits)}")
+        counted(f"{count} segments in {rounds} rounds; hits {dict(proxy.hits)}")
         depot.assert_whole()
     finally:
         depot.close()
 
 
 @pytest.mark.fault("B8")
+@pytest.mark.real
 def test_a_store_that_stalls_in_the_body_is_given_up_and_asked_again_from_the_start(
     depot: Depot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -180,6 +185,7 @@ def test_a_store_that_stalls_in_the_body_is_given_up_and_asked_again_from_the_st
 
 
 @pytest.mark.fault("A34", "B8")
+@pytest.mark.real
 def test_a_store_slower_than_the_cameras_keeps_every_segment_waiting_and_says_so(
     tmp_path: Path, proxy: FaultyS3, bucket: str
 ) -> None:
@@ -206,6 +212,7 @@ def test_a_store_slower_than_the_cameras_keeps_every_segment_waiting_and_says_so
 
 @pytest.mark.fault("B25")
 @pytest.mark.parametrize("minutes", [20, -20])
+@pytest.mark.real
 def test_a_store_whose_clock_is_wrong_takes_everything_in_its_own_time(depot: Depot, minutes: int) -> None:
     depot.proxy.skew = timedelta(minutes=minutes)
     depot.rounds(3)
@@ -222,6 +229,7 @@ def test_a_store_whose_clock_is_wrong_takes_everything_in_its_own_time(depot: De
     assert depot.proxy.hits["skewed"] == refused + 1
 
 
+@pytest.mark.real
 def test_a_wrong_key_is_no_question_of_time(proxy: FaultyS3, bucket: str, tmp_path: Path) -> None:
     proxy.skew = timedelta(minutes=20)
     store = S3Store(proxy.url, proxy.server.region, bucket, Secret(proxy.server.access_key), Secret("wrong"))
@@ -232,6 +240,7 @@ def test_a_wrong_key_is_no_question_of_time(proxy: FaultyS3, bucket: str, tmp_pa
 
 
 @pytest.mark.fault("B11")
+@pytest.mark.real
 def test_unfinished_uploads_of_ours_go_after_a_day_and_no_others(seaweedfs: S3Server, bucket: str) -> None:
     """MinIO lists unfinished uploads by their whole name only, and ends them after 24 h by itself."""
     store, client = straight(seaweedfs, bucket), seaweedfs.client()
@@ -254,6 +263,7 @@ def test_unfinished_uploads_of_ours_go_after_a_day_and_no_others(seaweedfs: S3Se
 
 
 @pytest.mark.fault("B14")
+@pytest.mark.real
 def test_after_three_days_without_the_store_no_cleaner_eats_what_comes_late(
     tmp_path: Path, proxy: FaultyS3, bucket: str
 ) -> None:
@@ -288,6 +298,7 @@ def test_after_three_days_without_the_store_no_cleaner_eats_what_comes_late(
         depot.close()
 
 
+@pytest.mark.real
 def test_the_proxy_is_not_the_store(proxy: FaultyS3, bucket: str, tmp_path: Path) -> None:
     """The injector can be seen to hurt: a store that believed every answer would have lost this."""
     fault = proxy.add(Kind.FORGET, times=1)
