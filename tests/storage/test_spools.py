@@ -124,7 +124,7 @@ def test_what_lies_on_a_missing_volume_waits_and_holds_up_nothing(shelf: Shelf) 
     for _ in range(3):
         uploader.run_once(limit=1)
         clock.advance(LEFTOVERS_EVERY_S + 1)
-    while uploader.run_once().stored:
+    while uploader.run_once(limit=1).stored:
         pass
     assert shelf.states(1) == {("stored", False)}
     assert shelf.states(0) == {("spooled", True)}
