@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks._box import Meter, children, median, options, report
+from benchmarks._box import Meter, children, median, options, report, written_bytes
 from config.clock import SystemClock
 from config.ids import ulid
 from config.redact import Secret
@@ -81,19 +81,10 @@ def depot(folder: Path, count: int) -> Iterator[Depot]:
     catalog.close()
 
 
-def _written(pids: list[int]) -> int:
-    total = 0
-    for pid in pids:
-        for line in Path(f"/proc/{pid}/io").read_text().splitlines():
-            if line.startswith("write_bytes:"):
-                total += int(line.split()[1])
-    return total
-
-
 def _drain(place: Depot, store: ObjectStore, server_pids: list[int]) -> dict[str, float]:
     """Until nothing waits; the keeper's side is this process."""
     uploader = Uploader(place.catalog, store, place.spool, SystemClock())
-    written = _written([os.getpid(), *server_pids])
+    written = written_bytes([os.getpid(), *server_pids])
     meter = Meter([os.getpid()])
     while uploader.run_once().stored:
         pass
@@ -101,7 +92,7 @@ def _drain(place: Depot, store: ObjectStore, server_pids: list[int]) -> dict[str
     uploader.close()
     assert uploader.counters.backlog.count == 0
     os.sync()
-    uploaded = _written([os.getpid(), *server_pids]) - written
+    uploaded = written_bytes([os.getpid(), *server_pids]) - written
     footage_s = len(place.rows) * SEGMENT_S
     received = sum(row.bytes for row in place.rows)
     return {
