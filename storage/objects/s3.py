@@ -49,7 +49,8 @@ CONNECT_TIMEOUT_S = 3
 READ_TIMEOUT_S = 30
 #: An upload slower than this is begun anew later: a store that trickles must not hold every worker (FAULTS B8).
 SLOWEST_BYTES_PER_S = 32 * 1024
-_BLOCK_BYTES = 64 * 1024  #: one send; at the slowest rate it still fits into the socket's timeout
+#: One send: few turns of the interpreter for a segment, and at the slowest rate still within the socket's timeout.
+_BLOCK_BYTES = 512 * 1024
 _UNSIGNED = "UNSIGNED-PAYLOAD"
 _SIGNATURE = ("authorization", "x-amz-date")
 #: A store further away than this is asked again in its own time before its refusal is believed.

@@ -1,7 +1,7 @@
 """A day without the store at twenty cameras: 0 lost, bounded, said, and drained faster than it came.
 
 Scaled: every segment of the day has its row, its file and its object, but a file is one second long instead of sixty;
-hours pass on a clock of our own. `scripts/torture recording` takes the whole day, the suite half an hour of it.
+hours pass on a clock of our own. `scripts/torture recording` takes the whole day, the suite some minutes of it.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ DRAINED_IN = 1 / 3  #: of the time in which it came
 @pytest.mark.fault("A34", "B7")
 @pytest.mark.parametrize(
     "minutes",
-    [pytest.param(20, marks=pytest.mark.real, id="few"), pytest.param(1440, marks=pytest.mark.torture, id="many")],
+    [pytest.param(12, marks=pytest.mark.real, id="few"), pytest.param(1440, marks=pytest.mark.torture, id="many")],
 )
 def test_a_day_without_the_store(
     tmp_path: Path, seaweedfs: S3Server, minutes: int, counted: Callable[[object], None]

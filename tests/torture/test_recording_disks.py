@@ -257,7 +257,7 @@ def test_blocks_reserved_for_root_are_not_free(
 
 
 @pytest.mark.fault("A34", "B4")
-@pytest.mark.real
+@pytest.mark.torture
 def test_shedding_spares_what_is_precious(
     tmp_path: Path, mounts: Mounts, rig: Callable[..., Rig], rtsp_factory: Server
 ) -> None:
