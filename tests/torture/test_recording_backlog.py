@@ -83,6 +83,7 @@ def test_a_day_without_the_store(
             clock.advance(60)
             if minute % pause == pause - 1:
                 knocks += uploader.run_once().tried
+        knocks += uploader.run_once().tried
         waiting = uploader.counters.backlog
         assert waiting.count == len(acknowledged) == CAMERAS * minutes
         assert waiting.bytes == CAMERAS * minutes * len(whole)
