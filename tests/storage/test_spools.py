@@ -116,7 +116,7 @@ def test_a_volume_at_anothers_place_is_neither_written_nor_freed(shelf: Shelf) -
     assert shelf.states(0) == shelf.states(1) == {("spooled", True)}
 
 
-@pytest.mark.fault("B6", "B17")
+@pytest.mark.fault("B6")
 def test_what_lies_on_a_missing_volume_waits_and_holds_up_nothing(shelf: Shelf) -> None:
     clock = ManualClock(WALL_NS)
     uploader = Uploader(shelf.catalog, shelf.store, shelf.spools, clock)
