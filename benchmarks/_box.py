@@ -60,6 +60,16 @@ def command_line(pid: int) -> str:
         return ""
 
 
+def written_bytes(pids: Iterable[int]) -> int:
+    """What processes have made the block layer write so far."""
+    total = 0
+    for pid in pids:
+        for line in Path(f"/proc/{pid}/io").read_text().splitlines():
+            if line.startswith("write_bytes:"):
+                total += int(line.split()[1])
+    return total
+
+
 class Meter:
     """CPU of some processes between two moments."""
 

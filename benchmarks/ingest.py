@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks._box import Meter, children, command_line, median, options, report
+from benchmarks._box import Meter, children, command_line, median, options, report, written_bytes
 from tests.parts.node import QUICK, Node
 from tests.parts.rtsp_server import RtspServer
 from tests.parts.wait import until
@@ -55,15 +55,6 @@ def _records(node: Node, cameras: int) -> bool:
     return _recording(node) >= cameras
 
 
-def _write_bytes(pids: list[int]) -> int:
-    total = 0
-    for pid in pids:
-        for line in Path(f"/proc/{pid}/io").read_text().splitlines():
-            if line.startswith("write_bytes:"):
-                total += int(line.split()[1])
-    return total
-
-
 def _side_by_side(cameras: int, rounds: int, window_s: float) -> dict[str, Any]:
     # Pictures are checked as often as a node does by itself: each check watches the camera for a moment.
     settings = {**QUICK, "recorder": {"segment_seconds": 10, "shard_size": 32}, "health": {"interval_s": 60}}
@@ -88,13 +79,13 @@ def _side_by_side(cameras: int, rounds: int, window_s: float) -> dict[str, Any]:
             written = 0
             for _ in range(rounds):
                 our_pids = _pids(node, "recorder", "keeper")
-                written = _write_bytes(_pids(node, "recorder"))
+                written = written_bytes(_pids(node, "recorder"))
                 our_meter, their_meter = Meter(our_pids), Meter(p.pid for p in peers)
                 time.sleep(window_s)
                 for meter, values in ((our_meter, ours), (their_meter, theirs)):
                     used_ms, wall_s = meter.read()
                     values.append(used_ms / wall_s / cameras)
-                written = _write_bytes(_pids(node, "recorder")) - written
+                written = written_bytes(_pids(node, "recorder")) - written
             received = cameras * window_s * 4_040_000 / 8
         finally:
             for peer in peers:

@@ -48,13 +48,14 @@ def load(path: Path, environment: Mapping[str, str] = os.environ) -> Settings:
             key = key.removesuffix("_file")
         table = raw.setdefault(section, {})
         if isinstance(table, dict):
-            table[key] = value.split(",") if key == "allowed_networks" else value
+            table[key] = value.split(",") if key in _LIST_KEYS else value
     _resolve(raw, path.resolve().parent)
     return build(raw)
 
 
+_LIST_KEYS = ("allowed_networks", "extra_spools")
 _PATH_KEYS = {
-    "paths": ("data", "spool"),
+    "paths": ("data", "spool", "extra_spools"),
     "store": ("folder", "ca_file"),
     "web": ("tls_cert", "tls_key"),
     "relay": ("tls_cert", "tls_key"),
@@ -66,5 +67,8 @@ def _resolve(raw: dict[str, Any], base: Path) -> None:
         table = raw.get(section)
         if isinstance(table, dict):
             for key in keys:
-                if isinstance(table.get(key), str):
-                    table[key] = str(base / table[key])
+                value = table.get(key)
+                if isinstance(value, str):
+                    table[key] = str(base / value)
+                elif isinstance(value, list):
+                    table[key] = [str(base / one) if isinstance(one, str) else one for one in value]

@@ -71,10 +71,28 @@ class Node(Section):
 class Paths(Section):
     data: Path = Field(Path("/var/lib/tiergate"), description="Root of spool, objects, catalog, keys and run.")
     spool: Path | None = Field(None, description="Spool folder; default <data>/spool.")
+    extra_spools: tuple[Path, ...] = Field(
+        (),
+        description="Further spool folders, each on a disk of its own: cameras are spread over all, and a disk that "
+        "fails or fills hands its cameras to another. A new disk gets a new folder name.",
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Paths:
+        folders = list(self.spool_dirs.values())
+        if len({str(folder) for folder in folders}) < len(folders):
+            raise ValueError("each spool folder may be named once")
+        return self
 
     @property
     def spool_dir(self) -> Path:
         return self.spool or self.data / "spool"
+
+    @property
+    def spool_dirs(self) -> dict[str, Path]:
+        """Name for people → folder, of every spool volume."""
+        more = {f"spool-{number}": folder for number, folder in enumerate(self.extra_spools, 2)}
+        return {"spool": self.spool_dir, **more}
 
     @property
     def catalog_dir(self) -> Path:

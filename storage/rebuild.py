@@ -31,6 +31,7 @@ from storage.keys import SegmentKey, parse_segment_key
 from storage.media.boxes import salvage
 from storage.objects.base import ObjectStore
 from storage.spool import Spool
+from storage.spools import Spools
 
 _MEMORY_BYTES = 64 << 20  #: an object larger than this goes through a temporary file
 OBSERVATIONS_APART_MS = HOUR_MS
@@ -83,7 +84,7 @@ class CheckReport:
 
 
 def check(
-    catalog: Catalog, store: ObjectStore, spool: Spool | None, now_ms: int, level: Level = Level.SIZE
+    catalog: Catalog, store: ObjectStore, spool: Spool | Spools | None, now_ms: int, level: Level = Level.SIZE
 ) -> CheckReport:
     """Compares; changes nothing. Safe beside a running node: whatever looks wrong is asked again before it is reported.
 
@@ -120,7 +121,9 @@ def _all_rows(catalog: Catalog) -> Iterator[SegmentRow]:
         after = page[-1].id
 
 
-def _judge(store: ObjectStore, spool: Spool | None, row: SegmentRow, listed: int | None, level: Level) -> str | None:
+def _judge(
+    store: ObjectStore, spool: Spool | Spools | None, row: SegmentRow, listed: int | None, level: Level
+) -> str | None:
     if row.state in ("deleting", "lost"):
         return None
     if row.state == "deleted":
@@ -132,8 +135,9 @@ def _judge(store: ObjectStore, spool: Spool | None, row: SegmentRow, listed: int
     if size is None:
         if row.state != "spooled":
             return "missing"
-        if spool is not None and spool.find(row.camera_id, row.id) is None:
-            return "unspooled"
+        # Of a volume that is not there nothing is known.
+        if spool is not None and (row.volume is None or row.volume in spool.present()):
+            return "unspooled" if spool.find(row.camera_id, row.id) is None else None
         return None
     if level >= Level.SIZE and size != row.bytes:
         return "size"

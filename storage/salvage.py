@@ -124,10 +124,11 @@ def adopt(spool: Spool, path: Path) -> Recovered | None:
     return _recovered(spool, path, found, 0, salvaged=False)
 
 
-def recover(catalog: Catalog, spool: Spool, cameras: Iterable[str]) -> RecoveryReport:
+def recover(catalog: Catalog, spool: Spool, cameras: Iterable[str], *, end_runs: bool = True) -> RecoveryReport:
     """Everything that a dead recorder left of these cameras, in files and rows. Call it before any of them is opened.
 
-    Rows of a camera are written in one transaction; running it again finds nothing to do.
+    Rows of a camera are written in one transaction; running it again finds nothing to do. Without `end_runs` runs stay
+    open: of several volumes all are looked at before a run has its end (`end_open_runs`).
     """
     report = RecoveryReport()
     for camera_id in cameras:
@@ -147,18 +148,29 @@ def recover(catalog: Catalog, spool: Spool, cameras: Iterable[str]) -> RecoveryR
                 _note(adopt(spool, sealed[stem]), sealed[stem], adopted, report)
         report.adopted += adopted
 
-        report.ended_runs += catalog.write(partial(_write, camera_id=camera_id, new=found + adopted))
+        if found or adopted:
+            catalog.write(partial(_write, new=found + adopted))
+        if end_runs:
+            report.ended_runs += end_open_runs(catalog, [camera_id])
     return report
 
 
-def _write(connection: Connection, camera_id: str, new: list[Recovered]) -> int:
-    """Rows of what was recovered; then every open run of the camera ends where its footage does. How many did."""
+def end_open_runs(catalog: Catalog, cameras: Iterable[str]) -> int:
+    """Every open run of these cameras ends where its footage does; how many did."""
+    return sum(catalog.write(partial(_end_runs, camera_id=camera_id)) for camera_id in cameras)
+
+
+def _write(connection: Connection, new: list[Recovered]) -> None:
+    """Rows of what was recovered."""
     for recovered in sorted(new, key=lambda one: one.segment.start_ms):
         segments.insert_run(connection, recovered.run)
         row = recovered.segment
         gaps.give_back(connection, row.camera_id, row.stream, row.start_ms, row.end_ms)
         _account_before(connection, row)
         segments.insert_segments(connection, [row])
+
+
+def _end_runs(connection: Connection, camera_id: str) -> int:
     left = segments.open_runs(connection, camera_id)
     for run in left:
         segments.end_run(connection, run.id, segments.last_end_of_run(connection, run) or run.started_ms, "crash")

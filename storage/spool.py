@@ -20,17 +20,21 @@ import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from config.clock import Clock
 from config.errors import Kind, TiergateError
 from config.ids import is_ulid
 from storage import volume
+from storage.catalog.engine import Catalog
 
 logger = logging.getLogger(__name__)
 
 QUARANTINE = "quarantine"
 PART, SEALED, FAILED = ".part", ".mp4", ".failed"
+PROBE = ".tiergate-probe"
+_PROBE_BYTES = 64 * 1024
 SYNC_THREADS = 8  #: 64 files of 1 MiB: 31-43 ms a round (MEASUREMENTS D2)
 Digest = bytes  #: inside a class with a field `bytes` the type needs another name
 _CAMERA = re.compile(r"[0-9A-Za-z]{1,20}")
@@ -65,6 +69,7 @@ class FreeSpace:
     bytes_total: int
     inodes_free: int
     inodes_total: int  #: 0 where inodes are not counted
+    read_only: bool = False
 
     @property
     def percent(self) -> float:
@@ -280,16 +285,22 @@ class OpenPart:
 
 
 class Spool:
-    """The spool of one volume. Making one asks the disk nothing; `prepare` does."""
+    """The spool of one volume. Making one asks the disk nothing; `prepare` does. `name` is for people."""
 
-    def __init__(self, root: Path, clock: Clock, node_id: str) -> None:
+    def __init__(self, root: Path, clock: Clock, node_id: str, name: str = "spool") -> None:
         self._root = root
         self._clock = clock
         self._node_id = node_id
+        self._name = name
+        self._expected: str | None = None
 
     @property
     def root(self) -> Path:
         return self._root
+
+    @property
+    def name(self) -> str:
+        return self._name
 
     @property
     def clock(self) -> Clock:
@@ -301,12 +312,39 @@ class Spool:
 
     def prepare(self) -> str:
         """Makes the folder on first use; the volume's id. Raises media.volume_missing for a foreign folder."""
-        return volume.prepare(self._root, "spool")
+        return volume.prepare(self._root, self._name)
+
+    def claim(self, catalog: Catalog) -> str:
+        """As `prepare`, for a node: the volume must be the one that the catalog knows at this place; its id.
+
+        Where one is known, an empty folder is a disk that is not mounted: it gets no identity, or footage would go to
+        the disk underneath. From here on this object serves no other volume. Raises media.volume_missing,
+        media.volume_swapped.
+        """
+        place = str(self._root)
+        known = catalog.read(partial(volume.known_id, place=place))
+        if known is None:
+            found = self.prepare()
+            catalog.write(partial(volume.recognise, name=self._name, volume_id=found, place=place))
+            self._expected = found
+        else:
+            self._expected = known
+        return self.volume_id
 
     @property
     def volume_id(self) -> str:
-        """Raises media.volume_missing while the volume is not mounted."""
-        return volume.read_identity(self._root, "spool")
+        """Raises media.volume_missing while the volume is not mounted, media.volume_swapped when another one is."""
+        found = volume.read_identity(self._root, self._name)
+        if self._expected is not None and found != self._expected:
+            raise TiergateError(Kind.ENVIRONMENT, "media.volume_swapped", volume=self._name)
+        return found
+
+    def present(self) -> dict[str, Spool]:
+        """Volume id → spool; empty while it is not there."""
+        try:
+            return {self.volume_id: self}
+        except TiergateError:
+            return {}
 
     def create(self, camera_id: str, segment_id: str) -> PartFile:
         """A new part. Raises media.part_failed; media.volume_missing when nothing is mounted here."""
@@ -384,10 +422,22 @@ class Spool:
     # --- room ---
 
     def free(self) -> FreeSpace:
-        found = os.statvfs(self._root)
-        return FreeSpace(
-            found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize, found.f_favail, found.f_files
-        )
+        return free_space(self._root)
+
+    def probe(self) -> None:
+        """Shows that the disk takes bytes: a small file written, synced and removed. Raises media.part_failed."""
+        _ = self.volume_id
+        path = self._root / PROBE
+        try:
+            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o640)
+            try:
+                write_all(fd, bytes(_PROBE_BYTES))
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+                path.unlink(missing_ok=True)
+        except OSError as exc:
+            raise _failure(exc) from exc
 
     def free_copy(self, camera_id: str, segment_id: str) -> None:
         """Removes the spool copy of a segment that the store has. The caller has seen the store's answer."""
@@ -413,6 +463,18 @@ class Spool:
         folder = self._root / QUARANTINE
         if folder.is_dir():
             yield from sorted(folder.iterdir())
+
+
+def free_space(folder: Path) -> FreeSpace:
+    """Of the filesystem that holds `folder`. Raises OSError."""
+    found = os.statvfs(folder)
+    return FreeSpace(
+        bytes_free=found.f_bavail * found.f_frsize,
+        bytes_total=found.f_blocks * found.f_frsize,
+        inodes_free=found.f_favail,
+        inodes_total=found.f_files,
+        read_only=bool(found.f_flag & os.ST_RDONLY),
+    )
 
 
 def pread_all(fd: int, offset: int, length: int) -> bytes:

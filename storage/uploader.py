@@ -3,7 +3,8 @@
 One segment: put under its unique key, verify what the store says it has, row ``spooled → stored``, and only then free
 the spool copy. A crash between any two of these is found again: an object that is there already with the same bytes is
 success, a spool copy of a stored segment is freed at the next round. While the store is away nothing is tried beyond
-one segment per backoff; the spool grows, and `backlog` says by how much and since when.
+one segment per backoff; the spool grows, and `backlog` says by how much and since when. Segments on a volume that is
+not there wait for it, and hold up no other.
 
 Belongs here: order, retries, the moves of the row. Does not belong here: how a store is spoken to (`storage.objects`),
 what to shed when the spool is full (the recorder stops admitting; nothing spooled is thrown away).
@@ -31,6 +32,7 @@ from storage.catalog.engine import Catalog
 from storage.catalog.segments import Backlog, SegmentRow
 from storage.objects.base import ObjectStore
 from storage.spool import Spool
+from storage.spools import Volumes, require_volume
 
 logger = logging.getLogger(__name__)
 
@@ -59,6 +61,7 @@ class _Fate(Enum):
     STORED = "stored"  #: the store has it, verified
     REFUSED = "refused"  #: the store did not take it; another time
     DAMAGED = "damaged"  #: the fault is this segment's
+    AWAY = "away"  #: its volume went while we looked
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,16 +83,18 @@ class Round:
 class Uploader:
     """Runs in the keeper, alone: two of them would do double work, though no harm."""
 
-    def __init__(self, catalog: Catalog, store: ObjectStore, spool: Spool, clock: Clock, workers: int = 4) -> None:
+    def __init__(self, catalog: Catalog, store: ObjectStore, spool: Volumes, clock: Clock, workers: int = 4) -> None:
         self._catalog = catalog
         self._store = store
-        self._spool = spool
+        self._volumes = spool
+        self._present: dict[str, Spool] = {}  #: volume id → spool, in this round
         self._clock = clock
         self._workers = workers
         self._pool = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="upload")
         self._jitter = random.Random()  # noqa: S311  spreads retries, guards nothing
         self._leftovers_due_ns = clock.monotonic_ns()
-        self._put_aside: set[str] = set()  #: damaged segments: told once, tried again after a restart
+        self._put_aside: set[str] = set()  #: damaged segments: not tried again until the next look for leftovers
+        self._told: set[str] = set()  #: of those, counted already
         self.counters = UploadCounters()
 
     def backlog_age_ms(self) -> int | None:
@@ -102,10 +107,10 @@ class Uploader:
     def run_once(self, limit: int = BATCH_ROWS) -> Round:
         """Uploads up to `limit` segments in threads, moves their rows, frees their spool copies. Blocks.
 
-        Raises media.volume_missing while the spool is not mounted: then nothing can be said about any segment.
+        Raises media.volume_missing while no volume is mounted: then nothing can be said about any segment.
         """
-        _ = self._spool.volume_id
-        self._free_leftovers()
+        self._present = require_volume(self._volumes)
+        self._look_for_leftovers()
         due = self._catalog.read(partial(self._due, limit=limit))
         tried = stored = failed = 0
         while due:
@@ -156,9 +161,11 @@ class Uploader:
         """Oldest first; every `NEWEST_LANE`th place goes to the newest."""
         newest_count = limit // NEWEST_LANE if limit >= NEWEST_LANE else 0
         aside = sorted(self._put_aside)[:400]
-        oldest = segments.oldest_spooled(connection, limit - newest_count, aside)
+        there = list(self._present)
+        oldest = segments.oldest_spooled(connection, limit - newest_count, aside, there)
         taken = {row.id for row in oldest}
-        newest = [row for row in segments.newest_spooled(connection, newest_count, aside) if row.id not in taken]
+        fresh = segments.newest_spooled(connection, newest_count, aside, there)
+        newest = [row for row in fresh if row.id not in taken]
         mixed: list[SegmentRow] = []
         while oldest or newest:
             mixed += oldest[: NEWEST_LANE - 1] + newest[:1]
@@ -170,9 +177,11 @@ class Uploader:
         counters = self.counters
         refused = [o for o in outcomes if o.fate is _Fate.REFUSED]
         for outcome in outcomes:
-            if outcome.fate is _Fate.DAMAGED and outcome.row.id not in self._put_aside:
+            if outcome.fate is _Fate.DAMAGED:
                 # One bad segment must not hold up the others; its row stays `spooled`, its file where it is.
                 self._put_aside.add(outcome.row.id)
+            if outcome.fate is _Fate.DAMAGED and outcome.row.id not in self._told:
+                self._told.add(outcome.row.id)
                 counters.corrupt += 1
                 code = outcome.reason.code if outcome.reason else ""
                 logger.error("segment cannot be stored", extra={"segment": outcome.row.id, "reason": code})
@@ -190,62 +199,103 @@ class Uploader:
 
     def _put(self, row: SegmentRow) -> _Outcome:
         """In a thread of the pool; never raises."""
-        path = self._spool.path_of(row.camera_id, row.id)
+        spool = self._spool_of(row)
+        if spool is None:
+            return _Outcome(row, _Fate.AWAY)
+        path = spool.path_of(row.camera_id, row.id)
         metadata = {"camera": row.camera_id, "run": row.run_id, "segment": row.id}
         try:
             if not path.exists():
-                return self._without_copy(row)
+                return self._without_copy(row, spool)
             self._store.put_file(row.object_key, path, row.sha256, row.bytes, metadata)
         except TiergateError as exc:
             if exc.reason.code in ("media.object_exists", "media.object_bad_key"):
                 return _Outcome(row, _Fate.DAMAGED, exc.reason)
-            if exc.reason.code == "media.object_corrupt" and not self._copy_is_whole(row):
-                return _Outcome(row, _Fate.DAMAGED, Reason("media.spool_corrupt", {"segment": row.id}))
-            return _Outcome(row, _Fate.REFUSED, exc.reason)
+            return self._refused(row, spool, exc.reason)
         except Exception as exc:  # a driver's own exception is a failure of this attempt, never of the uploader
             logger.exception("upload failed", extra={"segment": row.id})
-            return _Outcome(row, _Fate.REFUSED, Reason("media.store_unavailable", {"problem": type(exc).__name__}))
+            return self._refused(row, spool, Reason("media.store_unavailable", {"problem": type(exc).__name__}))
         return _Outcome(row, _Fate.STORED)
 
-    def _without_copy(self, row: SegmentRow) -> _Outcome:
-        """No spool copy: fine when the store has it (a catalog restored from a backup says so), damage else."""
-        found = self._store.head(row.object_key)
-        if found is not None and found.bytes == row.bytes and found.sha256 in (None, row.sha256):
-            return _Outcome(row, _Fate.STORED)
-        _ = self._spool.volume_id  # an unmounted spool must not make a segment look damaged
+    def _refused(self, row: SegmentRow, spool: Spool, reason: Reason) -> _Outcome:
+        """Whose fault it was: a copy that cannot be read, or is not what its row says, is no fault of the store."""
+        if self._copy_is_whole(row, spool):
+            return _Outcome(row, _Fate.REFUSED, reason)
+        if not spool.present():
+            return _Outcome(row, _Fate.AWAY)
         return _Outcome(row, _Fate.DAMAGED, Reason("media.spool_corrupt", {"segment": row.id}))
 
-    def _copy_is_whole(self, row: SegmentRow) -> bool:
+    def _spool_of(self, row: SegmentRow) -> Spool | None:
+        """Where its copy lies; with no volume in the row, any that has it."""
+        if row.volume is not None:
+            return self._present.get(row.volume)
+        spools = list(self._present.values())
+        return next((spool for spool in spools if spool.find(row.camera_id, row.id) is not None), spools[0])
+
+    def _without_copy(self, row: SegmentRow, spool: Spool) -> _Outcome:
+        """No spool copy: fine when the store has it (a catalog restored from a backup says so), damage else."""
         try:
-            with self._spool.path_of(row.camera_id, row.id).open("rb") as file:
+            if self._has_whole(row):
+                return _Outcome(row, _Fate.STORED)
+        except TiergateError as exc:  # nothing can be said while the store is away
+            return _Outcome(row, _Fate.REFUSED, exc.reason)
+        if not spool.present():  # an unmounted spool must not make a segment look damaged
+            return _Outcome(row, _Fate.AWAY)
+        return _Outcome(row, _Fate.DAMAGED, Reason("media.spool_corrupt", {"segment": row.id}))
+
+    def _has_whole(self, row: SegmentRow) -> bool:
+        """Raises media.store_unavailable."""
+        found = self._store.head(row.object_key)
+        return found is not None and found.bytes == row.bytes and found.sha256 in (None, row.sha256)
+
+    def _copy_is_whole(self, row: SegmentRow, spool: Spool) -> bool:
+        try:
+            with spool.path_of(row.camera_id, row.id).open("rb") as file:
                 return hashlib.file_digest(file, "sha256").digest() == row.sha256
         except OSError:
             return False
 
     def _acknowledge(self, done: Sequence[SegmentRow]) -> None:
-        if not done:
-            return
+        if done:
+            self._mark(done)
+            self._free(done)
+
+    def _mark(self, done: Sequence[SegmentRow]) -> None:
         now_ms = wall_ms(self._clock)
         moved = set(self._catalog.write(partial(segments.mark_stored, ids=[r.id for r in done], now_ms=now_ms)))
         self.counters.stored += len(moved)
         self.counters.stored_bytes += sum(row.bytes for row in done if row.id in moved)
-        self._free(done)
 
     def _free(self, rows: Sequence[SegmentRow]) -> None:
         """Removes spool copies; every one of `rows` is in the store and its row says so."""
         if not rows:
             return
+        freed: list[str] = []
         for row in rows:
-            self._spool.free_copy(row.camera_id, row.id)
-        self._catalog.write(partial(segments.mark_freed, ids=[row.id for row in rows]))
-        self.counters.freed += len(rows)
+            spool = self._spool_of(row)
+            if spool is None:
+                continue  # its row goes on naming the volume; freed when that is back
+            try:
+                spool.free_copy(row.camera_id, row.id)
+            except (OSError, TiergateError) as exc:  # a disk that turned read-only, or went: freed another time
+                logger.warning("spool copy stays", extra={"segment": row.id, "problem": type(exc).__name__})
+                continue
+            freed.append(row.id)
+        self._catalog.write(partial(segments.mark_freed, ids=freed))
+        self.counters.freed += len(freed)
 
-    def _free_leftovers(self) -> None:
-        """Spool copies that a crash left between `stored` and free; looked for at the start and now and then."""
+    def _look_for_leftovers(self) -> None:
+        """What a crash left between `stored` and free, and what waits on volumes that are not there: now and then."""
         if self._clock.monotonic_ns() < self._leftovers_due_ns:
             return
         self._leftovers_due_ns = self._clock.monotonic_ns() + LEFTOVERS_EVERY_S * 1_000_000_000
-        volume, after = self._spool.volume_id, ""
+        self._put_aside.clear()
+        for volume in self._present:
+            self._free_leftovers(volume)
+        self._look_elsewhere()
+
+    def _free_leftovers(self, volume: str) -> None:
+        after = ""
         while True:
             page = partial(segments.beyond_spool_on, volume=volume, after_id=after, limit=BATCH_ROWS)
             left = self._catalog.read(page)
@@ -254,6 +304,20 @@ class Uploader:
             after = left[-1].id
             # A deletion that was decided takes the copy too; else the store must still have the object.
             self._free([row for row in left if row.state in ("deleting", "deleted") or self._has(row)])
+
+    def _look_elsewhere(self) -> None:
+        """Of a volume that is not there nothing is judged, but the store may have it: a restored catalog says so."""
+        after, there = "", list(self._present)
+        while True:
+            page = partial(segments.spooled_elsewhere, volumes=there, after_id=after, limit=BATCH_ROWS)
+            waiting = self._catalog.read(page)
+            if not waiting:
+                return
+            after = waiting[-1].id
+            try:
+                self._mark([row for row in waiting if self._has_whole(row)])
+            except TiergateError:
+                return  # the store is away; the next look is early enough
 
     def _has(self, row: SegmentRow) -> bool:
         try:

@@ -95,11 +95,24 @@ def _write_identity(root: Path) -> None:
     fsync_folder(root)
 
 
-def recognise(connection: Connection, name: str, volume_id: str) -> None:
-    """Remembers the volume's id the first time; raises media.volume_swapped when it is another one later."""
-    key = f"volume.{name}"
-    known = facts.get(connection, key)
+def recognise(connection: Connection, name: str, volume_id: str, place: str | None = None) -> None:
+    """Remembers the volume's id the first time; raises media.volume_swapped when it is another one later.
+
+    `name` is for people, `place` (default: `name`) is what the id is remembered by. A new disk gets a new place: that
+    is how a person says that it is meant.
+    """
+    known = known_id(connection, place or name)
     if known is None:
-        facts.set(connection, key, volume_id)
+        facts.set(connection, _key(place or name), volume_id)
     elif known != volume_id:
         raise TiergateError(Kind.ENVIRONMENT, "media.volume_swapped", volume=name)
+
+
+def known_id(connection: Connection, place: str) -> str | None:
+    """The id of the volume that was used at this place; None when none ever was."""
+    known = facts.get(connection, _key(place))
+    return None if known is None else str(known)
+
+
+def _key(place: str) -> str:
+    return f"volume.{place}"

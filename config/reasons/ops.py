@@ -64,6 +64,15 @@ WORDS: dict[str, tuple[str, str]] = {
         "Add space; `tiergate retention plan` says what goes by itself and when. Nothing is deleted before its time.",
         "请扩容；retention plan 会说明哪些录像何时到期。未到期的不会删除。",
     ),
+    "ops.volume_trouble": (
+        "{volume}: no footage is written to this disk: {problem}",
+        "{volume}：录像未写入该磁盘：{problem}",
+    ),
+    "ops.volume_next": (
+        "Mount the right disk at {folder} and look at its health; cameras come back to it by themselves. A new disk "
+        "needs a new folder name in paths.spool or paths.extra_spools. Do not delete anything.",
+        "请在 {folder} 挂载正确的磁盘并检查其状态，摄像机会自动恢复写入。更换新磁盘须在 paths.spool 或 paths.extra_spools 中使用新的目录名。请勿删除任何内容。",
+    ),
     "ops.store_ok": ("The store answers.", "存储正常。"),
     "ops.store_bad": ("The store does not work: {problem}", "存储不可用：{problem}"),
     "ops.store_next": (

@@ -10,7 +10,7 @@ from gateway.access.keys import load_keys
 from storage.catalog.engine import Catalog
 from storage.objects import make_store
 from storage.objects.base import ObjectStore
-from storage.spool import Spool
+from storage.spools import Spools, make_spools
 from storage.uploader import Uploader
 
 
@@ -21,7 +21,7 @@ class KeeperParts:
     catalog: Catalog
     sweep_catalog: Catalog  #: a long plan must not hold up the rows of uploads
     store: ObjectStore
-    spool: Spool
+    spools: Spools
     uploader: Uploader
     node_id: str
     node_key: bytes
@@ -33,6 +33,6 @@ def build_keeper(settings: Settings) -> KeeperParts:
     keys = load_keys(settings)
     catalog, sweep_catalog = Catalog(settings.catalog_url), Catalog(settings.catalog_url)
     store = make_store(settings)
-    spool = Spool(settings.paths.spool_dir, clock, keys.node_id)
-    uploader = Uploader(catalog, store, spool, clock, settings.store.upload_workers)
-    return KeeperParts(settings, clock, catalog, sweep_catalog, store, spool, uploader, keys.node_id, keys.node)
+    spools = make_spools(settings, clock, keys.node_id)
+    uploader = Uploader(catalog, store, spools, clock, settings.store.upload_workers)
+    return KeeperParts(settings, clock, catalog, sweep_catalog, store, spools, uploader, keys.node_id, keys.node)

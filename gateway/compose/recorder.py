@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from dataclasses import dataclass
+from functools import partial
 
 from config.clock import Clock, SystemClock
 from config.settings import Settings
@@ -17,39 +19,47 @@ from gateway.ingest.fleet import Fleet, FleetTools
 from gateway.ingest.ledger import Ledger
 from gateway.ingest.libav_source import libav_factory
 from gateway.ingest.logins import Logins
-from gateway.ingest.spooling import SpoolWriter
 from gateway.ingest.supervision import TaskTools
+from gateway.ingest.volumes import Volume, Volumes
 from gateway.ingest.writer import WriterPool
 from gateway.live.server import LiveServer
 from gateway.ops.clock_evidence import kernel_synchronised
 from storage.catalog.engine import Catalog
+from storage.catalog.status import shard_cameras
+from storage.salvage import recover
 from storage.spool import Spool, SyncGroup
+from storage.spools import make_spools
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class RecorderParts:
     clock: Clock
     catalog: Catalog
-    spool: Spool
-    group: SyncGroup
+    volumes: Volumes
     ledger: Ledger
-    writers: WriterPool
-    admission: Admission
     fleet: Fleet
     live: LiveServer
     crashes: CrashBook
 
 
 def build_recorder(settings: Settings, shard: int, loop: asyncio.AbstractEventLoop) -> RecorderParts:
-    """Raises access.keys_missing, media.volume_missing. Starts ledger and writer threads, opens no camera."""
+    """Raises access.keys_missing. Starts ledger and writer threads, opens no camera and no volume."""
     clock = SystemClock()
     keys = load_keys(settings)
     catalog = Catalog(settings.catalog_url)
-    spool = Spool(settings.paths.spool_dir, clock, keys.node_id)
-    group = SyncGroup(clock, settings.recorder.sync_ms)
-    ledger, writers = Ledger(catalog), WriterPool()
+    volumes = Volumes(
+        [
+            Volume(
+                spool, SyncGroup(clock, settings.recorder.sync_ms), WriterPool(),
+                Admission(settings.spool, partial(_free_percent, spool)), partial(open_volume, catalog, shard),
+            )
+            for spool in make_spools(settings, clock, keys.node_id).volumes
+        ]
+    )  # fmt: skip
+    ledger = Ledger(catalog)
     crashes = CrashBook(settings.paths.run_dir, shard)
-    admission = Admission(settings.spool, lambda: spool.free().percent)
     cameras, recorder = settings.cameras, settings.recorder
     tasks = TaskTools(
         sources=libav_factory(
@@ -70,9 +80,7 @@ def build_recorder(settings: Settings, shard: int, loop: asyncio.AbstractEventLo
 
     tools = FleetTools(
         tasks=tasks,
-        spool=SpoolWriter(spool, group, clock),
-        writers=writers,
-        admission=admission,
+        volumes=volumes,
         ids=lambda: fresh_id(clock),
         node_id=keys.node_id,
         segment_ms=recorder.segment_seconds * 1000,
@@ -82,4 +90,24 @@ def build_recorder(settings: Settings, shard: int, loop: asyncio.AbstractEventLo
     )
     fleet = Fleet(tools, loop)
     live = LiveServer(settings.paths.run_dir / "live" / f"{shard}.sock", fleet)
-    return RecorderParts(clock, catalog, spool, group, ledger, writers, admission, fleet, live, crashes)
+    return RecorderParts(clock, catalog, volumes, ledger, fleet, live, crashes)
+
+
+def _free_percent(spool: Spool) -> float:
+    return spool.free().percent
+
+
+def open_volume(catalog: Catalog, shard: int, spool: Spool) -> None:
+    """Before a volume is first used: is it the right one, and what has a dead recorder left on it?
+
+    Raises media.volume_missing, media.volume_swapped.
+    """
+    spool.claim(catalog)
+    report = recover(catalog, spool, catalog.read(partial(shard_cameras, shard=shard)), end_runs=False)
+    if report.salvaged or report.adopted or report.quarantined:
+        _log.info(
+            "salvage", extra={
+                "volume": spool.name, "salvaged": len(report.salvaged), "adopted": len(report.adopted),
+                "quarantined": len(report.quarantined),
+            },
+        )  # fmt: skip

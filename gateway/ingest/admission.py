@@ -1,7 +1,7 @@
 """May footage be written now? Low disk stops new footage instead of deleting old footage early (DESIGN §6).
 
-Below `min_free_percent` only key classes are recorded, below `critical_free_percent` nothing. One object per recorder;
-`observe` is called by its tick, `refuses` by every stream.
+Below `min_free_percent` only what is precious is recorded (key classes, cameras under a hold), below
+`critical_free_percent` nothing. One object per spool volume; its watch calls `observe`, every stream `refuses`.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ class Admission:
         self._low = free < self._settings.min_free_percent + (_HYSTERESIS_PERCENT if self._low else 0.0)
         self._critical = free < self._settings.critical_free_percent + (_HYSTERESIS_PERCENT if self._critical else 0.0)
 
-    def refuses(self, retention_class: str) -> tuple[GapCause, Reason] | None:
+    def refuses(self, precious: bool) -> tuple[GapCause, Reason] | None:
         if self._critical:
             return GapCause.DISK_FULL, Reason("recorder.disk_full")
-        if self._low and retention_class == ORDINARY_CLASS:
+        if self._low and not precious:
             return GapCause.SHED, Reason("recorder.shed", {"free_percent": round(self._free_percent, 1)})
         return None

@@ -97,6 +97,11 @@ class Coverage:
         """A segment could not be kept: its time is not accounted for after all."""
         self._end_ms = start_ms
 
+    def lost_span(self, cause: GapCause, reason: Reason, from_ms: int, to_ms: int, now_ms: int) -> None:
+        """An earlier segment was not kept after all; what came behind it may have been."""
+        row = self._row(cause, reason, from_ms, max(from_ms, to_ms), now_ms)
+        self._ledger.put(lambda connection: insert_gap(connection, row))
+
     def close(self, now_ms: int) -> None:
         """The camera is no longer ours to record: an open gap ends here."""
         if self._open is not None:

@@ -19,13 +19,11 @@ from dataclasses import dataclass
 
 from config.errors import Kind, TiergateError
 from config.reasons import Reason
-from gateway.ingest.admission import Admission
 from gateway.ingest.coverage import Coverage
 from gateway.ingest.recording import Recording
 from gateway.ingest.source import GapCause
-from gateway.ingest.spooling import SpoolWriter
 from gateway.ingest.supervision import CameraTask, TaskTools, clock_ms
-from gateway.ingest.writer import WriterPool
+from gateway.ingest.volumes import Volumes
 from gateway.live.feed import LiveFeed
 from storage.catalog.status import Past, StatusRow, StreamDuty, drop_status
 from storage.segmenter import SegmenterPolicy, SegmentLabels
@@ -44,9 +42,7 @@ class FleetTools:
     """What a fleet is built from; `tasks` is shared by all its streams."""
 
     tasks: TaskTools
-    spool: SpoolWriter
-    writers: WriterPool
-    admission: Admission
+    volumes: Volumes
     ids: Callable[[], str]
     node_id: str
     segment_ms: int
@@ -120,8 +116,7 @@ class Fleet:
                 segment_max_ms=max(600_000, tools.segment_ms), phase=int(duty.camera_id[-6:]) % 97 / 97,
             )  # fmt: skip
             recording = Recording(
-                self._labels(duty), policy, tools.spool, tools.writers.lane(), tools.tasks.ledger, coverage,
-                tools.admission, tools.tasks.clock, tools.ids,
+                self._labels(duty), policy, tools.volumes, tools.tasks.ledger, coverage, tools.tasks.clock, tools.ids,
             )  # fmt: skip
         return CameraTask(duty, tools.tasks, recording, LiveFeed(self._loop, keep_gop=recording is None))
 
@@ -134,6 +129,7 @@ class Fleet:
         before = task.duty
         task.update(duty)
         if task.recording is not None:
+            task.recording.held = duty.held
             labels = self._labels(duty)
             if labels != task.recording.labels:
                 with task.lock:

@@ -1,16 +1,19 @@
 """From access units to rows: segmenter, writer lane, spool, ledger, account of gaps. One `Recording` per recorded
 stream.
 
-Belongs here: carrying out the segmenter's commands, and what happens when the disk does not. Does not belong here:
-where segments end (`storage.segmenter`), files (`storage.spool`), cameras (`gateway.ingest.supervision`).
+Belongs here: carrying out the segmenter's commands, what happens when the disk does not, and moving to another volume.
+Does not belong here: where segments end (`storage.segmenter`), files (`storage.spool`), which volume is well
+(`gateway.ingest.volumes`), cameras (`gateway.ingest.supervision`).
 
-Every method is called under the sink's lock, except those named `_write_…`, which run in the stream's writer lane. The
-two sides share `Lane.pending_bytes` and `_failed`.
+Every method is called under the sink's lock, except those named `_write_…`, which run in one of the stream's writer
+lanes: it has one on each volume that it was ever written to, and a run never leaves its volume. The two sides share
+`Lane.pending_bytes` and `_failed`.
 """
 
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -20,11 +23,12 @@ from sqlalchemy import Connection
 from config.clock import Clock
 from config.errors import TiergateError
 from config.reasons import Reason
-from gateway.ingest.admission import Admission
+from gateway.ingest.admission import ORDINARY_CLASS
 from gateway.ingest.coverage import Coverage
 from gateway.ingest.ledger import Ledger
 from gateway.ingest.source import GapCause
-from gateway.ingest.spooling import SpoolWriter, Writing
+from gateway.ingest.spooling import Writing
+from gateway.ingest.volumes import Trouble, Volume, Volumes
 from gateway.ingest.writer import Lane
 from gateway.live.replay import ReplayClock
 from storage.catalog.gaps import give_back
@@ -49,8 +53,9 @@ _log = logging.getLogger(__name__)
 PENDING_MAX_BYTES = 8 << 20
 _NS_PER_MS = 1_000_000
 _DISK_CAUSES = (GapCause.DISK_FULL, GapCause.DISK_SLOW, GapCause.UNKNOWN)
-#: Between two attempts of a stream whose disk failed: doubled up to the longest.
-_RETRY_NS, _RETRY_LONGEST_NS = 1_000_000_000, 16_000_000_000
+#: Between two attempts of a stream whose disk failed: doubled up to the longest, which with the wait for a key frame
+#: stays within 10 s.
+_RETRY_NS, _RETRY_LONGEST_NS = 1_000_000_000, 6_000_000_000
 
 
 @dataclass(slots=True)
@@ -65,10 +70,10 @@ class _Open:
 
 @dataclass(frozen=True, slots=True)
 class _Failure:
-    """What the disk did not take. Often no longer the segment that is open: a seal fails behind the receiving side."""
+    """A file that took no more."""
 
     error: TiergateError
-    start_ms: int  #: of the segment
+    writing: Writing
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +91,9 @@ class Recording:
         self,
         labels: SegmentLabels,
         policy: SegmenterPolicy,
-        spool: SpoolWriter,
-        lane: Lane,
+        volumes: Volumes,
         ledger: Ledger,
         coverage: Coverage,
-        admission: Admission,
         clock: Clock,
         ids: Callable[[], str],
     ) -> None:
@@ -98,11 +101,12 @@ class Recording:
         self._segmenter = Segmenter(policy, ids)
         if coverage.footage_end_ms is not None:
             self._segmenter.not_before(coverage.footage_end_ms * _NS_PER_MS)
-        self._spool = spool
-        self._lane = lane
+        self._places = volumes.ranked(labels.camera)
+        self._volume = self._places[0]
+        self._lanes: dict[Volume, Lane] = {self._volume: self._volume.lane()}
         self._ledger = ledger
         self.coverage = coverage
-        self._admission = admission
+        self.held = False  #: a hold covers what the camera shows now
         self._clock = clock
         self._config: StreamConfig | None = None
         self._open: _Open | None = None
@@ -112,9 +116,10 @@ class Recording:
         self._retry_ns = 0
         self._retry_step_ns = _RETRY_NS
         self._proving_ms: int | None = None  #: start of a segment that must show that the disk takes footage again
-        self._failed: _Failure | None = None  #: the first since the receiving side took one; set by the lane
-        self._abandoned: list[Writing] = []  #: the lane's: files to be made whole when the disk is well again
-        self._off: tuple[GapCause, Reason] | None = None  #: why nothing is to be recorded although there are pictures
+        self._failed: deque[_Failure] = deque()  #: filled by lanes, taken by the receiving side
+        #: Files to be made whole when their disk is well again. Each list is its lane's.
+        self._abandoned: dict[Volume, list[Writing]] = {}
+        self._off: Trouble | None = None  #: why nothing is to be recorded although there are pictures
         self.footage_ns = 0  #: monotonic, when pictures last went to the disk
         self._since_key: list[FragmentEntry] = []
         self._pending: list[AccessUnit] = []
@@ -133,6 +138,15 @@ class Recording:
     def labels(self) -> SegmentLabels:
         return self._labels
 
+    @property
+    def lane(self) -> Lane:
+        return self._lanes[self._volume]
+
+    @property
+    def volume(self) -> Volume:
+        """Where its footage goes now, or went last."""
+        return self._volume
+
     # -- events ------------------------------------------------------------------------------------------------------
 
     def relabel(self, labels: SegmentLabels) -> None:
@@ -143,7 +157,7 @@ class Recording:
 
     def switch(self, off: tuple[GapCause, Reason] | None) -> None:
         """Units that come are recorded (None), or not for this reason: somebody only watches."""
-        self._off = off
+        self._off = None if off is None else Trouble(*off)
         if off is not None and self._refusal is None:
             self._give_up(*off, keep=True)
 
@@ -152,10 +166,15 @@ class Recording:
         self._carry_out(self._segmenter.begin(config, self._labels))
 
     def push(self, unit: AccessUnit) -> None:
-        if self._failed is not None or self._lane.pending_bytes > PENDING_MAX_BYTES or self._refusal is not None:
+        if self._failed or self.lane.pending_bytes > PENDING_MAX_BYTES or self._refusal is not None:
             self._consider(unit)
             if self._refusal is not None:
                 return
+        elif unit.key and unit.track is Track.VIDEO and len(self._places) > 1:
+            placed = self._place()
+            if isinstance(placed, Volume) and placed is not self._volume:
+                self._carry_out(self._segmenter.end("moved"))
+                self._move(placed)
         self._unit = unit
         commands = self._segmenter.push(unit)
         if commands:
@@ -169,16 +188,15 @@ class Recording:
 
     def tick(self, now_ns: int) -> None:
         """Every 0.2 s: what has waited for its fragment is written, key frame or not."""
-        if self._failed is not None:
-            self._give_up_failed(self._failed)
+        self._face_failures()
         commands = self._segmenter.flush(now_ns)
         if commands:
             self._carry_out(commands)
         self._prove()
         if self._refusal is None:
-            refusal = self._refused_now()
-            if refusal is not None:
-                self._give_up(*refusal, keep=True)
+            placed = self._place()
+            if isinstance(placed, Trouble):
+                self._give_up(placed.cause, placed.reason, keep=True)
 
     def end(self, reason: str) -> None:
         """The source is gone; all it gave is written."""
@@ -197,48 +215,65 @@ class Recording:
 
     def in_lane(self, job: Callable[[], None]) -> None:
         """`job` runs after everything of this stream that waits to be written."""
-        self._lane.put(job)
+        self.lane.put(job)
 
     @property
     def idle(self) -> bool:
-        return self._lane.idle
+        return all(lane.idle for lane in self._lanes.values())
+
+    @property
+    def pending_bytes(self) -> int:
+        """What waits for disks."""
+        return sum(lane.pending_bytes for lane in self._lanes.values())
 
     # -- giving up and coming back -----------------------------------------------------------------------------------
 
     def _consider(self, unit: AccessUnit) -> None:
         """Trouble, or the end of it."""
-        if self._failed is not None:
-            self._give_up_failed(self._failed)
-        elif self._refusal is None:
+        self._face_failures()
+        if self._refusal is None and self.lane.pending_bytes > PENDING_MAX_BYTES:
             self._give_up(GapCause.DISK_SLOW, Reason("recorder.disk_slow"), keep=True)
-        elif unit.key and unit.track is Track.VIDEO:
-            refusal = self._refused_now()
-            if refusal is not None:
-                self._lose(*refusal)
-            elif self._lane.pending_bytes < PENDING_MAX_BYTES // 4 and self._clock.monotonic_ns() >= self._retry_ns:
+        if self._refusal is not None and unit.key and unit.track is Track.VIDEO:
+            placed = self._place()
+            if isinstance(placed, Trouble):
+                self._lose(placed.cause, placed.reason)
+            elif placed is not self._volume:
                 self._refusal = None
-                self._lane.put(self._write_salvage)
+                self._move(placed)
+            elif self.lane.pending_bytes < PENDING_MAX_BYTES // 4 and self._clock.monotonic_ns() >= self._retry_ns:
+                self._refusal = None
 
-    def _refused_now(self) -> tuple[GapCause, Reason] | None:
-        return self._off or self._admission.refuses(self._labels.retention_class)
+    def _face_failures(self) -> None:
+        """A file that took no more ends the run if it is the open one; else its own time is what is missing."""
+        while self._failed:
+            failed = self._failed.popleft()
+            cause, reason = self._cause(failed.error)
+            if self._open is not None and self._open.writing is failed.writing:
+                self._give_up(cause, reason, keep=False)
+            elif failed.writing.end_ms is not None:
+                start_ms, end_ms = failed.writing.start_ms, failed.writing.end_ms
+                self.coverage.lost_span(cause, reason, start_ms, end_ms, self._clock.wall_ns() // _NS_PER_MS)
 
-    def _give_up_failed(self, failure: _Failure) -> None:
-        """A segment failed: its time, and that of the one opened behind it, is not accounted for after all."""
-        self._failed = None
-        starts_ms = [failure.start_ms]
-        if self._open is not None and self._proving_ms is None:
-            starts_ms.append(self._open.command.wall_start_ns // _NS_PER_MS)
-        self.coverage.lost_segment(min(starts_ms))
-        self._give_up(*_meaning(failure.error), keep=False)
+    def _place(self) -> Volume | Trouble:
+        return self._off or Volumes.place(self._places, self.held or self._labels.retention_class != ORDINARY_CLASS)
+
+    def _move(self, volume: Volume) -> None:
+        _log.warning(
+            "footage goes to another volume",
+            extra={"camera": self._labels.camera, "from": self._volume.name, "to": volume.name},
+        )
+        self._volume = volume
+        self._lanes.setdefault(volume, volume.lane())
 
     def _give_up(self, cause: GapCause, reason: Reason, *, keep: bool) -> None:
-        """Ends the run here; units are dropped until a key frame finds the disk well. `keep`: what waits is written."""
+        """Ends the run here; units are dropped until a key frame finds a disk well. `keep`: what waits is written."""
         commands = self._segmenter.end(cause.value)
         if keep:
             self._carry_out(commands)
-        else:
-            if self._open is not None:
-                self._abandon(self._open)
+        elif self._open is not None:
+            if self._proving_ms is None:
+                self.coverage.lost_segment(self._open.writing.start_ms)
+            self._abandon(self._open.writing)
             for command in commands:
                 if isinstance(command, EndRun):
                     self._end_run(command)
@@ -254,6 +289,16 @@ class Recording:
             _log.warning("footage is not recorded", extra={"camera": self._labels.camera, "cause": cause.value})
         self._refusal = cause
         self.coverage.lost(cause, reason, self._clock.wall_ns() // _NS_PER_MS)
+
+    @staticmethod
+    def _cause(error: TiergateError) -> tuple[GapCause, Reason]:
+        """What a lane's failure means for the account."""
+        problem = error.reason.params.get("problem")
+        if problem in ("ENOSPC", "EDQUOT"):
+            return GapCause.DISK_FULL, Reason("recorder.disk_full")
+        if problem is None:
+            return GapCause.UNKNOWN, error.reason
+        return GapCause.UNKNOWN, Reason("recorder.disk_broken", {"problem": problem})
 
     # -- commands ----------------------------------------------------------------------------------------------------
 
@@ -279,7 +324,8 @@ class Recording:
         self._proving_ms = command.wall_start_ns // _NS_PER_MS
         if self.coverage.open_cause not in _DISK_CAUSES:
             self._prove(True)
-        writing = self._spool.begin(command)
+        volume = self._volume
+        writing = volume.begin(command)
         self._open = _Open(writing, command, self._origin, unit.epoch)
 
         def create() -> None:
@@ -288,8 +334,7 @@ class Recording:
                 row = run_row(command)
                 self._ledger.put(lambda connection: insert_run(connection, row))
 
-        opened = self._open
-        self._lane.put(lambda: self._write_guarded(opened, create), len(command.init))
+        self.lane.put(lambda: self._write_guarded(volume, writing, create), len(command.init))
 
     def _append(self, command: Write) -> None:
         opened = self._open
@@ -302,30 +347,33 @@ class Recording:
             else:
                 self._since_key.append(command.entry)
             self._pending = []
-        writing, data = opened.writing, command.data
-        self._lane.put(lambda: self._write_guarded(opened, lambda: writing.append(data)), len(data))
+        volume, writing, data = self._volume, opened.writing, command.data
+        self.lane.put(lambda: self._write_guarded(volume, writing, lambda: writing.append(data)), len(data))
 
     def _close_segment(self, command: CloseSegment) -> None:
-        opened, self._open = self._open, None
+        opened = self._open
         self._since_key = []
         if opened is None:
             return
         self._prove(True)
-        self.coverage.ended(command.end_wall_ns // _NS_PER_MS)
-        writing = opened.writing
+        self._open = None
+        volume, writing = self._volume, opened.writing
+        writing.end_ms = command.end_wall_ns // _NS_PER_MS
+        self.coverage.ended(writing.end_ms)
 
         def seal() -> None:
             self._ledger.put(partial(_insert_segment, writing.seal(command)))
 
-        self._lane.put(lambda: self._write_guarded(opened, seal), len(command.index))
+        self.lane.put(lambda: self._write_guarded(volume, writing, seal), len(command.index))
 
-    def _abandon(self, opened: _Open) -> None:
-        self._lane.put(lambda: self._write_abandon(opened.writing))
+    def _abandon(self, writing: Writing) -> None:
+        volume = self._volume
+        self.lane.put(lambda: self._write_abandoned(volume, writing))
 
     def _end_run(self, command: EndRun) -> None:
         end_ms, reason = command.end_wall_ns // _NS_PER_MS, command.reason[:40]
         # Through the lane, so that it follows the row of the run and those of its segments.
-        self._lane.put(lambda: self._ledger.put(lambda connection: end_run(connection, command.run_id, end_ms, reason)))
+        self.lane.put(lambda: self._ledger.put(lambda connection: end_run(connection, command.run_id, end_ms, reason)))
 
     def _prove(self, believed: bool = False) -> None:
         """The account learns of the segment that is being written."""
@@ -335,50 +383,51 @@ class Recording:
             self.coverage.footage(self._proving_ms, self._clock.wall_ns() // _NS_PER_MS)
             self._proving_ms = None
             self._retry_step_ns = _RETRY_NS
+            if self._open is not None and self._open.writing.proven:
+                self._volume.proven()
+            self._rescue()
+
+    def _rescue(self) -> None:
+        """What was written before a disk failed becomes footage after all, once that disk is well."""
+        for volume, waiting in list(self._abandoned.items()):
+            if waiting and not volume.failing and not volume.slow and volume.refuses(precious=True) is None:
+                self._lanes[volume].put(partial(self._write_salvage, waiting))
 
     # -- in the lane -------------------------------------------------------------------------------------------------
 
-    def _write_guarded(self, opened: _Open, work: Callable[[], None]) -> None:
+    def _write_guarded(self, volume: Volume, writing: Writing, work: Callable[[], None]) -> None:
         """A disk that fails fails one segment: the rest of its jobs are passed over, and the receiving side hears."""
-        if opened.writing.broken:
+        if writing.broken:
             return
         try:
             work()
         except TiergateError as error:
-            self._write_abandon(opened.writing)
-            if self._failed is None:
-                self._failed = _Failure(error, opened.command.wall_start_ns // _NS_PER_MS)
+            self._write_abandoned(volume, writing)
+            volume.failed(error)
+            self._failed.append(_Failure(error, writing))
 
-    def _write_abandon(self, writing: Writing) -> None:
-        if not writing.broken:
+    def _write_abandoned(self, volume: Volume, writing: Writing) -> None:
+        waiting = self._abandoned.setdefault(volume, [])
+        if writing not in waiting:
             writing.abandon()
-            self._abandoned.append(writing)
+            waiting.append(writing)
 
-    def _write_salvage(self) -> None:
-        """What was written before the disk failed becomes footage after all."""
-        waiting, self._abandoned = self._abandoned, []
-        for writing in waiting:
+    def _write_salvage(self, waiting: list[Writing]) -> None:
+        for writing in list(waiting):
             try:
                 found = writing.salvage()
             except (OSError, TiergateError) as error:
-                _log.warning("an unfinished file waits for the next start", extra={"problem": type(error).__name__})
-                continue
+                _log.warning("an unfinished file waits for its disk", extra={"problem": type(error).__name__})
+                return
+            waiting.remove(writing)
             if found is not None:
-                self._ledger.put(partial(_insert_salvaged, found.segment))
-
-
-def _meaning(error: TiergateError) -> tuple[GapCause, Reason]:
-    """What a failure of the disk means for the account."""
-    problem = error.reason.params.get("problem", "?")
-    if problem in ("ENOSPC", "EDQUOT"):
-        return GapCause.DISK_FULL, Reason("recorder.disk_full")
-    return GapCause.UNKNOWN, Reason("recorder.disk_broken", {"problem": problem})
+                self._ledger.put(partial(_insert_rescued, found.segment))
 
 
 def _insert_segment(row: SegmentRow, connection: Connection) -> None:
     insert_segments(connection, [row])
 
 
-def _insert_salvaged(row: SegmentRow, connection: Connection) -> None:
+def _insert_rescued(row: SegmentRow, connection: Connection) -> None:
     insert_segments(connection, [row])
     give_back(connection, row.camera_id, row.stream, row.start_ms, row.end_ms, rest_id=row.id)

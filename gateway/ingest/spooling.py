@@ -1,14 +1,14 @@
-"""One segment's way through the spool, as a writer lane walks it: create, append, seal or abandon.
+"""One segment's way through a spool volume, as a writer lane walks it: create, append, seal or abandon.
 
-Belongs here: the lane's side of a segment. Does not belong here: files (`storage.spool`), the receiving side
-(`gateway.ingest.recording`).
+Belongs here: the lane's side of a segment. Does not belong here: files (`storage.spool`), which volume
+(`gateway.ingest.volumes`), the receiving side (`gateway.ingest.recording`).
 """
 
 from __future__ import annotations
 
 import contextlib
 
-from config.clock import Clock, wall_ms
+from config.clock import wall_ms
 from config.errors import TiergateError
 from storage.catalog.segments import SegmentRow
 from storage.rows import segment_row
@@ -17,41 +17,37 @@ from storage.segmenter import CloseSegment, OpenSegment
 from storage.spool import PART, SEALED, PartFile, Spool, SyncGroup
 
 
-class SpoolWriter:
-    """What all recordings of a process share: the spool's volume and its syncing."""
-
-    def __init__(self, spool: Spool, group: SyncGroup, clock: Clock) -> None:
-        self.spool = spool
-        self.group = group
-        self.clock = clock
-        self.volume_id = spool.prepare()
-
-    def begin(self, opened: OpenSegment) -> Writing:
-        return Writing(self, opened)
-
-
 class Writing:
     """Used in one lane, from `create` to `seal` or `abandon`. `broken` once anything failed: nothing is tried then."""
 
-    def __init__(self, shared: SpoolWriter, opened: OpenSegment) -> None:
-        self._shared = shared
+    def __init__(self, spool: Spool, group: SyncGroup, opened: OpenSegment) -> None:
+        self._spool = spool
+        self._group = group
         self._opened = opened
         self._part: PartFile | None = None
+        self._volume_id = ""
         self.broken = False
         self.proven = False  #: a fragment has been written
+        self.end_ms: int | None = None  #: set by the receiving side when the segment is complete
+
+    @property
+    def start_ms(self) -> int:
+        return self._opened.wall_start_ns // 1_000_000
 
     def create(self) -> None:
-        """Raises TiergateError media.part_failed, media.volume_missing."""
+        """Raises TiergateError media.part_failed, media.volume_missing, media.volume_swapped."""
         labels = self._opened.labels
-        part = self._shared.spool.create(labels.camera, self._opened.segment_id)
+        self._volume_id = self._spool.volume_id
+        part = self._spool.create(labels.camera, self._opened.segment_id)
         try:
             part.append(self._opened.init)
         except TiergateError:
             part.close()
-            part.path.unlink(missing_ok=True)  # ours, a moment old, and without a picture
+            with contextlib.suppress(OSError):
+                part.path.unlink(missing_ok=True)  # ours, a moment old, and without a picture
             raise
         self._part = part
-        self._shared.group.add(part)
+        self._group.add(part)
 
     def append(self, data: bytes) -> None:
         if self._part is not None:
@@ -63,24 +59,26 @@ class Writing:
         part = self._part
         if part is None:
             raise ValueError("a segment sealed before it was created")
-        self._shared.group.discard(part)
+        self._group.discard(part)
         sealed = part.seal(closed.index)
-        now_ms = wall_ms(self._shared.clock)
-        return segment_row(
-            self._opened, closed, sealed.bytes, bytes(sealed.sha256), self._shared.volume_id, now_ms
-        )  # fmt: skip
+        now_ms = wall_ms(self._spool.clock)
+        return segment_row(self._opened, closed, sealed.bytes, bytes(sealed.sha256), self._volume_id, now_ms)
 
     def abandon(self) -> None:
         """The file stays as it is, for salvage."""
         self.broken = True
         if self._part is not None:
-            self._shared.group.discard(self._part)
+            self._group.discard(self._part)
             with contextlib.suppress(TiergateError, OSError):
                 self._part.close()
 
     def salvage(self) -> Recovered | None:
-        """An abandoned segment, made whole up to its last fragment once the disk is well again. Raises OSError."""
+        """An abandoned segment, made whole up to its last fragment once the disk is well again.
+
+        Raises OSError; TiergateError media.volume_missing, media.volume_swapped.
+        """
         part = self._part
+        _ = self._spool.volume_id
         if part is None or not part.path.exists():
             return None
         path = part.path
@@ -89,9 +87,9 @@ class Writing:
             path = path.rename(path.with_suffix(PART))
         elif drop_empty(path):
             return None
-        return salvage_part(self._shared.spool, path)
+        return salvage_part(self._spool, path)
 
     def read(self, offset: int, length: int) -> bytes:
         """What is there of a range; in the lane, so that everything appended before is there."""
         labels = self._opened.labels
-        return self._shared.spool.read(labels.camera, self._opened.segment_id, offset, length) or b""
+        return self._spool.read(labels.camera, self._opened.segment_id, offset, length) or b""

@@ -22,7 +22,7 @@ Job = Callable[[], None]
 class Lane:
     """`put` from one thread at a time (the recording's lock); jobs must not raise what their maker wants to know."""
 
-    __slots__ = ("_jobs", "_lock", "_pool", "_scheduled", "pending_bytes")
+    __slots__ = ("_jobs", "_lock", "_pool", "_scheduled", "job_began_s", "pending_bytes")
 
     def __init__(self, pool: WriterPool) -> None:
         self._pool = pool
@@ -30,6 +30,7 @@ class Lane:
         self._lock = threading.Lock()
         self._scheduled = False
         self.pending_bytes = 0
+        self.job_began_s = 0.0  #: of the job that runs now; 0: none
 
     def put(self, job: Job, size_bytes: int = 0) -> None:
         with self._lock:
@@ -53,10 +54,12 @@ class Lane:
                     self._scheduled = False
                     return
                 job, size_bytes = self._jobs[0]
+            self.job_began_s = time.monotonic()
             try:
                 job()
             except Exception:
                 _log.exception("a writer's job failed")
+            self.job_began_s = 0.0
             with self._lock:
                 self._jobs.popleft()
                 self.pending_bytes -= size_bytes
@@ -67,6 +70,7 @@ class WriterPool:
 
     def __init__(self, threads: int = 4) -> None:
         self._ready: queue.SimpleQueue[Lane | None] = queue.SimpleQueue()
+        self._busy: set[Lane] = set()
         self._threads = [threading.Thread(target=self._run, name=f"writer-{i}", daemon=True) for i in range(threads)]
         for thread in self._threads:
             thread.start()
@@ -77,9 +81,17 @@ class WriterPool:
     def schedule(self, lane: Lane) -> None:
         self._ready.put(lane)
 
+    @property
+    def stuck_s(self) -> float:
+        """For how long the oldest job that runs now has been running: one write or sync is a matter of milliseconds."""
+        began = [lane.job_began_s for lane in list(self._busy) if lane.job_began_s]
+        return time.monotonic() - min(began) if began else 0.0
+
     def _run(self) -> None:
         while (lane := self._ready.get()) is not None:
+            self._busy.add(lane)
             lane.run()
+            self._busy.discard(lane)
 
     def close(self, timeout_s: float) -> None:
         """After the lanes are idle."""

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import getpass
 import os
-import shutil
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from cryptography import x509
+from sqlalchemy import Connection
 
 from config.errors import TiergateError
 from config.reasons import Reason, text
@@ -19,11 +20,13 @@ from config.settings import Listener, is_loopback, split_listen
 from gateway.access.keys import load_keys
 from gateway.ops.clock_evidence import kernel_synchronised
 from gateway.ops.findings import Finding, Level, Probe, fine, found
-from storage.catalog import migrate
+from storage import volume
+from storage.catalog import migrate, volume_state
 from storage.catalog.status import shards
 from storage.clock_trust import AGREE_WITHIN_MS
 from storage.objects import make_store
 from storage.objects.folder import FolderStore
+from storage.spool import free_space
 
 _PAGE = Path(__file__).parents[1] / "web" / "page"
 _PAGE_FILES = ("index.html", "main.js", "vendor/htm-preact.mjs", "vendor/hls.light.min.mjs")
@@ -51,7 +54,7 @@ def _listeners(probe: Probe) -> tuple[tuple[str, Listener], ...]:
 def folders(probe: Probe) -> Iterator[Finding]:
     paths = probe.settings.paths
     wanted = {"data": paths.data, "catalog": paths.catalog_dir, "keys": paths.keys_dir}
-    made_later = {"run": paths.run_dir, "spool": paths.spool_dir}
+    made_later = {"run": paths.run_dir, **paths.spool_dirs}
     bad = False
     for what, folder in (wanted | {k: v for k, v in made_later.items() if v.exists()}).items():
         if folder.is_dir() and os.access(folder, os.W_OK | os.X_OK):
@@ -101,21 +104,52 @@ def catalog(probe: Probe) -> Iterator[Finding]:
 
 def disks(probe: Probe) -> Iterator[Finding]:
     limits = probe.settings.spool
-    volumes = {"spool": probe.settings.paths.spool_dir, "data": probe.settings.paths.data}
+    spools = probe.settings.paths.spool_dirs
+    folders = {**spools, "data": probe.settings.paths.data}
     if probe.settings.store.kind == "folder":
-        volumes["store"] = probe.settings.store_folder
-    for name, folder in volumes.items():
-        if not folder.exists():
+        folders["store"] = probe.settings.store_folder
+    told = probe.catalog.read(volume_state.read) if probe.catalog is not None else {}
+    known = probe.catalog.read(partial(_known, spools=spools)) if probe.catalog is not None else {}
+    for name, folder in folders.items():
+        if name in spools and (wrong := _wrong_volume(name, folder, known.get(name))) is not None:
+            yield found("disks", "bad", wrong, Reason("ops.volume_next", {"folder": folder}))
             continue
-        usage = shutil.disk_usage(folder)
-        percent = round(100 * usage.free / usage.total, 1)
-        params = {"volume": name, "percent": percent, "free_gb": round(usage.free / 1e9, 1)}
+        try:
+            free = free_space(folder)
+        except OSError:
+            continue
+        percent = round(free.percent, 1)
+        params = {"volume": name, "percent": percent, "free_gb": round(free.bytes_free / 1e9, 1)}
+        said = told.get(name)
         if percent < limits.critical_free_percent:
             yield found("disks", "bad", Reason("ops.disk_critical", params), Reason("ops.disk_next"))
         elif percent < limits.min_free_percent:
             yield found("disks", "warn", Reason("ops.disk_low", params), Reason("ops.disk_next"))
+        elif free.read_only or (said is not None and said["code"] not in _SPACE):
+            problem = said[probe.settings.node.language] if said is not None else "EROFS"
+            reason = Reason("ops.volume_trouble", {"volume": name, "problem": problem})
+            yield found("disks", "bad", reason, Reason("ops.volume_next", {"folder": folder}))
         else:
             yield fine("disks", "ops.disk_ok", **params)
+
+
+#: What a recorder says of space is said better by the numbers of this moment.
+_SPACE = ("recorder.disk_full", "recorder.shed")
+
+
+def _known(connection: Connection, spools: Mapping[str, Path]) -> dict[str, str | None]:
+    return {name: volume.known_id(connection, str(folder)) for name, folder in spools.items()}
+
+
+def _wrong_volume(name: str, folder: Path, known: str | None) -> Reason | None:
+    """Only where the node has used a volume: before the first start there is none."""
+    if known is None:
+        return None
+    try:
+        same = volume.read_identity(folder, name) == known
+    except TiergateError as error:
+        return error.reason
+    return None if same else Reason("media.volume_swapped", {"volume": name})
 
 
 def store(probe: Probe) -> Iterator[Finding]:

@@ -67,6 +67,8 @@ METRICS: dict[str, str | None] = {
     "tiergate_leases_running": None,
     "tiergate_link_seen_age_seconds": "links",
     "tiergate_disk_free_bytes": "disks",
+    "tiergate_disk_free_ratio": "disks",
+    "tiergate_spool_volume_trouble": "disks",
     "tiergate_job_success_age_seconds": "jobs",
     "tiergate_job_failing_seconds": "jobs",
     "tiergate_sweep_success_age_seconds": "sweep",

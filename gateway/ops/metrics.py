@@ -6,7 +6,7 @@ Another room adds a reader to `READERS`.
 
 from __future__ import annotations
 
-import shutil
+import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -21,8 +21,9 @@ from config.errors import Kind, TiergateError
 from config.settings import Settings, is_loopback
 from gateway.ops import job_state
 from storage import journal, sweeper
-from storage.catalog import cameras, facts, gaps, register, retention_rows, segments, status
+from storage.catalog import cameras, facts, gaps, register, retention_rows, segments, status, volume_state
 from storage.catalog.tables import lease, link, segment
+from storage.spool import free_space
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,10 +143,18 @@ def _access(connection: Connection, settings: Settings, now_ms: int) -> Iterable
 
 def _disks(connection: Connection, settings: Settings, now_ms: int) -> Iterable[Metric]:
     free: list[tuple[tuple[str, ...], float]] = []
-    for name, folder in (("spool", settings.paths.spool_dir), ("data", settings.paths.data)):
-        if folder.exists():
-            free.append(((name,), float(shutil.disk_usage(folder).free)))
-    yield Metric("tiergate_disk_free_bytes", "Free bytes.", ("volume",), tuple(free))
+    scarce: list[tuple[tuple[str, ...], float]] = []
+    for name, folder in (*settings.paths.spool_dirs.items(), ("data", settings.paths.data)):
+        with contextlib.suppress(OSError):
+            found = free_space(folder)
+            free.append(((name,), float(found.bytes_free)))
+            scarce.append(((name,), found.percent / 100))
+    yield Metric("tiergate_disk_free_bytes", "Bytes that the node may still take.", ("volume",), tuple(free))
+    help_ = "What is left of bytes or of inodes, whichever is scarcer."
+    yield Metric("tiergate_disk_free_ratio", help_, ("volume",), tuple(scarce))
+    told = volume_state.read(connection)
+    trouble = tuple(((name,), float(reason is not None)) for name, reason in told.items())
+    yield Metric("tiergate_spool_volume_trouble", "1 while the recorders do not trust it.", ("volume",), trouble)
 
 
 def _keeping(connection: Connection, settings: Settings, now_ms: int) -> Iterable[Metric]:

@@ -24,7 +24,7 @@ from storage.objects import make_store
 from storage.objects.base import ObjectStore
 from storage.objects.folder import FolderStore
 from storage.rebuild import CheckReport, Level
-from storage.spool import Spool
+from storage.spools import make_spools
 from tiering.cache import tier_scope_check
 
 _PURPOSES: tuple[Literal["video", "evidence", "cache"], ...] = ("video", "evidence", "cache")
@@ -83,8 +83,8 @@ def check_store(settings: Settings, level: str) -> CheckReport:
         raise TiergateError(Kind.INVALID, "ops.store_level", level=level[:20]) from None
     clock = SystemClock()
     with _catalog(settings) as catalog:
-        spool = Spool(settings.paths.spool_dir, clock, load_keys(settings).node_id)
-        report = rebuild.check(catalog, make_store(settings), spool, wall_ms(clock), wanted)
+        spools = make_spools(settings, clock, load_keys(settings).node_id)
+        report = rebuild.check(catalog, make_store(settings), spools, wall_ms(clock), wanted)
         details = {"rows": report.rows, "objects": report.objects, "findings": len(report.findings), "level": level}
         _record(catalog, "store.check", "store", details)
     return report

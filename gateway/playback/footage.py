@@ -25,6 +25,7 @@ from storage.media.fragment_index import FragmentEntry
 from storage.media.playback_index import PlaybackSegment
 from storage.objects.base import ObjectStore
 from storage.spool import OpenPart, Spool
+from storage.spools import Spools
 
 CHUNK_BYTES = 1 << 20
 WINDOW_SEGMENTS = 3_000  #: 24 h of minutes, and the breaks of a bad line
@@ -66,7 +67,9 @@ class LowerFootage(Protocol):
 class Footage:
     """Reads footage. Methods that touch disk or store run in threads."""
 
-    def __init__(self, catalog: Catalog, spool: Spool, store: ObjectStore, lower: LowerFootage | None = None) -> None:
+    def __init__(
+        self, catalog: Catalog, spool: Spool | Spools, store: ObjectStore, lower: LowerFootage | None = None
+    ) -> None:
         self._catalog = catalog
         self._spool = spool
         self._store = store

@@ -12,7 +12,7 @@ from gateway.playback.snapshot import Snapshots
 from gateway.processes.worker_client import WorkerClient
 from storage.catalog.engine import Catalog
 from storage.objects import make_store
-from storage.spool import Spool
+from storage.spools import make_spools
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +25,6 @@ def make_playback(
     settings: Settings, clock: Clock, catalog: Catalog, node_id: str, hub: Hub, lower: LowerFootage | None = None
 ) -> PlaybackService:
     """`hub` is the live service's: a snapshot of now is one more viewer."""
-    footage = Footage(catalog, Spool(settings.paths.spool_dir, clock, node_id), make_store(settings), lower)
+    footage = Footage(catalog, make_spools(settings, clock, node_id), make_store(settings), lower)
     worker = WorkerClient(settings.paths.run_dir / "worker.sock")
     return PlaybackService(footage, Snapshots(hub, footage, worker))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence, Set
 
 from sqlalchemy import Connection
 
@@ -18,11 +18,13 @@ from config.errors import Kind, TiergateError
 from config.units import HOUR_MS
 from gateway.compose.keeper import KeeperParts, build_keeper
 from gateway.ops import clock_evidence, job_state, promise
+from gateway.ops.checks_catalog import BACKLOG_WARN_MS
 from gateway.ops.jobs import Job, Jobs
 from gateway.ops.locks import KEEPER_LOCK, SWEEP_LOCK, alone
 from gateway.processes import child
 from storage import journal, volume
-from storage.catalog import facts
+from storage.audit import log as audit
+from storage.catalog import facts, segments
 from storage.objects.folder import FolderStore
 from storage.sweeper import Sweeper
 
@@ -31,6 +33,9 @@ _log = logging.getLogger(__name__)
 JOURNAL_S = 60
 STORE_CHECK_S = 60
 FORECAST_S = 6 * 3600
+LEFTOVERS_S = 3600
+UNFINISHED_MS = 24 * HOUR_MS  #: an upload without a sign of life for so long is nobody's any more
+ACTOR = "keeper"
 _LOCK_WAIT_S = 10.0
 _UPLOADER_PAUSE_S = 5.0
 
@@ -58,6 +63,7 @@ class Keeper:
             ("checkpoint", JOURNAL_S, self.write_checkpoint),
             ("uploads", JOURNAL_S, self.tell_uploads),
             ("forecast", FORECAST_S, self.tell_forecast),
+            ("leftovers", LEFTOVERS_S, self.drop_leftovers),
         ):
             self.jobs.add(Job(name, interval_s, work))
 
@@ -98,12 +104,24 @@ class Keeper:
         if self._store_ready.is_set():
             parts.store.head(f"{parts.node_id}/probe")
             return
-        parts.spool.prepare()
+        self._claim_spools()
         parts.store.ensure()
         if isinstance(parts.store, FolderStore):
             volume_id = parts.store.volume_id
             parts.catalog.write(lambda c: volume.recognise(c, "store", volume_id))
         self._loop.call_soon_threadsafe(self._store_ready.set)
+
+    def _claim_spools(self) -> None:
+        """A volume that is missing, or another one, is not touched; the others go on. Raises when none is right."""
+        wrong: TiergateError | None = None
+        for spool in self._parts.spools.volumes:
+            try:
+                spool.claim(self._parts.catalog)
+            except (TiergateError, OSError) as error:
+                _log.warning("a spool volume is left alone", extra={"volume": spool.name, "problem": str(error)})
+                wrong = error if isinstance(error, TiergateError) else wrong
+        if not self._parts.spools.present() and wrong is not None:
+            raise wrong
 
     def sweep(self) -> None:
         """A refused sweep is no failed job: it has a fact, an audit entry and an alarm of its own."""
@@ -120,10 +138,24 @@ class Keeper:
         parts = self._parts
         journal.write_checkpoint(parts.catalog, parts.store, parts.node_id, parts.node_key, wall_ms(parts.clock))
 
+    def drop_leftovers(self) -> None:
+        """What uploads of this node left half done in its store."""
+        parts = self._parts
+
+        def waiting(keys: Sequence[str]) -> Set[str]:
+            return parts.catalog.read(lambda c: segments.spooled_keys(c, keys[:500])) | set(keys[500:])
+
+        before_ms = wall_ms(parts.clock) - UNFINISHED_MS
+        dropped = parts.store.drop_unfinished(f"{parts.node_id}/", before_ms, waiting)
+        if dropped:
+            _log.info("unfinished uploads removed", extra={"count": dropped})
+
     def tell_uploads(self) -> None:
-        """The uploader's state as a fact, when it changed."""
+        """The uploader's state as a fact, when it changed; that it falls behind, and that it has caught up, audited."""
         counters = self._parts.uploader.counters
+        age_ms = self._parts.uploader.backlog_age_ms() or 0
         state: dict[str, object] = {
+            "behind": age_ms >= BACKLOG_WARN_MS,
             "away_since_ms": counters.away_since_ms,
             "failures": counters.failures,
             "corrupt": counters.corrupt,
@@ -132,10 +164,18 @@ class Keeper:
         if state == self._told:
             return
 
+        turned = state["behind"] != (self._told or {}).get("behind", False)
+        action = "uploads.behind" if state["behind"] else "uploads.caught_up"
+        details = {"count": counters.backlog.count, "bytes": counters.backlog.bytes, "age_s": age_ms // 1000}
+
         def write(connection: Connection) -> None:
             facts.set(connection, job_state.UPLOADS, state)
+            if turned:
+                audit.append(connection, wall_ms(self._parts.clock), ACTOR, action, "spool", details)
 
         self._parts.catalog.write(write)
+        if turned:
+            _log.warning("uploads", extra={"action": action, **details})
         self._told = state
 
     def tell_forecast(self) -> None:

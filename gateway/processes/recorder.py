@@ -28,7 +28,7 @@ from gateway.processes import child
 from storage.catalog import facts
 from storage.catalog.gaps import GapRow, open_gap
 from storage.catalog.status import WATCHDOG_FACT, Past, duties, past, put_status, set_alone, shard_cameras
-from storage.salvage import recover
+from storage.salvage import end_open_runs
 
 _log = logging.getLogger(__name__)
 
@@ -38,6 +38,8 @@ POLL_S = 0.5
 REREAD_S = 60.0
 STATISTICS_S = 5.0
 _LOCK_WAIT_S = 10.0
+#: For salvage of what lies on a volume; one that takes longer comes to the others later.
+VOLUMES_WAIT_S = 60.0
 
 
 class Recorder:
@@ -53,18 +55,10 @@ class Recorder:
         parts = self._parts
         culprit = await self._look_back()
         cameras = await parts.catalog.aread(partial(shard_cameras, shard=self._shard))
-        report = await asyncio.to_thread(recover, parts.catalog, parts.spool, cameras)
+        await asyncio.to_thread(parts.volumes.start, VOLUMES_WAIT_S)
+        await asyncio.to_thread(end_open_runs, parts.catalog, cameras)
         if culprit in cameras:
             await parts.catalog.awrite(partial(self._note_crash, camera_id=culprit))
-        if report.salvaged or report.adopted or report.quarantined:
-            _log.info(
-                "salvage", extra={
-                    "salvaged": len(report.salvaged), "adopted": len(report.adopted),
-                    "quarantined": len(report.quarantined),
-                },
-            )  # fmt: skip
-        parts.group.start()
-        parts.admission.observe()
         self._ticker.start()
         await self._apply()
         await parts.live.start()
@@ -109,7 +103,7 @@ class Recorder:
             except OperationalError:
                 _log.warning("the catalog does not answer; recording goes on as it was")
             self._parts.fleet.watchdog()
-            self._parts.admission.observe()
+            self._parts.volumes.tell(self._parts.ledger, self._shard, wall_ms(self._parts.clock))
             if now_s - told_s >= STATISTICS_S:
                 told_s = now_s
                 rows = self._parts.fleet.reports()
@@ -143,8 +137,7 @@ class Recorder:
             task.recording is None or task.recording.idle for task in parts.fleet.tasks
         ):
             time.sleep(0.01)
-        parts.writers.close(0.5)
-        parts.group.stop()
+        parts.volumes.close(0.5)
         if not parts.ledger.close(2.0):
             _log.error("not every row was committed; the files are salvaged at the next start")
         parts.catalog.close()

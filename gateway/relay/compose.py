@@ -21,7 +21,7 @@ from gateway.relay.adapters import KeySigner, LooksRegister, OwnFootage, Recorde
 from gateway.relay.service import RelayService
 from storage.catalog.engine import Catalog
 from storage.objects import make_store
-from storage.spool import Spool
+from storage.spools import make_spools
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +47,8 @@ def build_relay(settings: Settings, listener: socket.socket | None = None) -> Re
     principals = Principals(catalog, clock, Tokens(keys, clock), watch, settings.node.name)
     registers = Registers(catalog, clock, settings.paths.run_dir, "relay")
     looks = Looks(catalog, clock, principals, registers, watch)
-    spool = Spool(settings.paths.spool_dir, clock, keys.node_id)
-    footage = Footage(catalog, spool, make_store(settings))
+    spools = make_spools(settings, clock, keys.node_id)
+    footage = Footage(catalog, spools, make_store(settings))
     service = RelayService(
         settings,
         catalog,

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from sqlalchemy import Connection, Select, func, insert, literal_column, select, update
+from sqlalchemy import Connection, Select, func, insert, literal_column, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from storage.catalog.tables import run, segment
@@ -246,19 +246,45 @@ def all_segments(
 # --- spool to store ---
 
 
-def _spooled(newest_first: bool, limit: int, without: Sequence[str]) -> Select[Any]:
+def _spooled(newest_first: bool, limit: int, without: Sequence[str], volumes: Sequence[str] | None) -> Select[Any]:
     order = segment.c.end_ms.desc() if newest_first else segment.c.end_ms
     # `kind` cannot be used by the index and is not asked: only own footage is ever spooled.
     query = select(*_SEGMENT).where(segment.c.state == "spooled").order_by(order).limit(limit)
+    if volumes is not None:
+        query = query.where(or_(segment.c.volume.in_(volumes), segment.c.volume.is_(None)))
     return query.where(segment.c.id.not_in(without)) if without else query
 
 
-def oldest_spooled(connection: Connection, limit: int, without: Sequence[str] = ()) -> list[SegmentRow]:
-    return [SegmentRow(*row) for row in connection.execute(_spooled(False, limit, without))]
+def oldest_spooled(
+    connection: Connection, limit: int, without: Sequence[str] = (), volumes: Sequence[str] | None = None
+) -> list[SegmentRow]:
+    """`volumes`: only those whose copy lies on one of them, or nobody knows where."""
+    return [SegmentRow(*row) for row in connection.execute(_spooled(False, limit, without, volumes))]
 
 
-def newest_spooled(connection: Connection, limit: int, without: Sequence[str] = ()) -> list[SegmentRow]:
-    return [SegmentRow(*row) for row in connection.execute(_spooled(True, limit, without))]
+def newest_spooled(
+    connection: Connection, limit: int, without: Sequence[str] = (), volumes: Sequence[str] | None = None
+) -> list[SegmentRow]:
+    return [SegmentRow(*row) for row in connection.execute(_spooled(True, limit, without, volumes))]
+
+
+def spooled_elsewhere(
+    connection: Connection, volumes: Sequence[str], after_id: str = "", limit: int = 100
+) -> list[SegmentRow]:
+    """Spooled segments whose copy lies on a volume that is not one of `volumes`."""
+    query = (
+        select(*_SEGMENT)
+        .where(segment.c.state == "spooled", segment.c.volume.not_in(volumes), segment.c.id > after_id)
+        .order_by(segment.c.id)
+        .limit(limit)
+    )
+    return [SegmentRow(*row) for row in connection.execute(query)]
+
+
+def spooled_keys(connection: Connection, keys: Sequence[str]) -> set[str]:
+    """Those of `keys` (at most 500) whose segment still waits in the spool."""
+    query = select(segment.c.object_key).where(segment.c.object_key.in_(keys), segment.c.state == "spooled")
+    return set(connection.execute(query).scalars())
 
 
 @dataclass(frozen=True, slots=True)

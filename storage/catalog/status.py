@@ -16,7 +16,7 @@ from config.errors import TiergateError
 from config.weekly import parse_week, week_change_ms, week_end_ms
 from storage.catalog.cameras import CredentialRow, credentials
 from storage.catalog.retention_rows import classes, memberships
-from storage.catalog.tables import camera, camera_status, camera_stream, gap, segment
+from storage.catalog.tables import camera, camera_status, camera_stream, gap, hold, hold_camera, segment
 
 #: `idle`: a stream that nobody watches and that is not recorded.
 STATES = ("connecting", "online", "offline", "idle")
@@ -38,6 +38,7 @@ class StreamDuty:
     credential: CredentialRow | None
     scheduled: bool = True  #: the week's windows want it recorded now
     schedule_ms: int | None = None  #: when that changes next
+    held: bool = False  #: a hold covers what the camera shows now
 
 
 def duties(connection: Connection, shard: int, now_ms: int) -> list[StreamDuty]:
@@ -51,12 +52,14 @@ def duties(connection: Connection, shard: int, now_ms: int) -> list[StreamDuty]:
     wanted = {row.credential_id for row in rows if row.credential_id is not None}
     sealed = credentials(connection, wanted)
     highest = _classes_now(connection, {row.id for row in rows}, now_ms)
+    held = _held_now(connection, now_ms)
     return [
         StreamDuty(
             camera_id=row.id, stream=row.stream, url=row.url, warm=bool(row.warm),
             recorded=row.recorded_by == "self" and row.stream == "main", enabled=bool(row.enabled),
             audio=bool(row.audio), retention_class=highest.get(row.id, "default"), changed_ms=row.changed_ms,
             credential=sealed.get(row.credential_id), scheduled=scheduled, schedule_ms=schedule_ms,
+            held=row.id in held,
         )
         for row in rows
         for scheduled, schedule_ms in [_schedule(row.schedule, now_ms)]
@@ -72,6 +75,12 @@ def _schedule(text: str | None, now_ms: int) -> tuple[bool, int | None]:
     except TiergateError:
         return True, None
     return week_end_ms(windows, now_ms) is not None, week_change_ms(windows, now_ms)
+
+
+def _held_now(connection: Connection, now_ms: int) -> set[str]:
+    standing = hold.c.released_ms.is_(None), hold.c.from_ms <= now_ms, hold.c.to_ms >= now_ms
+    query = select(hold_camera.c.camera_id).join(hold, hold.c.id == hold_camera.c.hold_id).where(*standing)
+    return set(connection.execute(query).scalars())
 
 
 def _classes_now(connection: Connection, camera_ids: Iterable[str], now_ms: int) -> dict[str, str]:

@@ -17,7 +17,7 @@ Contract
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -87,6 +87,11 @@ class ObjectStore(Protocol):
 
     def free_bytes(self) -> int | None:
         """Room left for objects; None when the store does not say."""
+        ...
+
+    def drop_unfinished(self, prefix: str, before_ms: int, waiting: Callable[[Sequence[str]], Set[str]]) -> int:
+        """Removes what uploads left that never became objects, under `prefix`, without a sign of life since
+        `before_ms`; never those whose key `waiting` answers: they will be tried again (FAULTS B11, B14). How many."""
         ...
 
 

@@ -12,7 +12,7 @@ import errno
 import hashlib
 import os
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 
 from config.errors import TiergateError
@@ -42,11 +42,7 @@ class FolderStore:
     def ensure(self) -> None:
         with _translated(""):
             volume.prepare(self._root, self._name)
-            temporary = self._root / _TEMPORARY
-            temporary.mkdir(mode=0o750, exist_ok=True)
-            for left in temporary.iterdir():  # of a crash; each was in the hands of one call
-                with contextlib.suppress(FileNotFoundError):
-                    left.unlink()
+            (self._root / _TEMPORARY).mkdir(mode=0o750, exist_ok=True)
 
     def put_file(
         self, key: str, path: Path, sha256: bytes, bytes: int, metadata: Mapping[str, str] | None = None
@@ -135,6 +131,18 @@ class FolderStore:
         with _translated(""):
             found = os.statvfs(self._root)
         return found.f_bavail * found.f_frsize
+
+    def drop_unfinished(self, prefix: str, before_ms: int, waiting: Callable[[Sequence[str]], Set[str]]) -> int:
+        """Copies carry no key: each is in the hands of one call, and one that grew lately may still be."""
+        dropped = 0
+        with _translated(""):
+            self._present()
+            for left in (self._root / _TEMPORARY).iterdir():
+                with contextlib.suppress(FileNotFoundError):
+                    if left.stat().st_mtime_ns < before_ms * 1_000_000:
+                        left.unlink()
+                        dropped += 1
+        return dropped
 
     # --- inside ---
 

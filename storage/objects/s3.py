@@ -6,6 +6,9 @@ also MD5) every byte again and double the cost of a camera (MEASUREMENTS C4); a 
 checksum (D1). SeaweedFS does not check bodies against the *signature*, but both servers check the checksum header
 (D1), and HEAD in checksum mode says what they have.
 
+A store whose clock is wrong refuses signatures (S3 allows 15 minutes): requests are then signed for the store's time.
+Footage keeps ours, and `server_time` tells whoever asks how far apart they are (FAULTS B25).
+
 Belongs here: requests, deadlines, translation of S3 errors. Does not belong here: retries over minutes
 (`storage.uploader`), lifecycle rules (the retention clock is ours), evidence locks (`storage.evidence`).
 """
@@ -16,32 +19,43 @@ import base64
 import contextlib
 import hashlib
 import io
+import logging
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 from urllib.parse import urlsplit
 
 import urllib3
 from minio import Minio
+from minio.commonconfig import ENABLED, Filter
 from minio.credentials.credentials import Credentials
+from minio.datatypes import Upload
 from minio.error import MinioException, S3Error
+from minio.lifecycleconfig import AbortIncompleteMultipartUpload, LifecycleConfig, Rule
 from minio.signer import sign_v4_s3
 from urllib3.response import BaseHTTPResponse
 
-from config.clock import Clock, SystemClock
+from config.clock import Clock, SystemClock, wall_ms
 from config.redact import Secret
 from storage.objects import base
 from storage.objects.base import CHUNK_BYTES, ObjectInfo, check_key
+
+_log = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT_S = 3
 READ_TIMEOUT_S = 30
 #: An upload slower than this is begun anew later: a store that trickles must not hold every worker (FAULTS B8).
 SLOWEST_BYTES_PER_S = 32 * 1024
-_BLOCK_BYTES = 64 * 1024  #: one send; at the slowest rate it still fits into the socket's timeout
+#: One send: few turns of the interpreter for a segment, and at the slowest rate still within the socket's timeout.
+_BLOCK_BYTES = 512 * 1024
 _UNSIGNED = "UNSIGNED-PAYLOAD"
+_SIGNATURE = ("authorization", "x-amz-date")
+#: A store further away than this is asked again in its own time before its refusal is believed.
+_SKEW_NOTICED_MS = 5 * 60_000
+_UNFINISHED_RULE = "tiergate-unfinished-uploads"
 _REFUSALS = frozenset(
     {
         "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "NoSuchBucket", "AuthorizationHeaderMalformed",
@@ -71,13 +85,13 @@ class S3Store:
         if parts.scheme not in ("http", "https") or not parts.netloc or parts.path not in ("", "/"):
             raise base.refused("endpoint must be http(s)://host[:port]")
         self._base = f"{parts.scheme}://{parts.netloc}"
-        self._region = region
         self._bucket = bucket
         self._object_lock = object_lock
         self._clock = clock or SystemClock()
-        self._access_key = access_key
-        self._secret_key = secret_key
-        self._pool = urllib3.PoolManager(
+        self._pool = _SignedPool(
+            self._clock,
+            region,
+            Credentials(access_key.reveal(), secret_key.reveal()),
             num_pools=2,
             maxsize=connections,
             timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT_S, read=READ_TIMEOUT_S),
@@ -106,18 +120,42 @@ class S3Store:
 
     def ensure(self) -> None:
         with _translated(""):
-            if self._client.bucket_exists(self._bucket):
+            if not self._client.bucket_exists(self._bucket):
+                try:
+                    self._client.make_bucket(self._bucket, object_lock=self._object_lock)
+                except S3Error as exc:
+                    if exc.code not in ("BucketAlreadyOwnedByYou", "BucketAlreadyExists"):
+                        raise
+            self._end_unfinished_by_rule()
+
+    def _end_unfinished_by_rule(self) -> None:
+        """Unfinished uploads end by themselves after a day, where the store can do that; `drop_unfinished` else."""
+        try:
+            standing = self._client.get_bucket_lifecycle(self._bucket)
+            rules = list(standing.rules) if standing is not None else []
+            if any(rule.abort_incomplete_multipart_upload is not None for rule in rules):
                 return
-            try:
-                self._client.make_bucket(self._bucket, object_lock=self._object_lock)
-            except S3Error as exc:
-                if exc.code not in ("BucketAlreadyOwnedByYou", "BucketAlreadyExists"):
-                    raise
+            ends = AbortIncompleteMultipartUpload(days_after_initiation=1)
+            rules.append(
+                Rule(
+                    status=ENABLED, rule_filter=Filter(prefix=""), rule_id=_UNFINISHED_RULE,
+                    abort_incomplete_multipart_upload=ends,
+                )
+            )  # fmt: skip
+            self._client.set_bucket_lifecycle(self._bucket, LifecycleConfig(rules))
+        except (MinioException, ValueError) as exc:
+            _log.info(
+                "the store takes no lifecycle rule", extra={"bucket": self._bucket, "problem": type(exc).__name__}
+            )
 
     def put_file(
         self, key: str, path: Path, sha256: bytes, bytes: int, metadata: Mapping[str, str] | None = None
     ) -> ObjectInfo:
-        with path.open("rb", buffering=0) as file:
+        try:
+            opened = path.open("rb", buffering=0)
+        except OSError as exc:
+            raise base.corrupt(key) from exc
+        with opened as file:
             return self._put(key, cast(BinaryIO, file), sha256, bytes, "video/mp4", metadata or {})
 
     def put_bytes(self, key: str, data: bytes) -> ObjectInfo:
@@ -169,17 +207,30 @@ class S3Store:
 
     def server_time(self) -> int | None:
         with _translated(""):
-            response = self._request("HEAD", "", {})
-            date = response.headers.get("Date")
-        if not date:
-            return None
-        try:
-            return round(parsedate_to_datetime(date).timestamp() * 1000)
-        except (ValueError, OverflowError):
-            return None
+            return _date_ms(self._request("HEAD", "", {}))
 
     def free_bytes(self) -> int | None:
         return None
+
+    def drop_unfinished(self, prefix: str, before_ms: int, waiting: Callable[[Sequence[str]], Set[str]]) -> int:
+        dropped = 0
+        with _translated(""):
+            # minio-py lists them only inside; a page is enough: what is left comes with the next look.
+            found = self._client._list_multipart_uploads(self._bucket, prefix=prefix)
+            old = [u for u in found.uploads if u.object_name and u.upload_id and self._last_act_ms(u) < before_ms]
+            kept = waiting([str(upload.object_name) for upload in old]) if old else set()
+            for upload in old:
+                if upload.object_name not in kept:
+                    self._client._abort_multipart_upload(self._bucket, str(upload.object_name), str(upload.upload_id))
+                    dropped += 1
+        return dropped
+
+    def _last_act_ms(self, upload: Upload) -> float:
+        """A slow upload is not a dead one: its newest part counts."""
+        parts = self._client._list_parts(self._bucket, str(upload.object_name), str(upload.upload_id)).parts
+        times = [upload.initiated_time, *(part.last_modified for part in parts)]
+        known = [time.timestamp() * 1000 for time in times if time is not None]
+        return max(known) if known else float("inf")
 
     # --- inside ---
 
@@ -197,7 +248,7 @@ class S3Store:
         }
         deadline_ns = self._clock.monotonic_ns() + (READ_TIMEOUT_S + size // SLOWEST_BYTES_PER_S) * 1_000_000_000
         with _translated(key):
-            response = self._request("PUT", key, headers, _Body(body, size, self._clock, deadline_ns))
+            response = self._request("PUT", key, headers, _Body(body, size, self._clock, deadline_ns, key))
             if response.status not in (200, 412):
                 _judge(response, key, checksum_errors=True)
         found = self.head(key)
@@ -218,26 +269,11 @@ class S3Store:
 
     def _request(self, method: str, key: str, headers: dict[str, str], body: _Body | None = None) -> BaseHTTPResponse:
         """One signed request; the whole answer is read. Keys that `check_key` admits need no quoting."""
-        url = urlsplit(f"{self._base}/{self._bucket}" + (f"/{key}" if key else ""))
-        now = datetime.fromtimestamp(self._clock.wall_ns() / 1e9, UTC)
-        signed = sign_v4_s3(
-            method=method,
-            url=url,
-            region=self._region,
-            headers={
-                **headers,
-                "Host": url.netloc,
-                "x-amz-content-sha256": _UNSIGNED,
-                "x-amz-date": now.strftime("%Y%m%dT%H%M%SZ"),
-            },
-            credentials=Credentials(self._access_key.reveal(), self._secret_key.reveal()),
-            content_sha256=_UNSIGNED,
-            date=now,
-        )
+        url = f"{self._base}/{self._bucket}" + (f"/{key}" if key else "")
         return self._pool.request(
             method,
-            url.geturl(),
-            headers=cast(dict[str, str], signed),
+            url,
+            headers={**headers, "Host": urlsplit(url).netloc, "x-amz-content-sha256": _UNSIGNED},
             body=cast(BinaryIO, body) if body is not None else None,
             retries=False if body is not None else None,
             redirect=False,
@@ -254,23 +290,94 @@ class _BehindTheEnd(Exception):
     """A range that begins behind the end of an object: no bytes, no failure."""
 
 
+class _SignedPool(urllib3.PoolManager):
+    """Signs every request, the client's too, for the time that the store believes in."""
+
+    def __init__(self, clock: Clock, region: str, credentials: Credentials, **pool: Any) -> None:
+        super().__init__(**pool)
+        self._clock = clock
+        self._region = region
+        self._credentials = credentials
+        self._skew_ms = 0  #: store minus ours; 0 while the store does not mind
+
+    def urlopen(self, method: str, url: str, redirect: bool = True, **more: Any) -> BaseHTTPResponse:  # type: ignore[override]  # PoolManager's own
+        believed_ms = self._skew_ms
+        response = super().urlopen(method, url, redirect, **self._signed(method, url, more, believed_ms))
+        if response.status != 403 or not self._learn(response, believed_ms):
+            return response
+        body = more.get("body")
+        if isinstance(body, _Body):
+            body.rewind()
+        elif not isinstance(body, bytes | str | None):
+            return response
+        response.read()
+        response.release_conn()
+        return super().urlopen(method, url, redirect, **self._signed(method, url, more, self._skew_ms))
+
+    def _signed(self, method: str, url: str, more: dict[str, Any], skew_ms: int) -> dict[str, Any]:
+        now = datetime.fromtimestamp(self._clock.wall_ns() / 1e9 + skew_ms / 1000, UTC)
+        headers = {k: v for k, v in dict(more.get("headers") or {}).items() if k.lower() not in _SIGNATURE}
+        content = next(v for k, v in headers.items() if k.lower() == "x-amz-content-sha256")
+        signed = sign_v4_s3(
+            method=method,
+            url=urlsplit(url),
+            region=self._region,
+            headers={**headers, "x-amz-date": now.strftime("%Y%m%dT%H%M%SZ")},
+            credentials=self._credentials,
+            content_sha256=content,
+            date=now,
+        )
+        return {**more, "headers": signed}
+
+    def _learn(self, response: BaseHTTPResponse, believed_ms: int) -> bool:
+        """Whether the refusal may be about the time: the store's is far from the one that was signed for."""
+        store_ms = _date_ms(response)
+        if store_ms is None:
+            return False
+        skew_ms = store_ms - wall_ms(self._clock)
+        if abs(skew_ms - believed_ms) < _SKEW_NOTICED_MS:
+            return False
+        if abs(skew_ms - self._skew_ms) >= _SKEW_NOTICED_MS:  # else another thread has learned it meanwhile
+            self._skew_ms = skew_ms if abs(skew_ms) >= _SKEW_NOTICED_MS else 0
+            skew = {"skew_s": skew_ms // 1000}
+            _log.warning("the store's clock is not ours; requests are signed for its", extra=skew)
+        return True
+
+
 class _Body:
     """A request body with a deadline that no trickle can stretch, and exactly the promised length."""
 
-    def __init__(self, source: BinaryIO, size: int, clock: Clock, deadline_ns: int) -> None:
+    def __init__(self, source: BinaryIO, size: int, clock: Clock, deadline_ns: int, key: str = "") -> None:
         self._source = source
-        self._left = size
+        self._key = key
+        self._size = self._left = size
         self._clock = clock
         self._deadline_ns = deadline_ns
 
     def read(self, size: int = -1) -> bytes:
         if self._clock.monotonic_ns() > self._deadline_ns:
             raise TimeoutError("upload is too slow")
-        data = self._source.read(min(self._left, size if size > 0 else CHUNK_BYTES))
-        if not data and self._left:
-            raise OSError("the file is shorter than its row says")
+        try:
+            data = self._source.read(min(self._left, size if size > 0 else CHUNK_BYTES))
+        except OSError as exc:  # the spool's disk, not the store
+            raise base.corrupt(self._key) from exc
+        if not data and self._left:  # shorter than its row says
+            raise base.corrupt(self._key)
         self._left -= len(data)
         return data
+
+    def rewind(self) -> None:
+        """An attempt that begins again sends everything again (FAULTS B8)."""
+        self._source.seek(0)
+        self._left = self._size
+
+
+def _date_ms(response: BaseHTTPResponse) -> int | None:
+    """What the store says the time is."""
+    try:
+        return round(parsedate_to_datetime(response.headers["Date"]).timestamp() * 1000)
+    except (KeyError, ValueError, OverflowError):
+        return None
 
 
 def _ascii(value: str) -> str:

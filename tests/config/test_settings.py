@@ -58,6 +58,15 @@ def test_relative_paths_are_relative_to_the_file(tmp_path: Path) -> None:
     assert load(file, {}).paths.data == tmp_path / "data"
 
 
+def test_spool_folders_come_from_file_or_environment(tmp_path: Path) -> None:
+    file = tmp_path / "tiergate.toml"
+    file.write_text('[paths]\ndata = "data"\nextra_spools = ["b", "/disk/c"]\n')
+    dirs = {"spool": tmp_path / "data" / "spool", "spool-2": tmp_path / "b", "spool-3": Path("/disk/c")}
+    assert load(file, {}).paths.spool_dirs == dirs
+    told = load(file, {"TIERGATE_PATHS__EXTRA_SPOOLS": "/disk/x,/disk/y"}).paths.spool_dirs
+    assert list(told.values())[1:] == [Path("/disk/x"), Path("/disk/y")]
+
+
 @pytest.mark.parametrize("content", ["[node", "\xff\xfe", "node = 1\n"])
 def test_a_broken_file_is_one_sentence(tmp_path: Path, content: str) -> None:
     file = tmp_path / "tiergate.toml"

@@ -21,7 +21,7 @@ from gateway.ops.certificates import make_private_ca
 from gateway.ops.findings import Finding
 from storage import journal, sweeper
 from storage.audit import log as audit
-from storage.catalog import facts, gaps, places, retention_rows
+from storage.catalog import facts, gaps, places, retention_rows, volume_state
 from storage.catalog.engine import Catalog
 from storage.catalog.gaps import GapRow
 from storage.catalog.migrate import migrate
@@ -29,6 +29,8 @@ from storage.catalog.retention_rows import HoldRow
 from storage.catalog.status import ALONE, WATCHDOG_FACT, set_alone
 from storage.catalog.tables import camera, camera_health, camera_status, link, segment
 from storage.objects import make_store
+from storage.spools import make_spools
+from storage.volume import IDENTITY_FILE
 
 CAMERA = "21021100011326000001"
 REGION = "210211001003"
@@ -251,6 +253,31 @@ def test_a_full_disk(tmp_path: Path) -> None:
     place.settings.paths.spool_dir.mkdir(exist_ok=True)
     expected = usage.f_bavail / usage.f_blocks < 0.5
     assert ("disks" in place.wrong()) == expected
+    place.catalog.close()
+
+
+@pytest.mark.fault("B6")
+def test_a_spool_volume_that_is_missing_swapped_or_not_trusted(tmp_path: Path) -> None:
+    place = Place(tmp_path, paths={"data": str(tmp_path), "extra_spools": [str(tmp_path / "b")]})
+    first, second = make_spools(place.settings, place.clock, "node").volumes
+    assert "disks" not in place.wrong(), "before the first start no volume is expected"
+    for spool in (first, second):
+        spool.claim(place.catalog)
+    assert "disks" not in place.wrong()
+
+    def said() -> tuple[str, str]:
+        finding = place.wrong()["disks"]
+        assert finding.next is not None
+        return finding.level, finding.reason.code
+
+    slow = Reason("recorder.disk_slow").as_json()
+    place.catalog.write(lambda c: volume_state.put(c, 0, {"spool": None, "spool-2": slow}))
+    assert said() == ("bad", "ops.volume_trouble")
+    place.catalog.write(lambda c: volume_state.put(c, 0, {"spool": None, "spool-2": None}))
+    (second.root / IDENTITY_FILE).rename(tmp_path / "kept")
+    assert said() == ("bad", "media.volume_missing")
+    (second.root / IDENTITY_FILE).write_bytes((first.root / IDENTITY_FILE).read_bytes())
+    assert said() == ("bad", "media.volume_swapped")
     place.catalog.close()
 
 

@@ -19,14 +19,17 @@ from gateway.compose.keeper import build_keeper
 from gateway.ops import job_state, jobs
 from gateway.ops.job_state import JobState
 from gateway.ops.locks import KEEPER_LOCK, alone, is_held
+from gateway.processes import keeper as keeper_module
 from gateway.processes.keeper import Keeper
 from storage import journal, sweeper, volume
+from storage.audit import log as audit
 from storage.catalog import facts, segments
 from storage.catalog.engine import Catalog
 from storage.catalog.migrate import migrate
 from storage.catalog.segments import SegmentRow
 from storage.keys import segment_key
 from storage.objects import make_store
+from storage.objects.folder import FolderStore
 
 CAMERA = "21021100011326000001"
 
@@ -92,6 +95,31 @@ async def test_it_uploads_sweeps_journals_and_remembers(settings: Settings) -> N
     store, node = make_store(settings), ensure_keys(settings).node_id
     assert store.head(row.object_key) is not None
     assert journal.read(store, node).policy["classes"]
+    catalog.close()
+
+
+@pytest.mark.fault("B7", "A34")
+async def test_falling_behind_and_catching_up_are_events(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keeper_module, "JOURNAL_S", 0.05)
+    monkeypatch.setattr(keeper_module, "BACKLOG_WARN_MS", 200)
+    catalog = Catalog(settings.catalog_url)
+    store = make_store(settings)
+    assert isinstance(store, FolderStore)
+    async with running(settings):
+        await until(lambda: store.root.exists(), "the store is ready")
+        await until(lambda: len(job_states(catalog)) == len(job_state.JOB_NAMES), "all jobs have run")
+        store.root.rename(store.root.with_name("unplugged"))
+        row = spooled(settings, catalog)
+
+        def told(action: str) -> list[audit.Entry]:
+            return catalog.read(lambda c: audit.tail(c, action=action))
+
+        await until(lambda: bool(told("uploads.behind")), "an alarm")
+        (entry,) = told("uploads.behind")
+        assert (entry.details["count"], entry.details["bytes"]) == (1, row.bytes)
+        store.root.with_name("unplugged").rename(store.root)
+        await until(lambda: bool(told("uploads.caught_up")), "the end of it")
+        assert len(told("uploads.behind")) == 1
     catalog.close()
 
 

@@ -134,8 +134,11 @@ class SeaweedFS(S3Server):
 
     def _program(self) -> Child:
         weed = Path(sys.executable).with_name("weed")
-        # Each of them opens a gRPC port 10000 above its own as well.
-        master, volume, filer, admin = (free_port(also_plus=10000) for _ in range(4))
+        # Each of them opens a gRPC port 10000 above its own as well; none may be what another one's is.
+        ports = {self.port}
+        while len({port + shift for port in ports for shift in (0, 10000)}) < 10:
+            ports = {self.port, *(free_port(also_plus=10000) for _ in range(4))}
+        master, volume, filer, admin = ports - {self.port}
         self._ports = (self.port, master, volume, filer, admin)
         argv = [
             str(weed), "-logtostderr=true", "mini", f"-dir={self.data}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",

@@ -54,7 +54,7 @@ def test_a_camera_at_four_megabits_needs_34_days_of_its_stream() -> None:
 
 
 def test_what_goes_makes_room_for_what_comes() -> None:
-    steady = {day: 100 for day in range(1, 31)}
+    steady: dict[int | None, int] = {day: 100 for day in range(1, 31)}
     found = forecast([Inflow("A", "default", 1, 100, 30, "measured")], steady, 3_000, NOW_MS)
     assert set(found.days) == {3_000} and found.full_ms is None
     held = forecast([Inflow("A", "default", 1, 100, 30, "measured")], {**steady, None: 1}, 3_000, NOW_MS)

@@ -33,13 +33,11 @@ from typing import Any, TypeVar
 from sqlalchemy.exc import OperationalError
 
 from config.clock import ManualClock
-from config.settings import Spool as SpoolSettings
 from gateway.access.ids import fresh_id
-from gateway.ingest.admission import Admission
 from gateway.ingest.coverage import Coverage
 from gateway.ingest.ledger import Change, Ledger
 from gateway.ingest.recording import Recording
-from gateway.ingest.spooling import SpoolWriter, Writing
+from gateway.ingest.spooling import Writing
 from gateway.ingest.writer import Lane
 from storage import spool as spool_module
 from storage import volume
@@ -54,6 +52,7 @@ from storage.salvage import recover
 from storage.segmenter import CloseSegment, SegmenterPolicy, SegmentLabels
 from storage.spool import Spool, SyncGroup
 from storage.uploader import Uploader
+from tests.gateway.ingest.volumes import one_volume
 from tests.media import WALL_NS, access_units, encode_h264, stream_config
 
 CAMERA = "21010000011320000001"
@@ -120,6 +119,11 @@ class OneThreadLedger(Ledger):
 
 
 class _OneThreadWriters:
+    stuck_s = 0.0
+
+    def lane(self) -> Lane:
+        return Lane(self)  # type: ignore[arg-type]  # one method of the pool
+
     def schedule(self, lane: Lane) -> None:
         lane.run()
 
@@ -150,7 +154,8 @@ def begin(life: Life, tell: Callable[[Iterable[SegmentRow]], None]) -> Callable[
             return  # nobody could read it: nobody was told
 
     recover(catalog, spool, spool.cameras())
-    spooling = SpoolWriter(spool, group, clock)
+    writers = _OneThreadWriters()
+    volumes = one_volume(spool, clock, writers, group)  # type: ignore[arg-type]  # what a volume calls of the pool
     acknowledge()
     coverage = Coverage(CAMERA, STREAM, ledger, lambda: fresh_id(clock))
     coverage.resume(catalog.read(partial(past, camera_id=CAMERA, stream=STREAM)), clock.wall_ns() // 10**6)
@@ -166,9 +171,7 @@ def begin(life: Life, tell: Callable[[Iterable[SegmentRow]], None]) -> Callable[
     recording = Recording(
         SegmentLabels(NODE, CAMERA, STREAM, "default", time_trust="synchronised"),
         SegmenterPolicy(fragment_ms=400, segment_ms=SEGMENT_MS),
-        spooling, Lane(_OneThreadWriters()), ledger, coverage,  # type: ignore[arg-type]  # one method of the pool
-        Admission(SpoolSettings(min_free_percent=0, critical_free_percent=0), lambda: 50.0), clock,
-        lambda: fresh_id(clock),
+        volumes, ledger, coverage, clock, lambda: fresh_id(clock),
     )  # fmt: skip
     packets = _pictures()
     recording.begin(stream_config("h264", packets))

@@ -13,9 +13,10 @@ from sqlalchemy import Connection, select
 
 from config.errors import TiergateError
 from gateway.access import resources
+from gateway.ops import job_state
 from gateway.web.policy import policy
 from gateway.web.services import Services, services_of
-from storage.catalog import cameras
+from storage.catalog import cameras, facts, volume_state
 from storage.catalog.tables import lease, link, peer_camera
 from tiering.access import Function, Principal, decide
 
@@ -80,6 +81,10 @@ def snapshot(services: Services, connection: Connection, principal: Principal) -
         if row.camera_id in seen:
             state["camera", row.camera_id] = (row.name, row.state, json.dumps(row.details, sort_keys=True))
     if principal.kind == "user":
+        uploads = facts.get(connection, job_state.UPLOADS) or {}
+        state["node", "uploads"] = (uploads.get("behind"), uploads.get("away_since_ms"))
+        for name, trouble in volume_state.read(connection).items():
+            state["node", name] = trouble and trouble["code"]
         for row in connection.execute(select(lease).where(lease.c.expires_ms > now_ms - 60_000)):
             state["lease", row.id] = (row.side, row.expires_ms, row.confirmed_ms, row.ended_ms)
         for row in connection.execute(select(link)):

@@ -28,14 +28,13 @@ from sqlalchemy import Connection, insert
 
 from config.clock import ManualClock
 from config.redact import Secret
-from config.settings import Spool as SpoolSettings
 from gateway.access.ids import fresh_id
-from gateway.ingest.admission import Admission
+from gateway.ingest.backoff import Openings
 from gateway.ingest.coverage import Coverage
 from gateway.ingest.ledger import Ledger
 from gateway.ingest.libav_source import LibavSource
+from gateway.ingest.logins import Logins
 from gateway.ingest.recording import Recording
-from gateway.ingest.spooling import SpoolWriter
 from gateway.ingest.supervision import CameraTask, TaskTools
 from gateway.ingest.writer import WriterPool
 from gateway.live.feed import LiveFeed
@@ -47,8 +46,9 @@ from storage.catalog.segments import SegmentRow, all_segments
 from storage.catalog.status import StatusRow, StreamDuty
 from storage.catalog.tables import region
 from storage.segmenter import SegmenterPolicy, SegmentLabels
-from storage.spool import Spool, SyncGroup
+from storage.spool import Spool
 from tests import media
+from tests.gateway.ingest.volumes import one_volume
 from tests.parts.scripted_camera import Script, ScriptedCamera, Shot, film, picture_number, sets_of, sound_number
 from tests.parts.wait import until
 
@@ -190,7 +190,6 @@ class Stage:
         self.spool = Spool(folder / "spool", self.clock, "node")
         self.ledger = Ledger(self.catalog, 0.01)
         self.writers = WriterPool(1)
-        self.lane = self.writers.lane()
         self._loop = asyncio.new_event_loop()
         self._client: socket.socket | None = None  #: libav's socket, a second descriptor of it
         self._began_ns = 0  #: monotonic, of the script's beginning
@@ -202,17 +201,17 @@ class Stage:
 
         self.recording = Recording(
             SegmentLabels("node", CAMERA), SegmenterPolicy(segment_ms=segment_ms),
-            SpoolWriter(self.spool, SyncGroup(self.clock, 800), self.clock), self.lane, self.ledger,
-            Coverage(CAMERA, "main", self.ledger, ids),
-            Admission(SpoolSettings(min_free_percent=0, critical_free_percent=0), lambda: 50.0), self.clock, ids,
+            one_volume(self.spool, self.clock, self.writers), self.ledger,
+            Coverage(CAMERA, "main", self.ledger, ids), self.clock, ids,
         )  # fmt: skip
         tools = TaskTools(
             sources=lambda address: _EagerSource(address, ["127.0.0.0/8"], self.clock), open_credential=_no_credential,
-            ledger=self.ledger, clock=self.clock, media_timeout_s=1e6,
+            ledger=self.ledger, clock=self.clock, media_timeout_s=1e6, logins=Logins(self.clock, folder / "logins"),
+            openings=Openings(), enter_thread=lambda _: None,
         )  # fmt: skip
         duty = StreamDuty(
             camera_id=CAMERA, stream="main", url=self.camera.url, warm=False, recorded=True, enabled=True,
-            audio=script.audio is not None, retention_class="default", created_ms=0, credential=None,
+            audio=script.audio is not None, retention_class="default", changed_ms=0, credential=None,
         )  # fmt: skip
         self.task = CameraTask(duty, tools, self.recording, LiveFeed(self._loop, keep_gop=False))
 
@@ -256,9 +255,9 @@ class Stage:
             return False
         if fcntl.ioctl(client, termios.FIONREAD, bytes(4)) != bytes(4):
             return False
-        thread = self.task._thread
-        assert thread is not None
-        calls = Path(f"/proc/self/task/{thread.native_id}/syscall").read_text()
+        session = self.task._session
+        assert session is not None
+        calls = Path(f"/proc/self/task/{session.thread.native_id}/syscall").read_text()
         return calls.split(" ", 1)[0] in _POLLS
 
     def _client_of(self, ours: socket.socket) -> socket.socket | None:
@@ -281,7 +280,7 @@ class Stage:
 
     def _footage(self) -> Footage:
         self.task.stop("test")
-        until(lambda: self.lane.idle, 20, "everything is written", every_s=0.005)
+        until(lambda: self.recording.idle, 20, "everything is written", every_s=0.005)
         assert self.ledger.flush(20)
         rows = sorted(self.catalog.read(lambda c: all_segments(c, ["spooled"])), key=lambda row: (row.start_ms, row.id))
         files = []
@@ -297,7 +296,7 @@ class Stage:
     def close(self) -> None:
         self.task.stop("test")
         self.task.join(10)
-        until(lambda: self.lane.idle, 20, "everything is written")
+        until(lambda: self.recording.idle, 20, "everything is written")
         self.writers.close(5)
         self.ledger.close()
         self.catalog.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,16 @@ _FAR_MS = 10**14
 
 
 class Station:
-    def __init__(self, folder: Path, connect_timeout_s: float = 2.0, **recorder: Any) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        connect_timeout_s: float = 2.0,
+        *,
+        inside: Sequence[str] = (),
+        more: dict[str, dict[str, Any]] | None = None,
+        **recorder: Any,
+    ) -> None:
+        """`inside`: what the recorder's command line is put behind. `more`: further settings by section."""
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.config = folder / "tiergate.toml"
@@ -50,6 +60,8 @@ class Station:
             "spool": {"min_free_percent": 0.0, "critical_free_percent": 0.0},
             "live": {"linger_s": 0.5},
         }
+        for name, values in (more or {}).items():
+            sections.setdefault(name, {}).update(values)
         lines = []
         for name, values in sections.items():
             lines += [f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in values.items())]
@@ -73,7 +85,7 @@ class Station:
         )
         self.log = folder / "recorder.log"
         argv = [sys.executable, "-m", "gateway.processes.recorder", "--config", str(self.config), "--shard", "0"]
-        self.process = Child(argv, self.log, guarded=False, env={"PYTHONPATH": str(REPOSITORY)})
+        self.process = Child([*inside, *argv], self.log, guarded=False, env={"PYTHONPATH": str(REPOSITORY)})
 
     # --- the register ------------------------------------------------------------------------------------------------
 

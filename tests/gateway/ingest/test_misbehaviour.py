@@ -366,7 +366,7 @@ def test_no_key_frame_for_minutes(play: Play, stages: list[Stage]) -> None:
         stage = stages[-1]
         if at_s < 5 or at_s % 5:  # libav knows a stream of 4 pictures a second after 2 s
             return
-        until(lambda: stage.lane.idle, 10, "what was cut is written", every_s=0.0005)
+        until(lambda: stage.recording.lane.idle, 10, "what was cut is written", every_s=0.0005)
         for part in stage.spool.open_parts(CAMERA):
             data = memoryview(part.path.read_bytes())
             found = salvage(partial(_range, data), len(data))

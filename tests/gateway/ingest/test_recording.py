@@ -15,12 +15,13 @@ from config.errors import Kind, TiergateError
 from config.settings import Spool as SpoolSettings
 from gateway.access.ids import fresh_id
 from gateway.ingest import recording as recording_module
+from gateway.ingest import volumes as volumes_module
 from gateway.ingest.admission import Admission
 from gateway.ingest.coverage import Coverage
 from gateway.ingest.ledger import Ledger
 from gateway.ingest.recording import Recording
-from gateway.ingest.spooling import SpoolWriter
-from gateway.ingest.writer import WriterPool
+from gateway.ingest.volumes import Volume, Volumes
+from gateway.ingest.writer import Lane, WriterPool
 from storage.catalog.engine import Catalog
 from storage.catalog.gaps import GapRow, gaps_between
 from storage.catalog.migrate import migrate
@@ -28,7 +29,7 @@ from storage.catalog.segments import SegmentRow, all_segments, open_runs
 from storage.catalog.status import past
 from storage.media.access_unit import AccessUnit
 from storage.segmenter import SegmenterPolicy, SegmentLabels
-from storage.spool import PART, PartFile, Spool, SyncGroup
+from storage.spool import PART, PartFile, SealedPart, Spool, SyncGroup
 from tests.media import WALL_NS, access_units, encode_h264, stream_config
 from tests.parts.wait import until
 
@@ -61,7 +62,9 @@ class MoodyDisk(Spool):
 class Bench:
     """A recording with a real catalog, fed with seconds of real pictures by hand."""
 
-    def __init__(self, folder: Path, retention_class: str = "default", wall_ns: int = WALL_NS) -> None:
+    def __init__(
+        self, folder: Path, retention_class: str = "default", wall_ns: int = WALL_NS, volumes: int = 1
+    ) -> None:
         url = f"sqlite:///{folder / 'catalog.db'}"
         migrate(url)
         self.clock = ManualClock(wall_ns)
@@ -75,19 +78,27 @@ class Bench:
         )
         self.ledger = Ledger(self.catalog, 0.01)
         self.writers = WriterPool(1)
-        self.lane = self.writers.lane()
-        group = SyncGroup(self.clock, 800)
+        disks = [
+            self.disk,
+            *(Spool(folder / f"spool-{n}", self.clock, "node", f"spool-{n}") for n in range(1, volumes)),
+        ]
+        for disk in disks:
+            disk.prepare()
         coverage = Coverage(CAMERA, "main", self.ledger, lambda: fresh_id(self.clock))
         coverage.resume(self.catalog.read(lambda c: past(c, CAMERA, "main")), self.clock.wall_ns() // 1_000_000)
         self.recording = Recording(
             SegmentLabels("node", CAMERA, retention_class=retention_class), SegmenterPolicy(segment_ms=2000),
-            SpoolWriter(self.disk, group, self.clock), self.lane, self.ledger,
-            coverage, self.admission, self.clock,
+            Volumes([Volume(disk, SyncGroup(self.clock, 800), self.writers, self.admission) for disk in disks]),
+            self.ledger, coverage, self.clock,
             lambda: fresh_id(self.clock),
         )  # fmt: skip
         self.packets = encode_h264(2.0)
         self.recording.begin(stream_config("h264", self.packets))
         self._ticks = 0
+
+    @property
+    def lane(self) -> Lane:
+        return self.recording.lane
 
     def feed(self, seconds: int) -> None:
         for _ in range(seconds):
@@ -96,7 +107,7 @@ class Bench:
                 self._push(unit)
             self._ticks += 90_000
             if self.disk.flow.is_set():
-                until(lambda: self.lane.idle, 10, "the disk keeps up")
+                until(lambda: self.recording.idle, 10, "the disk keeps up")
 
     def _push(self, unit: AccessUnit) -> None:
         self.recording.push(unit)
@@ -107,7 +118,7 @@ class Bench:
         self.recording.tick(self.clock.wall_ns())
 
     def settle(self) -> None:
-        until(lambda: self.lane.idle, 10, "the lane is idle")
+        until(lambda: self.recording.idle, 10, "the lane is idle")
         assert self.ledger.flush(10)
 
     @property
@@ -241,6 +252,58 @@ def test_a_disk_that_stalls_costs_footage_by_name_and_delays_nobody(
     assert gap.to_ms is not None
     assert {row.end_ms for row in bench.segments} >= {gap.from_ms}
     assert {row.start_ms for row in bench.segments} >= {gap.to_ms}
+
+
+@pytest.mark.parametrize("saved", [True, False])
+def test_a_segment_that_cannot_be_sealed_costs_its_own_time_at_most(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, saved: bool
+) -> None:
+    real, failed = PartFile.seal, list[Path]()
+
+    def seal(part: PartFile, index: bytes) -> SealedPart:
+        if not failed:
+            failed.append(part.path)
+            if not saved:
+                part.path.unlink()
+            raise TiergateError(Kind.UNAVAILABLE, "media.part_failed", problem="ENOSPC")
+        return real(part, index)
+
+    monkeypatch.setattr(PartFile, "seal", seal)
+    monkeypatch.setattr(volumes_module, "PROBE_S", 0.0)
+    bench.feed(6)
+    while bench.recording.volume.failing:  # its watch, which nobody else is here
+        bench.recording.volume.look()
+    bench.feed(6)
+    bench.tick()
+    bench.recording.end("done")
+    assert len(failed) == 1
+    rows, gaps = bench.segments, bench.gaps
+    spans = sorted([(row.start_ms, row.end_ms) for row in rows] + [(gap.from_ms, gap.to_ms or 0) for gap in gaps])
+    assert all(a[1] == b[0] for a, b in itertools.pairwise(spans)), "every second once"
+    assert [gap.cause for gap in gaps] == ([] if saved else ["disk_full"])
+    assert [row.id for row in rows if row.salvaged] == ([failed[0].stem] if saved else [])
+
+
+def test_a_recording_moves_at_a_key_frame_and_loses_nothing(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, volumes=2)
+    try:
+        bench.feed(3)
+        first = bench.recording.volume
+        first.failed(TiergateError(Kind.UNAVAILABLE, "media.part_failed", problem="EIO"))
+        bench.feed(3)
+        assert bench.recording.volume is not first
+        first.proven()
+        bench.feed(3)
+        assert bench.recording.volume is first
+        bench.recording.end("done")
+        rows = bench.segments
+        assert all(a.end_ms == b.start_ms for a, b in itertools.pairwise(rows))
+        assert bench.gaps == []
+        assert len({row.volume for row in rows}) == 2
+        for run in {row.run_id for row in rows}:
+            assert len({row.volume for row in rows if row.run_id == run}) == 1, "a run never leaves its volume"
+    finally:
+        bench.close()
 
 
 @pytest.mark.parametrize(

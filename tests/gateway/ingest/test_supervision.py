@@ -17,16 +17,13 @@ from sqlalchemy import insert
 
 from config.clock import SystemClock
 from config.redact import Secret
-from config.settings import Spool as SpoolSettings
 from gateway.access.ids import fresh_id
 from gateway.ingest import backoff, supervision
-from gateway.ingest.admission import Admission
 from gateway.ingest.backoff import Openings
 from gateway.ingest.fleet import Fleet, FleetTools
 from gateway.ingest.ledger import Ledger
 from gateway.ingest.logins import Logins
 from gateway.ingest.source import StreamAddress
-from gateway.ingest.spooling import SpoolWriter
 from gateway.ingest.supervision import CameraTask, TaskTools
 from gateway.ingest.writer import WriterPool
 from storage.catalog.cameras import NewCamera, create_camera
@@ -37,7 +34,8 @@ from storage.catalog.segments import SegmentRow, all_segments
 from storage.catalog.status import StreamDuty
 from storage.catalog.tables import region
 from storage.media.access_unit import AccessUnit, StreamConfig, Track
-from storage.spool import Spool, SyncGroup
+from storage.spool import Spool
+from tests.gateway.ingest.volumes import one_volume
 from tests.media import EncodedPacket, access_units, encode_h264, stream_config
 from tests.parts.wait import until
 
@@ -120,9 +118,8 @@ class Bench:
             enter_thread=lambda _: None,
         )  # fmt: skip
         tools = FleetTools(
-            tasks=tasks, spool=SpoolWriter(Spool(folder / "spool", self.clock, "node"), SyncGroup(self.clock, 800),
-                                           self.clock), writers=self.writers,
-            admission=Admission(SpoolSettings(), lambda: 50.0), ids=lambda: fresh_id(self.clock), node_id="node",
+            tasks=tasks, volumes=one_volume(Spool(folder / "spool", self.clock, "node"), self.clock, self.writers),
+            ids=lambda: fresh_id(self.clock), node_id="node",
             segment_ms=2000, fragment_ms=800, linger_s=0.1, time_trust=lambda: "unknown",
         )  # fmt: skip
         self.fleet = Fleet(tools, asyncio.new_event_loop())

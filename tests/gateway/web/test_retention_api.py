@@ -240,7 +240,7 @@ async def test_the_forecast_counts_cameras_that_are_there_and_those_to_come(site
         assert answer["standing_bytes"] == 20 * 26
         assert answer["capacity_bytes"] > 10**6 and answer["full_ms"] is None
         assert answer["reason"]["code"] == "retention.forecast_fits"
-        query = {"add": 100_000, "bit_rate_bps": 1_000_000_000, "class": "key"}
+        query: dict[str, int | str] = {"add": 100_000, "bit_rate_bps": 1_000_000_000, "class": "key"}
         answer = (await admin.get("/api/v1/retention/forecast", params=query)).json()
         assert answer["full_ms"] is not None and answer["reason"]["code"] == "retention.forecast_full"
         key = answer["items"][-1]

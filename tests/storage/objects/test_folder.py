@@ -68,12 +68,17 @@ def test_an_unmounted_volume_is_neither_filled_nor_missing_anything(tmp_path: Pa
     assert list(store.root.iterdir()) == []
 
 
-def test_what_a_crash_left_half_copied_goes_at_the_next_start(tmp_path: Path) -> None:
+@pytest.mark.fault("B11")
+def test_what_a_crash_left_half_copied_goes_when_it_is_old_and_no_copy_that_grows(tmp_path: Path) -> None:
     store = make(tmp_path)
-    (store.root / ".incoming" / "left").write_bytes(b"half")
+    old, growing = (store.root / ".incoming" / name for name in ("old", "growing"))
+    for left in (old, growing):
+        left.write_bytes(b"half")
+    os.utime(old, (1_000, 1_000))
     assert list(store.list()) == []
-    store.ensure()
-    assert list((store.root / ".incoming").iterdir()) == []
+    make(tmp_path)  # another process opens the same store
+    assert store.drop_unfinished("node1/", 2_000_000, lambda keys: set()) == 1
+    assert [left.name for left in (store.root / ".incoming").iterdir()] == ["growing"]
 
 
 def test_empty_folders_of_past_hours_go_with_their_last_object(tmp_path: Path) -> None:

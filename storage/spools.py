@@ -1,0 +1,111 @@
+"""All spool volumes of a node as one: which are there, and where a segment's copy lies. (FAULTS B6)
+
+A camera's footage may lie on several volumes: a disk that fails or fills hands its cameras to another. A volume that
+is not there answers nothing, and nothing of it may be judged; who asks for more than reading goes by `present`.
+
+Belongs here: finding and reading over volumes. Does not belong here: one volume (`storage.spool`), which volume a
+camera is written to (`gateway.ingest.volumes`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from config.clock import Clock
+from config.errors import Kind, TiergateError
+from config.settings import Settings
+from storage.spool import OpenPart, Spool
+
+T = TypeVar("T")
+
+
+class Volumes(Protocol):
+    """One spool, or several."""
+
+    def present(self) -> dict[str, Spool]:
+        """Volume id → spool, of those that are there."""
+        ...
+
+    @property
+    def volume_id(self) -> str:
+        """Raises media.volume_missing, media.volume_swapped when none is there."""
+        ...
+
+
+class Spools:
+    """Reads as a `Spool` does. The first is the node's own, under its data folder unless the settings say else."""
+
+    def __init__(self, volumes: Sequence[Spool]) -> None:
+        self.volumes = tuple(volumes)
+
+    def present(self) -> dict[str, Spool]:
+        found: dict[str, Spool] = {}
+        for spool in self.volumes:
+            found |= spool.present()
+        return found
+
+    @property
+    def volume_id(self) -> str:
+        """Of the first volume that is there; raises what is wrong with the first when none is."""
+        return next(iter(self.present()), None) or self.volumes[0].volume_id
+
+    # --- reading, wherever it lies ---
+
+    def find(self, camera_id: str, segment_id: str) -> Path | None:
+        return self._first(lambda spool: spool.find(camera_id, segment_id))
+
+    def read(self, camera_id: str, segment_id: str, offset: int, length: int) -> bytes | None:
+        return self._first(lambda spool: spool.read(camera_id, segment_id, offset, length))
+
+    def open_parts(self, camera_id: str) -> list[OpenPart]:
+        return sorted(self._all(lambda spool: spool.open_parts(camera_id)), key=lambda part: part.segment_id)
+
+    def sealed(self, camera_id: str) -> list[Path]:
+        return sorted(self._all(lambda spool: spool.sealed(camera_id)), key=lambda path: path.name)
+
+    def cameras(self) -> list[str]:
+        return sorted(set(self._all(lambda spool: spool.cameras())))
+
+    def quarantined(self) -> Iterator[Path]:
+        yield from self._all(lambda spool: spool.quarantined())
+
+    def _first(self, ask: Callable[[Spool], T | None]) -> T | None:
+        """A disk that answers with an error hides what lies on it, never what lies on another."""
+        failure: OSError | None = None
+        for spool in self.volumes:
+            try:
+                found = ask(spool)
+            except OSError as exc:
+                failure = exc
+                continue
+            if found is not None:
+                return found
+        if failure is not None and len(self.volumes) == 1:
+            raise failure
+        return None
+
+    def _all(self, ask: Callable[[Spool], Iterable[T]]) -> list[T]:
+        found: list[T] = []
+        for spool in self.volumes:
+            try:
+                found += ask(spool)
+            except OSError:
+                if len(self.volumes) == 1:
+                    raise
+        return found
+
+
+def require_volume(volumes: Volumes) -> dict[str, Spool]:
+    """Those that are there. Raises media.volume_missing when none is."""
+    found = volumes.present()
+    if not found:
+        _ = volumes.volume_id
+        raise TiergateError(Kind.ENVIRONMENT, "media.volume_missing", volume="spool")  # it came back in between
+    return found
+
+
+def make_spools(settings: Settings, clock: Clock, node_id: str) -> Spools:
+    """The volumes of the settings; no disk is asked."""
+    return Spools([Spool(folder, clock, node_id, name) for name, folder in settings.paths.spool_dirs.items()])
