@@ -164,6 +164,9 @@ class Store(Section):
         description="Most that the store may hold: S3 does not tell the size of a bucket.",
     )
     upload_workers: int = Field(4, ge=1, le=64, description="Uploads at once.")
+    scrub_bytes_per_s: int = Field(
+        2_000_000, ge=0, description="How fast stored footage is read again and compared with its digest; 0: never."
+    )
 
     @model_validator(mode="after")
     def _check(self) -> Store:

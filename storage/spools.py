@@ -33,6 +33,11 @@ class Volumes(Protocol):
         """Raises media.volume_missing, media.volume_swapped when none is there."""
         ...
 
+    @property
+    def node_id(self) -> str: ...
+
+    def find(self, camera_id: str, segment_id: str) -> Path | None: ...
+
 
 class Spools:
     """Reads as a `Spool` does. The first is the node's own, under its data folder unless the settings say else."""
@@ -50,6 +55,14 @@ class Spools:
     def volume_id(self) -> str:
         """Of the first volume that is there; raises what is wrong with the first when none is."""
         return next(iter(self.present()), None) or self.volumes[0].volume_id
+
+    @property
+    def node_id(self) -> str:
+        return self.volumes[0].node_id
+
+    @property
+    def clock(self) -> Clock:
+        return self.volumes[0].clock
 
     # --- reading, wherever it lies ---
 
@@ -95,6 +108,15 @@ class Spools:
                 if len(self.volumes) == 1:
                     raise
         return found
+
+
+def copy_of(volumes: Volumes, camera_id: str, segment_id: str) -> tuple[str, Path] | None:
+    """(volume id, path) of a sealed spool copy, on whichever volume that is there it lies."""
+    for volume_id, spool in volumes.present().items():
+        path = spool.find(camera_id, segment_id)
+        if path is not None:
+            return volume_id, path
+    return None
 
 
 def require_volume(volumes: Volumes) -> dict[str, Spool]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
 from config.clock import Clock, SystemClock
+from config.errors import TiergateError
 from config.settings import Settings
 from gateway.access.ids import fresh_id
 from gateway.access.keys import load_keys
@@ -26,11 +28,13 @@ from gateway.live.server import LiveServer
 from gateway.ops.clock_evidence import kernel_synchronised
 from storage.catalog.engine import Catalog
 from storage.catalog.status import shard_cameras
-from storage.salvage import recover
+from storage.salvage import RecoveryReport, recover
 from storage.spool import Spool, SyncGroup
 from storage.spools import make_spools
 
 _log = logging.getLogger(__name__)
+
+SALVAGE_THREADS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +107,18 @@ def open_volume(catalog: Catalog, shard: int, spool: Spool) -> None:
     Raises media.volume_missing, media.volume_swapped.
     """
     spool.claim(catalog)
-    report = recover(catalog, spool, catalog.read(partial(shard_cameras, shard=shard)), end_runs=False)
+    report = RecoveryReport()
+    cameras = catalog.read(partial(shard_cameras, shard=shard))
+    with ThreadPoolExecutor(
+        SALVAGE_THREADS, thread_name_prefix="salvage"
+    ) as pool:  # most of it is waiting for the disk
+        running = {camera: pool.submit(recover, catalog, spool, [camera], end_runs=False) for camera in cameras}
+    for camera, one in running.items():
+        try:
+            report += one.result()
+        except (OSError, TiergateError):
+            # Its files stay for another start; no camera must wait for a file that is sick.
+            _log.exception("a camera's unfinished files cannot be salvaged", extra={"camera": camera})
     if report.salvaged or report.adopted or report.quarantined:
         _log.info(
             "salvage", extra={

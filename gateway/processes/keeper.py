@@ -1,4 +1,4 @@
-"""The keeper: spool into store, sweep, journal and signed heads of the audit log. One per node, no camera sockets.
+"""The keeper: spool into store, sweep, scrub, journal, signed heads of the audit log. One per node, no camera sockets.
 
 Order of a start: lock, store and spool made ready, then uploads, then jobs; what was missed while it was away is caught
 up with by the jobs' first run. While the store is away the keeper stays: the spool buffers, and it says so.
@@ -36,6 +36,7 @@ FORECAST_S = 6 * 3600
 LEFTOVERS_S = 3600
 UNFINISHED_MS = 24 * HOUR_MS  #: an upload without a sign of life for so long is nobody's any more
 ACTOR = "keeper"
+SCRUB_S = 10  #: the scrub reads in bursts of so many seconds' worth
 _LOCK_WAIT_S = 10.0
 _UPLOADER_PAUSE_S = 5.0
 
@@ -64,6 +65,7 @@ class Keeper:
             ("uploads", JOURNAL_S, self.tell_uploads),
             ("forecast", FORECAST_S, self.tell_forecast),
             ("leftovers", LEFTOVERS_S, self.drop_leftovers),
+            *([("scrub", SCRUB_S, self.scrub)] if settings.store.scrub_bytes_per_s else []),
         ):
             self.jobs.add(Job(name, interval_s, work))
 
@@ -129,6 +131,9 @@ class Keeper:
             report = self._sweeper.sweep()
         if report.condemned or report.deleted or report.failed:
             _log.info("sweep", extra={k: v for k, v in report.as_json().items() if k != "refused"})
+
+    def scrub(self) -> None:
+        self._parts.scrubber.run(self._parts.settings.store.scrub_bytes_per_s * SCRUB_S)
 
     def write_journal(self) -> None:
         parts = self._parts

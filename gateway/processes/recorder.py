@@ -1,7 +1,8 @@
 """The recorder: camera sockets to the spool, rows into the catalog, live units to watchers. Nothing else (DESIGN §3).
 
-Order of a start: lock of the shard, salvage of what a dead recorder left, then the live socket, then cameras. Order of
-an end: streams, writers, syncs, catalog; within 5 s.
+Order of a start: lock of the shard; of each camera salvage of what a dead recorder left and then at once its socket, so
+that none waits for another's files; then the live socket. Order of an end: streams, writers, syncs, catalog; within
+5 s.
 """
 
 from __future__ import annotations

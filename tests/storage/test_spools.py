@@ -13,8 +13,8 @@ from config.errors import TiergateError
 from config.settings import build
 from storage.catalog import segments
 from storage.catalog.engine import Catalog
+from storage.check import check
 from storage.objects.folder import FolderStore
-from storage.rebuild import check
 from storage.spool import Spool
 from storage.spools import Spools, make_spools
 from storage.uploader import LEFTOVERS_EVERY_S, Uploader
