@@ -38,8 +38,9 @@ _NS_PER_MS = 1_000_000
 #: Between audio and video time: within it the source has aligned the clocks (RTCP SR, one container); beyond it the
 #: camera's two clocks are unrelated and arrival is the better guess.
 _AUDIO_ANCHOR_NS = 1 * _NS
-#: A run that begins so little before the end of the last one was dated by a busier clock: no second is footage twice.
-_SEAM_NS = 10 * _NS
+#: A run that begins so little before the end of the last one is a pre-roll: no second is footage twice. Less than the
+#: skew that ends a run; more is a clock that was set.
+_SEAM_NS = 8 * _NS
 
 
 @dataclass(frozen=True, slots=True)
