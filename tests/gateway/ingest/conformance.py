@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 import pytest
 
 from config.redact import Secret, split_credentials
-from gateway.ingest.source import GapCause, SourceError, SourceFactory, StreamAddress
+from gateway.ingest.source import GapCause, Source, SourceError, SourceFactory, StreamAddress
 from storage.media.access_unit import AccessUnit, StreamConfig, Track
 from storage.media.codecs import has_picture, split_length_prefixed
 from tests.parts.impostors import Impostor, plain_http, rtsp_redirect
 from tests.parts.process import free_port
+from tests.parts.relay import TcpRelay
 from tests.parts.rtsp_server import RtspServer
 from tests.parts.wait import until
 
@@ -102,7 +103,7 @@ def check_failures(factory: SourceFactory, server: RtspServer) -> None:
     error = failure(factory, StreamAddress(good.url + "-not-there", good.username, good.password))
     assert (error.cause, error.reason.code) == (GapCause.CAMERA_OFFLINE, "camera.stream_not_found")
     error = failure(factory, StreamAddress(f"rtsp://127.0.0.1:{free_port()}/x"))
-    assert (error.cause, error.reason.code) == (GapCause.NETWORK, "camera.refused")
+    assert (error.cause, error.reason.code) == (GapCause.CAMERA_OFFLINE, "camera.refused")
     error = failure(factory, StreamAddress("rtsp://no-such-host.invalid/x"))
     assert (error.cause, error.reason.code) == (GapCause.NETWORK, "camera.address_unresolvable")
     for url, code in (
@@ -156,3 +157,42 @@ def check_end(factory: SourceFactory, make_server: Callable[..., RtspServer]) ->
     thread.join(15)
     assert isinstance(seen[-1], SourceError)
     assert seen[-1].cause in (GapCause.CAMERA_OFFLINE, GapCause.NETWORK)
+
+
+def check_cut(factory: SourceFactory, server: RtspServer) -> None:
+    """`cut` ends whatever a source waits for, while it opens and while it reads."""
+
+    def taking(where: StreamAddress) -> tuple[Source, threading.Thread, list[object]]:
+        source, said = factory(where), list[object]()
+
+        def work() -> None:
+            try:
+                source.open()
+                said.extend(source)
+            except SourceError as error:
+                said.append(error)
+            finally:
+                source.close()
+
+        thread = threading.Thread(target=work, daemon=True)
+        thread.start()
+        return source, thread, said
+
+    with Impostor() as silent:
+        source, thread, said = taking(StreamAddress(f"rtsp://127.0.0.1:{silent.port}/x"))
+        until(lambda: silent.knocks, 10, "it knocks")
+        source.cut()
+        thread.join(1.5)
+        assert not thread.is_alive(), "it waits for an answer that does not come"
+        (error,) = said
+        assert isinstance(error, SourceError)
+        assert (error.cause, error.reason.code) == (GapCause.NETWORK, "camera.timeout")
+    with TcpRelay(server.port) as relay:
+        source, thread, said = taking(address(server.url("tiny", port=relay.port)))
+        until(lambda: relay.bytes_to_client > 20_000, 10, "pictures come")
+        relay.stall()
+        source.cut()
+        source.cut()
+        thread.join(1.5)
+        assert not thread.is_alive(), "it waits for a picture that does not come"
+        assert not isinstance(said[-1], SourceError), "an end that was asked for is no error"

@@ -47,5 +47,10 @@ def test_endless_talk_ends() -> None:
     conformance.check_babble(libav_factory(["127.0.0.0/8"], SystemClock(), 0.5, 0.5))
 
 
+@pytest.mark.fault("A3")
+def test_whatever_it_waits_for_can_be_cut(rtsp_server: RtspServer) -> None:
+    conformance.check_cut(FACTORY, rtsp_server)
+
+
 def test_the_end_of_a_stream_has_a_cause(rtsp_factory: Callable[..., RtspServer]) -> None:
     conformance.check_end(FACTORY, rtsp_factory)

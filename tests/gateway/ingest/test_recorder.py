@@ -7,10 +7,12 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator
 from contextlib import aclosing
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 
+from config.units import SHANGHAI
 from gateway.live.client import watch
 from gateway.live.wire import Config, Event, Unit
 from storage.media.access_unit import Track
@@ -20,6 +22,8 @@ from tests.parts.rtsp_server import RtspServer
 from tests.parts.wait import until
 
 pytestmark = pytest.mark.real
+
+_WEEK = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 
 @pytest.fixture
@@ -42,17 +46,6 @@ def _whole(station: Station, camera: str) -> int:
     return pictures
 
 
-def _accounted(station: Station, camera: str) -> None:
-    """From the first footage on every moment is footage or a closed gap; only the present may be open."""
-    spans = [(row.start_ms, row.end_ms) for row in station.segments(camera)]
-    spans += [(gap.from_ms, gap.to_ms) for gap in station.gaps(camera) if gap.to_ms is not None]
-    spans.sort()
-    end = spans[0][1]
-    for start, stop in spans[1:]:
-        assert start - end <= 250, f"{start - end} ms unaccounted for"
-        end = max(end, stop)
-
-
 def test_a_camera_is_recorded_added_and_removed_while_it_runs(station: Station, rtsp_server: RtspServer) -> None:
     first = station.add_camera(rtsp_server.url("tiny"))
     station.process.start()
@@ -70,7 +63,7 @@ def test_a_camera_is_recorded_added_and_removed_while_it_runs(station: Station, 
     until(lambda: [g.cause for g in station.gaps(second)] == ["disabled"], 10, "a gap with the cause")
     station.change(second, enabled=True)
     until(lambda: station.gaps(second)[-1].to_ms is not None, 10, "the gap ends")
-    _accounted(station, second)
+    station.accounted(second)
 
     station.remove(second)
     until(lambda: station.status(second, "main") is None, 10, "the recorder lets go of the removed camera")
@@ -82,6 +75,57 @@ def test_a_camera_is_recorded_added_and_removed_while_it_runs(station: Station, 
     assert "p@ss" not in station.log.read_text()
     for line in station.log.read_text().splitlines():
         assert json.loads(line)["process"] == "recorder-0"
+
+
+def test_a_camera_that_is_replaced_keeps_its_history(station: Station, rtsp_factory: Callable[..., RtspServer]) -> None:
+    old, new = rtsp_factory({"gate": "tiny"}), rtsp_factory({"door": "look3"}, user="root", password="p@ss-2")
+    camera = station.add_camera(old.url("gate"))
+    station.process.start()
+    until(lambda: len(station.segments(camera)) >= 2, 20, "footage of the old camera")
+    kept = {row.id: row.sha256 for row in station.segments(camera)}
+    changed_ms = station.now_ms
+    station.set_password(camera, "root", "p@ss-2")
+    station.set_url(camera, new.url("door"))
+    until(lambda: len(station.runs(camera)) > 1, 20, "a run of the new camera")
+    until(lambda: [r for r in station.segments(camera) if r.start_ms > changed_ms + 500], 20, "footage of the new one")
+    sizes = {(width, height) for width, height, _ in station.runs(camera).values()}
+    assert sizes == {(320, 180), (192, 96)}
+    after = {row.id: row.sha256 for row in station.segments(camera)}
+    assert after.items() >= kept.items(), "not a byte of its history has changed"
+    gap = station.gaps(camera)[0]
+    assert gap.reason is not None
+    assert (gap.cause, gap.reason["code"]) == ("recorder_down", "recorder.camera_changed")
+    assert abs(gap.from_ms - changed_ms) <= 1000
+    _whole(station, camera)
+    station.accounted(camera)
+
+
+def test_outside_its_windows_of_the_week_a_camera_is_not_recorded_and_misses_nothing(
+    station: Station, rtsp_server: RtspServer
+) -> None:
+    camera = station.add_camera(rtsp_server.url("tiny"))
+    station.process.start()
+    until(lambda: station.segments(camera), 20, "footage")
+    local = datetime.fromtimestamp(station.now_ms / 1000, SHANGHAI)
+    # Windows are of whole minutes: one that lies hours away, then one that holds now.
+    day = _WEEK[(local.weekday() + 3) % 7]
+    station.change(camera, schedule=f"{day} 08:00-09:00")
+    until(lambda: station.gaps(camera), 10, "recording ends")
+    outside_ms = station.now_ms
+    (gap,) = station.gaps(camera)
+    assert gap.reason is not None
+    assert (gap.cause, gap.reason["code"], gap.to_ms) == ("disabled", "camera.outside_schedule", None)
+    station.process.kill()
+    station.process.start()
+    until(lambda: station.now_ms - outside_ms > 3000, 10, "some seconds outside, and a recorder that died in them")
+    assert [g.cause for g in station.gaps(camera)] == ["disabled"]
+    assert max(row.end_ms for row in station.segments(camera)) <= outside_ms
+    today, tomorrow = (_WEEK[(local.weekday() + day) % 7] for day in (0, 1))
+    station.change(camera, schedule=f"{today} 00:00-24:00, {tomorrow} 00:00-24:00")
+    until(lambda: station.gaps(camera)[-1].to_ms is not None, 20, "and within them again")
+    until(lambda: station.segments(camera)[-1].start_ms > outside_ms, 20, "footage")
+    assert [g.cause for g in station.gaps(camera)] == ["disabled"]
+    station.accounted(camera)
 
 
 def test_kill_9_costs_at_most_two_seconds_and_the_time_away_has_a_name(
@@ -105,7 +149,7 @@ def test_kill_9_costs_at_most_two_seconds_and_the_time_away_has_a_name(
     assert [gap.cause for gap in station.gaps(camera)] == ["recorder_down"]
     station.process.stop()
     _whole(station, camera)
-    _accounted(station, camera)
+    station.accounted(camera)
 
 
 def test_a_camera_that_goes_leaves_a_gap_with_its_cause_and_comes_back(
@@ -136,7 +180,7 @@ def test_a_camera_that_goes_leaves_a_gap_with_its_cause_and_comes_back(
     station.set_password(camera, "admin", "another")
     until(lambda: station.gaps(camera)[-1].to_ms is not None, 10, "the new password is used at once")
     station.process.stop()
-    _accounted(station, camera)
+    station.accounted(camera)
     assert "another" not in station.log.read_text()
 
 

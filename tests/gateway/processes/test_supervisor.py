@@ -6,6 +6,7 @@ import os
 import socket
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ pytestmark = pytest.mark.real
 _RUN = "import sys; from pathlib import Path; from gateway.processes.supervisor import run; "
 
 
-def _supervisor(station: Station, *children: str, log: str = "supervisor.log", **env: str) -> Child:
+def supervisor_of(station: Station, *children: str, log: str = "supervisor.log", **env: str) -> Child:
     code = f"{_RUN}sys.exit(run(Path(sys.argv[1]), {children!r}))"
     argv = [sys.executable, "-c", code, str(station.config)]
     return Child(argv, station.folder / log, guarded=False, env={"PYTHONPATH": str(REPOSITORY), **env})
@@ -46,12 +47,16 @@ def _runs(pid: int) -> bool:
         return False
 
 
+def _recorded_since(station: Station, camera: str, moment_ms: int) -> bool:
+    return any(row.end_ms > moment_ms for row in station.segments(camera))
+
+
 def test_children_come_back_multiply_and_end_with_it(station: Station, rtsp_server: RtspServer) -> None:
     notified = station.folder / "notify"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
         systemd.bind(str(notified))
         systemd.settimeout(20)
-        with _supervisor(station, "recorder", NOTIFY_SOCKET=str(notified)) as supervisor:
+        with supervisor_of(station, "recorder", NOTIFY_SOCKET=str(notified)) as supervisor:
             supervisor.start()
             assert b"READY=1" in systemd.recv(1024)
             first = _pid(station, "recorder-0")
@@ -65,7 +70,7 @@ def test_children_come_back_multiply_and_end_with_it(station: Station, rtsp_serv
             third = _pid(station, "recorder-1")
 
             # One node, one supervisor.
-            with _supervisor(station, "recorder", log="second.log") as rival:
+            with supervisor_of(station, "recorder", log="second.log") as rival:
                 rival.start()
                 until(lambda: not rival.running, 15, "a second supervisor gives up")
                 assert "process.lock_held" in rival.tail() or "already running" in rival.tail()
@@ -75,9 +80,46 @@ def test_children_come_back_multiply_and_end_with_it(station: Station, rtsp_serv
             assert station.gaps(camera)[-1].cause == "recorder_down"
 
 
+def test_a_stream_that_crashes_the_library_takes_its_neighbours_down_once(
+    tmp_path: Path, rtsp_server: RtspServer
+) -> None:
+    station = Station(tmp_path / "node", shard_size=2)
+    poison = Path(__file__).parent / "poison"
+    supervisor = supervisor_of(station, "recorder", PYTHONPATH=f"{poison}{os.pathsep}{REPOSITORY}")
+    try:
+        near = station.add_camera(rtsp_server.url("tiny"))
+        bad = station.add_camera(rtsp_server.url("tiny2") + "?poison")
+        far = station.add_camera(rtsp_server.url("tiny_hevc"))
+        supervisor.start()
+
+        def deaths(name: str) -> int:
+            lines = supervisor.log.read_text().splitlines()
+            return sum("child ended" in line and f'"{name}"' in line for line in lines)
+
+        until(lambda: deaths("recorder-1000") >= 3, 60, "it crashes in a recorder of its own, again and again")
+        assert deaths("recorder-0") == 1
+        assert deaths("recorder-1") == 0
+        alone_ms = station.now_ms
+        for camera in (near, far):
+            until(partial(_recorded_since, station, camera, alone_ms), 20, "its neighbours record")
+            assert all(gap.cause == "recorder_down" for gap in station.gaps(camera))
+        assert station.gaps(far) == []
+        gap = until(lambda: station.gaps(bad)[-1], 20, "it has a gap with its cause")
+        assert gap.reason is not None
+        assert (gap.cause, gap.reason["code"], gap.to_ms) == ("unsupported", "camera.crashed", None)
+
+        # Another address is another stream: where it does not crash, it is recorded.
+        station.set_url(bad, rtsp_server.url("tiny2"))
+        until(lambda: station.segments(bad), 30, "it is recorded")
+        assert station.gaps(bad)[-1].to_ms is not None
+    finally:
+        supervisor.stop()
+        station.close()
+
+
 @pytest.mark.fault("A37")
 def test_kill_9_of_the_supervisor_leaves_nobody(station: Station) -> None:
-    supervisor = _supervisor(station, "recorder").start()
+    supervisor = supervisor_of(station, "recorder").start()
     pid = until(lambda: _pid(station, "recorder-0"), 20, "a recorder")
     assert supervisor.popen is not None
     os.kill(supervisor.popen.pid, 9)
