@@ -43,17 +43,6 @@ def sizes(few: int, many: int) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("times", values)
 
 
-def _accounted(station: Station, camera: str) -> None:
-    """From the first footage on every moment is footage or a gap. (I5)"""
-    spans = [(row.start_ms, row.end_ms) for row in station.segments(camera)]
-    spans += [(gap.from_ms, gap.to_ms or station.now_ms) for gap in station.gaps(camera)]
-    spans.sort()
-    end = spans[0][1]
-    for start, stop in spans[1:]:
-        assert start - end <= 250, f"{start - end} ms unaccounted for"
-        end = max(end, stop)
-
-
 def _threads(station: Station) -> int:
     popen = station.process.popen
     assert popen is not None
@@ -106,7 +95,7 @@ def test_a_camera_that_reboots_is_recorded_again_within_two_seconds_of_its_port(
             until(lambda: _threads(station) <= threads, 15, "no thread is left behind")
             assert {gap.cause for gap in station.gaps(camera)} == {"camera_offline"}
             station.process.stop()
-            _accounted(station, camera)
+            station.accounted(camera)
         finally:
             station.close()
     p95 = sorted(back_ms)[math.ceil(0.95 * len(back_ms)) - 1]
@@ -166,7 +155,7 @@ def test_streams_of_a_second_and_less_are_kept_or_are_gaps(
         station.process.stop()
         given = kept = 0
         for gate, camera in zip(gates, cameras, strict=True):
-            _accounted(station, camera)
+            station.accounted(camera)
             rows = [row for row in station.segments(camera) if row.start_ms < ended_ms]
             kept += sum(decode_mp4(station.bytes_of(row)).pictures for row in rows)
             given += sum(pictures for _, pictures in gate.spurts)
@@ -225,7 +214,7 @@ def test_all_cameras_come_back_at_once_and_none_is_taken_for_another(
                 decoded = decode_mp4(station.bytes_of(row))
                 assert decoded.size == (96 + 32 * look, 96)
                 seen += decoded.pictures
-            _accounted(station, camera)
+            station.accounted(camera)
         station.close()
     order = sorted(back.values())
     counted(

@@ -146,6 +146,16 @@ class Station:
         assert data is not None
         return data
 
+    def accounted(self, camera_id: str) -> None:
+        """From the first footage on every moment is footage or a gap; only the present may be open. (I5)"""
+        spans = [(row.start_ms, row.end_ms) for row in self.segments(camera_id)]
+        spans += [(gap.from_ms, gap.to_ms or self.now_ms) for gap in self.gaps(camera_id)]
+        spans.sort()
+        end = spans[0][1]
+        for start, stop in spans[1:]:
+            assert start - end <= 250, f"{camera_id}: {start - end} ms unaccounted for"
+            end = max(end, stop)
+
     def close(self) -> None:
         self.process.stop()
         self.catalog.close()

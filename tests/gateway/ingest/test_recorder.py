@@ -48,17 +48,6 @@ def _whole(station: Station, camera: str) -> int:
     return pictures
 
 
-def _accounted(station: Station, camera: str) -> None:
-    """From the first footage on every moment is footage or a closed gap; only the present may be open."""
-    spans = [(row.start_ms, row.end_ms) for row in station.segments(camera)]
-    spans += [(gap.from_ms, gap.to_ms) for gap in station.gaps(camera) if gap.to_ms is not None]
-    spans.sort()
-    end = spans[0][1]
-    for start, stop in spans[1:]:
-        assert start - end <= 250, f"{start - end} ms unaccounted for"
-        end = max(end, stop)
-
-
 def test_a_camera_is_recorded_added_and_removed_while_it_runs(station: Station, rtsp_server: RtspServer) -> None:
     first = station.add_camera(rtsp_server.url("tiny"))
     station.process.start()
@@ -76,7 +65,7 @@ def test_a_camera_is_recorded_added_and_removed_while_it_runs(station: Station, 
     until(lambda: [g.cause for g in station.gaps(second)] == ["disabled"], 10, "a gap with the cause")
     station.change(second, enabled=True)
     until(lambda: station.gaps(second)[-1].to_ms is not None, 10, "the gap ends")
-    _accounted(station, second)
+    station.accounted(second)
 
     station.remove(second)
     until(lambda: station.status(second, "main") is None, 10, "the recorder lets go of the removed camera")
@@ -110,7 +99,7 @@ def test_a_camera_that_is_replaced_keeps_its_history(station: Station, rtsp_fact
     assert (gap.cause, gap.reason["code"]) == ("recorder_down", "recorder.camera_changed")
     assert abs(gap.from_ms - changed_ms) <= 1000
     _whole(station, camera)
-    _accounted(station, camera)
+    station.accounted(camera)
 
 
 def test_outside_its_windows_of_the_week_a_camera_is_not_recorded_and_misses_nothing(
@@ -138,7 +127,7 @@ def test_outside_its_windows_of_the_week_a_camera_is_not_recorded_and_misses_not
     until(lambda: station.gaps(camera)[-1].to_ms is not None, 20, "and within them again")
     until(lambda: station.segments(camera)[-1].start_ms > outside_ms, 20, "footage")
     assert [g.cause for g in station.gaps(camera)] == ["disabled"]
-    _accounted(station, camera)
+    station.accounted(camera)
 
 
 def test_kill_9_costs_at_most_two_seconds_and_the_time_away_has_a_name(
@@ -162,7 +151,7 @@ def test_kill_9_costs_at_most_two_seconds_and_the_time_away_has_a_name(
     assert [gap.cause for gap in station.gaps(camera)] == ["recorder_down"]
     station.process.stop()
     _whole(station, camera)
-    _accounted(station, camera)
+    station.accounted(camera)
 
 
 def test_a_camera_that_goes_leaves_a_gap_with_its_cause_and_comes_back(
@@ -193,7 +182,7 @@ def test_a_camera_that_goes_leaves_a_gap_with_its_cause_and_comes_back(
     station.set_password(camera, "admin", "another")
     until(lambda: station.gaps(camera)[-1].to_ms is not None, 10, "the new password is used at once")
     station.process.stop()
-    _accounted(station, camera)
+    station.accounted(camera)
     assert "another" not in station.log.read_text()
 
 

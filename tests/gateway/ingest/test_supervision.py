@@ -275,6 +275,7 @@ def test_outside_its_week_a_camera_misses_nothing_whatever_becomes_of_it(bench: 
     assert gap.reason is not None
     assert (gap.cause, gap.reason["code"], gap.to_ms) == ("disabled", "camera.outside_schedule", None)
     assert task.state == "online"
+    bench.until(lambda: task.recording is not None and task.recording.idle, 10, "what was open is sealed")
     kept = len(bench.segments("gate"))
     bench.plans["gate"] = "silence"
     bench.until(lambda: task.state == "offline", 10, "the camera is away")
