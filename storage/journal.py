@@ -4,7 +4,11 @@ Small JSON objects ``<node>/_catalog/journal/<yyyy>/<mm>/<dd>/<at_ms>-<seq>.json
 
 - ``policy``: regions, cameras, classes, areas, holds (released ones too): a whole picture, the newest wins;
 - ``gaps``: rows opened or closed since the object before; the newest row of an id wins;
-- ``tombstones``: manifests of segments whose deletion began since then; they make "expired" out of "missing".
+- ``tombstones``: manifests of segments whose deletion began since then, or that were given up as lost; they make
+  "expired" out of "missing";
+- ``runs``, ``ended``: runs that began, and those that ended, since then;
+- ``kept``: of segments that the store has, what they cannot know of themselves: where they ended by the wall clock,
+  whether they were salvaged, when their row was made and when they were stored. Each once, a quarter of an hour late.
 
 Signed heads of the audit log lie under ``<node>/_catalog/audit/…``. No secret, address or account is in these.
 
@@ -14,6 +18,7 @@ Belongs here: writing, reading, putting back into a catalog. Does not belong her
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 from collections.abc import Iterable, Iterator
@@ -22,18 +27,31 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Connection, Table, insert, or_, select, update
+from sqlalchemy import Connection, Table, bindparam, func, insert, or_, select, update
 
-from config.units import MS_PER_S
+from config.ids import ulid
+from config.units import DAY_MS, MS_PER_S
 from storage.audit import log as audit
-from storage.catalog import facts
+from storage.catalog import facts, segments
 from storage.catalog.engine import CHUNK_ROWS, Catalog
-from storage.catalog.tables import area, area_camera, camera, gap, hold, hold_camera, region, retention_class, segment
+from storage.catalog.tables import (
+    area,
+    area_camera,
+    camera,
+    gap,
+    hold,
+    hold_camera,
+    region,
+    retention_class,
+    run,
+    segment,
+)
 from storage.keys import CATALOG_FOLDER
 from storage.objects.base import ObjectStore
 
 FORMAT = "tiergate-journal-1"
-MARK = "journal.mark"  #: {"audit_seq", "gaps_ms", "policy"}: how far the journal has come
+#: {"audit_seq", "gaps_ms", "policy", "gaps", "run", "open", "kept", "kept_ms"}: how far the journal has come
+MARK = "journal.mark"
 CHECKPOINT_MARK = "audit.checkpoint"  #: {"seq", "at_ms"} of the last signed head in the store
 #: A head that does not move is signed again this often: it proves that nothing happened.
 QUIET_CHECKPOINT_MS = 3_600_000
@@ -55,8 +73,17 @@ _POLICY: dict[str, tuple[Table, tuple[str, ...] | None]] = {
 _TOMBSTONE = (
     "id", "camera_id", "stream", "run_id", "kind", "state", "start_ms", "end_ms", "start_wall_ns", "time_trust",
     "bytes", "object_key", "class_", "salvaged", "created_ms", "stored_ms", "condemned_ms", "deleted_ms",
-    "delete_reason",
+    "delete_reason", "sha256", "init_bytes",
 )  # fmt: skip
+
+
+#: A segment has its row at the latest so long after its id was made, and a run within a moment.
+_ROW_LATE_MS, _RUN_LATE_MS = segments.SEGMENT_MAX_MS, 60 * MS_PER_S
+#: A segment that waits for the store longer than this is passed over: the others shall not wait for it.
+_STORE_LATE_MS = DAY_MS
+#: Segments per object; a node that is upgraded catches up by so many a minute.
+_KEPT = 5_000
+_KEPT_EVERY_MS = 600 * MS_PER_S
 
 
 def journal_prefix(node: str) -> str:
@@ -103,6 +130,8 @@ def _pending(connection: Connection, now_ms: int) -> _Pending:
         found.body["gaps"] = gaps
         found.mark["gaps"] = digest
     found.mark["gaps_ms"] = now_ms
+    _runs_since(connection, mark, found, now_ms)
+    _kept_since(connection, mark, found, now_ms)
     ids, found.mark["audit_seq"] = _condemned_since(connection, int(mark["audit_seq"]))
     if ids:
         found.body["tombstones"] = _tombstones(connection, ids)
@@ -119,9 +148,59 @@ def _condemned_since(connection: Connection, after_seq: int) -> tuple[list[str],
     seq = after_seq
     for entry in audit.entries(connection, after_seq, _ENTRIES):
         seq = entry.seq
-        if entry.action == "segment.delete":
+        gone = entry.action == "segment.delete"
+        if gone or (entry.action == "store.repair" and entry.details.get("to") == "lost"):
             ids += entry.details["ids"]
     return ids, seq
+
+
+def _first_id(at_ms: int) -> str:
+    """No id made at or after `at_ms` is smaller."""
+    return ulid(max(0, at_ms), bytes(10))
+
+
+def _runs_since(connection: Connection, mark: dict[str, Any], found: _Pending, now_ms: int) -> None:
+    before = _first_id(now_ms - _RUN_LATE_MS)
+    query = select(run).where(run.c.id > mark.get("run", ""), run.c.id < before).order_by(run.c.id).limit(CHUNK_ROWS)
+    fresh = [dict(row._mapping) for row in connection.execute(query)]
+    if fresh:
+        found.body["runs"] = [{**row, "init": base64.b64encode(row["init"]).decode()} for row in fresh]
+        found.mark["run"] = fresh[-1]["id"]
+    was_open = mark.get("open", [])
+    ended: list[list[Any]] = []
+    for start in range(0, len(was_open), CHUNK_ROWS):
+        asked = select(run.c.id, run.c.ended_ms, run.c.end_reason).where(
+            run.c.id.in_(was_open[start : start + CHUNK_ROWS]), run.c.ended_ms.is_not(None)
+        )
+        ended += [list(row) for row in connection.execute(asked)]
+    if ended:
+        found.body["ended"] = ended
+    over = {row[0] for row in ended}
+    still = [id_ for id_ in was_open if id_ not in over]
+    now_open = still + [row["id"] for row in fresh if row["ended_ms"] is None]
+    if now_open != was_open:
+        found.mark["open"] = now_open
+
+
+def _kept_since(connection: Connection, mark: dict[str, Any], found: _Pending, now_ms: int) -> None:
+    if 0 <= now_ms - mark.get("kept_ms", 0) < _KEPT_EVERY_MS:
+        return
+    late = _first_id(now_ms - _STORE_LATE_MS)
+    waiting = connection.execute(
+        select(func.min(segment.c.id)).where(segment.c.state == "spooled", segment.c.id > late)
+    ).scalar_one()
+    before = min(_first_id(now_ms - _ROW_LATE_MS), waiting or "~")
+    query = (
+        select(segment.c.id, segment.c.end_ms, segment.c.salvaged, segment.c.created_ms, segment.c.stored_ms)
+        .where(segment.c.id > mark.get("kept", ""), segment.c.id < before, segment.c.state.in_(("stored", "condemned")))
+        .order_by(segment.c.id)
+        .limit(_KEPT)
+    )
+    kept = [[row[0], row[1], int(row[2]), row[3], row[4]] for row in connection.execute(query)]
+    if kept:
+        found.body["kept"] = kept
+        found.mark["kept"] = kept[-1][0]
+        found.mark["kept_ms"] = now_ms if len(kept) < _KEPT else 0
 
 
 def _tombstones(connection: Connection, ids: list[str]) -> list[dict[str, Any]]:
@@ -130,7 +209,7 @@ def _tombstones(connection: Connection, ids: list[str]) -> list[dict[str, Any]]:
     for start in range(0, len(ids), CHUNK_ROWS):
         query = select(*columns).where(segment.c.id.in_(ids[start : start + CHUNK_ROWS])).order_by(segment.c.id)
         found += [dict(zip(_TOMBSTONE, row, strict=True)) for row in connection.execute(query)]
-    return found
+    return [{**row, "sha256": row["sha256"].hex()} for row in found]
 
 
 def write(catalog: Catalog, store: ObjectStore, node: str, now_ms: int) -> str | None:
@@ -189,6 +268,8 @@ class Journal:
     policy: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     gaps: dict[str, dict[str, Any]] = field(default_factory=dict)  #: by id
     tombstones: dict[str, dict[str, Any]] = field(default_factory=dict)  #: by segment id
+    runs: dict[str, dict[str, Any]] = field(default_factory=dict)  #: by id, with their ends
+    kept: list[str] = field(default_factory=list)  #: keys of objects that tell of segments in the store
     objects: int = 0
     unreadable: list[str] = field(default_factory=list)  #: keys; the others are used all the same
 
@@ -207,6 +288,13 @@ def read(store: ObjectStore, node: str) -> Journal:
         merged.policy = body.get("policy", merged.policy)
         merged.gaps |= {row["id"]: row for row in body.get("gaps", ())}
         merged.tombstones |= {row["id"]: row for row in body.get("tombstones", ())}
+        for row in body.get("runs", ()):
+            merged.runs[row["id"]] = {**row, "init": base64.b64decode(row["init"])}
+        for id_, ended_ms, reason in body.get("ended", ()):
+            if id_ in merged.runs:
+                merged.runs[id_] |= {"ended_ms": ended_ms, "end_reason": reason}
+        if body.get("kept"):
+            merged.kept.append(found.key)
     return merged
 
 
@@ -216,7 +304,9 @@ class Restored:
     holds: int = 0
     areas: int = 0
     gaps: int = 0
+    runs: int = 0
     tombstones: int = 0
+    kept: int = 0  #: segments of which the journal told what they do not know of themselves
 
 
 def restore_policy(catalog: Catalog, found: Journal, now_ms: int) -> Restored:
@@ -247,6 +337,7 @@ def restore_policy(catalog: Catalog, found: Journal, now_ms: int) -> Restored:
         _insert_missing(connection, hold_camera, found.policy.get("hold_cameras", []))
 
     catalog.write(policy)
+    done.runs = _insert_chunks(catalog, run, list(found.runs.values()))
     done.gaps = _insert_chunks(catalog, gap, list(found.gaps.values()))
     return done
 
@@ -257,6 +348,32 @@ def restore_tombstones(catalog: Catalog, found: Journal) -> int:
     return _insert_chunks(catalog, segment, list(_dead(found)))
 
 
+def restore_kept(catalog: Catalog, store: ObjectStore, found: Journal) -> int:
+    """What segments in the store do not know of themselves. Call it *after* they are put back; how many it was.
+
+    One journal object at a time: of a million segments the whole would not fit into a small machine's memory.
+    """
+    told = 0
+    for key in found.kept:
+        rows = json.loads(store.read(key))["kept"]
+        for start in range(0, len(rows), CHUNK_ROWS):
+            told += catalog.write(partial(_tell, rows=rows[start : start + CHUNK_ROWS]))
+    return told
+
+
+def _tell(connection: Connection, rows: list[list[Any]]) -> int:
+    done = connection.execute(
+        update(segment)
+        .where(segment.c.id == bindparam("of"), segment.c.state == "stored")
+        .values(
+            end_ms=bindparam("ended"), salvaged=bindparam("torn"), created_ms=bindparam("made"),
+            stored_ms=bindparam("kept"),
+        ),
+        [{"of": id_, "ended": end, "torn": bool(torn), "made": made, "kept": at} for id_, end, torn, made, at in rows],
+    )  # fmt: skip
+    return done.rowcount
+
+
 def _insert_chunks(catalog: Catalog, table: Table, rows: list[dict[str, Any]]) -> int:
     added = 0
     for start in range(0, len(rows), CHUNK_ROWS):
@@ -265,10 +382,11 @@ def _insert_chunks(catalog: Catalog, table: Table, rows: list[dict[str, Any]]) -
 
 
 def _dead(found: Journal) -> Iterator[dict[str, Any]]:
-    """Tombstones as rows: of bytes that are gone only the manifest is known."""
+    """Tombstones as rows: of bytes that are gone only the manifest is known, and no index."""
     for row in found.tombstones.values():
-        blank = {"sha256": bytes(32), "fragments": b"", "init_bytes": 0, "volume": None, "lease_id": None}
-        yield {**row, **blank, "state": "deleted"}
+        known = {"sha256": bytes.fromhex(row.get("sha256", "")) or bytes(32), "init_bytes": row.get("init_bytes", 0)}
+        blank = {"fragments": b"", "volume": None, "lease_id": None}
+        yield {**row, **known, **blank, "state": "lost" if row["state"] == "lost" else "deleted"}
 
 
 def _insert_missing(connection: Connection, table: Table, rows: list[dict[str, Any]]) -> int:

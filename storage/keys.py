@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from config.ids import is_ulid
 
 CATALOG_FOLDER = "_catalog"  #: beneath the node: journals and checkpoints, not footage
+QUARANTINE_FOLDER = "_quarantine"  #: beneath the node: damaged bytes that a whole copy has replaced
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SEGMENT = re.compile(
     r"(?P<node>[A-Za-z0-9_][A-Za-z0-9._-]*)/(?P<camera>[0-9A-Za-z]+)/[0-9]{4}/[0-9]{2}/[0-9]{2}/[0-9]{2}/"
@@ -24,6 +25,12 @@ def segment_key(node: str, camera: str, start_ms: int, segment_id: str) -> str:
     """``<node>/<camera>/<yyyy>/<mm>/<dd>/<hh>/<start_ms>-<ulid>.mp4`` in UTC: a day of a camera is one prefix."""
     moment = _EPOCH + timedelta(milliseconds=start_ms)
     return f"{node}/{camera}/{moment:%Y/%m/%d/%H}/{start_ms}-{segment_id}.mp4"
+
+
+def quarantine_key(object_key: str, at_ms: int) -> str:
+    """Where damaged bytes go. Their age counts from here (FAULTS B13), so it is in the name, not in a file's time."""
+    node, _, rest = object_key.partition("/")
+    return f"{node}/{QUARANTINE_FOLDER}/{at_ms}-{rest.rpartition('/')[2]}"
 
 
 @dataclass(frozen=True, slots=True)

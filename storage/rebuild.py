@@ -1,21 +1,23 @@
-"""Store, spool and catalog held against each other, and a catalog made anew from the objects themselves. (I9; FAULTS
-B12, B13, B31)
+"""A lost catalog made anew from the objects themselves, folder and S3 alike. (I9; FAULTS B12, B31)
 
-`check` only looks; `repair` does what two checks an hour apart agree on; `rebuild` adds rows for objects that have
-none. None of them deletes a byte or a row: unknown means keep.
+Every segment says in its own boxes which it is, of which camera and run, and since when; what objects cannot know of
+themselves (holds, classes, gaps, tombstones, the end of a run) comes from the journal beside them (`storage.journal`).
+May be killed and begun again at any moment: rows that are there are passed over without reading their objects.
 
-Belongs here: presence, size and digest both ways; rows from identity boxes. Does not belong here: torn files in the
-spool (`storage.salvage`), holds and classes of a lost catalog (restored from backup).
+Belongs here: rows from objects. Does not belong here: whether rows and objects agree (`storage.check`), torn files in
+the spool (`storage.salvage`).
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from enum import IntEnum
 from functools import partial
+from itertools import islice
 from typing import IO
 
 from sqlalchemy import Connection
@@ -27,181 +29,12 @@ from storage.audit import log as audit
 from storage.catalog import segments
 from storage.catalog.engine import CHUNK_ROWS, Catalog
 from storage.catalog.segments import RunRow, SegmentRow
-from storage.keys import SegmentKey, parse_segment_key
-from storage.media.boxes import salvage
+from storage.keys import parse_segment_key
+from storage.media.boxes import Read, salvage
 from storage.objects.base import ObjectStore
-from storage.spool import Spool
 
-_MEMORY_BYTES = 64 << 20  #: an object larger than this goes through a temporary file
-OBSERVATIONS_APART_MS = HOUR_MS
-
-
-class Level(IntEnum):
-    """What a check costs: a listing; the same; every byte read."""
-
-    PRESENCE = 0
-    SIZE = 1
-    HASH = 2
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    kind: str  #: missing, size, hash, unspooled, leftover, orphan
-    key: str
-    segment_id: str
-    bytes: int  #: of the row; of an orphan those of the object
-
-
-@dataclass(slots=True)
-class CheckReport:
-    at_ms: int
-    level: Level
-    rows: int = 0
-    objects: int = 0
-    bytes: int = 0
-    findings: list[Finding] = field(default_factory=list)
-    strangers: int = 0  #: objects that are not segments and not ours to judge
-
-    def of(self, kind: str) -> list[Finding]:
-        return [finding for finding in self.findings if finding.kind == kind]
-
-    @property
-    def whole(self) -> bool:
-        return not self.findings
-
-    def as_json(self) -> dict[str, object]:
-        kinds = ("missing", "size", "hash", "unspooled", "leftover", "orphan")
-        return {
-            "at_ms": self.at_ms,
-            "level": self.level.name.lower(),
-            "rows": self.rows,
-            "objects": self.objects,
-            "bytes": self.bytes,
-            "strangers": self.strangers,
-            "findings": {kind: [f.key for f in self.of(kind)] for kind in kinds},
-        }
-
-
-def check(
-    catalog: Catalog, store: ObjectStore, spool: Spool | None, now_ms: int, level: Level = Level.SIZE
-) -> CheckReport:
-    """Compares; changes nothing. Safe beside a running node: whatever looks wrong is asked again before it is reported.
-
-    missing: a stored row without an object. unspooled: a spooled row with neither spool copy nor object. size, hash:
-    other bytes than recorded. leftover: an object of a deleted row. orphan: an object without a row.
-    """
-    report = CheckReport(now_ms, level)
-    # Objects first: a row is written before its object, so an object of this listing without a row has none.
-    present: dict[str, int] = {}
-    for info in store.list():
-        if parse_segment_key(info.key) is None:
-            report.strangers += 1
-        else:
-            present[info.key] = info.bytes
-    report.objects, report.bytes = len(present), sum(present.values())
-    for row in _all_rows(catalog):
-        report.rows += 1
-        size = present.pop(row.object_key, None)
-        finding = _judge(store, spool, row, size, level)
-        if finding is not None and _still(catalog, row):
-            report.findings.append(Finding(finding, row.object_key, row.id, row.bytes))
-    for key, size in present.items():
-        parsed = parse_segment_key(key)
-        if parsed is not None and store.head(key) is not None:
-            report.findings.append(Finding("orphan", key, parsed.segment_id, size))
-    return report
-
-
-def _all_rows(catalog: Catalog) -> Iterator[SegmentRow]:
-    after = ""
-    states = ("spooled", "stored", "condemned", "deleting", "deleted", "lost")
-    while page := catalog.read(partial(segments.all_segments, states=states, after_id=after, limit=CHUNK_ROWS)):
-        yield from page
-        after = page[-1].id
-
-
-def _judge(store: ObjectStore, spool: Spool | None, row: SegmentRow, listed: int | None, level: Level) -> str | None:
-    if row.state in ("deleting", "lost"):
-        return None
-    if row.state == "deleted":
-        return "leftover" if listed is not None and store.head(row.object_key) is not None else None
-    size = listed
-    if size is None:
-        found = store.head(row.object_key)  # it may have come since the listing
-        size = found.bytes if found is not None else None
-    if size is None:
-        if row.state != "spooled":
-            return "missing"
-        if spool is not None and spool.find(row.camera_id, row.id) is None:
-            return "unspooled"
-        return None
-    if level >= Level.SIZE and size != row.bytes:
-        return "size"
-    if level >= Level.HASH and _digest(store, row.object_key) not in (None, row.sha256):
-        return "hash"
-    return None
-
-
-def _digest(store: ObjectStore, key: str) -> bytes | None:
-    """None when it went away meanwhile."""
-    digest = hashlib.sha256()
-    try:
-        for piece in store.iter_range(key):
-            digest.update(piece)
-    except TiergateError as exc:
-        if exc.reason.code == "media.object_missing":
-            return None
-        raise
-    return digest.digest()
-
-
-def _still(catalog: Catalog, row: SegmentRow) -> bool:
-    """Whether the row is as it was: a sweep or an upload may have moved it while we looked."""
-    now = catalog.read(partial(segments.segment_of, segment_id=row.id))
-    return now is not None and now.state == row.state
-
-
-# --- repair ---
-
-
-@dataclass(slots=True)
-class RepairReport:
-    respooled: list[str] = field(default_factory=list)  #: the spool copy goes up again
-    lost: list[str] = field(default_factory=list)  #: neither store nor spool has it
-
-
-def repair(
-    catalog: Catalog, store: ObjectStore, spool: Spool, first: CheckReport, second: CheckReport, actor: str
-) -> RepairReport:
-    """Acts on what both checks saw. Raises ValueError when they are less than an hour apart (FAULTS B13)."""
-    if second.at_ms - first.at_ms < OBSERVATIONS_APART_MS:
-        raise ValueError("two checks at least an hour apart are needed")
-    report = RepairReport()
-    kinds = ("missing", "unspooled")
-    before = {finding.segment_id for kind in kinds for finding in first.of(kind)}
-    for finding in [f for kind in kinds for f in second.of(kind) if f.segment_id in before]:
-        row = catalog.read(partial(segments.segment_of, segment_id=finding.segment_id))
-        if row is None or row.state not in segments.READABLE or store.head(row.object_key) is not None:
-            continue
-        has_copy = spool.find(row.camera_id, row.id) is not None
-        volume = spool.volume_id  # raises while the spool is not mounted: then no copy is really missing
-        change = partial(_repair_row, row=row, volume=volume if has_copy else None, actor=actor, now_ms=second.at_ms)
-        if catalog.write(change):
-            (report.respooled if has_copy else report.lost).append(row.id)
-    return report
-
-
-def _repair_row(connection: Connection, row: SegmentRow, volume: str | None, actor: str, now_ms: int) -> bool:
-    state = "lost" if volume is None else "spooled"
-    if state == row.state:
-        return False
-    moved = segments.set_state(connection, [row.id], [row.state], state, volume=volume)
-    if moved:
-        audit.append(connection, now_ms, actor, "store.repair", row.object_key, {"from": row.state, "to": state})
-    return bool(moved)
-
-
-# --- rebuild ---
+_MEMORY_BYTES = 32 << 20  #: an object larger than this goes through a temporary file
+WORKERS = 4  #: reading and hashing run beside each other; parsing is one thread's work
 
 
 @dataclass(slots=True)
@@ -209,6 +42,8 @@ class RebuildReport:
     objects: int = 0
     added: int = 0
     known: int = 0
+    bytes: int = 0  #: read
+    foreign: int = 0  #: segments of another node, which are not ours to have rows of
     unreadable: list[str] = field(default_factory=list)  #: keys of segments that do not say what they are
 
 
@@ -218,49 +53,73 @@ def rebuild(
     now_ms: int,
     actor: str,
     progress: Callable[[RebuildReport], None] | None = None,
+    node_id: str | None = None,
 ) -> RebuildReport:
-    """Rows for every segment object that has none, from its own identity box and fragments. May be repeated."""
+    """Rows for every segment object that has none; with `node_id` only for those of that node."""
     report = RebuildReport()
-    chunk: list[SegmentKey] = []
-    keys: list[str] = []
-    for info in store.list():
-        parsed = parse_segment_key(info.key)
-        if parsed is None:
-            continue
-        report.objects += 1
-        chunk.append(parsed)
-        keys.append(info.key)
-        if len(chunk) == 100:
-            _rebuild_chunk(catalog, store, chunk, keys, now_ms, report)
-            chunk, keys = [], []
+    keys = (info.key for info in store.list())
+    with ThreadPoolExecutor(WORKERS, thread_name_prefix="rebuild") as pool:
+        while chunk := list(islice(keys, CHUNK_ROWS)):
+            _rebuild_chunk(catalog, store, pool, chunk, node_id, now_ms, report)
             if progress is not None:
                 progress(report)
-    _rebuild_chunk(catalog, store, chunk, keys, now_ms, report)
     catalog.write(partial(_finish_rebuild, report=report, now_ms=now_ms, actor=actor))
     return report
 
 
+def adopt_objects(
+    catalog: Catalog, store: ObjectStore, keys: Collection[str], node_id: str, now_ms: int
+) -> tuple[list[str], list[str]]:
+    """Rows for some objects without one (FAULTS B12): (ids that have a row now, keys that do not say what they are)."""
+    report = RebuildReport()
+    added: list[str] = []
+    with ThreadPoolExecutor(WORKERS, thread_name_prefix="adopt") as pool:
+        todo = iter(keys)
+        while chunk := list(islice(todo, CHUNK_ROWS)):
+            added += _rebuild_chunk(catalog, store, pool, chunk, node_id, now_ms, report)
+    return added, report.unreadable
+
+
 def _rebuild_chunk(
-    catalog: Catalog, store: ObjectStore, parsed: list[SegmentKey], keys: list[str], now_ms: int, report: RebuildReport
-) -> None:
-    known = catalog.read(partial(segments.existing, ids=[key.segment_id for key in parsed]))
+    catalog: Catalog,
+    store: ObjectStore,
+    pool: ThreadPoolExecutor,
+    keys: Iterable[str],
+    node_id: str | None,
+    now_ms: int,
+    report: RebuildReport,
+) -> list[str]:
+    named = {parsed.segment_id: (key, parsed) for key in keys if (parsed := parse_segment_key(key)) is not None}
+    report.objects += len(named)
+    known = catalog.read(partial(segments.existing, ids=list(named)))
     report.known += len(known)
-    made: list[tuple[RunRow, SegmentRow]] = []
-    for name, key in zip(parsed, keys, strict=True):
-        if name.segment_id in known:
+    todo: list[str] = []
+    for segment_id, (key, parsed) in named.items():
+        if segment_id in known:
             continue
-        found = _rows_of_object(store, key, now_ms)
+        if node_id is not None and parsed.node != node_id:
+            report.foreign += 1
+        else:
+            todo.append(key)
+    made: list[tuple[RunRow, SegmentRow]] = []
+    for key, found in zip(todo, pool.map(partial(_rows_of_object, store, now_ms=now_ms), todo), strict=True):
         if found is None:
             report.unreadable.append(key)
         else:
             made.append(found)
-    catalog.write(partial(_insert, made=made))
+            report.bytes += found[1].bytes
+    if made:
+        catalog.write(partial(_insert, made=made))
     report.added += len(made)
+    return [segment.id for _, segment in made]
 
 
 def _insert(connection: Connection, made: list[tuple[RunRow, SegmentRow]]) -> None:
-    for run, _ in made:
-        segments.insert_run(connection, run)
+    runs: dict[str, RunRow] = {}
+    # Each segment reckons the start of its run from its own beginning; the first of them was there.
+    for run, _ in sorted(made, key=lambda pair: pair[1].start_wall_ns):
+        runs.setdefault(run.id, run)
+    segments.insert_runs(connection, runs.values())
     segments.insert_segments(connection, [segment for _, segment in made])
 
 
@@ -277,22 +136,55 @@ def _finish_rebuild(connection: Connection, report: RebuildReport, now_ms: int, 
 
 
 def _rows_of_object(store: ObjectStore, key: str, now_ms: int) -> tuple[RunRow, SegmentRow] | None:
-    digest, size = hashlib.sha256(), 0
-    with tempfile.SpooledTemporaryFile(max_size=_MEMORY_BYTES) as file:
-        for piece in store.iter_range(key):
-            digest.update(piece)
-            file.write(piece)
-            size += len(piece)
-        found = salvage(partial(_read, file), size)
-    if found.good_length != size and not found.sealed:
-        return None
+    """None of an object that is no whole segment, or not the one its key says, or went away meanwhile."""
     try:
-        run, row = rows.rows_of_file(found, size, digest.digest(), now_ms, "stored", None, salvaged=False)
+        with _fetched(store, key) as (read, size, digest):
+            # Headers alone: whether each picture is whole is the digest's question, and the scrub asks it.
+            found = salvage(read, size, check_samples=False)
+        if not found.sealed and found.good_length != size:
+            return None
+        run, row = rows.rows_of_file(found, size, digest, now_ms, "stored", None, salvaged=False)
     except ValueError:
         return None
-    return (run, row) if row.object_key == key else None
+    except TiergateError as exc:
+        if exc.reason.code == "media.object_missing":
+            return None
+        raise
+    if row.object_key != key:
+        return None
+    return run, row
 
 
-def _read(file: IO[bytes], offset: int, count: int) -> bytes:
+@contextlib.contextmanager
+def _fetched(store: ObjectStore, key: str) -> Iterator[tuple[Read, int, bytes]]:
+    """(reader, size, digest) of a whole object. The digest is the one the store took when it was given, where it keeps
+    one: then bytes that rotted since are found by the first scrub."""
+    digest = hashlib.sha256()
+    pieces: list[bytes] = []
+    size = 0
+    spill: IO[bytes] | None = None
+    with contextlib.ExitStack() as stack:
+        for piece in store.iter_range(key):
+            digest.update(piece)
+            size += len(piece)
+            if spill is None and size > _MEMORY_BYTES:
+                spill = stack.enter_context(tempfile.TemporaryFile(prefix="tiergate-"))
+                spill.writelines(pieces)
+                pieces = []
+            if spill is None:
+                pieces.append(piece)
+            else:
+                spill.write(piece)
+        told = store.head(key)
+        taken = told.sha256 if told is not None else None
+        read = partial(_read, b"".join(pieces)) if spill is None else partial(_read_file, spill)
+        yield read, size, taken or digest.digest()
+
+
+def _read(data: bytes, offset: int, count: int) -> bytes:
+    return data[offset : offset + count]
+
+
+def _read_file(file: IO[bytes], offset: int, count: int) -> bytes:
     file.seek(offset)
     return file.read(count)

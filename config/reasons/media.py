@@ -41,6 +41,14 @@ WORDS: dict[str, tuple[str, str]] = {
         "The spool copy of segment {segment} is missing or damaged.",
         "片段 {segment} 的暂存副本缺失或已损坏。",
     ),
+    "media.segment_damaged": (
+        "The stored bytes of this footage are not those that were recorded; they are kept, and may play in part.",
+        "该段录像的存储内容与录制时不一致；已保留，可能只能部分播放。",
+    ),
+    "media.segment_lost": (
+        "The store has lost this footage.",
+        "存储丢失了该段录像。",
+    ),
     "media.not_a_segment": (
         "The object is not a segment of tiergate.",
         "该对象不是 tiergate 的录像片段。",

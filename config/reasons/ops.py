@@ -10,6 +10,24 @@ WORDS: dict[str, tuple[str, str]] = {
         "{level} is no level of a check; there are presence, size and hash.",
         "没有检查级别 {level}；可用的有 presence、size、hash。",
     ),
+    "ops.store_many_missing": (
+        "{count} of {rows} rows have no object: that is not a lost disk but the wrong store, or one that is not mounted. Nothing was given up. If it is true, say how many with --confirm.",
+        "{rows} 条记录中有 {count} 条没有对象：更可能是存储指错或未挂载，未作任何放弃。若属实，请用 --confirm 注明数量。",
+    ),
+    # --- moving to another store ---
+    "ops.move_same": ("That is the store that the node uses already.", "这正是节点当前使用的存储。"),
+    "ops.move_running": (
+        "The node is running; stop it for the switch. Copying without --switch may run beside it.",
+        "节点正在运行；切换前请先停止。不带 --switch 的复制可与节点同时进行。",
+    ),
+    "ops.move_cache": (
+        "The temporary cache still has {count} object(s) of lower tiers, which are not moved: end their leases first.",
+        "临时缓存中还有 {count} 个下级对象，不会迁移：请先结束相应租约。",
+    ),
+    "ops.move_wrong": (
+        "{count} object(s) in the new store are not what was recorded, first {key}; the node keeps its store.",
+        "新存储中有 {count} 个对象与录制不符（首个 {key}）；节点仍使用原存储。",
+    ),
     "ops.audit_key": ("The key is not base64url of 32 bytes.", "密钥不是 32 字节的 base64url。"),
     "ops.audit_export_bad": (
         "The exported log is not whole ({problem}).",
@@ -165,8 +183,8 @@ WORDS: dict[str, tuple[str, str]] = {
         "缓冲区有 {count} 段与记录不符。",
     ),
     "ops.corrupt_next": (
-        "`tiergate store check --level hash` names them; check the disk.",
-        "运行 tiergate store check --level hash 查明；请检查磁盘。",
+        "`tiergate store check --cost hash` names them; check the disk.",
+        "运行 tiergate store check --cost hash 查明；请检查磁盘。",
     ),
     "ops.sweep_ok": ("The last sweep ended {minutes} min ago.", "上次清理在 {minutes} 分钟前完成。"),
     "ops.sweep_never": ("No sweep has run yet.", "清理尚未运行过。"),
@@ -175,6 +193,35 @@ WORDS: dict[str, tuple[str, str]] = {
     "ops.sweep_next": (
         "Nothing is deleted meanwhile. `tiergate retention show`, `retention sweep --dry-run`.",
         "其间不会删除任何录像。请查看 retention show 与 retention sweep --dry-run。",
+    ),
+    "ops.tombstones_ok": ("No decided deletion waits for the store.", "没有等待存储执行的删除。"),
+    "ops.tombstones_wait": (
+        "Footage whose deletion was decided still lies in the store, the oldest for {minutes} min.",
+        "已决定删除的录像仍在存储中，最久的已逾期 {minutes} 分钟。",
+    ),
+    "ops.tombstones_next": (
+        'It is tried at every sweep, for ever. See whether the store\'s account may delete, and the log under "delete failed".',
+        "每次清理都会重试。请检查存储账号是否有删除权限，并查看日志中的 delete failed。",
+    ),
+    "ops.scrub_ok": (
+        "All stored footage was read again by {at}, in {hours} h; it is what was recorded.",
+        "截至 {at} 已在 {hours} 小时内复读全部录像，与录制时一致。",
+    ),
+    "ops.scrub_first": (
+        "The first round of the scrub goes on; {gb} GB were read again and are what was recorded.",
+        "首轮复读进行中；已复读 {gb} GB，与录制时一致。",
+    ),
+    "ops.scrub_damaged": (
+        "{count} segment(s) in the store are not what was recorded; they are kept and marked on the timeline.",
+        "存储中有 {count} 段录像与录制时不符；已保留并在时间轴上标明。",
+    ),
+    "ops.scrub_missing": (
+        "The scrub did not find {missing} stored segment(s), and could not read {unreadable}.",
+        "复读时有 {missing} 段未找到，{unreadable} 段无法读取。",
+    ),
+    "ops.scrub_next": (
+        "Check the store's disks. `tiergate store check --cost hash` names them; with --repair, whole copies take their place.",
+        "请检查存储的磁盘。tiergate store check --cost hash 可列出；加 --repair 会用完好副本替换。",
     ),
     "ops.jobs_ok": ("All jobs of the keeper succeed.", "保管进程的各项任务正常。"),
     "ops.job_failing": (

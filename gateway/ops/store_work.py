@@ -1,13 +1,14 @@
-"""Work on a whole store from the command line: check, tier scope, rebuild. Each is audited as ``os:<login>``.
+"""Work on a whole store from the command line: check, repair, tier scope, rebuild. Each is audited as ``os:<login>``.
 
-Belongs here: opening the node's parts for it, and the order of a rebuild. Does not belong here: what is compared
-(`storage.rebuild`, `tiering.cache`), what is printed (`gateway.cli.store`).
+Belongs here: opening the node's parts for it, and the order of a rebuild. Does not belong here: what is compared and
+mended (`storage.check`, `tiering.cache`), moving to another store (`gateway.ops.store_move`), what is printed
+(`gateway.cli.store`).
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from typing import Any, Literal
 
@@ -16,23 +17,27 @@ from config.errors import Kind, TiergateError
 from config.settings import Settings
 from gateway.access.keys import load_keys
 from gateway.cli.offline import operator
-from storage import journal, rebuild
+from storage import check, journal, rebuild
 from storage.audit import log as audit
+from storage.catalog import facts
 from storage.catalog.engine import Catalog
 from storage.catalog.migrate import migrate
+from storage.check import CheckReport, Level, Repairer, RepairReport
 from storage.objects import make_store
 from storage.objects.base import ObjectStore
 from storage.objects.folder import FolderStore
-from storage.rebuild import CheckReport, Level
+from storage.rebuild import RebuildReport
 from storage.spool import Spool
 from tiering.cache import tier_scope_check
 
-_PURPOSES: tuple[Literal["video", "evidence", "cache"], ...] = ("video", "evidence", "cache")
+Purpose = Literal["video", "evidence", "cache"]
+_PURPOSES: tuple[Purpose, ...] = ("video", "evidence", "cache")
 _NO_BUCKET = "NoSuchBucket"
+_UNFINISHED = "rebuild.unfinished"  #: fact, while a rebuild runs
 
 
 @contextlib.contextmanager
-def _catalog(settings: Settings) -> Iterator[Catalog]:
+def open_catalog(settings: Settings) -> Iterator[Catalog]:
     catalog = Catalog(settings.catalog_url)
     try:
         yield catalog
@@ -40,72 +45,87 @@ def _catalog(settings: Settings) -> Iterator[Catalog]:
         catalog.close()
 
 
-def _record(catalog: Catalog, action: str, subject: str, details: dict[str, Any]) -> None:
+def record(catalog: Catalog, action: str, subject: str, details: dict[str, Any]) -> None:
     now_ms = wall_ms(SystemClock())
     catalog.write(lambda c: audit.append(c, now_ms, operator(), action, subject, details))
 
 
+def existing_store(settings: Settings, purpose: Purpose) -> ObjectStore | None:
+    """A store of the node, if it was ever made. Nothing is made by asking."""
+    store = make_store(settings, purpose)
+    if isinstance(store, FolderStore):
+        return store if store.root.exists() or purpose == "video" else None
+    try:
+        next(iter(store.list("none/")), None)  # HEAD answers 404 for a missing bucket and a missing object alike
+    except TiergateError as error:
+        missing = error.reason.code == "media.object_missing" or error.reason.params.get("problem") == _NO_BUCKET
+        if purpose == "video" or not missing:
+            raise
+        return None
+    return store
+
+
 def existing_stores(settings: Settings) -> list[ObjectStore]:
-    """Those of the node's stores that were ever made: footage, evidence, cache. Nothing is made by asking."""
-    found: list[ObjectStore] = []
-    for purpose in _PURPOSES:
-        store = make_store(settings, purpose)
-        if isinstance(store, FolderStore):
-            if store.root.exists() or purpose == "video":
-                found.append(store)
-            continue
-        try:
-            next(iter(store.list("none/")), None)  # HEAD answers 404 for a missing bucket and a missing object alike
-            found.append(store)
-        except TiergateError as error:
-            missing = error.reason.code == "media.object_missing" or error.reason.params.get("problem") == _NO_BUCKET
-            if purpose == "video" or not missing:
-                raise
-    return found
+    """Footage, evidence, cache."""
+    return [store for purpose in _PURPOSES if (store := existing_store(settings, purpose)) is not None]
 
 
 def tier_scope(settings: Settings) -> dict[str, Any]:
     """I6 over every object of every store."""
     node_id = load_keys(settings).node_id
-    with _catalog(settings) as catalog:
+    with open_catalog(settings) as catalog:
         report = tier_scope_check(catalog, existing_stores(settings), node_id, wall_ms(SystemClock()))
         outside = [finding.as_json() for finding in report.findings]
         answer = {"objects": report.objects, "lower_objects": report.cached + len(outside), "violations": outside}
         details = {"objects": report.objects, "lower_objects": answer["lower_objects"], "violations": len(outside)}
-        _record(catalog, "store.check", "tier scope", details)
+        record(catalog, "store.check", "tier scope", details)
     return answer
 
 
-def check_store(settings: Settings, level: str) -> CheckReport:
+def check_store(
+    settings: Settings, level: str, repair: bool = False, confirmed_lost: int = 0
+) -> tuple[CheckReport, RepairReport | None]:
+    """What does not fit together; with `repair` also what was done about it."""
     try:
         wanted = Level[level.upper()]
     except KeyError:
         raise TiergateError(Kind.INVALID, "ops.store_level", level=level[:20]) from None
     clock = SystemClock()
-    with _catalog(settings) as catalog:
+    with open_catalog(settings) as catalog:
         spool = Spool(settings.paths.spool_dir, clock, load_keys(settings).node_id)
-        report = rebuild.check(catalog, make_store(settings), spool, wall_ms(clock), wanted)
+        store = make_store(settings)
+        report = check.check(catalog, store, spool, wall_ms(clock), wanted)
         details = {"rows": report.rows, "objects": report.objects, "findings": len(report.findings), "level": level}
-        _record(catalog, "store.check", "store", details)
-    return report
+        record(catalog, "store.check", "store", details)
+        if not repair:
+            return report, None
+        evidence = existing_store(settings, "evidence")
+        copies = [evidence] if evidence is not None else []
+        return report, Repairer(catalog, store, spool, operator(), copies).repair(report, confirmed_lost)
 
 
-def rebuild_store(settings: Settings) -> dict[str, Any]:
+def rebuild_store(settings: Settings, progress: Callable[[RebuildReport], None] | None = None) -> dict[str, Any]:
     """Holds, classes and areas first: footage must not be known for a moment without them; tombstones last."""
     migrate(settings.catalog_url)
     node_id, clock = load_keys(settings).node_id, SystemClock()
     store = make_store(settings)
-    with _catalog(settings) as catalog:
+    with open_catalog(settings) as catalog:
         remembered = journal.read(store, node_id)
         policy = journal.restore_policy(catalog, remembered, wall_ms(clock))
-        report = rebuild.rebuild(catalog, store, wall_ms(clock), operator())
+        unfinished = catalog.read(lambda c: facts.get(c, _UNFINISHED))  # of a run that was killed
+        catalog.write(lambda c: facts.set(c, _UNFINISHED, True))
+        report = rebuild.rebuild(catalog, store, wall_ms(clock), operator(), progress)
+        if report.added or unfinished:
+            policy.kept = journal.restore_kept(catalog, store, remembered)
         policy.tombstones = journal.restore_tombstones(catalog, remembered)
+        catalog.write(lambda c: facts.forget(c, _UNFINISHED))
         if policy != journal.Restored():
-            _record(catalog, "store.restore", "journal", asdict(policy))
+            record(catalog, "store.restore", "journal", asdict(policy))
     return {
         "objects": report.objects,
         "added": report.added,
         "known": report.known,
+        "bytes": report.bytes,
         "unreadable": report.unreadable,
         "journal": {"objects": remembered.objects, "unreadable": remembered.unreadable, **asdict(policy)},
     }

@@ -52,6 +52,23 @@ def insert_gap(connection: Connection, row: GapRow) -> None:
         connection.execute(insert(gap).values(**asdict(row)))
 
 
+def gap_of(connection: Connection, gap_id: str) -> GapRow | None:
+    row = connection.execute(select(*_GAP).where(gap.c.id == gap_id)).first()
+    return GapRow(*row) if row is not None else None
+
+
+def put_gap(connection: Connection, row: GapRow) -> None:
+    """A gap as it is known now, whatever the row of its id said before."""
+    values = asdict(_checked(row))
+    if connection.execute(update(gap).where(gap.c.id == row.id).values(**values)).rowcount == 0:
+        connection.execute(insert(gap).values(**values))
+
+
+def withdraw(connection: Connection, gap_id: str, now_ms: int) -> None:
+    """It turned out to be none. The row stays, with no length; `detected_ms` moves so that the journal tells it too."""
+    connection.execute(update(gap).where(gap.c.id == gap_id).values(to_ms=gap.c.from_ms, detected_ms=now_ms))
+
+
 def open_gap(connection: Connection, row: GapRow) -> str:
     """Opens a gap unless the stream has an open one with the same cause; the id of the open gap.
 

@@ -111,6 +111,10 @@ def insert_run(connection: Connection, row: RunRow) -> None:
     _insert_new(connection, run, [asdict(row)])
 
 
+def insert_runs(connection: Connection, rows: Iterable[RunRow]) -> None:
+    _insert_new(connection, run, [asdict(row) for row in rows])
+
+
 def end_run(connection: Connection, run_id: str, ended_ms: int, reason: str) -> None:
     """Closes a run; one that is closed already keeps its first end."""
     connection.execute(
@@ -159,6 +163,10 @@ def _values(row: SegmentRow) -> dict[str, Any]:
 def segment_of(connection: Connection, segment_id: str) -> SegmentRow | None:
     row = connection.execute(select(*_SEGMENT).where(segment.c.id == segment_id)).first()
     return SegmentRow(*row) if row is not None else None
+
+
+def segments_of(connection: Connection, ids: Sequence[str]) -> list[SegmentRow]:
+    return [SegmentRow(*row) for row in connection.execute(select(*_SEGMENT).where(segment.c.id.in_(ids)))]
 
 
 def existing(connection: Connection, ids: Sequence[str]) -> dict[str, str]:

@@ -12,6 +12,7 @@ import errno
 import hashlib
 import os
 import secrets
+import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -200,10 +201,11 @@ class FolderStore:
                     yield from self._walk(key, prefix, start_after)
             elif key.startswith(prefix) and key > start_after:
                 try:
-                    size = (self._root / key).stat().st_size
+                    found = os.lstat(f"{self._root}/{key}")
                 except FileNotFoundError:
                     continue
-                yield ObjectInfo(key, size, None)
+                if stat.S_ISREG(found.st_mode):  # whatever else a hand has put here is no object of ours
+                    yield ObjectInfo(key, found.st_size, None)
 
 
 @contextlib.contextmanager

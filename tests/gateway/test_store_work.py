@@ -66,9 +66,9 @@ def lose_catalog(settings: Settings) -> None:
 
 
 def test_a_whole_store_is_whole_and_the_check_is_audited(settings: Settings, stored: list[Recorded]) -> None:
-    assert store_work.check_store(settings, "hash").whole
+    assert store_work.check_store(settings, "hash")[0].whole
     make_store(settings).delete(stored[0].segment.object_key)
-    report = store_work.check_store(settings, "presence")
+    report, _ = store_work.check_store(settings, "presence")
     assert [f.segment_id for f in report.of("missing")] == [stored[0].segment.id]
     with pytest.raises(TiergateError) as caught:
         store_work.check_store(settings, "deep")

@@ -52,9 +52,10 @@ def commands(
     segment_ms: int = 1_000,
     with_audio: bool = False,
     ids: Callable[[], str] = new_id,
+    size: tuple[int, int] = (160, 120),
 ) -> Iterator[OpenSegment | Write | CloseSegment]:
     """What the segmenter orders for `seconds` of a camera."""
-    packets = encode_h264(seconds, size=(160, 120))
+    packets = encode_h264(seconds, size=size)
     audio = encode_g711(seconds) if with_audio else None
     segmenter = Segmenter(SegmenterPolicy(fragment_ms=400, segment_ms=segment_ms), ids)
     orders = segmenter.begin(

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import random
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from config.errors import TiergateError
 from config.ids import ulid
 from storage.keys import SegmentKey, parse_segment_key, segment_key
 from storage.objects.base import check_key
+from storage.objects.folder import FolderStore
 
 ID = ulid(1_790_000_000_000, bytes(10))
 
@@ -41,3 +46,22 @@ def test_what_was_made_is_read_back_and_admitted(start_ms: int, entropy: bytes) 
 )
 def test_other_keys_are_not_segments(key: str) -> None:
     assert parse_segment_key(key) is None
+
+
+@pytest.mark.fault("B28")
+def test_a_key_is_never_used_for_other_bytes(tmp_path: Path) -> None:
+    """Not by a clock that stands still or goes back, not after a deletion, and not over what is there."""
+    rng = random.Random(1)
+    made = {
+        segment_key("node1", "21010000011320000001", start_ms, ulid(start_ms, rng.randbytes(10)))
+        for start_ms in [1_790_000_000_000] * 2_000 + [1_790_000_000_000 - step for step in range(2_000)]
+    }
+    assert len(made) == 4_000
+    store = FolderStore(tmp_path / "objects")
+    store.ensure()
+    key = made.pop()
+    store.put_bytes(key, b"first")
+    with pytest.raises(TiergateError) as caught:
+        store.put_bytes(key, b"other")
+    assert caught.value.reason.code == "media.object_exists"
+    assert store.read(key) == b"first"

@@ -1,0 +1,209 @@
+"""A segment whose bytes are not what its row says: kept, marked, replaced where a whole copy is left. (I3; FAULTS B30)
+
+The mark is a gap row with the segment's own id and the cause ``damaged`` over its span: the timeline shows it, the
+journal carries it, and the bytes stay, for most of a damaged minute still plays. A whole copy (the spool's, or another
+store's) takes the object's place only after the damaged bytes are durable under ``<node>/_quarantine/``.
+
+Belongs here: marking, finding whole copies, replacing. Does not belong here: who reads and when (`storage.scrub`,
+`storage.check`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import tempfile
+from collections.abc import Collection
+from enum import Enum
+from functools import partial
+from pathlib import Path
+
+from sqlalchemy import Connection, func, select
+
+from config.errors import TiergateError
+from config.reasons import Reason
+from storage.audit import log as audit
+from storage.catalog import gaps, segments
+from storage.catalog.engine import Catalog
+from storage.catalog.gaps import GapRow
+from storage.catalog.segments import SegmentRow
+from storage.catalog.tables import gap, segment
+from storage.keys import quarantine_key
+from storage.objects.base import ObjectStore
+from storage.spool import Spool
+
+logger = logging.getLogger(__name__)
+
+CAUSE = "damaged"
+
+
+class Fate(Enum):
+    WHOLE = "whole"
+    MISSING = "missing"  #: no object, and no copy that could take its place
+    REPLACED = "replaced"  #: a whole copy stands in its place
+    MARKED = "marked"  #: no whole copy; kept as it is, and said to be damaged from now on
+    KNOWN = "known"  #: as before
+
+
+def digest_of(store: ObjectStore, key: str) -> bytes | None:
+    """SHA-256 of what the store gives; None when it has no such object (any more)."""
+    digest = hashlib.sha256()
+    try:
+        for piece in store.iter_range(key):
+            digest.update(piece)
+    except TiergateError as exc:
+        if exc.reason.code == "media.object_missing":
+            return None
+        raise
+    return digest.digest()
+
+
+def digest_of_file(path: Path) -> bytes | None:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").digest()
+    except FileNotFoundError:
+        return None
+
+
+def mark(connection: Connection, row: SegmentRow, reason: Reason, now_ms: int) -> bool:
+    """Whether it is news."""
+    if is_marked(connection, row.id):
+        return False
+    found = GapRow(row.id, row.camera_id, row.stream, CAUSE, row.start_ms, row.end_ms, now_ms, reason.as_json())
+    gaps.put_gap(connection, found)
+    return True
+
+
+def mark_found(connection: Connection, segment_id: str, actor: str, now_ms: int) -> bool:
+    """Marks a segment that was just read and is not what its row says; whether that is news."""
+    row = segments.segment_of(connection, segment_id)
+    if row is None or row.state not in segments.READABLE:
+        return False  # deleted while it was read
+    if not mark(connection, row, Reason("media.segment_damaged"), now_ms):
+        return False
+    logger.error("a stored segment is damaged", extra={"segment": row.id, "camera": row.camera_id})
+    audit.append(connection, now_ms, actor, "segment.damaged", row.object_key, {"ids": [row.id]})
+    return True
+
+
+def unmark(connection: Connection, segment_id: str, now_ms: int) -> bool:
+    """The gap row stays and ends where it begins: that it was damaged once is no secret."""
+    if not is_marked(connection, segment_id):
+        return False
+    gaps.withdraw(connection, segment_id, now_ms)
+    return True
+
+
+def is_marked(connection: Connection, segment_id: str) -> bool:
+    found = gaps.gap_of(connection, segment_id)
+    return found is not None and found.cause == CAUSE and found.to_ms != found.from_ms
+
+
+def _digest_or_none(store: ObjectStore, key: str) -> bytes | None:
+    """None as well while the store is away, or was never made: it is no source of copies then."""
+    try:
+        return digest_of(store, key)
+    except TiergateError:
+        return None
+
+
+def count(connection: Connection) -> int:
+    """Marked segments that are still there: what has expired needs no mending."""
+    query = (
+        select(func.count())
+        .select_from(gap.join(segment, segment.c.id == gap.c.id))
+        .where(gap.c.cause == CAUSE, gap.c.to_ms > gap.c.from_ms, segment.c.state.in_(segments.READABLE))
+    )
+    return int(connection.execute(query).scalar_one())
+
+
+class Mender:
+    """`copies` are other stores of this node that may hold the same object, whole."""
+
+    def __init__(
+        self, catalog: Catalog, store: ObjectStore, spool: Spool, actor: str, copies: Collection[ObjectStore] = ()
+    ) -> None:
+        self._catalog = catalog
+        self._store = store
+        self._spool = spool
+        self._actor = actor
+        self._copies = copies
+
+    def mend(self, row: SegmentRow, now_ms: int) -> Fate:
+        """Reads the object again, for a line may lie once, and does what can be done. Raises media.store_unavailable.
+
+        Nothing at all is done to an object that cannot be read just now.
+        """
+        digest = self._digest(row.object_key)
+        if digest is None and self._store.head(row.object_key) is None:
+            return Fate.REPLACED if self.bring(row, now_ms) else Fate.MISSING
+        if digest == row.sha256:
+            self._catalog.write(lambda c: unmark(c, row.id, now_ms))
+            return Fate.WHOLE
+        if self._has_copy(row) and self._put_aside(row, now_ms) and self.bring(row, now_ms):
+            return Fate.REPLACED
+        news = self._catalog.write(lambda c: mark_found(c, row.id, self._actor, now_ms))
+        return Fate.MARKED if news else Fate.KNOWN
+
+    def bring(self, row: SegmentRow, now_ms: int) -> bool:
+        """Puts a whole copy where no object is; whether there was one."""
+        path = self._spool.path_of(row.camera_id, row.id)
+        if digest_of_file(path) == row.sha256:
+            self._store.put_file(row.object_key, path, row.sha256, row.bytes)
+        elif not any(self._fetch(copy, row) for copy in self._copies):
+            return False
+        self._catalog.write(partial(self._replaced, row=row, now_ms=now_ms))
+        return True
+
+    def _digest(self, key: str) -> bytes | None:
+        """None as well for an object that the disk under the store cannot read any more."""
+        try:
+            return digest_of(self._store, key)
+        except TiergateError as exc:
+            if exc.reason.params.get("problem") == "EIO":
+                return None
+            raise
+
+    def _has_copy(self, row: SegmentRow) -> bool:
+        if digest_of_file(self._spool.path_of(row.camera_id, row.id)) == row.sha256:
+            return True
+        return any(_digest_or_none(copy, row.object_key) == row.sha256 for copy in self._copies)
+
+    def _fetch(self, copy: ObjectStore, row: SegmentRow) -> bool:
+        with tempfile.NamedTemporaryFile(prefix="tiergate-", suffix=".mp4") as file:
+            digest = hashlib.sha256()
+            try:
+                for piece in copy.iter_range(row.object_key):
+                    digest.update(piece)
+                    file.write(piece)
+            except TiergateError:
+                return False
+            file.flush()
+            if digest.digest() != row.sha256:
+                return False
+            self._store.put_file(row.object_key, Path(file.name), row.sha256, row.bytes)
+        return True
+
+    def _put_aside(self, row: SegmentRow, now_ms: int) -> bool:
+        """The damaged bytes, durable under another key, and only then no longer under their own. False: they cannot be
+        read, so they stay where they are."""
+        with tempfile.NamedTemporaryFile(prefix="tiergate-", suffix=".mp4") as file:
+            digest, size = hashlib.sha256(), 0
+            try:
+                for piece in self._store.iter_range(row.object_key):
+                    digest.update(piece)
+                    file.write(piece)
+                    size += len(piece)
+            except TiergateError:
+                return False
+            file.flush()
+            if digest.digest() == row.sha256:
+                return False  # it reads whole after all
+            self._store.put_file(quarantine_key(row.object_key, now_ms), Path(file.name), digest.digest(), size)
+        self._store.delete(row.object_key)
+        return True
+
+    def _replaced(self, connection: Connection, row: SegmentRow, now_ms: int) -> None:
+        unmark(connection, row.id, now_ms)
+        audit.append(connection, now_ms, self._actor, "store.replace", row.object_key, {"ids": [row.id]})
