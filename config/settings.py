@@ -141,6 +141,9 @@ class Store(Section):
     secret_key: SecretText = Field(Secret(""), description="S3 secret key; better TIERGATE_STORE__SECRET_KEY_FILE.")
     ca_file: Path | None = Field(None, description="CA certificate of the endpoint, when it is private.")
     upload_workers: int = Field(4, ge=1, le=64, description="Uploads at once.")
+    scrub_bytes_per_s: int = Field(
+        2_000_000, ge=0, description="How fast stored footage is read again and compared with its digest; 0: never."
+    )
 
     @model_validator(mode="after")
     def _check(self) -> Store:

@@ -1,4 +1,4 @@
-"""Builds the keeper: uploads, sweep, journal, checkpoints."""
+"""Builds the keeper: uploads, sweep, scrub, journal, checkpoints."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ from config.clock import Clock, SystemClock
 from config.settings import Settings
 from gateway.access.keys import load_keys
 from storage.catalog.engine import Catalog
+from storage.damage import Mender
 from storage.objects import make_store
 from storage.objects.base import ObjectStore
+from storage.scrub import Scrubber
 from storage.spool import Spool
+from storage.sweeper import ACTOR
 from storage.uploader import Uploader
 
 
@@ -20,6 +23,7 @@ class KeeperParts:
     clock: Clock
     catalog: Catalog
     sweep_catalog: Catalog  #: a long plan must not hold up the rows of uploads
+    scrubber: Scrubber
     store: ObjectStore
     spool: Spool
     uploader: Uploader
@@ -35,4 +39,8 @@ def build_keeper(settings: Settings) -> KeeperParts:
     store = make_store(settings)
     spool = Spool(settings.paths.spool_dir, clock, keys.node_id)
     uploader = Uploader(catalog, store, spool, clock, settings.store.upload_workers)
-    return KeeperParts(settings, clock, catalog, sweep_catalog, store, spool, uploader, keys.node_id, keys.node)
+    mender = Mender(catalog, store, spool, ACTOR, [make_store(settings, "evidence")])
+    scrubber = Scrubber(catalog, store, clock, mender)
+    return KeeperParts(
+        settings, clock, catalog, sweep_catalog, scrubber, store, spool, uploader, keys.node_id, keys.node
+    )

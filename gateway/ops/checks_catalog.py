@@ -13,7 +13,7 @@ from config.units import DAY_MS, HOUR_MS, format_time_ms
 from gateway.access.keys import load_keys
 from gateway.ops import job_state
 from gateway.ops.findings import Finding, Level, Probe, fine, found
-from storage import journal, sweeper
+from storage import damage, journal, scrub, sweeper
 from storage.audit import log as audit
 from storage.catalog import cameras as camera_rows
 from storage.catalog import facts, leases, links, retention_rows, segments
@@ -26,6 +26,7 @@ BACKLOG_WARN_MS, BACKLOG_BAD_MS = 10 * _MINUTE_MS, HOUR_MS
 SWEEP_OLD_MS, REFUSED_BAD_MS = 26 * HOUR_MS, DAY_MS
 LINK_SILENT_MS = 5 * _MINUTE_MS
 PURGE_LATE_MS = 5 * _MINUTE_MS
+TOMBSTONE_WARN_MS = HOUR_MS
 MOST_LINES = 20  #: of one check: forty offline cameras are one fault of the network
 
 
@@ -95,6 +96,40 @@ def sweep(connection: Connection, probe: Probe) -> Iterator[Finding]:
         yield found("sweep", "bad", reason, following)
     else:
         yield fine("sweep", "ops.sweep_ok", minutes=max(0, probe.now_ms - last_ms) // _MINUTE_MS)
+
+
+def tombstones(connection: Connection, probe: Probe) -> Iterator[Finding]:
+    """Deletions that were decided and that the store does not carry out (FAULTS B15)."""
+    decided_ms = retention_rows.oldest_tombstone_ms(connection)
+    if decided_ms is None:
+        yield fine("tombstones", "ops.tombstones_ok")
+        return
+    late_ms = max(0, probe.now_ms - decided_ms - probe.settings.retention.grace_hours * HOUR_MS)
+    level: Level = "ok" if late_ms < TOMBSTONE_WARN_MS else "bad" if late_ms >= DAY_MS else "warn"
+    reason = Reason("ops.tombstones_wait", {"minutes": late_ms // _MINUTE_MS})
+    yield Finding("tombstones", level, reason, None if level == "ok" else Reason("ops.tombstones_next"))
+
+
+def scrubbed(connection: Connection, probe: Probe) -> Iterator[Finding]:
+    """Whether the store still has what was recorded."""
+    state = scrub.state_of(connection)
+    damaged = damage.count(connection)
+    missing = state.missing or state.last_missing
+    unreadable = state.unreadable or state.last_unreadable
+    following = Reason("ops.scrub_next")
+    if damaged:
+        yield found("scrub", "bad", Reason("ops.scrub_damaged", {"count": damaged}), following)
+    if missing or unreadable:
+        params: dict[str, object] = {"missing": missing, "unreadable": unreadable}
+        yield found("scrub", "warn", Reason("ops.scrub_missing", params), following)
+    if damaged or missing or unreadable:
+        return
+    if state.last_ended_ms is None or state.last_began_ms is None:
+        yield fine("scrub", "ops.scrub_first", gb=round(state.bytes / 1e9, 1))
+    else:
+        hours = max(0, state.last_ended_ms - state.last_began_ms) // HOUR_MS
+        at = format_time_ms(state.last_ended_ms, local=True)
+        yield fine("scrub", "ops.scrub_ok", at=at, hours=hours)
 
 
 def jobs(connection: Connection, probe: Probe) -> Iterator[Finding]:

@@ -19,8 +19,9 @@ from sqlalchemy import Connection, func, select
 
 from config.errors import Kind, TiergateError
 from config.settings import Settings, is_loopback
+from config.units import HOUR_MS
 from gateway.ops import job_state
-from storage import journal, sweeper
+from storage import damage, journal, scrub, sweeper
 from storage.catalog import cameras, facts, gaps, register, retention_rows, segments
 from storage.catalog.tables import lease, link, segment
 
@@ -148,10 +149,40 @@ def _keeping(connection: Connection, settings: Settings, now_ms: int) -> Iterabl
         "Age of the last signed head in the store.",
         age(made and made["at_ms"]),
     )
+    yield from _whole(connection, settings, now_ms)
     standing = retention_rows.holds(connection)
     overdue = sum(row.review_ms < now_ms for row in standing)
     yield _one("tiergate_holds_standing", "Orders that footage stays.", float(len(standing)))
     yield _one("tiergate_holds_review_overdue", "Holds whose review date has passed.", float(overdue))
+
+
+def _whole(connection: Connection, settings: Settings, now_ms: int) -> Iterable[Metric]:
+    """Whether what is stored is what was recorded, and what should be gone is gone."""
+    scrubbed = scrub.state_of(connection)
+    yield _one(
+        "tiergate_segments_damaged",
+        "Segments in the store that are not what was recorded.",
+        float(damage.count(connection)),
+    )
+    yield _one("tiergate_scrub_bytes", "Read so far in the round of the scrub that goes on.", float(scrubbed.bytes))
+    ended_s = took_s = None
+    if scrubbed.last_ended_ms is not None and scrubbed.last_began_ms is not None:
+        ended_s = max(0, now_ms - scrubbed.last_ended_ms) / 1000
+        took_s = max(0, scrubbed.last_ended_ms - scrubbed.last_began_ms) / 1000
+    yield _one("tiergate_scrub_round_age_seconds", "Time since the last whole round of the scrub.", ended_s)
+    yield _one("tiergate_scrub_round_seconds", "How long the last whole round took.", took_s)
+    missed = (
+        (("missing",), float(scrubbed.missing or scrubbed.last_missing)),
+        (("mismatch",), float(scrubbed.mismatches or scrubbed.last_mismatches)),
+        (("unreadable",), float(scrubbed.unreadable or scrubbed.last_unreadable)),
+    )
+    known = scrubbed.began_ms is not None or scrubbed.last_ended_ms is not None
+    help_ = "Segments of this round, else of the last, that were not as recorded."
+    yield Metric("tiergate_scrub_findings", help_, ("kind",), missed if known else ())
+    waiting = retention_rows.oldest_tombstone_ms(connection)
+    due_ms = None if waiting is None else waiting + settings.retention.grace_hours * HOUR_MS
+    late = 0.0 if due_ms is None else max(0, now_ms - due_ms) / 1000
+    yield _one("tiergate_tombstones_oldest_age_seconds", "How long the oldest decided deletion is not done.", late)
 
 
 #: Each is asked at every scrape, in one read transaction.

@@ -1,4 +1,4 @@
-"""The keeper: spool into store, sweep, journal and signed heads of the audit log. One per node, no camera sockets.
+"""The keeper: spool into store, sweep, scrub, journal, signed heads of the audit log. One per node, no camera sockets.
 
 Order of a start: lock, store and spool made ready, then uploads, then jobs; what was missed while it was away is caught
 up with by the jobs' first run. While the store is away the keeper stays: the spool buffers, and it says so.
@@ -30,6 +30,7 @@ _log = logging.getLogger(__name__)
 
 JOURNAL_S = 60
 STORE_CHECK_S = 60
+SCRUB_S = 10  #: the scrub reads in bursts of so many seconds' worth
 _LOCK_WAIT_S = 10.0
 _UPLOADER_PAUSE_S = 5.0
 
@@ -56,6 +57,7 @@ class Keeper:
             ("journal", JOURNAL_S, self.write_journal),
             ("checkpoint", JOURNAL_S, self.write_checkpoint),
             ("uploads", JOURNAL_S, self.tell_uploads),
+            *([("scrub", SCRUB_S, self.scrub)] if settings.store.scrub_bytes_per_s else []),
         ):
             self.jobs.add(Job(name, interval_s, work))
 
@@ -109,6 +111,9 @@ class Keeper:
             report = self._sweeper.sweep()
         if report.condemned or report.deleted or report.failed:
             _log.info("sweep", extra={k: v for k, v in report.as_json().items() if k != "refused"})
+
+    def scrub(self) -> None:
+        self._parts.scrubber.run(self._parts.settings.store.scrub_bytes_per_s * SCRUB_S)
 
     def write_journal(self) -> None:
         parts = self._parts

@@ -252,6 +252,14 @@ def move(connection: Connection, ids: Sequence[str], from_state: str, to_state: 
     return done.rowcount
 
 
+def oldest_tombstone_ms(connection: Connection) -> int | None:
+    """When the deletion that has waited longest for the store was decided; None when none waits."""
+    oldest: int | None = connection.execute(
+        select(func.min(segment.c.condemned_ms)).where(segment.c.state == "deleting")
+    ).scalar_one()
+    return oldest
+
+
 def deleting(connection: Connection, limit: int) -> list[tuple[str, str]]:
     """(id, object key) of segments whose bytes are to be deleted: tombstones are retried for ever (FAULTS B15)."""
     rows = connection.execute(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from gateway.access.keys import ensure_keys
 from gateway.ops import doctor, job_state, metrics
 from gateway.ops.certificates import make_private_ca
 from gateway.ops.findings import Finding
-from storage import journal, sweeper
+from storage import journal, scrub, sweeper
 from storage.audit import log as audit
 from storage.catalog import facts, gaps, places, retention_rows
 from storage.catalog.engine import Catalog
@@ -241,3 +242,50 @@ def test_nothing_is_changed_by_looking(place: Place) -> None:
     before = place.catalog.version()
     list(doctor.examine(place.settings, place.clock))
     assert place.catalog.version() == before
+
+
+def segment_values(id_: str, state: str) -> dict[str, Any]:
+    return {
+        "id": id_, "camera_id": CAMERA, "stream": "main", "run_id": "R", "kind": "own", "state": state, "start_ms": 1,
+        "end_ms": 2, "start_wall_ns": 1, "time_trust": "unknown", "bytes": 1, "sha256": bytes(32), "init_bytes": 0,
+        "fragments": b"", "object_key": "k", "created_ms": 1,
+    }  # fmt: skip
+
+
+def test_damage_in_the_store_has_a_line_and_a_next_step(place: Place) -> None:
+    assert "scrub" not in place.wrong()
+    row = GapRow(ulid(place.now_ms, bytes(10)), CAMERA, "main", "damaged", 1, 2, place.now_ms)
+    place.catalog.write(lambda c: gaps.put_gap(c, row))
+    assert "scrub" not in place.wrong()  # of footage that is gone
+    place.catalog.write(lambda c: c.execute(insert(segment).values(**segment_values(row.id, "stored"))))
+    found = place.wrong()["scrub"]
+    assert (found.level, found.reason.params) == ("bad", {"count": 1})
+    assert "store check --cost hash" in text(found.next, "en") if found.next else False
+    place.catalog.write(lambda c: gaps.withdraw(c, row.id, place.now_ms))
+    assert "scrub" not in place.wrong()
+    state = scrub.ScrubState(last_began_ms=1, last_ended_ms=2, last_missing=3, last_unreadable=4)
+    place.catalog.write(lambda c: facts.set(c, scrub.STATE, asdict(state)))
+    found = place.wrong()["scrub"]
+    assert (found.level, found.reason.params) == ("warn", {"missing": 3, "unreadable": 4})
+    told = {m.name: m for m in place.catalog.read(lambda c: metrics.read_facts(c, place.settings, place.now_ms))}
+    assert dict(told["tiergate_scrub_findings"].samples)["missing",] == 3.0
+
+
+@pytest.mark.fault("B15")
+def test_a_deletion_that_the_store_refuses_has_a_line_and_an_age(place: Place) -> None:
+    def age() -> float:
+        told = place.catalog.read(lambda c: metrics.read_facts(c, place.settings, place.now_ms))
+        ((_, value),) = next(m for m in told if m.name == "tiergate_tombstones_oldest_age_seconds").samples
+        return value
+
+    assert age() == 0
+    grace_ms = place.settings.retention.grace_hours * HOUR_MS
+
+    values = segment_values(ulid(1, bytes(10)), "deleting")
+    values["condemned_ms"] = place.now_ms - grace_ms - 2 * HOUR_MS
+    place.catalog.write(lambda c: c.execute(insert(segment).values(**values)))
+    assert age() == 7_200
+    found = place.wrong()["tombstones"]
+    assert (found.level, found.reason.params) == ("warn", {"minutes": 120})
+    place.clock.advance(23 * 3_600)
+    assert place.wrong()["tombstones"].level == "bad"

@@ -19,8 +19,9 @@ from gateway.compose.keeper import build_keeper
 from gateway.ops import job_state, jobs
 from gateway.ops.job_state import JobState
 from gateway.ops.locks import KEEPER_LOCK, alone, is_held
+from gateway.processes import keeper as keeper_process
 from gateway.processes.keeper import Keeper
-from storage import journal, sweeper, volume
+from storage import damage, journal, scrub, sweeper, volume
 from storage.catalog import facts, segments
 from storage.catalog.engine import Catalog
 from storage.catalog.migrate import migrate
@@ -156,3 +157,38 @@ def test_there_is_one_keeper(settings: Settings) -> None:
             pass
         assert caught.value.reason.code == "retention.keeper_running"
     assert not is_held(path)
+
+
+@pytest.mark.fault("B30")
+async def test_the_keeper_reads_stored_footage_again_and_says_what_rotted(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeper_process, "SCRUB_S", 1)
+    catalog = Catalog(settings.catalog_url)
+    try:
+        row = spooled(settings, catalog)
+        async with running(settings):
+            await until(lambda: catalog.read(segments.stored_count) == 1, "stored")
+            await until(lambda: catalog.read(scrub.state_of).last_bytes == row.bytes, "read again, and whole")
+            assert catalog.read(lambda c: damage.count(c)) == 0
+            path = settings.store_folder / row.object_key
+            path.chmod(0o640)
+            path.write_bytes(b"x" + path.read_bytes()[1:])
+            await until(lambda: catalog.read(lambda c: damage.count(c)) == 1, "the rot is found")
+            assert path.exists()
+        assert job_states(catalog)["scrub"].problem is None
+    finally:
+        catalog.close()
+
+
+async def test_a_scrub_that_is_switched_off_reads_nothing(tmp_path: Path) -> None:
+    settings = build({"paths": {"data": str(tmp_path)}, "store": {"scrub_bytes_per_s": 0}})
+    ensure_keys(settings)
+    migrate(settings.catalog_url)
+    catalog = Catalog(settings.catalog_url)
+    try:
+        async with running(settings):
+            await until(lambda: "checkpoint" in job_states(catalog), "the jobs run")
+        assert "scrub" not in job_states(catalog)
+    finally:
+        catalog.close()

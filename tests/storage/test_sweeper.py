@@ -23,6 +23,7 @@ from storage.catalog.segments import SegmentRow
 from storage.classes import RetentionClass, keep_until_ms
 from storage.clock_trust import ClockEvidence, Trust
 from storage.keys import segment_key
+from storage.objects import base
 from storage.objects.folder import FolderStore
 from storage.retention import Candidate, Verdict
 from storage.sweeper import Sweeper, SweepReport
@@ -456,3 +457,40 @@ def test_what_the_sweep_does_not_look_at_cannot_be_due(months: int) -> None:
             until_ms = keep_until_ms(end_ms, class_)
             assert until_ms is not None
             assert end_ms < policies.may_be_due_before_ms(until_ms)
+
+
+class Denying(FolderStore):
+    """A store whose account may not delete for a while; the folder itself cannot be told to refuse root."""
+
+    denies = True
+    hits = 0
+
+    def delete(self, key: str, version_id: str | None = None) -> None:
+        if self.denies:
+            self.hits += 1
+            raise base.refused("AccessDenied")
+        super().delete(key, version_id)
+
+
+@pytest.mark.fault("B15")
+def test_a_deletion_that_the_store_refuses_is_tried_for_ever_and_its_age_is_told(place: Place) -> None:
+    """DELETE is denied for longer than an hour: every sweep tries again, no row says `deleted` before its bytes are
+    gone, and nothing is left over once it is allowed."""
+    store = Denying(place.store.root)
+    place.store = store
+    gone = due_footage(place, 5)
+    place.sweep()
+    place.clock.advance(DAY_S + 1)
+    for sweeps in range(1, 8):
+        assert place.sweep().failed == len(gone)
+        assert store.hits == sweeps * len(gone)
+        place.clock.advance(600)
+    assert {place.state(row) for row in gone} == {"deleting"}
+    assert all(place.has_bytes(row) for row in gone)
+    decided_ms = place.catalog.read(retention_rows.oldest_tombstone_ms)
+    assert decided_ms is not None
+    assert place.now_ms - decided_ms - DAY_MS > HOUR_MS
+    store.denies = False
+    assert sorted(place.sweep().deleted) == sorted(row.id for row in gone)
+    assert not any(place.has_bytes(row) for row in gone)
+    assert place.catalog.read(retention_rows.oldest_tombstone_ms) is None
