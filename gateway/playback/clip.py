@@ -25,6 +25,8 @@ from storage.media.playback_index import SEAM_MS, segment_entries
 LIMIT_MINUTES = 120
 REASON_MINIMUM = 5
 _READ_BYTES = 4 << 20
+#: So much is compared with what was recorded before the answer begins; the rest while it is sent.
+_EXAMINE_FIRST_BYTES = 128 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,7 @@ class Clip:
     gaps: tuple[Gap, ...]
     start_ms: int  #: of the first picture, at or before what was asked
     end_ms: int
+    damaged: tuple[tuple[int, int], ...] = ()  #: stretches that are known not to be what was recorded
 
     @property
     def init(self) -> bytes:
@@ -62,6 +65,19 @@ class Clip:
     @property
     def size(self) -> int:
         return len(self.init) + sum(fragment.size for take in self.takes for fragment in take.fragments)
+
+
+async def examined(footage: Footage, pieces: Sequence[Piece]) -> list[Piece]:
+    """The pieces, those that are known to be damaged and the first of the others compared with what was recorded."""
+    done: list[Piece] = []
+    left = _EXAMINE_FIRST_BYTES
+    for piece in pieces:
+        size = sum(fragment.size for fragment in piece.fragments)
+        if piece.damaged or size <= left:
+            left -= size
+            piece = await footage.examine(piece)
+        done.append(piece)
+    return done
 
 
 async def plan(footage: Footage, pieces: Sequence[Piece], from_ms: int, to_ms: int) -> Clip:
@@ -98,7 +114,8 @@ async def plan(footage: Footage, pieces: Sequence[Piece], from_ms: int, to_ms: i
         raise TiergateError(Kind.NOT_FOUND, "media.play_nothing")
     if to_ms - end_ms > SEAM_MS:
         gaps.append(Gap(end_ms, to_ms, clock / config.video.timescale))
-    return Clip(config, tuple(takes), tuple(gaps), start_ms, end_ms)
+    damaged = tuple((take.piece.start_ms, take.piece.end_ms) for take in takes if take.piece.damaged)
+    return Clip(config, tuple(takes), tuple(gaps), start_ms, end_ms, damaged)
 
 
 def _within(fragment: FragmentEntry, first: int, limit: int, config: StreamConfig) -> bool:
@@ -112,10 +129,13 @@ def _within(fragment: FragmentEntry, first: int, limit: int, config: StreamConfi
 
 
 async def send(footage: Footage, clip: Clip) -> AsyncIterator[bytes]:
-    """The clip's bytes, `Clip.size` of them."""
+    """The clip's bytes, `Clip.size` of them. Raises media.segment_damaged rather than send what nobody has said to be
+    damaged; it is known then, and asked for again the clip says so from the start."""
     yield clip.init
     sequence = 0
     for take in clip.takes:
+        if not take.piece.verified and (await footage.examine(take.piece)).damaged:
+            raise TiergateError(Kind.UNAVAILABLE, "media.segment_damaged")
         for group in _groups(take.fragments):
             base = group[0].offset
             length = group[-1].offset + group[-1].size - base

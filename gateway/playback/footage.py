@@ -9,18 +9,21 @@ Nothing reads a whole segment where a range will do: an entry of two seconds of 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
+from config.clock import wall_ms
 from config.errors import Kind, TiergateError
-from storage.catalog import segments
+from storage import damage
+from storage.catalog import gaps, segments
 from storage.catalog.engine import Catalog
 from storage.catalog.segments import SegmentRow
 from storage.media import fragment_index
 from storage.media.access_unit import StreamConfig
-from storage.media.boxes import HEAD_MAX_BYTES, parse_init, salvage
+from storage.media.boxes import HEAD_MAX_BYTES, parse_init, parse_moof, salvage
 from storage.media.fragment_index import FragmentEntry
 from storage.media.playback_index import PlaybackSegment
 from storage.objects.base import ObjectStore
@@ -29,6 +32,7 @@ from storage.spool import OpenPart, Spool
 CHUNK_BYTES = 1 << 20
 WINDOW_SEGMENTS = 3_000  #: 24 h of minutes, and the breaks of a bad line
 _CONFIGS = 256
+_ACTOR = "system:web"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +50,9 @@ class Piece:
     object_key: str | None = None  #: None while it has no row
     open: bool = False
     lease_id: str | None = None  #: of a lower tier: read through the relay under this lease
+    sha256: bytes | None = None  #: of the whole file, as recorded; None while it grows, or where another node has it
+    damaged: bool = False  #: known not to be what was recorded
+    verified: bool = False  #: its bytes were compared with `sha256` just now
 
     def as_playback(self) -> PlaybackSegment:
         return PlaybackSegment(self.segment_id, self.run_id, self.start_ms, self.end_ms, self.fragments)
@@ -83,10 +90,13 @@ class Footage:
             return await self._below().window(lease_id, camera_id, stream, from_ms, to_ms)
         # Open parts first: one that is sealed in between then comes from its row, and is not missing in both.
         parts = await asyncio.to_thread(self._open_pieces, camera_id, stream)
-        rows = await self._catalog.aread(
-            lambda c: segments.segments_between(c, camera_id, stream, from_ms, to_ms, limit=WINDOW_SEGMENTS)
+        rows, marked = await self._catalog.aread(
+            lambda c: (
+                segments.segments_between(c, camera_id, stream, from_ms, to_ms, limit=WINDOW_SEGMENTS),
+                {g.id for g in gaps.gaps_between(c, camera_id, stream, from_ms, to_ms) if g.to_ms != g.from_ms},
+            )
         )
-        pieces = {row.id: _piece_of(row) for row in rows}
+        pieces = {row.id: _piece_of(row, damaged=row.id in marked) for row in rows}
         for part in parts:
             if part.start_ms < to_ms and part.end_ms > from_ms:
                 pieces.setdefault(part.segment_id, part)
@@ -183,6 +193,27 @@ class Footage:
                 raise TiergateError(Kind.UNAVAILABLE, "media.play_bytes_away") from exc
             raise
 
+    async def examine(self, piece: Piece) -> Piece:
+        """The piece, its bytes compared with what was recorded. One that is found damaged is marked for everybody, and
+        keeps those fragments that can still be cut."""
+        if piece.sha256 is None or piece.verified:
+            return piece
+        digest, whole = hashlib.sha256(), bytearray()
+        while True:
+            data = await self.read(piece, len(whole), CHUNK_BYTES * 4)
+            if not data:
+                break
+            whole += data
+            await asyncio.to_thread(digest.update, data)
+        if digest.digest() == piece.sha256:
+            return replace(piece, verified=True, damaged=False)
+        if not piece.damaged:
+            await self._catalog.awrite(
+                lambda c: damage.mark_found(c, piece.segment_id, _ACTOR, wall_ms(self._spool.clock))
+            )
+        kept = tuple(f for f in piece.fragments if _is_fragment(whole[f.offset : f.offset + f.size], f.size))
+        return replace(piece, verified=True, damaged=True, fragments=kept)
+
     async def stream(self, piece: Piece, ranges: Sequence[tuple[int, int]]) -> AsyncIterator[bytes]:
         """The bytes of `ranges` ((offset, size)) one after another, in chunks. Raises when one is not whole."""
         for offset, size in ranges:
@@ -195,8 +226,17 @@ class Footage:
                 yield data
 
 
-def _piece_of(row: SegmentRow) -> Piece:
+def _is_fragment(data: bytearray, size: int) -> bool:
+    try:
+        parse_moof(bytes(data))
+    except ValueError:
+        return False
+    return len(data) == size
+
+
+def _piece_of(row: SegmentRow, damaged: bool = False) -> Piece:
     return Piece(
         row.id, row.run_id, row.camera_id, row.stream, row.start_ms, row.end_ms, row.start_wall_ns,
         fragment_index.decode(row.fragments), row.object_key, lease_id=row.lease_id if row.kind == "cache" else None,
+        sha256=row.sha256, damaged=damaged,
     )  # fmt: skip

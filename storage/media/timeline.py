@@ -42,6 +42,7 @@ class Footage:
     end_ms: int
     retention_class: str | None = None
     open: bool = False
+    cause: str | None = None  #: `damaged`: the bytes are not what was recorded, and may play in part
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +110,7 @@ def build_timeline(
     if to_ms <= from_ms:
         return []
     footage = _Layer(
-        (s.start_ms, s.end_ms, (SpanKind.OPEN if s.open else SpanKind.FOOTAGE, None, s.retention_class))
+        (s.start_ms, s.end_ms, (SpanKind.OPEN if s.open else SpanKind.FOOTAGE, s.cause, s.retention_class))
         for s in segments
     )
     expired = _Layer((r.start_ms, r.end_ms, (SpanKind.EXPIRED, r.cause, None)) for r in removed)

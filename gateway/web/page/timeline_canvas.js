@@ -17,6 +17,7 @@ const FOOTAGE = "#2f7fc6", OPEN = "#4fa6ec", LANE_TOP = 22, LANE = 22;
 
 /** @param {import("./shapes.js").Span} one */
 function colour(one) {
+  if (one.cause === "damaged") return CAUSE_COLOURS.damaged || "";
   if (one.kind === "footage") return one.class && one.class !== "default" ? KEY_COLOUR : FOOTAGE;
   if (one.kind === "open") return OPEN;
   if (one.kind === "gap") return CAUSE_COLOURS[one.cause || "unknown"] || CAUSE_COLOURS.unknown;
@@ -40,7 +41,7 @@ function hatch(g) {
 /** @param {import("./shapes.js").Span} one */
 export function spanSentence(one) {
   const range = `${stamp(one.from_ms)} – ${clock(one.to_ms)} (${spanText(one.to_ms - one.from_ms)})`;
-  const what = one.kind === "gap" ? `${t("span.gap")}: ${tk("cause", one.cause || "unknown")}` : `${tk("span", one.kind)}${one.class ? ` · ${tk("class", one.class)}` : ""}`;
+  const what = one.kind === "gap" ? `${t("span.gap")}: ${tk("cause", one.cause || "unknown")}` : `${tk("span", one.kind)}${one.class ? ` · ${tk("class", one.class)}` : ""}${one.cause ? ` · ${tk("cause", one.cause)}` : ""}`;
   return { what, range, why: say(one.reason) };
 }
 

@@ -121,7 +121,9 @@ async def clip_file(
     """The original pictures and sound of a window, from the key frame before it on, as one MP4 that starts at 0.
 
     ``X-Tiergate-Start`` and ``-End`` are epoch ms of the first and last picture; ``X-Tiergate-Gaps`` lists what is
-    missing: ``[{"from_ms", "to_ms", "at_s"}]``.
+    missing: ``[{"from_ms", "to_ms", "at_s"}]``. Every segment is compared with the digest of its recording;
+    ``X-Tiergate-Damaged`` lists those that differ: ``[{"from_ms", "to_ms"}]``. One that is found only while it is sent
+    breaks the transfer, and is listed when the clip is asked for again.
     """
     if len(reason.strip()) < clip.REASON_MINIMUM:
         raise TiergateError(Kind.INVALID, "media.play_reason_short", minimum=clip.REASON_MINIMUM)
@@ -140,7 +142,7 @@ async def clip_file(
             )
         )  # fmt: skip
         pieces = await footage.window(camera_id, stream, from_ms, to_ms, look.constraints.lease_id)
-        planned = await clip.plan(footage, pieces, from_ms, to_ms)
+        planned = await clip.plan(footage, await clip.examined(footage, pieces), from_ms, to_ms)
         gaps = [{"from_ms": g.from_ms, "to_ms": g.to_ms, "at_s": round(g.at_s, 3)} for g in planned.gaps]
         headers = {
             "Content-Length": str(planned.size),
@@ -149,6 +151,7 @@ async def clip_file(
             "X-Tiergate-Start": str(planned.start_ms),
             "X-Tiergate-End": str(planned.end_ms),
             "X-Tiergate-Gaps": json.dumps(gaps),
+            "X-Tiergate-Damaged": json.dumps([{"from_ms": a, "to_ms": b} for a, b in planned.damaged]),
         }
         body = _sent(footage, planned, look, stack.pop_all())
         return StreamingResponse(body, headers=headers, media_type="video/mp4")

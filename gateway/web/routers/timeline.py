@@ -27,7 +27,7 @@ from tiering.access import Facts, Function, Principal, allowed_ranges, decide
 
 router = APIRouter(prefix="/api/v1", tags=["cameras"])
 MOST_HOURS = 24 * 31
-_GONE = frozenset({"deleting", "deleted", "lost"})
+_GONE = frozenset({"deleting", "deleted"})
 
 
 @router.get("/cameras/{camera_id}/timeline")
@@ -75,9 +75,12 @@ def read_spans(
     """Spans of one stream as JSON, with the words of each gap."""
     low, high = from_ms - MERGE_TOLERANCE_MS, to_ms + MERGE_TOLERANCE_MS
     found = segments.spans_between(connection, camera_id, stream, low, high)
-    footage = [Footage(s.start_ms, s.end_ms, s.class_) for s in found if s.state not in _GONE]
-    removed = [Removed(s.start_ms, s.end_ms) for s in found if s.state in _GONE]
     holes = gaps.gaps_between(connection, camera_id, stream, low, high)
+    # A damaged segment has a gap row of its own id: it is still shown as footage, and said to be so.
+    marked = {g.id: g.cause for g in holes if g.to_ms != g.from_ms}
+    readable = [s for s in found if s.state in segments.READABLE]
+    footage = [Footage(s.start_ms, s.end_ms, s.class_, cause=marked.get(s.id)) for s in readable]
+    removed = [Removed(s.start_ms, s.end_ms) for s in found if s.state in _GONE]
     missing = [Gap(g.from_ms, g.to_ms, g.cause) for g in holes]
     footage += being_recorded(connection, camera_id, stream, now_ms)
     camera = cameras.cameras(connection, [camera_id]).get(camera_id)
@@ -104,7 +107,7 @@ def _span_json(span: Span, holes: list[gaps.GapRow]) -> dict[str, Any]:
     kind, cause, reason = span.kind, span.cause, None
     if kind is SpanKind.GAP and cause == "not_registered":
         kind, cause = SpanKind.NONE, None
-    elif kind is SpanKind.GAP:
+    elif kind is SpanKind.GAP or (kind is SpanKind.FOOTAGE and cause is not None):
         reason = _words(span, holes)
     elif kind is SpanKind.EXPIRED:
         reason = Reason("web.expired").as_json()

@@ -1,0 +1,128 @@
+"""Footage that rotted in the store: said on the timeline, said of a clip, and never sent as if it were whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import insert as insert_into
+
+from config.clock import SystemClock
+from config.errors import TiergateError
+from gateway.playback import clip
+from gateway.playback.footage import Footage
+from gateway.web.routers.timeline import read_spans
+from storage import damage
+from storage.catalog import gaps, places, segments
+from storage.catalog.engine import Catalog
+from storage.catalog.tables import camera
+from storage.objects.folder import FolderStore
+from storage.spool import Spool
+from tests.media import WALL_NS, decode_mp4
+from tests.storage.footage import CAMERA, Recorded, insert, make_catalog, make_spool, record
+from tests.storage.test_check import spoil, upload
+
+FROM_MS, TO_MS = WALL_NS // 10**6, WALL_NS // 10**6 + 4_000
+
+
+class Place:
+    def __init__(self, folder: Path) -> None:
+        self.catalog: Catalog = make_catalog(folder)
+        self.spool: Spool = make_spool(folder)
+        self.store = FolderStore(folder / "objects")
+        self.store.ensure()
+        recorded = record(self.spool, 4.0)
+        insert(self.catalog, recorded)
+        upload(self.catalog, self.store, self.spool)
+        self.recorded: list[Recorded] = sorted(recorded, key=lambda one: one.segment.start_ms)
+        self.footage = Footage(self.catalog, self.spool, self.store)
+
+    async def clip(self) -> tuple[clip.Clip, bytes]:
+        pieces = await self.footage.window(CAMERA, "main", FROM_MS, TO_MS)
+        planned = await clip.plan(self.footage, await clip.examined(self.footage, pieces), FROM_MS, TO_MS)
+        return planned, b"".join([chunk async for chunk in clip.send(self.footage, planned)])
+
+    def rot(self, number: int, at: float = 0.6) -> tuple[int, int]:
+        row = self.recorded[number].segment
+        place = int(row.bytes * at)
+        spoil(self.store, row.object_key, lambda data: data.__setitem__(place, data[place] ^ 4))
+        return row.start_ms, row.end_ms
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    made = Place(tmp_path)
+    yield made
+    made.catalog.close()
+
+
+async def test_a_whole_clip_is_compared_with_its_recording_and_names_no_damage(place: Place) -> None:
+    planned, data = await place.clip()
+    assert planned.damaged == ()
+    assert all(take.piece.verified for take in planned.takes)
+    assert decode_mp4(data).pictures == 100
+
+
+@pytest.mark.fault("B30")
+async def test_a_clip_says_which_of_it_is_not_what_was_recorded(place: Place) -> None:
+    damaged = place.rot(1)
+    planned, data = await place.clip()
+    assert planned.damaged == (damaged,)
+    assert len(data) == planned.size
+    # what was found by looking is known to everybody from now on
+    assert place.catalog.read(lambda c: damage.is_marked(c, place.recorded[1].segment.id))
+    assert (await place.clip())[0].damaged == (damaged,)
+
+
+@pytest.mark.fault("B30")
+async def test_fragments_that_a_cut_took_are_left_out_and_the_rest_is_a_clip(place: Place) -> None:
+    row = place.recorded[2].segment
+    spoil(place.store, row.object_key, lambda data: data.__delitem__(slice(len(data) // 2, None)))
+    planned, data = await place.clip()
+    assert planned.damaged == ((row.start_ms, row.end_ms),)
+    assert len(data) == planned.size
+    assert 75 <= decode_mp4(data).pictures < 100
+
+
+@pytest.mark.fault("B30")
+async def test_rot_that_is_found_only_while_it_is_sent_breaks_the_transfer(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A long clip begins before its end was read: nothing of the damaged segment may leave as if it were whole."""
+    monkeypatch.setattr(clip, "_EXAMINE_FIRST_BYTES", 0)
+    place.rot(3)
+    with pytest.raises(TiergateError) as caught:
+        await place.clip()
+    assert caught.value.reason.code == "media.segment_damaged"
+    planned, _ = await place.clip()
+    assert len(planned.damaged) == 1
+
+
+@pytest.mark.fault("B30")
+async def test_the_timeline_shows_damaged_footage_as_footage_and_says_so(place: Place) -> None:
+    place.rot(1)
+    await place.clip()
+
+    def register(connection: object) -> None:
+        places.seed_regions(connection, "210211001003", "community", "社区", 1)  # type: ignore[arg-type]  # a connection
+        values = {"id": CAMERA, "name": "门", "tier": "community", "region": "210211001003", "recorded_by": "self",
+                  "enabled": True, "created_ms": 0, "changed_ms": 0}  # fmt: skip
+        connection.execute(insert_into(camera).values(**values))  # type: ignore[attr-defined]  # as above
+
+    place.catalog.write(register)
+
+    def spans() -> list[tuple[str, str | None]]:
+        found = place.catalog.read(lambda c: read_spans(c, CAMERA, "main", FROM_MS, TO_MS, TO_MS))
+        assert all(s["reason"]["code"] == "media.segment_damaged" for s in found if s["cause"])
+        return [(s["kind"], s["cause"]) for s in found]
+
+    assert spans() == [("footage", None), ("footage", "damaged"), ("footage", None)]
+    # given up for good, it is a gap with that cause, and not "expired"
+    row = place.recorded[1].segment
+    place.catalog.write(lambda c: segments.set_state(c, [row.id], ["stored"], "lost"))
+    assert spans() == [("footage", None), ("gap", "damaged"), ("footage", None)]
+    now_ms = SystemClock().wall_ns() // 10**6
+    place.catalog.write(lambda c: gaps.withdraw(c, row.id, now_ms))
+    place.catalog.write(lambda c: segments.set_state(c, [row.id], ["lost"], "stored"))
+    assert spans() == [("footage", None)]
