@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
@@ -17,7 +18,18 @@ def check(
     tier_scope: Annotated[
         bool, typer.Option("--tier-scope", help="Every lower tier's object against its lease and its end.")
     ] = False,
-    level: Annotated[str, typer.Option(help="presence, size or hash (reads every byte).")] = "size",
+    cost: Annotated[str, typer.Option("--cost", "--level", help="presence, size or hash (reads every byte).")] = "size",
+    repair: Annotated[
+        bool,
+        typer.Option(
+            "--repair",
+            help="Then mend what can be mended. Nothing is deleted; a row is given up as lost only when two checks, an"
+            " hour apart, have missed its object.",
+        ),
+    ] = False,
+    confirm: Annotated[
+        int, typer.Option("--confirm", min=0, help="With --repair: up to so many rows may be given up as lost.")
+    ] = 0,
 ) -> None:
     from gateway.ops import store_work
 
@@ -28,8 +40,11 @@ def check(
         if scope["violations"]:
             raise TiergateError(Kind.CONFLICT, "cli.tier_scope_broken", count=len(scope["violations"]))
         return
-    found = store_work.check_store(settings, level)
-    context.show(found.as_json())
+    found, done = store_work.check_store(settings, cost, repair, confirm)
+    answer: dict[str, Any] = found.as_json()
+    if done is not None:
+        answer["repair"] = done.as_json()
+    context.show(answer)
     if not found.whole:
         raise TiergateError(Kind.CONFLICT, "ops.store_findings", count=len(found.findings))
 
@@ -39,3 +54,17 @@ def rebuild() -> None:
     from gateway.ops import store_work
 
     context.show(store_work.rebuild_store(context.settings()))
+
+
+@app.command(
+    help="Copy everything to another store, verified; may be interrupted and run again, beside the running node. With"
+    " --switch, and the node stopped, the node then uses the new store. Nothing is deleted from the old one."
+)
+def migrate(
+    to: Annotated[Path, typer.Option("--to", help="A settings file whose [store] table describes the new store.")],
+    switch: Annotated[bool, typer.Option("--switch", help="Copy the rest and make it the node's store.")] = False,
+    verify: Annotated[bool, typer.Option("--verify", help="Read every copy again and compare its digest.")] = False,
+) -> None:
+    from gateway.ops import store_move
+
+    context.show(store_move.move_store(context.settings(), context.config_path(), to, switch=switch, verify=verify))

@@ -12,6 +12,7 @@ from config.errors import Kind, TiergateError
 
 SWEEP_LOCK = "sweep.lock"  #: one sweep at a time, the keeper's or one that a person started
 KEEPER_LOCK = "keeper.lock"  #: one keeper per node
+NODE_LOCK = "node.lock"  #: one supervisor per node
 
 
 @contextlib.contextmanager

@@ -30,6 +30,7 @@ from config.errors import Kind, TiergateError
 from config.load import load
 from config.settings import Listener, Settings, split_listen
 from gateway.ops import logging as logs
+from gateway.ops.locks import NODE_LOCK
 from gateway.ops.systemd import notify, watchdog_interval_s
 from gateway.ops.tasks import Tasks
 from gateway.processes.child import LISTEN_FD
@@ -87,7 +88,7 @@ class Supervisor:
     async def run(self) -> None:
         """Until `stop`. Raises process.lock_held, process.address_in_use, and whatever migration raises."""
         self._run_dir.mkdir(parents=True, exist_ok=True)
-        with _node_lock(self._run_dir / "node.lock"):
+        with _node_lock(self._run_dir / NODE_LOCK):
             for stale in [*self._run_dir.glob("*.ready"), *self._run_dir.glob("*.alive")]:
                 stale.unlink(missing_ok=True)
             pid_file = self._run_dir / "supervisor.pid"
