@@ -33,6 +33,7 @@ from storage.spool import FAILED, PART, SEALED, Spool, pread_all, write_all
 logger = logging.getLogger(__name__)
 
 _COPY_BYTES = 1 << 20
+_WHOLE_BYTES = 64 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,14 @@ class RecoveryReport:
     quarantined: list[Path] = field(default_factory=list)
     empty: int = 0  #: parts without a byte of media, removed
     ended_runs: int = 0
+
+    def __iadd__(self, other: RecoveryReport) -> RecoveryReport:
+        self.salvaged += other.salvaged
+        self.adopted += other.adopted
+        self.quarantined += other.quarantined
+        self.empty += other.empty
+        self.ended_runs += other.ended_runs
+        return self
 
 
 def salvage_part(spool: Spool, path: Path) -> Recovered | None:
@@ -169,6 +178,9 @@ def _examine(path: Path) -> tuple[Salvage, int]:
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         size = os.fstat(fd).st_size
+        if size <= _WHOLE_BYTES:  # one read instead of one per header and picture: a start waits for this
+            data = pread_all(fd, 0, size)
+            return salvage(lambda offset, count: data[offset : offset + count], len(data)), len(data)
         return salvage(lambda offset, count: pread_all(fd, offset, count), size), size
     finally:
         os.close(fd)

@@ -1,7 +1,8 @@
 """The recorder: camera sockets to the spool, rows into the catalog, live units to watchers. Nothing else (DESIGN §3).
 
-Order of a start: lock of the shard, salvage of what a dead recorder left, then the live socket, then cameras. Order of
-an end: streams, writers, syncs, catalog; within 5 s.
+Order of a start: lock of the shard; of each camera salvage of what a dead recorder left and then at once its socket, so
+that none waits for another's files; then the live socket. Order of an end: streams, writers, syncs, catalog; within
+5 s.
 """
 
 from __future__ import annotations
@@ -14,15 +15,18 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from sqlalchemy.exc import OperationalError
 
 from config.clock import wall_ms
+from config.errors import TiergateError
 from gateway.compose.recorder import RecorderParts, build_recorder
 from gateway.processes import child
 from storage.catalog.status import Past, duties, past, put_status, shard_cameras
-from storage.salvage import recover
+from storage.salvage import RecoveryReport, recover
 
 _log = logging.getLogger(__name__)
 
@@ -31,6 +35,7 @@ POLL_S = 0.5
 #: The register is read again at least this often although nothing moved: classes begin and end by the clock.
 REREAD_S = 60.0
 STATISTICS_S = 5.0
+SALVAGE_THREADS = 4
 _LOCK_WAIT_S = 10.0
 
 
@@ -40,25 +45,45 @@ class Recorder:
         self._shard = shard
         self._ticking = threading.Event()
         self._ticker = threading.Thread(target=self._tick, name="ticker", daemon=True)
+        self._unsalvaged: set[str] = set()  #: cameras that are not opened yet
 
     async def start(self) -> None:
         parts = self._parts
         cameras = await parts.catalog.aread(partial(shard_cameras, shard=self._shard))
-        report = await asyncio.to_thread(recover, parts.catalog, parts.spool, cameras)
-        if report.salvaged or report.adopted or report.quarantined:
-            _log.info(
-                "salvage", extra={
-                    "salvaged": len(report.salvaged), "adopted": len(report.adopted),
-                    "quarantined": len(report.quarantined),
-                },
-            )  # fmt: skip
         parts.group.start()
         parts.admission.observe()
         self._ticker.start()
+        await self._salvage(cameras)
         await self._apply()
         await parts.live.start()
         gc.collect()
         gc.freeze()
+
+    async def _salvage(self, cameras: Sequence[str]) -> None:
+        """What a dead recorder left, some cameras at once: most of it is waiting for the disk."""
+        parts = self._parts
+        self._unsalvaged = set(cameras)
+        total = RecoveryReport()
+        with ThreadPoolExecutor(SALVAGE_THREADS, thread_name_prefix="salvage") as pool:
+            running = {asyncio.wrap_future(pool.submit(recover, parts.catalog, parts.spool, [c])): c for c in cameras}
+            while running:
+                done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                for one in done:
+                    camera = running.pop(one)
+                    self._unsalvaged.discard(camera)
+                    try:
+                        total += one.result()
+                    except (OSError, TiergateError):
+                        # Its files stay for another start; the camera itself must not wait for a file that is sick.
+                        _log.exception("a camera's unfinished files cannot be salvaged", extra={"camera": camera})
+                await self._apply()
+        if total.salvaged or total.adopted or total.quarantined:
+            _log.info(
+                "salvage", extra={
+                    "salvaged": len(total.salvaged), "adopted": len(total.adopted),
+                    "quarantined": len(total.quarantined),
+                },
+            )  # fmt: skip
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Until told to stop: follows the register, watches the streams, reports."""
@@ -109,7 +134,8 @@ class Recorder:
     async def _apply(self) -> None:
         parts = self._parts
         now_ms = wall_ms(parts.clock)
-        wanted = await parts.catalog.aread(partial(duties, shard=self._shard, now_ms=now_ms))
+        registered = await parts.catalog.aread(partial(duties, shard=self._shard, now_ms=now_ms))
+        wanted = [duty for duty in registered if duty.camera_id not in self._unsalvaged]
         pasts: dict[tuple[str, str], Past] = {}
         for camera_id, stream in parts.fleet.new_recorded(wanted):
             pasts[camera_id, stream] = await parts.catalog.aread(partial(past, camera_id=camera_id, stream=stream))

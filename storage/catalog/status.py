@@ -79,8 +79,10 @@ def shard_count(connection: Connection) -> int:
 
 
 def shard_cameras(connection: Connection, shard: int) -> list[str]:
-    """All cameras of a shard, removed ones too: their unfinished files are this shard's to salvage."""
-    return list(connection.execute(select(camera.c.id).where(camera.c.shard == shard)).scalars())
+    """All cameras of a shard, removed ones too: their unfinished files are this shard's to salvage. Those that are to
+    be recorded come first."""
+    first = (camera.c.removed_ms.is_not(None), camera.c.enabled.desc(), camera.c.id)
+    return list(connection.execute(select(camera.c.id).where(camera.c.shard == shard).order_by(*first)).scalars())
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,10 +14,12 @@ import pytest
 from gateway.live.client import watch
 from gateway.live.wire import Config, Event, Unit
 from storage.media.access_unit import Track
+from storage.spool import PART
 from tests.gateway.ingest.station import Station
 from tests.media import decode_mp4
 from tests.parts.rtsp_server import RtspServer
 from tests.parts.wait import until
+from tests.storage.footage import new_id
 
 pytestmark = pytest.mark.real
 
@@ -178,3 +180,15 @@ async def test_watchers_start_in_the_past_second_and_sub_opens_only_for_them(
     await asyncio.to_thread(
         until, lambda: (s := station.status(camera, "sub")) is not None and s.state == "idle", 10, "sub closes"
     )
+
+
+def test_a_file_that_cannot_be_salvaged_stops_no_camera(station: Station, rtsp_server: RtspServer) -> None:
+    """Not even its own: what cannot be read stays where it is, and recording begins."""
+    cameras = [station.add_camera(rtsp_server.url(name)) for name in ("tiny", "tiny2")]
+    station.spool.prepare()
+    sick = station.spool.path_of(cameras[1], new_id(), PART)
+    sick.mkdir(parents=True)  # no file at all: reading it fails as a sick disk does
+    station.process.start()
+    until(lambda: all(station.segments(camera) for camera in cameras), 30, "both cameras are recorded")
+    assert sick.exists()
+    assert "cannot be salvaged" in station.log.read_text()
