@@ -55,6 +55,7 @@ ROWS: dict[str, tuple[str, str]] = {
     "B15": ("Half deleted: the row is gone, bytes stay", "tombstones are tried for ever"),
     "B16": ("Freeing is not at once", "bytes on their way out are counted as gone"),
     "B18": ("An override is passed over and footage goes early", "the longest of all rules that match, explained"),
+    "B25": ("The store's clock is wrong", "signed for its clock, or a clear alarm; nothing expires by it"),
     "B26": ("A versioned bucket only marks deletes", "deleted by version: bytes really gone"),
     "B28": ("A key used again", "keys hold a ULID and are never used twice"),
     "B29": ("A changed setting wipes footage", "shorter policies wait and say beforehand what they would delete"),
