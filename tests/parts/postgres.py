@@ -1,0 +1,140 @@
+"""Debian's PostgreSQL on a free loopback port, with a data folder of its own, run by an ordinary user.
+
+`start` after `kill` or `stop` continues on the same data and port. `new_database` is quick: a copy of one that was
+migrated once. Durability against power loss is off; against kill -9 it is whole.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import secrets
+import shutil
+import signal
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Self
+
+import psycopg
+from psycopg import sql
+
+from storage.catalog.migrate import migrate
+from tests.parts.process import Child, free_port
+from tests.parts.wait import until
+
+_USER = "tiergate"
+_TEMPLATE = "migrated"
+#: initdb refuses root; the package's own user is there wherever the package is.
+_ACCOUNT = "postgres"
+_OPTIONS = {
+    "listen_addresses": "127.0.0.1",
+    "unix_socket_directories": "",
+    "fsync": "off",
+    "full_page_writes": "off",
+    "shared_buffers": "16MB",
+    "max_connections": "60",
+    "autovacuum_naptime": "600",
+    "log_min_messages": "fatal",
+}
+
+
+def _programs() -> Path:
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[4]))
+    if not found:
+        raise RuntimeError("Debian's postgresql is not installed; scripts/install --tests does it")
+    return found[-1].parent
+
+
+def _as_ordinary_user() -> list[str]:
+    return [str(shutil.which("setpriv")), f"--reuid={_ACCOUNT}", f"--regid={_ACCOUNT}", "--clear-groups"] if os.geteuid() == 0 else []
+
+
+class Postgres:
+    def __init__(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="tiergate-postgres-"))
+        self.port = free_port()
+        self.password = secrets.token_hex(12)
+        self._data = self.folder / "data"
+        options = [part for name, value in _OPTIONS.items() for part in ("-c", f"{name}={value}")]
+        argv = [*_as_ordinary_user(), str(_programs() / "postgres"), "-D", str(self._data), "-p", str(self.port)]
+        self._child = Child([*argv, *options], self.folder / "log")
+        self._databases = 0
+
+    def _init(self) -> None:
+        password = self.folder / "password"
+        password.write_text(self.password)
+        if os.geteuid() == 0:
+            account = pwd.getpwnam(_ACCOUNT)
+            for path in (self.folder, password):
+                os.chown(path, account.pw_uid, account.pw_gid)
+        # A collation that is none of C's: what the statements sort or compare must not depend on it.
+        locale = ["--locale=C.UTF-8", "--encoding=UTF8", "--locale-provider=icu", "--icu-locale=zh"]
+        subprocess.run(
+            [*_as_ordinary_user(), str(_programs() / "initdb"), "-D", str(self._data), "-U", _USER, "--no-sync",
+             "--auth=scram-sha-256", f"--pwfile={password}", *locale],
+            check=True, capture_output=True, timeout=120, cwd=self.folder,
+        )  # fmt: skip
+
+    def start(self) -> Self:
+        fresh = not self._data.exists()
+        if fresh:
+            self._init()
+        self._child.start()
+        try:
+            until(self._answers, 60, f"PostgreSQL answers; log:\n{self._child.tail()}", every_s=0.05)
+        except BaseException:
+            self.kill()
+            raise
+        if fresh:
+            migrate(self._create(_TEMPLATE, "template0"))
+        return self
+
+    def _answers(self) -> bool:
+        if not self._child.running:
+            raise RuntimeError(f"PostgreSQL ended:\n{self._child.tail()}")
+        self._connect().close()
+        return True
+
+    def _connect(self, database: str = "postgres") -> psycopg.Connection[tuple[object, ...]]:
+        return psycopg.connect(
+            host="127.0.0.1", port=self.port, user=_USER, password=self.password, dbname=database, autocommit=True,
+            connect_timeout=5,
+        )  # fmt: skip
+
+    def _create(self, name: str, template: str) -> str:
+        with self._connect() as connection:
+            query = "CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy"
+            connection.execute(sql.SQL(query).format(sql.Identifier(name), sql.Identifier(template)))
+        return self.url(name)
+
+    def new_database(self, *, empty: bool = False) -> str:
+        """The URL of a new database, migrated unless `empty`."""
+        self._databases += 1
+        return self._create(f"test{self._databases}", "template0" if empty else _TEMPLATE)
+
+    def url(self, database: str, *, port: int | None = None) -> str:
+        """With `port` of a relay in front."""
+        return f"postgresql+psycopg://{_USER}:{self.password}@127.0.0.1:{port or self.port}/{database}"
+
+    def through(self, url: str, port: int) -> str:
+        """`url` over a relay's port."""
+        return url.replace(f":{self.port}/", f":{port}/")
+
+    def query(self, url: str, statement: str) -> list[tuple[object, ...]]:
+        """Asked past the product's own code, in autocommit."""
+        with self._connect(url.rpartition("/")[2]) as connection:
+            done = connection.execute(statement.encode())
+            return done.fetchall() if done.description else []
+
+    def kill(self) -> None:
+        """kill -9 of the whole server."""
+        self._child.kill()
+
+    def stop(self) -> None:
+        self._child.signal(signal.SIGINT)  # "fast": ends its sessions, where SIGTERM waits for them
+        self._child.wait(20)
+
+    def remove(self) -> None:
+        self._child.kill()
+        shutil.rmtree(self.folder, ignore_errors=True)
