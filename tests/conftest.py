@@ -126,7 +126,7 @@ def catalog_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """A migrated catalog of this test alone, on each database that tiergate runs on."""
     if request.param == "postgresql":
         server: Postgres = request.getfixturevalue("postgres")
-        return server.new_database()
+        return server.fresh_catalog()
     url = f"sqlite:///{tmp_path / 'catalog.db'}"
     migrate(url)
     return url

@@ -1,7 +1,7 @@
 """Debian's PostgreSQL on a free loopback port, with a data folder of its own, run by an ordinary user.
 
-`start` after `kill` or `stop` continues on the same data and port. `new_database` is quick: a copy of one that was
-migrated once. Durability against power loss is off; against kill -9 it is whole.
+`start` after `kill` or `stop` continues on the same data and port. Durability against power loss is off; against
+kill -9 it is whole.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ import psycopg
 from psycopg import sql
 
 from storage.catalog.migrate import migrate
+from storage.catalog.tables import metadata
 from tests.parts.process import Child, free_port
 from tests.parts.wait import until
 
 _USER = "tiergate"
-_TEMPLATE = "migrated"
 #: initdb refuses root; the package's own user is there wherever the package is.
 _ACCOUNT = "postgres"
 _OPTIONS = {
@@ -60,6 +60,7 @@ class Postgres:
         argv = [*_as_ordinary_user(), str(_programs() / "postgres"), "-D", str(self._data), "-p", str(self.port)]
         self._child = Child([*argv, *options], self.folder / "log")
         self._databases = 0
+        self._shared: str | None = None
 
     def _init(self) -> None:
         password = self.folder / "password"
@@ -86,8 +87,6 @@ class Postgres:
         except BaseException:
             self.kill()
             raise
-        if fresh:
-            migrate(self._create(_TEMPLATE, "template0"))
         return self
 
     def _answers(self) -> bool:
@@ -102,16 +101,32 @@ class Postgres:
             connect_timeout=5,
         )  # fmt: skip
 
-    def _create(self, name: str, template: str) -> str:
+    def new_database(self) -> str:
+        """The URL of a new, empty database; it costs 7 MB."""
+        self._databases += 1
+        name = f"test{self._databases}"
         with self._connect() as connection:
-            query = "CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy"
-            connection.execute(sql.SQL(query).format(sql.Identifier(name), sql.Identifier(template)))
+            query = sql.SQL("CREATE DATABASE {} TEMPLATE template0 STRATEGY file_copy")
+            connection.execute(query.format(sql.Identifier(name)))
         return self.url(name)
 
-    def new_database(self, *, empty: bool = False) -> str:
-        """The URL of a new database, migrated unless `empty`."""
-        self._databases += 1
-        return self._create(f"test{self._databases}", "template0" if empty else _TEMPLATE)
+    def fresh_catalog(self) -> str:
+        """The URL of the one shared database, as it was after its migration. Whoever had it before is cut off."""
+        if self._shared is None:
+            self._shared = self.new_database()
+            migrate(self._shared)
+            self.query(self._shared, "CREATE SCHEMA kept")
+            self.query(self._shared, "CREATE TABLE kept.retention_class AS SELECT * FROM public.retention_class")
+            return self._shared
+        self.query(
+            self._shared,
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()",
+        )
+        names = ", ".join(f'"{table.name}"' for table in metadata.sorted_tables)
+        self.query(self._shared, f"TRUNCATE {names}")
+        self.query(self._shared, "INSERT INTO public.retention_class SELECT * FROM kept.retention_class")
+        return self._shared
 
     def url(self, database: str, *, port: int | None = None) -> str:
         """With `port` of a relay in front."""
