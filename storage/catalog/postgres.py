@@ -120,7 +120,7 @@ def hold_migration_lock(connection: Connection) -> None:
 #: A write without a transaction id has changed nothing: nobody need be told, and its COMMIT has no outcome.
 _SEAL = text(
     "SELECT id, substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8),"
-    f" CASE WHEN id IS NOT NULL THEN pg_notify('{_CHANNEL}', '') END"
+    " CASE WHEN id IS NOT NULL THEN pg_notify(:channel, '') END"
     " FROM (SELECT pg_current_xact_id_if_assigned()::text AS id) AS own"
 )
 _STATUS = text(
@@ -145,7 +145,7 @@ def write(engine: Engine, change: Callable[[Connection], T], last: bool = False)
     try:
         with engine.connect().execution_options(tiergate_write=True) as connection, connection.begin():
             result = change(connection)
-            id_, timeline, _ = connection.execute(_SEAL).one()
+            id_, timeline, _ = connection.execute(_SEAL, {"channel": _CHANNEL}).one()
             sealed = _Sealed(id_, timeline)
     except DBAPIError as error:
         if not error.connection_invalidated:

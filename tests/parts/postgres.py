@@ -6,6 +6,7 @@ kill -9 it is whole.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import pwd
 import secrets
@@ -14,7 +15,7 @@ import signal
 import subprocess
 import tempfile
 from pathlib import Path
-from typing import Self
+from typing import Self, cast
 
 import psycopg
 from psycopg import sql
@@ -22,6 +23,7 @@ from psycopg import sql
 from storage.catalog.migrate import migrate
 from storage.catalog.tables import metadata
 from tests.parts.process import Child, free_port
+from tests.parts.relay import TcpRelay
 from tests.parts.wait import until
 
 _USER = "tiergate"
@@ -47,7 +49,11 @@ def _programs() -> Path:
 
 
 def _as_ordinary_user() -> list[str]:
-    return [str(shutil.which("setpriv")), f"--reuid={_ACCOUNT}", f"--regid={_ACCOUNT}", "--clear-groups"] if os.geteuid() == 0 else []
+    return (
+        [str(shutil.which("setpriv")), f"--reuid={_ACCOUNT}", f"--regid={_ACCOUNT}", "--clear-groups"]
+        if os.geteuid() == 0
+        else []
+    )
 
 
 class Postgres:
@@ -81,17 +87,16 @@ class Postgres:
         fresh = not self._data.exists()
         if fresh:
             self._init()
-        self._child.start()
         try:
-            until(self._answers, 60, f"PostgreSQL answers; log:\n{self._child.tail()}", every_s=0.05)
+            until(self._answers, 30, f"PostgreSQL answers; see {self._child.log}", every_s=0.05)
         except BaseException:
-            self.kill()
+            self._child.kill()
             raise
         return self
 
     def _answers(self) -> bool:
         if not self._child.running:
-            raise RuntimeError(f"PostgreSQL ended:\n{self._child.tail()}")
+            self._child.start()  # again, while sessions of a server that was killed are still ending
         self._connect().close()
         return True
 
@@ -143,8 +148,10 @@ class Postgres:
             return done.fetchall() if done.description else []
 
     def kill(self) -> None:
-        """kill -9 of the whole server."""
-        self._child.kill()
+        """kill -9 of the server; its sessions end by themselves. The guard lives to bury it: a dead process that is
+        still listed would pass for a running server."""
+        os.kill(int((self._data / "postmaster.pid").read_text().split()[0]), signal.SIGKILL)
+        self._child.wait(20)
 
     def stop(self) -> None:
         self._child.signal(signal.SIGINT)  # "fast": ends its sessions, where SIGTERM waits for them
@@ -153,3 +160,40 @@ class Postgres:
     def remove(self) -> None:
         self._child.kill()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class CommitCutter(TcpRelay):
+    """Cuts the connection around one COMMIT in `every` while `armed`: ``request``: the server never hears it;
+    ``answer``: it has committed and answered, and the answer is dropped. Counts its `hits`."""
+
+    def __init__(self, target_port: int, kind: str, every: int) -> None:
+        super().__init__(target_port)
+        self.kind, self.armed, self.hits = kind, False, 0
+        self._every, self._commits, self._due = every, 0, False
+
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, counter: str) -> None:
+        await super()._pump(cast(asyncio.StreamReader, _Eavesdropper(reader, self, counter)), writer, counter)
+
+    def heard(self, chunk: bytes, counter: str) -> None:
+        """Raises ConnectionResetError where it is to be cut."""
+        if counter == "bytes_to_client":
+            if self._due:
+                self._due = False
+                raise ConnectionResetError
+        elif self.armed and b"COMMIT\0" in chunk:
+            self._commits += 1
+            if self._commits % self._every == 0:
+                self.hits += 1
+                if self.kind == "request":
+                    raise ConnectionResetError
+                self._due = True
+
+
+class _Eavesdropper:
+    def __init__(self, reader: asyncio.StreamReader, cutter: CommitCutter, counter: str) -> None:
+        self._reader, self._cutter, self._counter = reader, cutter, counter
+
+    async def read(self, count: int) -> bytes:
+        chunk = await self._reader.read(count)
+        self._cutter.heard(chunk, self._counter)
+        return chunk

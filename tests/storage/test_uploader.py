@@ -198,6 +198,7 @@ async def test_run_ends_when_told_and_drains_meanwhile(
     assert_stored(catalog, store, spool, recorded)
 
 
+@pytest.mark.parametrize("catalog_url", ["sqlite"], indirect=True)
 @pytest.mark.real
 def test_a_real_store_that_dies_and_comes_back_gets_everything(
     catalog: Catalog, spool: Spool, recorded: list[Recorded], s3_factory: Callable[[], S3Server]
