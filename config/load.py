@@ -56,6 +56,7 @@ def load(path: Path, environment: Mapping[str, str] = os.environ) -> Settings:
 _PATH_KEYS = {
     "paths": ("data", "spool"),
     "store": ("folder", "ca_file"),
+    "backup": ("folder",),
     "web": ("tls_cert", "tls_key"),
     "relay": ("tls_cert", "tls_key"),
 }

@@ -155,7 +155,8 @@ class Catalog:
                 try:
                     cursor.execute("PRAGMA busy_timeout=0")
                     cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-                    return bool(cursor.fetchone()[0] == 0)
+                    ((busy, _, _),) = cursor.fetchall()
+                    return not busy
                 finally:
                     cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
                     cursor.close()

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -91,15 +92,9 @@ def _footage(connection: Connection, number: int, id_: str, careful: bool) -> No
     else:
         connection.execute(insert(run).values(id=id_, camera_id=CAMERA, stream="main", started_ms=number, codec="x",
                                               width=1, height=1, init=b"x"))  # fmt: skip
-    segments.insert_segments(connection, [_with_id(one, id_)])
+    segments.insert_segments(connection, [replace(one, id=id_, object_key=id_)])
     gaps.open_gap(connection, GapRow(id_, CAMERA, "main", "network", T0 + number, None, T0))
     gaps.close_open(connection, CAMERA, "main", T0 + number + 1)
-
-
-def _with_id(one: segments.SegmentRow, id_: str) -> segments.SegmentRow:
-    from dataclasses import replace
-
-    return replace(one, id=id_, object_key=id_)
 
 
 def _through_ledger(catalog: Catalog, count: int, careful: bool) -> list[str]:
