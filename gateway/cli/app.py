@@ -20,6 +20,9 @@ from gateway.cli import context
 NOUNS: dict[str, tuple[str, str]] = {
     "init": ("init", "Set up a node: settings, keys, catalog, first user."),
     "serve": ("serve", "Run the node."),
+    "backup": ("backup", "Write keys, settings and catalog into one encrypted file; or check one."),
+    "restore": ("restore", "Make the node of a backup on this machine."),
+    "upgrade": ("upgrade", "Bring the catalog to this version."),
     "doctor": ("doctor", "Say what is wrong and what to do next."),
     "login": ("login", "Sign in; later commands run as this user."),
     "logout": ("logout", "End the session of `login`."),

@@ -90,7 +90,7 @@ def _url(listen: str, tls: bool) -> str:
     return f"{'https' if tls else 'http'}://{listen}"
 
 
-def _toml(tables: dict[str, dict[str, object]]) -> str:
+def toml(tables: dict[str, dict[str, object]]) -> str:
     import json
 
     lines = ["# tiergate settings: docs/reference/settings.md lists every key. Unknown keys are refused.", ""]
@@ -126,7 +126,7 @@ def _make(
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_suffix(".new")
     with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-        file.write(_toml(tables))
+        file.write(toml(tables))
     settings = load(fresh, {})
     keys = ensure_keys(settings)
     if hosts:

@@ -1,8 +1,9 @@
-"""Builds the keeper: uploads, sweep, journal, checkpoints."""
+"""Builds the keeper: uploads, sweep, journal, checkpoints, backups."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from config.clock import Clock, SystemClock
 from config.settings import Settings
@@ -17,6 +18,7 @@ from storage.uploader import Uploader
 @dataclass(frozen=True, slots=True)
 class KeeperParts:
     settings: Settings
+    settings_file: Path
     clock: Clock
     catalog: Catalog
     sweep_catalog: Catalog  #: a long plan must not hold up the rows of uploads
@@ -27,7 +29,7 @@ class KeeperParts:
     node_key: bytes
 
 
-def build_keeper(settings: Settings) -> KeeperParts:
+def build_keeper(settings: Settings, settings_file: Path) -> KeeperParts:
     """Raises access.keys_missing. Neither spool nor store is asked anything yet."""
     clock = SystemClock()
     keys = load_keys(settings)
@@ -35,4 +37,6 @@ def build_keeper(settings: Settings) -> KeeperParts:
     store = make_store(settings)
     spool = Spool(settings.paths.spool_dir, clock, keys.node_id)
     uploader = Uploader(catalog, store, spool, clock, settings.store.upload_workers)
-    return KeeperParts(settings, clock, catalog, sweep_catalog, store, spool, uploader, keys.node_id, keys.node)
+    return KeeperParts(
+        settings, settings_file, clock, catalog, sweep_catalog, store, spool, uploader, keys.node_id, keys.node
+    )

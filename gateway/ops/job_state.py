@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 from storage.catalog import facts
 
 #: The keeper's jobs.
-JOB_NAMES = ("store", "sweep", "journal", "checkpoint", "uploads")
+JOB_NAMES = ("store", "sweep", "journal", "checkpoint", "uploads", "catalog", "backup")
 _PREFIX = "job."
 UPLOADS = "keeper.uploads"  #: fact: {"away_since_ms", "failures", "corrupt", "problem"} of the uploader
 

@@ -20,7 +20,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection
+from sqlalchemy import Connection, text
 from sqlalchemy.engine import make_url
 
 from config.errors import Kind, TiergateError
@@ -47,7 +47,7 @@ def current(url: str) -> str | None:
     engine = make_engine(url)
     try:
         with engine.connect() as connection:
-            return _revision(connection)
+            return revision_of(connection)
     finally:
         engine.dispose()
 
@@ -95,6 +95,17 @@ def upgrade(connection: Connection, revision: str = "head") -> None:
     command.upgrade(config, revision)
 
 
+def put_aside(url: str, name: str) -> None:
+    """Gives PostgreSQL's tables another schema, and leaves an empty one."""
+    engine = make_engine(url)
+    try:
+        with writing(engine) as connection:
+            connection.execute(text(f'ALTER SCHEMA public RENAME TO "{name}"'))
+            connection.execute(text("CREATE SCHEMA public"))
+    finally:
+        engine.dispose()
+
+
 def backup_path(path: Path, revision: str) -> Path:
     """Where `migrate` leaves the copy of a catalog of `revision`."""
     return path.with_name(f"{path.name}.before-{revision}")
@@ -119,7 +130,7 @@ def _scripts() -> ScriptDirectory:
     return ScriptDirectory.from_config(_config())
 
 
-def _revision(connection: Connection) -> str | None:
+def revision_of(connection: Connection) -> str | None:
     return MigrationContext.configure(connection).get_current_revision()
 
 

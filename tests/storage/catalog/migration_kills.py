@@ -172,7 +172,7 @@ UP = """
     with op.batch_alter_table("run") as batch:
         batch.add_column(sa.Column("note", sa.Text(), nullable=False, server_default="none"))
     op.execute("UPDATE run SET note = codec")
-    op.execute("INSERT INTO more SELECT ended_ms FROM run")
+    op.execute("INSERT INTO more SELECT ended_ms FROM run WHERE ended_ms IS NOT NULL")
 """
 DOWN = (
     "DROP TABLE more",
