@@ -85,7 +85,7 @@ def is_due(revision: str | None) -> bool:
 def steps(revision: str | None) -> list[tuple[str, str]]:
     """(revision, what it does) of everything that `migrate` would run on such a catalog, in order."""
     known = list(_scripts().iterate_revisions("head", revision or "base"))
-    return [(script.revision, (script.doc or "").splitlines()[0]) for script in reversed(known)]
+    return [(script.revision, (script.doc or "").partition("\n")[0]) for script in reversed(known)]
 
 
 def upgrade(connection: Connection, revision: str = "head") -> None:
