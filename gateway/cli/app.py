@@ -99,6 +99,8 @@ def run(argv: Sequence[str]) -> int:
             return _misused(error, only)
         if os.environ.get("TIERGATE_DEBUG"):
             raise
+        if type(error).__module__ == "sqlalchemy.exc" and hasattr(error, "connection_invalidated"):
+            return context.fail(TiergateError(Kind.UNAVAILABLE, "ops.catalog_away", problem=type(error).__name__))
         return context.fail(TiergateError(Kind.ENVIRONMENT, "cli.defect", problem=type(error).__name__))
     return result if isinstance(result, int) else 0
 

@@ -16,11 +16,10 @@ import threading
 import time
 from functools import partial
 
-from sqlalchemy.exc import OperationalError
-
 from config.clock import wall_ms
 from gateway.compose.recorder import RecorderParts, build_recorder
 from gateway.processes import child
+from storage.catalog.engine import UNAVAILABLE
 from storage.catalog.status import Past, duties, past, put_status, shard_cameras
 from storage.salvage import recover
 
@@ -71,7 +70,7 @@ class Recorder:
                 if version != seen or now_s - read_s > REREAD_S:
                     await self._apply()
                     seen, read_s = version, now_s
-            except OperationalError:
+            except UNAVAILABLE:
                 _log.warning("the catalog does not answer; recording goes on as it was")
             self._parts.fleet.watchdog()
             self._parts.admission.observe()

@@ -38,9 +38,14 @@ UNAVAILABLE = (OperationalError, InterfaceError)
 
 
 def make_engine(url: str) -> Engine:
-    """An engine whose connections obey the rules above. One connection only: the caller's thread owns it."""
+    """An engine whose connections obey the rules above. One connection only: the caller's thread owns it.
+
+    Errors name the statement without its values: they may be secrets, and errors are logged (I10).
+    """
     if is_sqlite(url):
-        engine = create_engine(url, poolclass=StaticPool, connect_args={"check_same_thread": False})
+        engine = create_engine(
+            url, poolclass=StaticPool, connect_args={"check_same_thread": False}, hide_parameters=True
+        )
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         return engine
@@ -150,7 +155,7 @@ class Catalog:
         def cut() -> bool:
             with self._engine.connect() as connection:
                 raw = connection.connection.dbapi_connection
-                assert raw is not None  # noqa: S101  a connection that is checked out
+                assert raw is not None  # noqa: S101 - a connection that is checked out
                 cursor = raw.cursor()
                 try:
                     cursor.execute("PRAGMA busy_timeout=0")

@@ -63,7 +63,10 @@ def make_engine(url: URL, lock_timeout_ms: int) -> Engine:
     """Raises media.catalog_driver when psycopg is not installed."""
     try:
         engine = create_engine(
-            url.set(drivername="postgresql+psycopg"), poolclass=StaticPool, connect_args=dict(_CONNECT)
+            url.set(drivername="postgresql+psycopg"),
+            poolclass=StaticPool,
+            connect_args=dict(_CONNECT),
+            hide_parameters=True,
         )
     except ModuleNotFoundError as exc:
         raise TiergateError(Kind.ENVIRONMENT, "media.catalog_driver") from exc

@@ -79,7 +79,7 @@ def _armed(counter: _Counter, transaction: bool) -> None:
             event.listen(engine, "after_cursor_execute", _commit_each)
         return engine
 
-    migration.make_engine = make  # type: ignore[attr-defined]
+    migration.make_engine = make  # type: ignore[attr-defined]  # a module's name, on purpose
 
 
 def _commit_each(connection: Connection, cursor: Any, *_: object) -> None:

@@ -120,7 +120,7 @@ def test_where_nobody_knows_the_outcome_rows_are_written_again_by_their_ids(
     cutter.armed = False
     assert cutter.hits >= 5
     for table in (run, segment, gap):
-        found = list(through.read(lambda c, t=table: c.execute(select(t.c.id)).scalars().all()))  # type: ignore[misc]
+        found = list(through.read(lambda c, t=table: c.execute(select(t.c.id)).scalars().all()))  # type: ignore[misc]  # a bound default
         assert sorted(found) == sorted(ids)
     assert through.read(gaps.open_gaps) == []
     assert not [r for r in caplog.records if r.levelno >= logging.ERROR]
