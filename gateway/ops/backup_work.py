@@ -128,27 +128,35 @@ def restore_node(
     """
     contents = backup.verify(file, passphrase)
     text, keys = backup.read_files(file, passphrase)
-    now_ms = wall_ms(SystemClock())
     settings_file.parent.mkdir(parents=True, exist_ok=True)
     fresh = settings_file.with_name(settings_file.name + ".restoring")
-    _write_private(fresh, text if data is None else _moved(text, data))
-    settings = load(fresh)
-    aside = _make_room(settings, settings_file, now_ms, replace)
+    try:
+        _write_private(fresh, text if data is None else _moved(text, data))
+        settings = load(fresh)
+        now_ms = wall_ms(SystemClock())
+        aside = _make_room(settings, settings_file, now_ms, replace)
+        node = _lay_out(settings, keys)
+        store = _store(settings) if with_store else None
+        details = _lineage(contents, node, store)
+        take_over = partial(restore.take_over, now_ms=now_ms, actor=actor, node_id=node.node_id, details=details)
+        backup.load_catalog(file, passphrase, settings.catalog_url, take_over)
+        agreed = _agree(settings, store, node.node_id, now_ms, actor)
+        os.replace(fresh, settings_file)
+    finally:
+        fresh.unlink(missing_ok=True)
+    fsync_folder(settings_file.parent)
+    return Restored(contents, settings, aside, agreed)
+
+
+def _lay_out(settings: Settings, keys: dict[str, bytes]) -> NodeKeys:
+    """Folders and keys."""
     paths = settings.paths
     for folder in (paths.data, paths.spool_dir, paths.catalog_dir, paths.keys_dir, paths.run_dir):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     for name, value in keys.items():
         _write_private(paths.keys_dir / name, value)
     fsync_folder(paths.keys_dir)
-    node = load_keys(settings)
-    store = _store(settings) if with_store else None
-    details = _lineage(contents, node, store)
-    take_over = partial(restore.take_over, now_ms=now_ms, actor=actor, node_id=node.node_id, details=details)
-    backup.load_catalog(file, passphrase, settings.catalog_url, take_over)
-    agreed = _agree(settings, store, node.node_id, now_ms, actor)
-    os.replace(fresh, settings_file)
-    fsync_folder(settings_file.parent)
-    return Restored(contents, settings, aside, agreed)
+    return load_keys(settings)
 
 
 def _write_private(path: Path, value: bytes) -> None:
@@ -175,7 +183,11 @@ def _moved(text: bytes, data: Path) -> bytes:
 
 def _make_room(settings: Settings, settings_file: Path, now_ms: int, replace: bool) -> list[str]:
     """Whatever of a node is here already goes aside; nothing is deleted. Raises backup.node_there."""
-    if is_held(settings.paths.run_dir / "node.lock"):
+    runs = [settings.paths.run_dir]
+    if settings_file.exists():
+        with contextlib.suppress(TiergateError):  # broken settings run no node
+            runs.append(load(settings_file).paths.run_dir)
+    if any(is_held(run / "node.lock") for run in runs):
         raise TiergateError(Kind.CONFLICT, "process.lock_held", lock="node.lock")
     keys, catalog = settings.paths.keys_dir, settings.paths.catalog_dir
     url = settings.catalog_url

@@ -182,8 +182,10 @@ def test_a_node_that_is_here_is_not_overwritten_unless_told_and_then_put_aside(m
     (leases / "L1").write_bytes(b"key")
     assert code_of(restore_node, machine.config, file, PASSPHRASE, "os:test") == "backup.node_there"
     with alone(machine.settings.paths.run_dir / "node.lock", "process.lock_held"):
-        running = code_of(restore_node, machine.config, file, PASSPHRASE, "os:test", replace=True)
-    assert running == "process.lock_held"
+        # Wherever the restored node would lie: the one that runs has these settings.
+        for data in (None, machine.folder / "elsewhere"):
+            running = code_of(restore_node, machine.config, file, PASSPHRASE, "os:test", replace=True, data=data)
+            assert running == "process.lock_held"
     assert before.exists() and machine.config.exists()
     done = restore_node(machine.config, file, PASSPHRASE, "os:test", replace=True)
     assert len(done.aside) == 3
@@ -200,7 +202,7 @@ def test_a_restore_that_cannot_see_the_store_makes_no_node(machine: Machine) -> 
     store.rename(store.with_name("away"))
     new = machine.folder.parent / "new"
     assert code_of(restored, machine, file) == "media.volume_missing"
-    assert not (new / "tiergate.toml").exists()
+    assert [path.name for path in new.iterdir()] == ["data"]
     store.mkdir()
     volume.prepare(store, "store")  # another store in its place
     assert code_of(restored, machine, file, replace=True) == "media.volume_swapped"
