@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import tomllib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -27,11 +26,11 @@ from config.units import SHANGHAI
 from gateway import __version__
 from gateway.access.keys import NodeKeys, load_keys
 from gateway.ops.locks import is_held
+from gateway.ops.store_work import open_catalog
 from storage import backup, restore, volume
 from storage.audit import log as audit
 from storage.backup import Contents
 from storage.catalog import facts, migrate
-from storage.catalog.engine import Catalog
 from storage.objects import make_store
 from storage.objects.base import ObjectStore
 from storage.objects.folder import FolderStore
@@ -49,15 +48,6 @@ def check_passphrase(passphrase: Secret) -> None:
         raise TiergateError(Kind.INVALID, "backup.passphrase_short", length=PASSPHRASE_LENGTH)
 
 
-@contextlib.contextmanager
-def _open(settings: Settings) -> Iterator[Catalog]:
-    catalog = Catalog(settings.catalog_url)
-    try:
-        yield catalog
-    finally:
-        catalog.close()
-
-
 # --- backup ---
 
 
@@ -66,7 +56,7 @@ def back_up(settings: Settings, settings_file: Path, target: Path, passphrase: S
     check_passphrase(passphrase)
     keys, now_ms = load_keys(settings), wall_ms(SystemClock())
     source = backup.Source(keys.node_id, keys.node, __version__, settings_file, settings.paths.keys_dir)
-    with _open(settings) as catalog:
+    with open_catalog(settings) as catalog:
         made = backup.make(catalog, source, target, passphrase, now_ms)
         details = {"audit_seq": made.audit_seq, "rows": sum(made.rows.values())}
         catalog.write(lambda c: audit.append(c, now_ms, actor, "node.backup", target.name, details))
@@ -233,7 +223,7 @@ def _lineage(contents: Contents, node: NodeKeys, store: ObjectStore | None) -> d
 
 
 def _agree(settings: Settings, store: ObjectStore | None, node_id: str, now_ms: int, actor: str) -> Reconciled | None:
-    with _open(settings) as catalog:
+    with open_catalog(settings) as catalog:
         if store is None:
             catalog.write(partial(facts.forget, key="volume.store"))
             return None
@@ -273,6 +263,6 @@ def upgrade(settings: Settings, actor: str, dry_run: bool) -> dict[str, Any]:
         answer["done"] = migrate.migrate(url)
         now_ms = wall_ms(SystemClock())
         details = {"from": before, "to": answer["to"]}
-        with _open(settings) as catalog:
+        with open_catalog(settings) as catalog:
             catalog.write(lambda c: audit.append(c, now_ms, actor, "node.upgrade", answer["to"], details))
     return answer

@@ -32,7 +32,7 @@ _NO_BUCKET = "NoSuchBucket"
 
 
 @contextlib.contextmanager
-def _catalog(settings: Settings) -> Iterator[Catalog]:
+def open_catalog(settings: Settings) -> Iterator[Catalog]:
     catalog = Catalog(settings.catalog_url)
     try:
         yield catalog
@@ -67,7 +67,7 @@ def existing_stores(settings: Settings) -> list[ObjectStore]:
 def tier_scope(settings: Settings) -> dict[str, Any]:
     """I6 over every object of every store."""
     node_id = load_keys(settings).node_id
-    with _catalog(settings) as catalog:
+    with open_catalog(settings) as catalog:
         report = tier_scope_check(catalog, existing_stores(settings), node_id, wall_ms(SystemClock()))
         outside = [finding.as_json() for finding in report.findings]
         answer = {"objects": report.objects, "lower_objects": report.cached + len(outside), "violations": outside}
@@ -82,7 +82,7 @@ def check_store(settings: Settings, level: str) -> CheckReport:
     except KeyError:
         raise TiergateError(Kind.INVALID, "ops.store_level", level=level[:20]) from None
     clock = SystemClock()
-    with _catalog(settings) as catalog:
+    with open_catalog(settings) as catalog:
         spool = Spool(settings.paths.spool_dir, clock, load_keys(settings).node_id)
         report = rebuild.check(catalog, make_store(settings), spool, wall_ms(clock), wanted)
         details = {"rows": report.rows, "objects": report.objects, "findings": len(report.findings), "level": level}
@@ -95,7 +95,7 @@ def rebuild_store(settings: Settings) -> dict[str, Any]:
     migrate(settings.catalog_url)
     node_id, clock = load_keys(settings).node_id, SystemClock()
     store = make_store(settings)
-    with _catalog(settings) as catalog:
+    with open_catalog(settings) as catalog:
         remembered = journal.read(store, node_id)
         policy = journal.restore_policy(catalog, remembered, wall_ms(clock))
         report = rebuild.rebuild(catalog, store, wall_ms(clock), operator())
