@@ -36,8 +36,4 @@ WORDS: dict[str, tuple[str, str]] = {
         "The catalog is not empty; restore into an empty one.",
         "目录数据库不为空；请恢复到空的数据库。",
     ),
-    "backup.store_other": (
-        "The store is not the one that the backup knows; mount the right one, or use --without-store.",
-        "存储不是备份所记录的那一个；请挂载正确的存储，或使用 --without-store。",
-    ),
 }

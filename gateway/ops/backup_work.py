@@ -70,11 +70,12 @@ def nightly(settings: Settings, settings_file: Path, now_ms: int) -> Path | None
         return None
     node_id = load_keys(settings).node_id
     chosen.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    newest = max((p.name for p in chosen.folder.glob(backup.file_name(node_id, "[0-9]*"))), default="")
-    if newest >= backup.file_name(node_id, _due(now_ms, chosen.hour).strftime(_STAMP)):
+    due = backup.file_name(node_id, _due(now_ms, chosen.hour).strftime(_STAMP))
+    now = backup.file_name(node_id, datetime.fromtimestamp(now_ms / 1000, UTC).strftime(_STAMP))
+    # One from the future, of a clock that was wrong, stands for no night.
+    if any(due <= path.name <= now for path in chosen.folder.glob(backup.file_name(node_id, "[0-9]*"))):
         return None
-    now = datetime.fromtimestamp(now_ms / 1000, UTC)
-    target = chosen.folder / backup.file_name(node_id, now.strftime(_STAMP))
+    target = chosen.folder / now
     back_up(settings, settings_file, target, chosen.passphrase, "system:keeper")
     backup.rotate(chosen.folder, node_id, chosen.keep)
     return target
@@ -124,9 +125,9 @@ def restore_node(
         _write_private(fresh, text if data is None else _moved(text, data))
         settings = load(fresh)
         now_ms = wall_ms(SystemClock())
+        store = _store(settings) if with_store else None  # before anything that is here is touched
         aside = _make_room(settings, settings_file, now_ms, replace)
         node = _lay_out(settings, keys)
-        store = _store(settings) if with_store else None
         details = _lineage(contents, node, store)
         take_over = partial(restore.take_over, now_ms=now_ms, actor=actor, node_id=node.node_id, details=details)
         backup.load_catalog(file, passphrase, settings.catalog_url, take_over)
