@@ -163,13 +163,14 @@ class Postgres:
 
 
 class CommitCutter(TcpRelay):
-    """Cuts the connection around one COMMIT in `every` while `armed`: ``request``: the server never hears it;
-    ``answer``: it has committed and answered, and the answer is dropped. Counts its `hits`."""
+    """Once `armed`, cuts the connection around the next COMMIT: ``request``: the server never hears it; ``answer``: it
+    has committed and answered, and the answer is dropped. Counts its `hits`. A connection's first COMMIT passes: it is
+    that of its settings."""
 
-    def __init__(self, target_port: int, kind: str, every: int) -> None:
+    def __init__(self, target_port: int, kind: str) -> None:
         super().__init__(target_port)
         self.kind, self.armed, self.hits = kind, False, 0
-        self._every, self._commits, self._due = every, 0, False
+        self._due = False
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, counter: str) -> None:
         await super()._pump(cast(asyncio.StreamReader, _Eavesdropper(reader, self, counter)), writer, counter)
@@ -181,19 +182,21 @@ class CommitCutter(TcpRelay):
                 self._due = False
                 raise ConnectionResetError
         elif self.armed and b"COMMIT\0" in chunk:
-            self._commits += 1
-            if self._commits % self._every == 0:
-                self.hits += 1
-                if self.kind == "request":
-                    raise ConnectionResetError
-                self._due = True
+            self.armed = False
+            self.hits += 1
+            if self.kind == "request":
+                raise ConnectionResetError
+            self._due = True
 
 
 class _Eavesdropper:
     def __init__(self, reader: asyncio.StreamReader, cutter: CommitCutter, counter: str) -> None:
         self._reader, self._cutter, self._counter = reader, cutter, counter
+        self._is_set_up = counter == "bytes_to_client"
 
     async def read(self, count: int) -> bytes:
         chunk = await self._reader.read(count)
-        self._cutter.heard(chunk, self._counter)
+        if self._is_set_up:
+            self._cutter.heard(chunk, self._counter)
+        self._is_set_up = self._is_set_up or b"COMMIT\0" in chunk
         return chunk
