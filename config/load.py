@@ -57,6 +57,7 @@ _LIST_KEYS = ("allowed_networks", "extra_spools")
 _PATH_KEYS = {
     "paths": ("data", "spool", "extra_spools"),
     "store": ("folder", "ca_file"),
+    "backup": ("folder",),
     "web": ("tls_cert", "tls_key"),
     "relay": ("tls_cert", "tls_key"),
 }

@@ -144,7 +144,18 @@ class Relay(Listener):
 
 
 class Catalog(Section):
-    url: str | None = Field(None, description="SQLAlchemy URL; default SQLite under <data>/catalog. Never on NFS.")
+    url: SecretText = Field(
+        Secret(""),
+        description="SQLAlchemy URL, `postgresql://…` or `sqlite:///…`; default SQLite under <data>/catalog. Never on "
+        "NFS. With a password in it better TIERGATE_CATALOG__URL_FILE.",
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Catalog:
+        scheme = self.url.reveal().partition(":")[0].partition("+")[0]
+        if scheme not in ("", "sqlite", "postgresql"):
+            raise ValueError("url must begin with postgresql:// or sqlite:///")
+        return self
 
 
 class Store(Section):
@@ -225,6 +236,25 @@ class Health(Section):
     interval_s: int = Field(60, ge=2, le=86400, description="Interval between two picture checks of a camera.")
 
 
+class Backup(Section):
+    folder: Path | None = Field(
+        None, description="Folder into which the keeper puts a backup each night; none: no nightly backup."
+    )
+    hour: int = Field(3, ge=0, le=23, description="Hour of the day, Asia/Shanghai, from which that is done.")
+    keep: int = Field(14, ge=1, le=1000, description="So many nightly backups stay; older ones are removed.")
+    passphrase: SecretText = Field(
+        Secret(""),
+        description="What backups are encrypted with; better TIERGATE_BACKUP__PASSPHRASE_FILE. Keep a copy elsewhere: "
+        "without it a backup is worth nothing.",
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Backup:
+        if self.folder is not None and not self.passphrase:
+            raise ValueError("folder needs passphrase")
+        return self
+
+
 class Log(Section):
     level: Literal["debug", "info", "warning", "error"] = Field("info", description="Lowest level written to stderr.")
 
@@ -244,11 +274,12 @@ class Settings(Section):
     retention: Retention = Retention()
     live: Live = Live()
     health: Health = Health()
+    backup: Backup = Backup()
     log: Log = Log()
 
     @property
     def catalog_url(self) -> str:
-        return self.catalog.url or f"sqlite:///{self.paths.catalog_dir / 'catalog.db'}"
+        return self.catalog.url.reveal() or f"sqlite:///{self.paths.catalog_dir / 'catalog.db'}"
 
     @property
     def store_folder(self) -> Path:

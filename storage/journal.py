@@ -255,6 +255,14 @@ def read_checkpoint(store: ObjectStore, node: str, at_ms: int, seq: int) -> audi
     return audit.Checkpoint.from_json(json.loads(store.read(_key(checkpoint_prefix(node), at_ms, seq))))
 
 
+def checkpoint_at(store: ObjectStore, key: str) -> audit.Checkpoint | None:
+    """None for an object that is no signed head."""
+    try:
+        return audit.Checkpoint.from_json(json.loads(store.read(key)))
+    except ValueError:
+        return None
+
+
 def read_checkpoints(store: ObjectStore, node: str) -> Iterator[audit.Checkpoint]:
     """All signed heads in the store, oldest first. Raises ValueError for an object that is none."""
     for found in store.list(checkpoint_prefix(node)):

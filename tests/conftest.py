@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 
+from storage.catalog.migrate import migrate
 from tests.parts import clips as clip_recipes
 from tests.parts.browser import Chromium, chromium
 from tests.parts.onvif_ipycam import OnvifCamera
+from tests.parts.postgres import Postgres
 from tests.parts.relay import TcpRelay
 from tests.parts.rtsp_server import RtspServer
 from tests.parts.s3 import MinIO, S3Server, SeaweedFS
@@ -95,6 +97,41 @@ def s3_factory() -> Iterator[Callable[[], S3Server]]:
     yield make
     for server in servers:
         server.remove()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """Shared by the whole run: `postgres.new_database()`. Do not stop it; `postgres_factory` gives one to be broken."""
+    server = Postgres()
+    try:
+        yield server.start()
+    finally:
+        server.remove()
+
+
+@pytest.fixture
+def postgres_factory() -> Iterator[Callable[[], Postgres]]:
+    """postgres_factory() -> a started PostgreSQL of this test alone."""
+    servers: list[Postgres] = []
+
+    def make() -> Postgres:
+        servers.append(Postgres())
+        return servers[-1].start()
+
+    yield make
+    for server in servers:
+        server.remove()
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.real)])
+def catalog_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A migrated catalog of this test alone, on each database that tiergate runs on."""
+    if request.param == "postgresql":
+        server: Postgres = request.getfixturevalue("postgres")
+        return server.fresh_catalog()
+    url = f"sqlite:///{tmp_path / 'catalog.db'}"
+    migrate(url)
+    return url
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from config.reasons import access, camera, cli, common, device, media, ops, retention, tier, viewing, web
+from config.reasons import access, backup, camera, cli, common, device, media, ops, retention, tier, viewing, web
 
 Language = Literal["en", "zh"]
 
@@ -91,6 +91,7 @@ def _merge(*parts: dict[str, tuple[str, str]]) -> dict[str, tuple[str, str]]:
 #: code -> (English, Chinese)
 TABLE: dict[str, tuple[str, str]] = _merge(
     common.WORDS,
+    backup.WORDS,
     cli.WORDS,
     camera.WORDS,
     device.WORDS,

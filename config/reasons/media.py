@@ -53,6 +53,10 @@ WORDS: dict[str, tuple[str, str]] = {
         "The object is not a segment of tiergate.",
         "该对象不是 tiergate 的录像片段。",
     ),
+    "media.catalog_driver": (
+        "The catalog is PostgreSQL, and its driver is not installed; install tiergate[postgresql].",
+        "目录数据库为 PostgreSQL，但未安装其驱动；请安装 tiergate[postgresql]。",
+    ),
     "media.catalog_newer": (
         "The catalog was made by a newer version of tiergate ({revision}); install that version.",
         "目录库由更新版本的 tiergate 创建（{revision}）；请安装该版本。",

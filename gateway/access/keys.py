@@ -1,4 +1,5 @@
-"""The node's keys: files of 32 bytes under ``keys/``, mode 0600, made once by `init`, never in catalog or backup.
+"""The node's keys: files of 32 bytes under ``keys/``, mode 0600, made once by `init`, never in the catalog; in a
+backup only encrypted, and never those under ``keys/leases/``.
 
 ``node.key`` (Ed25519) is the node's identity towards other nodes, ``token.key`` (Ed25519) signs departments' tokens,
 ``sealing.key`` (AES-256) seals camera accounts.

@@ -20,6 +20,9 @@ from gateway.cli import context
 NOUNS: dict[str, tuple[str, str]] = {
     "init": ("init", "Set up a node: settings, keys, catalog, first user."),
     "serve": ("serve", "Run the node."),
+    "backup": ("backup", "Write keys, settings and catalog into one encrypted file; or check one."),
+    "restore": ("restore", "Make the node of a backup on this machine."),
+    "upgrade": ("upgrade", "Bring the catalog to this version."),
     "doctor": ("doctor", "Say what is wrong and what to do next."),
     "login": ("login", "Sign in; later commands run as this user."),
     "logout": ("logout", "End the session of `login`."),
@@ -96,6 +99,8 @@ def run(argv: Sequence[str]) -> int:
             return _misused(error, only)
         if os.environ.get("TIERGATE_DEBUG"):
             raise
+        if type(error).__module__ == "sqlalchemy.exc" and hasattr(error, "connection_invalidated"):
+            return context.fail(TiergateError(Kind.UNAVAILABLE, "ops.catalog_away", problem=type(error).__name__))
         return context.fail(TiergateError(Kind.ENVIRONMENT, "cli.defect", problem=type(error).__name__))
     return result if isinstance(result, int) else 0
 

@@ -21,6 +21,7 @@ from config.load import load
 from config.redact import Secret
 from config.settings import build, is_loopback, split_listen
 from gateway.cli import context
+from gateway.cli.files import read_text
 
 _DIGITS_TIER = {4: "city", 6: "district", 9: "street", 12: "community"}
 
@@ -42,6 +43,9 @@ def command(
     camera_network: Annotated[
         list[str] | None, typer.Option(help="Network in which cameras live; may be given again.")
     ] = None,
+    catalog_url_file: Annotated[
+        Path | None, typer.Option(help="File with the URL of an empty PostgreSQL database; default: SQLite.")
+    ] = None,
 ) -> None:
     path = context.config_path().resolve()
     if path.exists():
@@ -59,6 +63,8 @@ def command(
         "web": {"listen": listen},
         "relay": {"listen": relay_listen},
     }
+    if catalog_url_file is not None:
+        tables["catalog"] = {"url": read_text(catalog_url_file).strip()}
     if camera_network:
         tables["cameras"] = {"allowed_networks": list(camera_network)}
     hosts = _outside_hosts(listen, relay_listen)
@@ -90,7 +96,7 @@ def _url(listen: str, tls: bool) -> str:
     return f"{'https' if tls else 'http'}://{listen}"
 
 
-def _toml(tables: dict[str, dict[str, object]]) -> str:
+def toml(tables: dict[str, dict[str, object]]) -> str:
     import json
 
     lines = ["# tiergate settings: docs/reference/settings.md lists every key. Unknown keys are refused.", ""]
@@ -126,7 +132,7 @@ def _make(
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_suffix(".new")
     with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-        file.write(_toml(tables))
+        file.write(toml(tables))
     settings = load(fresh, {})
     keys = ensure_keys(settings)
     if hosts:

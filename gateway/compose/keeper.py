@@ -1,8 +1,9 @@
-"""Builds the keeper: uploads, sweep, scrub, journal, checkpoints."""
+"""Builds the keeper: uploads, sweep, scrub, journal, checkpoints, backups."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from config.clock import Clock, SystemClock
 from config.settings import Settings
@@ -20,6 +21,7 @@ from storage.uploader import Uploader
 @dataclass(frozen=True, slots=True)
 class KeeperParts:
     settings: Settings
+    settings_file: Path
     clock: Clock
     catalog: Catalog
     sweep_catalog: Catalog  #: a long plan must not hold up the rows of uploads
@@ -31,7 +33,7 @@ class KeeperParts:
     node_key: bytes
 
 
-def build_keeper(settings: Settings) -> KeeperParts:
+def build_keeper(settings: Settings, settings_file: Path) -> KeeperParts:
     """Raises access.keys_missing. Neither spool nor store is asked anything yet."""
     clock = SystemClock()
     keys = load_keys(settings)
@@ -42,5 +44,15 @@ def build_keeper(settings: Settings) -> KeeperParts:
     mender = Mender(catalog, store, spools, ACTOR, [make_store(settings, "evidence")])
     scrubber = Scrubber(catalog, store, clock, mender)
     return KeeperParts(
-        settings, clock, catalog, sweep_catalog, scrubber, store, spools, uploader, keys.node_id, keys.node
+        settings,
+        settings_file,
+        clock,
+        catalog,
+        sweep_catalog,
+        scrubber,
+        store,
+        spools,
+        uploader,
+        keys.node_id,
+        keys.node,
     )

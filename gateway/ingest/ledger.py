@@ -15,9 +15,8 @@ from collections import deque
 from collections.abc import Callable
 
 from sqlalchemy import Connection
-from sqlalchemy.exc import OperationalError
 
-from storage.catalog.engine import CHUNK_ROWS, Catalog
+from storage.catalog.engine import CHUNK_ROWS, UNAVAILABLE, Catalog
 
 _log = logging.getLogger(__name__)
 
@@ -96,7 +95,7 @@ class Ledger:
         """False when the catalog is away and the batch must wait."""
         try:
             self._catalog.write(lambda connection: [change(connection) for change, _ in batch])
-        except OperationalError as error:
+        except UNAVAILABLE as error:
             _log.warning("the catalog does not take writes; they wait", extra={"problem": type(error.orig).__name__})
             return False
         except Exception:

@@ -12,7 +12,9 @@ from sqlalchemy import Connection
 from storage.catalog import facts
 
 #: The keeper's jobs.
-JOB_NAMES = ("store", "sweep", "journal", "checkpoint", "uploads", "leftovers", "forecast", "scrub")
+JOB_NAMES = (
+    "store", "sweep", "journal", "checkpoint", "uploads", "leftovers", "forecast", "scrub", "catalog", "backup"
+)  # fmt: skip
 _PREFIX = "job."
 UPLOADS = "keeper.uploads"  #: fact: {"behind", "away_since_ms", "failures", "corrupt", "problem"} of the uploader
 FORECAST = "keeper.forecast"  #: fact: {"needed_bytes", "capacity_bytes", "full_ms"}, the last two or null

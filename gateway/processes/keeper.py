@@ -1,4 +1,5 @@
-"""The keeper: spool into store, sweep, scrub, journal, signed heads of the audit log. One per node, no camera sockets.
+"""The keeper: spool into store, sweep, scrub, journal, signed heads of the audit log, backups, upkeep of the catalog.
+One per node, no camera sockets.
 
 Order of a start: lock, store and spool made ready, then uploads, then jobs; what was missed while it was away is caught
 up with by the jobs' first run. While the store is away the keeper stays: the spool buffers, and it says so.
@@ -17,7 +18,7 @@ from config.clock import wall_ms
 from config.errors import Kind, TiergateError
 from config.units import HOUR_MS
 from gateway.compose.keeper import KeeperParts, build_keeper
-from gateway.ops import clock_evidence, job_state, promise
+from gateway.ops import backup_work, clock_evidence, job_state, promise
 from gateway.ops.checks_catalog import BACKLOG_WARN_MS
 from gateway.ops.jobs import Job, Jobs
 from gateway.ops.locks import KEEPER_LOCK, SWEEP_LOCK, alone
@@ -37,6 +38,8 @@ LEFTOVERS_S = 3600
 UNFINISHED_MS = 24 * HOUR_MS  #: an upload without a sign of life for so long is nobody's any more
 ACTOR = "keeper"
 SCRUB_S = 10  #: the scrub reads in bursts of so many seconds' worth
+CATALOG_S = 30
+BACKUP_LOOK_S = 600  #: whether the night's backup is due
 _LOCK_WAIT_S = 10.0
 _UPLOADER_PAUSE_S = 5.0
 
@@ -66,6 +69,8 @@ class Keeper:
             ("forecast", FORECAST_S, self.tell_forecast),
             ("leftovers", LEFTOVERS_S, self.drop_leftovers),
             *([("scrub", SCRUB_S, self.scrub)] if settings.store.scrub_bytes_per_s else []),
+            ("catalog", CATALOG_S, self.cut_catalog_log),
+            ("backup", BACKUP_LOOK_S, self.back_up),
         ):
             self.jobs.add(Job(name, interval_s, work))
 
@@ -155,6 +160,16 @@ class Keeper:
         if dropped:
             _log.info("unfinished uploads removed", extra={"count": dropped})
 
+    def cut_catalog_log(self) -> None:
+        """Here, so that no recorder pays for it in one of its commits. A reader in the way is asked again next time."""
+        self._parts.sweep_catalog.checkpoint()
+
+    def back_up(self) -> None:
+        parts = self._parts
+        made = backup_work.nightly(parts.settings, parts.settings_file, wall_ms(parts.clock))
+        if made is not None:
+            _log.info("backup", extra={"file": made.name})
+
     def tell_uploads(self) -> None:
         """The uploader's state as a fact, when it changed; that it falls behind, and that it has caught up, audited."""
         counters = self._parts.uploader.counters
@@ -217,7 +232,7 @@ async def _locked(process: child.Child, stack: contextlib.ExitStack) -> None:
 async def run(process: child.Child) -> None:
     with contextlib.ExitStack() as stack:
         await _locked(process, stack)
-        keeper = Keeper(build_keeper(process.settings))
+        keeper = Keeper(build_keeper(process.settings, process.config_path))
         try:
             process.ready()
             await keeper.run(process.stopping)

@@ -18,7 +18,6 @@ import time
 from functools import partial
 
 from sqlalchemy import Connection
-from sqlalchemy.exc import OperationalError
 
 from config.clock import wall_ms
 from config.reasons import Reason
@@ -27,6 +26,7 @@ from gateway.compose.recorder import RecorderParts, build_recorder
 from gateway.ingest.source import GapCause
 from gateway.processes import child
 from storage.catalog import facts
+from storage.catalog.engine import UNAVAILABLE
 from storage.catalog.gaps import GapRow, open_gap
 from storage.catalog.status import WATCHDOG_FACT, Past, duties, past, put_status, set_alone, shard_cameras
 from storage.salvage import end_open_runs
@@ -101,7 +101,7 @@ class Recorder:
                 if version != seen or due or self._parts.fleet.incomplete or now_s - read_s > REREAD_S:
                     await self._apply()
                     seen, read_s = version, now_s
-            except OperationalError:
+            except UNAVAILABLE:
                 _log.warning("the catalog does not answer; recording goes on as it was")
             self._parts.fleet.watchdog()
             self._parts.volumes.tell(self._parts.ledger, self._shard, wall_ms(self._parts.clock))

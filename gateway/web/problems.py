@@ -13,11 +13,11 @@ from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError, WebSocketRequestValidationError
 from fastapi.requests import HTTPConnection, Request
 from fastapi.responses import JSONResponse, Response
-from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
 
 from config.errors import HTTP_STATUS, Kind, TiergateError
 from config.reasons import Reason
+from storage.catalog.engine import UNAVAILABLE
 
 _log = logging.getLogger(__name__)
 _TITLES = {
@@ -134,4 +134,5 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(WebSocketRequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
-    app.add_exception_handler(OperationalError, _database)
+    for unavailable in UNAVAILABLE:
+        app.add_exception_handler(unavailable, _database)

@@ -230,7 +230,7 @@ def checkpoint(connection: Connection, private_key: bytes, now_ms: int) -> Check
 
 def checkpoint_holds(connection: Connection, made: Checkpoint, trusted_key: bytes | None = None) -> bool:
     """Whether the signature is good (by `trusted_key` when one is given) and the log still contains that head."""
-    if not _signature_holds(made, trusted_key):
+    if not signature_holds(made, trusted_key):
         return False
     if made.seq == 0:
         return made.digest == GENESIS
@@ -238,7 +238,7 @@ def checkpoint_holds(connection: Connection, made: Checkpoint, trusted_key: byte
     return found == made.digest
 
 
-def _signature_holds(made: Checkpoint, trusted_key: bytes | None) -> bool:
+def signature_holds(made: Checkpoint, trusted_key: bytes | None) -> bool:
     key = made.public_key if trusted_key is None else trusted_key
     return crypto.verify(key, _statement(made.seq, made.digest, made.at_ms), made.signature)
 
@@ -301,7 +301,7 @@ def verify_export(lines: Iterable[str], trusted_key: bytes | None = None) -> Exp
                 at = (entry.seq, entry.digest)
             elif kind == "checkpoint":
                 made = Checkpoint.from_json(value)
-                if not _signature_holds(made, trusted_key):
+                if not signature_holds(made, trusted_key):
                     return verdict(f"signature: line {number}")
                 if first is None or made.seq >= first:
                     known = digests.get(made.seq, GENESIS if made.seq == 0 else None)

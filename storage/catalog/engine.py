@@ -2,44 +2,59 @@
 
 SQLite under five processes (DESIGN §3): WAL, ``synchronous=FULL`` (an acknowledged row survives power loss),
 ``busy_timeout`` 5 s, ``BEGIN IMMEDIATE`` for writes (a read that turns into a write would fail at once with
-SQLITE_BUSY), writes ≤ 50 ms.
+SQLITE_BUSY), writes ≤ 50 ms. PostgreSQL is made to keep the same rules by `storage.catalog.postgres`.
 Who needs many rows written cuts them into chunks of `CHUNK_ROWS`.
 
-Belongs here: connections, transactions, change notice. Does not belong here: statements (one module per noun).
+Belongs here: connections, transactions, change notice, checkpoints of the write-ahead log. Does not belong here:
+statements (one module per noun), what is PostgreSQL's own (`storage.catalog.postgres`).
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, create_engine, event
-from sqlalchemy.engine import Engine
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.engine import Engine, make_url
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.pool import StaticPool
+
+from storage.catalog import postgres
+from storage.catalog.postgres import Outcome
 
 T = TypeVar("T")
 
 CHUNK_ROWS = 500  #: rows per write transaction: keeps the lock under 50 ms on a slow disk
 BUSY_TIMEOUT_MS = 5_000
+#: A writer does the checkpoint itself from here on (40 MB). The keeper does it long before, off the hot path; this is
+#: the bound for a node whose keeper is away.
+AUTOCHECKPOINT_PAGES = 10_000
+
+#: The catalog is locked, away or full: nothing is wrong with what was asked, another time may do.
+UNAVAILABLE = (OperationalError, InterfaceError)
 
 
 def make_engine(url: str) -> Engine:
-    """An engine whose connections obey the rules above. One connection only: the caller's thread owns it."""
-    engine = create_engine(
-        url, poolclass=StaticPool, connect_args={"check_same_thread": False} if _is_sqlite(url) else {}
-    )
-    if _is_sqlite(url):
+    """An engine whose connections obey the rules above. One connection only: the caller's thread owns it.
+
+    Errors name the statement without its values: they may be secrets, and errors are logged (I10).
+    """
+    if is_sqlite(url):
+        engine = create_engine(
+            url, poolclass=StaticPool, connect_args={"check_same_thread": False}, hide_parameters=True
+        )
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
-    return engine
+        return engine
+    return postgres.make_engine(make_url(url), BUSY_TIMEOUT_MS)
 
 
-def _is_sqlite(url: str) -> bool:
-    return url.startswith("sqlite")
+def is_sqlite(url: str) -> bool:
+    return make_url(url).get_backend_name() == "sqlite"
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
@@ -51,6 +66,7 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
         "synchronous=FULL",
         "foreign_keys=ON",
         "trusted_schema=OFF",
+        f"wal_autocheckpoint={AUTOCHECKPOINT_PAGES}",
     ):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
@@ -61,7 +77,14 @@ def _begin_sqlite(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
 
 
-def _is_disk_failure(error: OperationalError) -> bool:
+@contextlib.contextmanager
+def writing(engine: Engine) -> Iterator[Connection]:
+    """One write transaction outside a `Catalog`, for migration and restore."""
+    with engine.connect().execution_options(tiergate_write=True) as connection, connection.begin():
+        yield connection
+
+
+def _is_disk_failure(error: DBAPIError) -> bool:
     """After which the connection is opened anew.
 
     A database that could not be opened for writing is opened for reading by SQLite, which says nothing of it: one
@@ -75,36 +98,60 @@ class Catalog:
     """Runs functions inside transactions, one after another, in its own thread.
 
     `read` and `write` block the calling thread; `aread` and `awrite` are for event loops. A function gets a
-    `Connection`, must not keep it, and must do nothing slow besides SQL. Its exception rolls back and is re-raised.
+    `Connection`, must not keep it, and must do nothing besides SQL: after a lost connection it may be run again. Its
+    exception rolls back and is re-raised.
     """
 
     def __init__(self, url: str) -> None:
         self._engine = make_engine(url)
+        self._is_sqlite = is_sqlite(url)
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="catalog")
 
     def read(self, query: Callable[[Connection], T]) -> T:
-        return self._thread.submit(self._run, query, False).result()
+        return self._thread.submit(self._read, query).result()
 
     def write(self, change: Callable[[Connection], T]) -> T:
-        return self._thread.submit(self._run, change, True).result()
+        return self._thread.submit(self._write, change).result()
 
     async def aread(self, query: Callable[[Connection], T]) -> T:
-        return await asyncio.wrap_future(self._thread.submit(self._run, query, False))
+        return await asyncio.wrap_future(self._thread.submit(self._read, query))
 
     async def awrite(self, change: Callable[[Connection], T]) -> T:
-        return await asyncio.wrap_future(self._thread.submit(self._run, change, True))
+        return await asyncio.wrap_future(self._thread.submit(self._write, change))
 
-    def _run(self, work: Callable[[Connection], T], write: bool) -> T:
+    def _read(self, query: Callable[[Connection], T]) -> T:
+        def once() -> T:
+            with self._engine.connect() as connection, connection.begin():
+                return query(connection)
+
         try:
-            with self._engine.connect().execution_options(tiergate_write=write) as connection, connection.begin():
-                return work(connection)
-        except OperationalError as error:
-            if _is_disk_failure(error):
-                self._engine.dispose()
-            raise
+            return once()
+        except DBAPIError as error:
+            self._open_anew(error)
+            if not error.connection_invalidated:
+                raise
+        return once()  # the server was started anew since the last transaction: that is no failure of this one
+
+    def _write(self, change: Callable[[Connection], T]) -> T:
+        if self._is_sqlite:
+            try:
+                with writing(self._engine) as connection:
+                    return change(connection)
+            except DBAPIError as error:
+                self._open_anew(error)
+                raise
+        outcome, result = postgres.write(self._engine, change)
+        if outcome is Outcome.ABORTED:
+            outcome, result = postgres.write(self._engine, change, last=True)
+        return result
+
+    def _open_anew(self, error: DBAPIError) -> None:
+        if self._is_sqlite and _is_disk_failure(error):
+            self._engine.dispose()
 
     def version(self) -> int:
-        """A number that moves when another process commits (``PRAGMA data_version``: 3 µs, MEASUREMENTS D3).
+        """A number that moves when another process commits: ``PRAGMA data_version`` (3 µs, MEASUREMENTS D3), or how
+        many notices PostgreSQL has sent.
 
         Own commits do not move it: the writer knows what it wrote.
         """
@@ -114,8 +161,32 @@ class Catalog:
         return await asyncio.wrap_future(self._thread.submit(self._version))
 
     def _version(self) -> int:
+        if not self._is_sqlite:
+            return self._read(postgres.notices)
         with self._engine.connect() as connection:
             return int(connection.exec_driver_sql("PRAGMA data_version").scalar_one())
+
+    def checkpoint(self) -> bool:
+        """Moves SQLite's write-ahead log into the file and cuts it, waiting for nobody; whether that was possible to
+        the end. PostgreSQL does this by itself."""
+        if not self._is_sqlite:
+            return True
+
+        def cut() -> bool:
+            with self._engine.connect() as connection:
+                raw = connection.connection.dbapi_connection
+                assert raw is not None  # noqa: S101 - a connection that is checked out
+                cursor = raw.cursor()
+                try:
+                    cursor.execute("PRAGMA busy_timeout=0")
+                    cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                    ((busy, _, _),) = cursor.fetchall()
+                    return not busy
+                finally:
+                    cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
+                    cursor.close()
+
+        return self._thread.submit(cut).result()
 
     def close(self) -> None:
         """Ends the thread after its last transaction. Safe to call twice."""

@@ -48,7 +48,7 @@ def _checked(row: GapRow) -> GapRow:
 def insert_gap(connection: Connection, row: GapRow) -> None:
     """A gap with a known end, or an open one; idempotent by id."""
     _checked(row)
-    if connection.execute(select(gap.c.id).where(gap.c.id == row.id)).first() is None:
+    if not _is_there(connection, row.id):
         connection.execute(insert(gap).values(**asdict(row)))
 
 
@@ -69,13 +69,19 @@ def withdraw(connection: Connection, gap_id: str, now_ms: int) -> None:
     connection.execute(update(gap).where(gap.c.id == gap_id).values(to_ms=gap.c.from_ms, detected_ms=now_ms))
 
 
+def _is_there(connection: Connection, gap_id: str) -> bool:
+    return connection.execute(select(gap.c.id).where(gap.c.id == gap_id)).first() is not None
+
+
 def open_gap(connection: Connection, row: GapRow) -> str:
-    """Opens a gap unless the stream has an open one with the same cause; the id of the open gap.
+    """Opens a gap unless the stream has an open one with the same cause; the id of the open gap. Idempotent by id.
 
     An open gap with another cause ends where this one begins: an outage may change its cause (network, then
     credentials).
     """
     _checked(row)
+    if _is_there(connection, row.id):
+        return row.id
     for standing in open_gaps(connection, row.camera_id, row.stream):
         if standing.cause == row.cause:
             return standing.id

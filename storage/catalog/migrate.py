@@ -1,7 +1,8 @@
 """Brings a catalog to this version's schema: at the supervisor's start, once, before anybody else opens it.
 
-One transaction: a crash inside leaves the old catalog. A filled SQLite catalog is copied beside itself first. There is
-no way back but that copy: downgrades of footage's bookkeeping are not written.
+One transaction: a crash inside leaves the old catalog. A filled SQLite catalog is copied beside itself first; of a
+PostgreSQL catalog the backup is the copy. There is no way back but those: downgrades of footage's bookkeeping are not
+written.
 
 Belongs here: running migrations. Does not belong here: what they do (``migrations/versions``), the tables.
 """
@@ -19,11 +20,12 @@ from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection
+from sqlalchemy import Connection, text
 from sqlalchemy.engine import make_url
 
 from config.errors import Kind, TiergateError
-from storage.catalog.engine import make_engine
+from storage.catalog.engine import is_sqlite, make_engine, writing
+from storage.catalog.postgres import hold_migration_lock
 from storage.volume import fsync_folder
 
 _FOLDER = Path(__file__).with_name("migrations")
@@ -45,7 +47,7 @@ def current(url: str) -> str | None:
     engine = make_engine(url)
     try:
         with engine.connect() as connection:
-            return _revision(connection)
+            return revision_of(connection)
     finally:
         engine.dispose()
 
@@ -56,23 +58,52 @@ def migrate(url: str) -> bool:
     Several processes may call it at once: one works, the others wait and find nothing to do.
     """
     path = sqlite_path(url)
-    with _alone(path):
+    with _alone(url):
         before = current(url)
-        if before == head():
+        if not is_due(before):
             return False
-        if before is not None and before not in {script.revision for script in _scripts().walk_revisions()}:
-            raise TiergateError(Kind.ENVIRONMENT, "media.catalog_newer", revision=before)
         if path is not None and before is not None:
             _copy(path, before)
         engine = make_engine(url)
         try:
-            with engine.connect().execution_options(tiergate_write=True) as connection, connection.begin():
-                _upgrade(connection)
+            with writing(engine) as connection:
+                upgrade(connection)
         finally:
             engine.dispose()
         if path is not None:
             fsync_folder(path.parent)
     return True
+
+
+def is_due(revision: str | None) -> bool:
+    """Whether a catalog of this revision must be brought to `head`. Raises media.catalog_newer."""
+    if revision is not None and revision not in {script.revision for script in _scripts().walk_revisions()}:
+        raise TiergateError(Kind.ENVIRONMENT, "media.catalog_newer", revision=revision)
+    return revision != head()
+
+
+def steps(revision: str | None) -> list[tuple[str, str]]:
+    """(revision, what it does) of everything that `migrate` would run on such a catalog, in order."""
+    known = list(_scripts().iterate_revisions("head", revision or "base"))
+    return [(script.revision, (script.doc or "").partition("\n")[0]) for script in reversed(known)]
+
+
+def upgrade(connection: Connection, revision: str = "head") -> None:
+    """Runs the migrations inside the caller's write transaction."""
+    config = _config()
+    config.attributes["connection"] = connection
+    command.upgrade(config, revision)
+
+
+def put_aside(url: str, name: str) -> None:
+    """Gives PostgreSQL's tables another schema, and leaves an empty one."""
+    engine = make_engine(url)
+    try:
+        with writing(engine) as connection:
+            connection.execute(text(f'ALTER SCHEMA public RENAME TO "{name}"'))
+            connection.execute(text("CREATE SCHEMA public"))
+    finally:
+        engine.dispose()
 
 
 def backup_path(path: Path, revision: str) -> Path:
@@ -99,21 +130,23 @@ def _scripts() -> ScriptDirectory:
     return ScriptDirectory.from_config(_config())
 
 
-def _revision(connection: Connection) -> str | None:
+def revision_of(connection: Connection) -> str | None:
     return MigrationContext.configure(connection).get_current_revision()
 
 
-def _upgrade(connection: Connection) -> None:
-    config = _config()
-    config.attributes["connection"] = connection
-    command.upgrade(config, "head")
-
-
 @contextlib.contextmanager
-def _alone(path: Path | None) -> Iterator[None]:
-    """A lock beside the file; for other databases the transaction is lock enough."""
+def _alone(url: str) -> Iterator[None]:
+    """A lock beside the file, or one in the server for as long as a connection of its own lives."""
+    path = sqlite_path(url)
     if path is None:
-        yield
+        engine = make_engine(url)
+        try:
+            with engine.connect() as connection:
+                if not is_sqlite(url):
+                    hold_migration_lock(connection)
+                yield
+        finally:
+            engine.dispose()
         return
     path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
     fd = os.open(path.with_name(path.name + ".migrate-lock"), os.O_RDWR | os.O_CREAT, 0o640)

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from sqlalchemy import Connection, Select, func, insert, literal_column, or_, select, update
+from sqlalchemy import Connection, Select, func, literal_column, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from storage.catalog.tables import run, segment
@@ -93,15 +93,8 @@ def _insert_new(connection: Connection, table: Any, rows: Sequence[dict[str, Any
     """INSERT … ON CONFLICT DO NOTHING: a row of that id that is there already stays as it is."""
     if not rows:
         return
-    if connection.dialect.name == "sqlite":
-        connection.execute(sqlite.insert(table).on_conflict_do_nothing(index_elements=["id"]), list(rows))
-    elif connection.dialect.name == "postgresql":
-        connection.execute(postgresql.insert(table).on_conflict_do_nothing(index_elements=["id"]), list(rows))
-    else:
-        known = set(connection.execute(select(table.c.id).where(table.c.id.in_([r["id"] for r in rows]))).scalars())
-        fresh = [row for row in rows if row["id"] not in known]
-        if fresh:
-            connection.execute(insert(table), fresh)
+    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
+    connection.execute(dialect.insert(table).on_conflict_do_nothing(index_elements=["id"]), list(rows))
 
 
 # --- runs ---

@@ -44,7 +44,7 @@ def settings(tmp_path: Path) -> Settings:
 
 @contextlib.asynccontextmanager
 async def running(settings: Settings) -> AsyncIterator[Keeper]:
-    keeper = Keeper(build_keeper(settings))
+    keeper = Keeper(build_keeper(settings, settings.paths.data / "tiergate.toml"))
     stopping = asyncio.Event()
     work = asyncio.create_task(keeper.run(stopping))
     try:

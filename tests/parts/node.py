@@ -44,9 +44,11 @@ class Node:
         settings: dict[str, dict[str, Any]] | None = None,
         python_path: Sequence[Path] = (),
         tls: bool = False,
+        catalog_url: str | None = None,
     ) -> None:
         """`python_path`: folders that the node's processes find before everything else. `tls`: people and other nodes
-        are served over HTTPS with a private CA, as `init` makes it for an address that is not loopback."""
+        are served over HTTPS with a private CA, as `init` makes it for an address that is not loopback. `catalog_url`:
+        an empty PostgreSQL database instead of SQLite."""
         self.folder = folder
         self._python_path = os.pathsep.join(str(path) for path in (*python_path, REPOSITORY))
         self.name, self.tier, self.region = name, tier, region
@@ -57,6 +59,7 @@ class Node:
         self.user, self.password = "admin", ""
         self.config = folder / "tiergate.toml"
         self._settings = settings or {}
+        self._catalog_url = catalog_url
         self._child: Child | None = None
 
     # --- life ------------------------------------------------------------------------------------------------------
@@ -64,11 +67,15 @@ class Node:
     def init(self) -> Self:
         """Fresh folder: settings, keys, catalog, first user. The constructor's settings are added to the file."""
         self.folder.mkdir(parents=True, exist_ok=True)
+        catalog = []
+        if self._catalog_url is not None:
+            (self.folder / "catalog-url").write_text(self._catalog_url)
+            catalog = ["--catalog-url-file", str(self.folder / "catalog-url")]
         answer = self.cli(
             "init", "--data", str(self.folder / "data"), "--name", self.name,
             "--tier", self.tier, "--region", self.region,
             "--listen", f"127.0.0.1:{self.port}", "--relay-listen", f"127.0.0.1:{self.relay_port}",
-            "--login", self.user, "--person", "管理员",
+            "--login", self.user, "--person", "管理员", *catalog,
         )  # fmt: skip
         self.password = str(answer["password"])
         (self.folder / "first-password").write_text(self.password)

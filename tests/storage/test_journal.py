@@ -23,8 +23,8 @@ NODE = "node"
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Iterator[Place]:
-    made = Place(tmp_path)
+def place(tmp_path: Path, catalog_url: str) -> Iterator[Place]:
+    made = Place(tmp_path, catalog_url)
     made.catalog.write(lambda c: register_camera(c, made.now_ms))
     yield made
     made.catalog.close()

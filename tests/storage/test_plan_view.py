@@ -20,8 +20,8 @@ from tests.storage.test_sweeper import CAMERA, OTHER, Place
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Iterator[Place]:
-    made = Place(tmp_path)
+def place(tmp_path: Path, catalog_url: str) -> Iterator[Place]:
+    made = Place(tmp_path, catalog_url)
     yield made
     made.catalog.close()
 

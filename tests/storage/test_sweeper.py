@@ -17,7 +17,6 @@ from storage import class_changes, sweeper
 from storage.audit import log as audit
 from storage.catalog import facts, retention_rows, segments
 from storage.catalog.engine import Catalog
-from storage.catalog.migrate import migrate
 from storage.catalog.retention_rows import HoldRow
 from storage.catalog.segments import SegmentRow
 from storage.classes import RetentionClass, keep_until_ms
@@ -36,10 +35,8 @@ DAY_S = 86_400
 class Place:
     """A catalog, a store, a clock; `true_ms` is what everybody else's clock says."""
 
-    def __init__(self, folder: Path) -> None:
-        url = f"sqlite:///{folder / 'catalog.db'}"
-        migrate(url)
-        self.catalog = Catalog(url)
+    def __init__(self, folder: Path, catalog_url: str) -> None:
+        self.catalog = Catalog(catalog_url)
         self.store = FolderStore(folder / "objects")
         self.store.ensure()
         self.clock = ManualClock(START_MS * 1_000_000)
@@ -105,9 +102,13 @@ class Place:
         return self.catalog.read(lambda c: facts.get(c, key))
 
 
+#: Weeks of sweeps: the same statements as in the other tests, ten thousand times.
+sqlite_alone = pytest.mark.parametrize("catalog_url", ["sqlite"], indirect=True)
+
+
 @pytest.fixture
-def place(tmp_path: Path) -> Iterator[Place]:
-    made = Place(tmp_path)
+def place(tmp_path: Path, catalog_url: str) -> Iterator[Place]:
+    made = Place(tmp_path, catalog_url)
     yield made
     made.catalog.close()
 
@@ -135,6 +136,7 @@ def test_condemned_then_grace_then_gone_and_the_row_stays(place: Place) -> None:
     assert place.has_bytes(young)
 
 
+@sqlite_alone
 def test_all_is_gone_within_72_hours_after_its_time(place: Place) -> None:
     """I4 with a sweep each hour: condemned at once, a day of grace, gone."""
     row = place.footage(place.now_ms - 20 * DAY_MS)
@@ -278,6 +280,7 @@ def steady_footage(place: Place, days: int = 40, each_hours: int = 2) -> list[Se
     return place.much_footage(place.now_ms - n * each_hours * HOUR_MS for n in range(days * 24 // each_hours))
 
 
+@sqlite_alone
 def test_a_keeper_that_was_away_five_days_does_what_was_forecast(place: Place) -> None:
     rows = steady_footage(place)
     place.sweep()
@@ -292,6 +295,7 @@ def test_a_keeper_that_was_away_five_days_does_what_was_forecast(place: Place) -
     assert len(gone) > 100
 
 
+@sqlite_alone
 def test_an_unexplained_mass_deletion_is_refused_until_a_person_confirms(place: Place) -> None:
     steady_footage(place)
     place.sweep()
@@ -306,6 +310,7 @@ def test_an_unexplained_mass_deletion_is_refused_until_a_person_confirms(place: 
     assert len(place.sweeper().sweep(confirmed_due=due).condemned) == due
 
 
+@sqlite_alone
 @pytest.mark.fault("B29")
 def test_a_shorter_class_waits_seven_days_and_does_not_trip_the_guard(place: Place) -> None:
     place.catalog.write(lambda c: class_changes.ask(c, "default", 3, place.now_ms, "user:a", "order 5"))
@@ -452,6 +457,7 @@ def test_mutant_without_the_clock_rule(place: Place, monkeypatch: pytest.MonkeyP
     assert not place.has_bytes(young)
 
 
+@sqlite_alone
 def test_mutant_without_the_guard(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = steady_footage(place)
     place.sweep()

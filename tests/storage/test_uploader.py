@@ -22,12 +22,12 @@ from storage.uploader import Uploader
 from tests.media import WALL_NS
 from tests.parts.s3 import S3Server
 from tests.parts.wait import until_async
-from tests.storage.footage import CAMERA, Recorded, insert, make_catalog, make_spool, record
+from tests.storage.footage import CAMERA, Recorded, insert, make_spool, record
 
 
 @pytest.fixture
-def catalog(tmp_path: Path) -> Iterator[Catalog]:
-    catalog = make_catalog(tmp_path)
+def catalog(catalog_url: str) -> Iterator[Catalog]:
+    catalog = Catalog(catalog_url)
     yield catalog
     catalog.close()
 
@@ -198,6 +198,7 @@ async def test_run_ends_when_told_and_drains_meanwhile(
     assert_stored(catalog, store, spool, recorded)
 
 
+@pytest.mark.parametrize("catalog_url", ["sqlite"], indirect=True)
 @pytest.mark.real
 def test_a_real_store_that_dies_and_comes_back_gets_everything(
     catalog: Catalog, spool: Spool, recorded: list[Recorded], s3_factory: Callable[[], S3Server]

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
 
 import pytest
 
 from gateway.ingest.ledger import Ledger
 from storage.catalog import facts
 from storage.catalog.engine import Catalog
-from storage.catalog.migrate import migrate
 
 
 @pytest.fixture
-def catalog(tmp_path: Path) -> Catalog:
-    url = f"sqlite:///{tmp_path / 'catalog.db'}"
-    migrate(url)
-    return Catalog(url)
+def catalog(catalog_url: str) -> Catalog:
+    return Catalog(catalog_url)
 
 
 def test_changes_are_committed_in_order_and_acknowledged_after_the_commit(catalog: Catalog) -> None:

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from itertools import zip_longest
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,7 +18,6 @@ from config import crypto
 from storage.audit import log
 from storage.audit.log import Entry
 from storage.catalog.engine import Catalog
-from tests.storage.footage import make_catalog
 
 PRIVATE = bytes(range(32))
 PUBLIC = crypto.DEFAULT_SUITE.public_key(PRIVATE)
@@ -118,8 +116,8 @@ def test_a_cut_end_is_shown_by_a_checkpoint(acts: list[tuple[int, str, str, str,
 
 
 @pytest.fixture
-def catalog(tmp_path: Path) -> Iterator[Catalog]:
-    catalog = make_catalog(tmp_path)
+def catalog(catalog_url: str) -> Iterator[Catalog]:
+    catalog = Catalog(catalog_url)
     yield catalog
     catalog.close()
 

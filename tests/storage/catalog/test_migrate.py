@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
+import os
 import re
 import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from sqlalchemy import inspect, text
 
 from config.errors import TiergateError
 from storage.catalog import migrate as migration
 from storage.catalog import retention_rows
-from storage.catalog.engine import Catalog, make_engine
-from storage.catalog.migrate import backup_path, current, head, migrate
+from storage.catalog.engine import Catalog, make_engine, writing
+from storage.catalog.migrate import backup_path, current, head, migrate, steps
+from storage.catalog.segments import RunRow, insert_run
 from storage.catalog.tables import metadata
+from tests.parts.postgres import Postgres
+from tests.storage.catalog import migration_kills
+from tests.storage.footage import CAMERA, new_id
+
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
@@ -28,6 +41,15 @@ def url(path: Path) -> str:
     return f"sqlite:///{path}"
 
 
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.real)])
+def empty(request: pytest.FixtureRequest, path: Path) -> str:
+    """The URL of a catalog that nobody has made yet."""
+    if request.param == "postgresql":
+        server: Postgres = request.getfixturevalue("postgres")
+        return server.new_database()
+    return url(path)
+
+
 def _checks(path: Path) -> dict[str, set[str]]:
     """Per table its CHECK clauses, which Alembic's comparison does not look at."""
     with sqlite3.connect(path) as connection:
@@ -36,13 +58,22 @@ def _checks(path: Path) -> dict[str, set[str]]:
     return {name: {f"{n}: {check}" for n, check in pattern.findall(sql)} for name, sql in rows if "alembic" not in name}
 
 
-def test_the_migrations_make_exactly_the_tables(path: Path, tmp_path: Path) -> None:
-    assert migrate(url(path))
-    engine = make_engine(url(path))
+def _differences(url: str) -> list[Any]:
+    engine = make_engine(url)
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_server_default": True})
-        assert compare_metadata(context, metadata) == []
+        found: list[Any] = compare_metadata(context, metadata)
     engine.dispose()
+    return found
+
+
+def test_the_migrations_make_exactly_the_tables(empty: str) -> None:
+    assert migrate(empty)
+    assert _differences(empty) == []
+
+
+def test_the_checks_of_the_tables_are_made_too(path: Path, tmp_path: Path) -> None:
+    migrate(url(path))
     made = tmp_path / "made.db"
     other = make_engine(url(made))
     metadata.create_all(other)
@@ -51,17 +82,18 @@ def test_the_migrations_make_exactly_the_tables(path: Path, tmp_path: Path) -> N
     assert _checks(path) == _checks(made)
 
 
-def test_a_second_migration_does_nothing(path: Path) -> None:
-    assert current(url(path)) is None
+def test_a_second_migration_does_nothing(empty: str, path: Path) -> None:
+    assert current(empty) is None
     assert not path.exists()
-    assert migrate(url(path))
-    assert not migrate(url(path))
-    assert current(url(path)) == head()
+    assert migrate(empty)
+    assert not migrate(empty)
+    assert current(empty) == head()
+    assert steps(None)[0][0] == "0001"
+    assert steps(head()) == []
 
 
-def test_the_retention_classes_of_the_law_are_there(path: Path) -> None:
-    migrate(url(path))
-    catalog = Catalog(url(path))
+def test_the_retention_classes_of_the_law_are_there(catalog_url: str) -> None:
+    catalog = Catalog(catalog_url)
     classes = catalog.read(retention_rows.classes)
     catalog.close()
     assert (classes["default"].months, classes["default"].min_days, classes["default"].ceiling_months) == (1, 30, 1)
@@ -75,29 +107,31 @@ def _migrate_in_child(url: str, results: multiprocessing.Queue[bool]) -> None:
     results.put(migrate(url))
 
 
-def test_of_several_processes_one_migrates(path: Path) -> None:
+def test_of_several_processes_one_migrates(empty: str) -> None:
     context = multiprocessing.get_context("spawn")
     results: multiprocessing.Queue[bool] = context.Queue()
-    children = [context.Process(target=_migrate_in_child, args=(url(path), results)) for _ in range(3)]
+    children = [context.Process(target=_migrate_in_child, args=(empty, results)) for _ in range(2)]
     for child in children:
         child.start()
-    assert sorted(results.get(timeout=60) for _ in children) == [False, False, True]
+    assert sorted(results.get(timeout=60) for _ in children) == [False, True]
     for child in children:
         child.join(30)
 
 
-def _pretend_older(path: Path, revision: str) -> None:
-    with sqlite3.connect(path) as connection:
-        connection.execute("UPDATE alembic_version SET version_num = ?", (revision,))
+def _pretend(url: str, revision: str) -> None:
+    engine = make_engine(url)
+    with writing(engine) as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = :to"), {"to": revision})
+    engine.dispose()
 
 
-def test_a_catalog_of_a_newer_version_is_left_alone(path: Path) -> None:
-    migrate(url(path))
-    _pretend_older(path, "9999")
+def test_a_catalog_of_a_newer_version_is_left_alone(empty: str) -> None:
+    migrate(empty)
+    _pretend(empty, "9999")
     with pytest.raises(TiergateError) as caught:
-        migrate(url(path))
+        migrate(empty)
     assert caught.value.reason.code == "media.catalog_newer"
-    assert current(url(path)) == "9999"
+    assert current(empty) == "9999"
 
 
 def _next_revision(folder: Path, body: str) -> Path:
@@ -107,8 +141,9 @@ def _next_revision(folder: Path, body: str) -> Path:
     source = Path(migration.__file__).with_name("migrations")
     for file in (source / "env.py", source / "script.py.mako", *source.glob("versions/*.py")):
         (folder / "migrations" / file.relative_to(source)).write_text(file.read_text())
-    text = f"from alembic import op\nrevision = 'next'\ndown_revision = {head()!r}\n\ndef upgrade() -> None:\n{body}"
-    (versions / "next.py").write_text(text)
+    start = "import sqlalchemy as sa\nfrom alembic import op\n"
+    start += f"revision = {migration_kills.NEW!r}\ndown_revision = {head()!r}\n\n"
+    (versions / "next.py").write_text(start + "def upgrade() -> None:\n" + body)
     return folder / "migrations"
 
 
@@ -126,17 +161,54 @@ def test_an_upgrade_keeps_a_copy_of_the_old_catalog(
 
 @pytest.mark.fault("B32")
 def test_a_failing_upgrade_leaves_everything_as_it_was(
-    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    empty: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    migrate(url(path))
+    migrate(empty)
     now = head()
     folder = _next_revision(
         tmp_path / "next", "    op.execute('CREATE TABLE more (a INTEGER)')\n    raise RuntimeError('broken')\n"
     )
     monkeypatch.setattr(migration, "_FOLDER", folder)
     with pytest.raises(RuntimeError, match="broken"):
-        migrate(url(path))
-    assert current(url(path)) == now
-    with sqlite3.connect(path) as connection:
-        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
-    assert "more" not in tables
+        migrate(empty)
+    assert current(empty) == now
+    engine = make_engine(empty)
+    assert "more" not in inspect(engine).get_table_names()
+    engine.dispose()
+
+
+def _killed(url: str, folder: Path, points: int, *more: str) -> dict[str, Any]:
+    catalog = Catalog(url)
+    for number in range(200):
+        run = RunRow(new_id(), CAMERA, "main", number, f"avc1.{number}", 1, 1, None, b"init", number)
+        catalog.write(lambda c, run=run: insert_run(c, run))  # type: ignore[misc]  # a bound default
+    catalog.checkpoint()
+    catalog.close()
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.storage.catalog.migration_kills", url, str(folder), str(points), *more],
+        cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=300,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+@pytest.mark.real
+@pytest.mark.fault("B32")
+def test_an_upgrade_killed_at_any_point_is_all_or_nothing_and_starts_again(
+    empty: str, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    migrate(empty)
+    points = 20 if empty.startswith("sqlite") else 12
+    found = _killed(empty, _next_revision(tmp_path / "next", migration_kills.UP), points)
+    record_property("kills", found["kills"])
+    assert found["broken"] == []
+    assert found["kills"] >= points - 2 and found["old"] >= points / 2, found
+
+
+@pytest.mark.real
+def test_mutant_that_upgrades_without_a_transaction_is_caught(empty: str, tmp_path: Path) -> None:
+    migrate(empty)
+    folder = _next_revision(tmp_path / "next", migration_kills.UP)
+    assert _killed(empty, folder, 8, "--without-transaction")["broken"]

@@ -1,0 +1,131 @@
+"""A restored catalog and the store that went on without it: what happened after the backup is taken from the store.
+
+In this order, so that nothing is known for a moment without what protects it: holds, classes and areas from the
+journal; rows for objects that the backup did not know yet; deletions that the journal remembers; spooled rows whose
+object arrived. What then has neither object nor spool copy is reported, and marked by the same two looks an hour apart
+as always (`storage.check.Repairer`, FAULTS B13): unknown means keep.
+
+Belongs here: agreeing after a restore. Does not belong here: the backup file (`storage.backup`), rows of objects
+(`storage.rebuild`), the journal's format (`storage.journal`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any
+
+from sqlalchemy import Connection, delete, update
+
+from storage import check, journal, rebuild
+from storage.audit import log as audit
+from storage.audit.log import Checkpoint
+from storage.catalog import segments
+from storage.catalog.engine import CHUNK_ROWS, Catalog
+from storage.catalog.tables import fact, segment
+from storage.check import CheckReport, Level
+from storage.objects.base import ObjectStore
+from storage.rebuild import RebuildReport
+from storage.spools import Volumes
+
+
+@dataclass(frozen=True, slots=True)
+class Reconciled:
+    """What the store knew better than the backup."""
+
+    journal: journal.Restored
+    rebuilt: RebuildReport
+    deleted: int  #: rows whose deletion came after the backup
+    arrived: int  #: spooled rows whose object is in the store
+    check: CheckReport
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "objects": self.check.objects,
+            "adopted": self.rebuilt.added,
+            "unreadable": len(self.rebuilt.unreadable),
+            "deleted_since": self.deleted,
+            "arrived_since": self.arrived,
+            "missing": len(self.check.of("missing")) + len(self.check.of("unspooled")),
+            "journal": asdict(self.journal),
+        }
+
+
+def newest_head(store: ObjectStore, node_id: str, public_key: bytes) -> Checkpoint | None:
+    """The last head of the audit log that this node signed into the store."""
+    keys = [found.key for found in store.list(journal.checkpoint_prefix(node_id))]
+    for key in reversed(keys):
+        made = journal.checkpoint_at(store, key)
+        if made is not None and audit.signature_holds(made, public_key):
+            return made
+    return None
+
+
+def take_over(connection: Connection, now_ms: int, actor: str, node_id: str, details: dict[str, Any]) -> None:
+    """In the transaction that fills the catalog: the log goes on with an entry that names the restore. The new
+    machine's spool is another volume."""
+    connection.execute(delete(fact).where(fact.c.key.startswith("volume.spool", autoescape=True)))
+    audit.append(connection, now_ms, actor, "node.restore", node_id, details)
+
+
+def reconcile(
+    catalog: Catalog, store: ObjectStore, spool: Volumes | None, node_id: str, now_ms: int, actor: str
+) -> Reconciled:
+    """May be repeated. Raises what the store raises; nothing is half done then that a second run does not do."""
+    remembered = journal.read(store, node_id)
+    policy = journal.restore_policy(catalog, remembered, now_ms)
+    rebuilt = rebuild.rebuild(catalog, store, now_ms, actor)
+    deleted = _delete_again(catalog, store, remembered.tombstones.values())
+    policy.tombstones = journal.restore_tombstones(catalog, remembered)
+    arrived = _arrived(catalog, store, now_ms)
+    return Reconciled(policy, rebuilt, deleted, arrived, check.check(catalog, store, spool, now_ms, Level.SIZE))
+
+
+def _delete_again(catalog: Catalog, store: ObjectStore, tombstones: Iterable[dict[str, Any]]) -> int:
+    """Rows that the backup has as footage and the journal as deleted, where the object is really gone."""
+    done = 0
+    stones = list(tombstones)
+    for start in range(0, len(stones), CHUNK_ROWS):
+        chunk = {row["id"]: row for row in stones[start : start + CHUNK_ROWS]}
+        known = catalog.read(partial(segments.existing, ids=list(chunk)))
+        gone = [
+            chunk[id_]
+            for id_, state in known.items()
+            if state not in ("deleted", "lost") and store.head(chunk[id_]["object_key"]) is None
+        ]
+        catalog.write(partial(_bury, rows=gone))
+        done += len(gone)
+    return done
+
+
+def _bury(connection: Connection, rows: list[dict[str, Any]]) -> None:
+    for row in rows:
+        values = {name: row[name] for name in ("condemned_ms", "deleted_ms", "delete_reason")}
+        connection.execute(
+            update(segment).where(segment.c.id == row["id"]).values(state="deleted", volume=None, **values)
+        )
+
+
+def _arrived(catalog: Catalog, store: ObjectStore, now_ms: int) -> int:
+    """Spooled in the backup, stored since: the old machine's spool copy is not needed any more."""
+    done, after = 0, ""
+    while page := catalog.read(partial(_spooled_after, after_id=after)):
+        after = page[-1].id
+        there = []
+        for row in page:
+            found = store.head(row.object_key)
+            if found is not None and found.bytes == row.bytes and found.sha256 in (None, row.sha256):
+                there.append(row.id)
+        done += len(catalog.write(partial(_store, ids=there, now_ms=now_ms)))
+    return done
+
+
+def _spooled_after(connection: Connection, after_id: str) -> list[segments.SegmentRow]:
+    return segments.all_segments(connection, ("spooled",), after_id, CHUNK_ROWS)
+
+
+def _store(connection: Connection, ids: list[str], now_ms: int) -> list[str]:
+    moved = segments.mark_stored(connection, ids, now_ms)
+    segments.mark_freed(connection, moved)
+    return moved
