@@ -76,6 +76,7 @@ def reconcile(
     remembered = journal.read(store, node_id)
     policy = journal.restore_policy(catalog, remembered, now_ms)
     rebuilt = rebuild.rebuild(catalog, store, now_ms, actor)
+    policy.kept = journal.restore_kept(catalog, store, remembered)
     deleted = _delete_again(catalog, store, remembered.tombstones.values())
     policy.tombstones = journal.restore_tombstones(catalog, remembered)
     arrived = _arrived(catalog, store, now_ms)

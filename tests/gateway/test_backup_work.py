@@ -138,10 +138,11 @@ def test_a_new_machine_is_the_old_node_and_knows_what_came_after_the_backup(mach
     done, catalog = restored(machine, file)
     assert done.contents.node_id == machine.keys.node_id
     assert done.agreed is not None
-    assert done.agreed.as_json() == {
+    told = done.agreed.as_json()
+    assert told.pop("journal")["holds"] == 1
+    assert told == {
         "objects": len(before) - 1 + len(waiting) + len(after), "adopted": len(after), "unreadable": 0,
         "deleted_since": 1, "arrived_since": len(waiting), "missing": 0,
-        "journal": {"cameras": 0, "holds": 1, "areas": 0, "gaps": 0, "tombstones": 0},
     }  # fmt: skip
     assert states(catalog, before) == ["deleted", *["stored"] * (len(before) - 1)]
     assert set(states(catalog, waiting)) == set(states(catalog, after)) == {"stored"}
