@@ -4,6 +4,7 @@ Small JSON objects ``<node>/_catalog/journal/<yyyy>/<mm>/<dd>/<at_ms>-<seq>.json
 
 - ``policy``: regions, cameras, classes, areas, holds (released ones too): a whole picture, the newest wins;
 - ``gaps``: rows opened or closed since the object before; the newest row of an id wins;
+- ``restamps``: runs that were moved to their true time since then; their files hold the time believed first;
 - ``tombstones``: manifests of segments whose deletion began since then; they make "expired" out of "missing".
 
 Signed heads of the audit log lie under ``<node>/_catalog/audit/…``. No secret, address or account is in these.
@@ -25,6 +26,7 @@ from typing import Any
 from sqlalchemy import Connection, Table, insert, or_, select, update
 
 from config.units import MS_PER_S
+from storage import restamp
 from storage.audit import log as audit
 from storage.catalog import facts
 from storage.catalog.engine import CHUNK_ROWS, Catalog
@@ -103,7 +105,14 @@ def _pending(connection: Connection, now_ms: int) -> _Pending:
         found.body["gaps"] = gaps
         found.mark["gaps"] = digest
     found.mark["gaps_ms"] = now_ms
-    ids, found.mark["audit_seq"] = _condemned_since(connection, int(mark["audit_seq"]))
+    entries = list(audit.entries(connection, int(mark["audit_seq"]), _ENTRIES))
+    if entries:
+        found.mark["audit_seq"] = entries[-1].seq
+    moved = restamp.moves(entries)
+    if moved:
+        found.body["restamps"] = moved
+    # Segments whose deletion began.
+    ids = [gone for entry in entries if entry.action == "segment.delete" for gone in entry.details["ids"]]
     if ids:
         found.body["tombstones"] = _tombstones(connection, ids)
     return found
@@ -111,17 +120,6 @@ def _pending(connection: Connection, now_ms: int) -> _Pending:
 
 #: Audit entries looked at per object: keeps one object small and one read short.
 _ENTRIES = 2_000
-
-
-def _condemned_since(connection: Connection, after_seq: int) -> tuple[list[str], int]:
-    """Segments whose deletion began, from the audit log, and how far it was read."""
-    ids: list[str] = []
-    seq = after_seq
-    for entry in audit.entries(connection, after_seq, _ENTRIES):
-        seq = entry.seq
-        if entry.action == "segment.delete":
-            ids += entry.details["ids"]
-    return ids, seq
 
 
 def _tombstones(connection: Connection, ids: list[str]) -> list[dict[str, Any]]:
@@ -189,6 +187,7 @@ class Journal:
     policy: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     gaps: dict[str, dict[str, Any]] = field(default_factory=dict)  #: by id
     tombstones: dict[str, dict[str, Any]] = field(default_factory=dict)  #: by segment id
+    restamps: dict[str, int] = field(default_factory=dict)  #: run → milliseconds to add
     objects: int = 0
     unreadable: list[str] = field(default_factory=list)  #: keys; the others are used all the same
 
@@ -207,6 +206,7 @@ def read(store: ObjectStore, node: str) -> Journal:
         merged.policy = body.get("policy", merged.policy)
         merged.gaps |= {row["id"]: row for row in body.get("gaps", ())}
         merged.tombstones |= {row["id"]: row for row in body.get("tombstones", ())}
+        merged.restamps |= body.get("restamps", {})
     return merged
 
 
@@ -216,6 +216,7 @@ class Restored:
     holds: int = 0
     areas: int = 0
     gaps: int = 0
+    restamped: int = 0
     tombstones: int = 0
 
 
@@ -249,6 +250,14 @@ def restore_policy(catalog: Catalog, found: Journal, now_ms: int) -> Restored:
     catalog.write(policy)
     done.gaps = _insert_chunks(catalog, gap, list(found.gaps.values()))
     return done
+
+
+def restore_restamps(catalog: Catalog, found: Journal) -> int:
+    """Footage recorded under a wrong clock goes to its true time again. Call it *after* the segments are put back."""
+    runs, moved = list(found.restamps.items()), 0
+    for start in range(0, len(runs), CHUNK_ROWS):
+        moved += catalog.write(partial(restamp.move_again, found=dict(runs[start : start + CHUNK_ROWS])))
+    return moved
 
 
 def restore_tombstones(catalog: Catalog, found: Journal) -> int:

@@ -80,6 +80,14 @@ WORDS: dict[str, tuple[str, str]] = {
         "The recorder was not running.",
         "录像进程未运行。",
     ),
+    "recorder.clock_step": (
+        "The machine's clock jumped forward: nothing was recorded under these times.",
+        "本机时钟向前跳变：这段时间内没有录像。",
+    ),
+    "recorder.clock_unknown": (
+        "The machine did not know the time here; what it recorded then has been moved to its true time.",
+        "本机当时不知道正确时间；其间的录像已移到真实时间。",
+    ),
     "recorder.disk_full": (
         "The spool's disk is full.",
         "缓存盘已满。",

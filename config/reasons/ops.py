@@ -74,6 +74,14 @@ WORDS: dict[str, tuple[str, str]] = {
         "The clock is {offset_s} s away from the store's.",
         "时钟与存储服务器相差 {offset_s} 秒。",
     ),
+    "ops.clock_test": (
+        "This node runs on a test clock ({file}): what it records and deletes goes by a time that somebody sets.",
+        "本节点使用测试时钟（{file}）：录制与删除均以人为设定的时间为准。",
+    ),
+    "ops.clock_test_next": (
+        "Take the section [clock] out of the settings and restart.",
+        "请从配置中删除 [clock] 一节并重启。",
+    ),
     "ops.clock_ok": ("The clock is synchronised.", "时钟已同步。"),
     "ops.clock_trusted": (
         "The clock is trusted by setting (retention.clock_source), not by proof: for a laboratory only.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
-from config.clock import Clock, SystemClock
+from config.clock import Clock, make_clock
 from config.settings import Settings
 from gateway.access.ids import fresh_id
 from gateway.access.keys import load_keys
@@ -14,11 +14,11 @@ from gateway.ingest.admission import Admission
 from gateway.ingest.fleet import Fleet, FleetTools
 from gateway.ingest.ledger import Ledger
 from gateway.ingest.libav_source import libav_factory
+from gateway.ingest.recorded_time import RecordedTime
 from gateway.ingest.spooling import SpoolWriter
 from gateway.ingest.supervision import TaskTools
 from gateway.ingest.writer import WriterPool
 from gateway.live.server import LiveServer
-from gateway.ops.clock_evidence import kernel_synchronised
 from storage.catalog.engine import Catalog
 from storage.spool import Spool, SyncGroup
 
@@ -26,6 +26,7 @@ from storage.spool import Spool, SyncGroup
 @dataclass(frozen=True, slots=True)
 class RecorderParts:
     clock: Clock
+    time: RecordedTime
     catalog: Catalog
     spool: Spool
     group: SyncGroup
@@ -38,9 +39,10 @@ class RecorderParts:
 
 def build_recorder(settings: Settings, shard: int, loop: asyncio.AbstractEventLoop) -> RecorderParts:
     """Raises access.keys_missing, media.volume_missing. Starts ledger and writer threads, opens no camera."""
-    clock = SystemClock()
+    clock = make_clock(settings)
     keys = load_keys(settings)
     catalog = Catalog(settings.catalog_url)
+    time = RecordedTime(clock, assume_synchronised=settings.retention.clock_source == "trusted")
     spool = Spool(settings.paths.spool_dir, clock, keys.node_id)
     group = SyncGroup(clock, settings.recorder.sync_ms)
     ledger, writers = Ledger(catalog), WriterPool()
@@ -48,30 +50,25 @@ def build_recorder(settings: Settings, shard: int, loop: asyncio.AbstractEventLo
     cameras, recorder = settings.cameras, settings.recorder
     tasks = TaskTools(
         sources=libav_factory(
-            cameras.allowed_networks, clock, cameras.connect_timeout_s, recorder.media_timeout_s
+            cameras.allowed_networks, time.steady, cameras.connect_timeout_s, recorder.media_timeout_s
         ),
         open_credential=Secrets(keys).open,
         ledger=ledger,
-        clock=clock,
+        clock=time,
         media_timeout_s=recorder.media_timeout_s,
     )  # fmt: skip
-
-    def time_trust() -> str:
-        trusted = settings.retention.clock_source == "trusted" or kernel_synchronised() is True
-        return "synchronised" if trusted else "unknown"
 
     tools = FleetTools(
         tasks=tasks,
         spool=SpoolWriter(spool, group, clock),
         writers=writers,
         admission=admission,
-        ids=lambda: fresh_id(clock),
+        ids=lambda: fresh_id(time),
         node_id=keys.node_id,
         segment_ms=recorder.segment_seconds * 1000,
         fragment_ms=recorder.fragment_ms,
         linger_s=settings.live.linger_s,
-        time_trust=time_trust,
     )
     fleet = Fleet(tools, loop)
     live = LiveServer(settings.paths.run_dir / "live" / f"{shard}.sock", fleet)
-    return RecorderParts(clock, catalog, spool, group, ledger, writers, admission, fleet, live)
+    return RecorderParts(clock, time, catalog, spool, group, ledger, writers, admission, fleet, live)

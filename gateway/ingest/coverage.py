@@ -47,7 +47,7 @@ class Coverage:
         if past.open_cause is not None:
             self._open = GapCause(past.open_cause)
             self._end_ms = now_ms
-        elif self._end_ms is not None and now_ms - self._end_ms > TOLERANCE_MS:
+        elif self._end_ms is not None:
             self._begin(GapCause.RECORDER_DOWN, Reason("recorder.was_down"), self._end_ms, now_ms)
             self._end_ms = now_ms
 
@@ -79,6 +79,16 @@ class Coverage:
     def ended(self, end_ms: int) -> None:
         """A segment that began by `footage` reaches to `end_ms`."""
         self._end_ms = end_ms
+
+    def jumped(self, now_ms: int) -> None:
+        """The clock stepped forward to `now_ms`: nothing bears the times between, whatever the camera did."""
+        if self._open is None and self._end_ms is not None:
+            self.lost(GapCause.CLOCK, Reason("recorder.clock_step"), now_ms)
+
+    def moved(self, moved_ms: Callable[[int], int]) -> None:
+        """What is accounted for has been moved to its true time (`storage.restamp`)."""
+        if self._end_ms is not None:
+            self._end_ms = moved_ms(self._end_ms)
 
     def lost_segment(self, start_ms: int) -> None:
         """A segment could not be kept: its time is not accounted for after all."""

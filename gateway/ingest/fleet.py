@@ -48,7 +48,6 @@ class FleetTools:
     segment_ms: int
     fragment_ms: int
     linger_s: float
-    time_trust: Callable[[], str]
 
 
 class Fleet:
@@ -109,7 +108,11 @@ class Fleet:
 
     def _labels(self, duty: StreamDuty) -> SegmentLabels:
         return SegmentLabels(
-            self._tools.node_id, duty.camera_id, duty.stream, duty.retention_class, time_trust=self._tools.time_trust()
+            self._tools.node_id,
+            duty.camera_id,
+            duty.stream,
+            duty.retention_class,
+            time_trust=self._tools.tasks.clock.now.trust,
         )
 
     def _settle(self, key: StreamKey, task: CameraTask, duty: StreamDuty) -> None:
@@ -176,9 +179,10 @@ class Fleet:
 
     # -- rounds ------------------------------------------------------------------------------------------------------
 
-    def tick(self, now_ns: int) -> None:
+    def tick(self) -> None:
+        self._tools.tasks.clock.look()
         for task in self.tasks:
-            task.tick(now_ns)
+            task.tick()
 
     def watchdog(self) -> None:
         for task in self.tasks:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from sqlalchemy import Connection
@@ -25,11 +25,13 @@ from gateway.ingest.coverage import Coverage
 from gateway.ingest.ledger import Ledger
 from gateway.ingest.source import GapCause
 from gateway.ingest.spooling import SpoolWriter, Writing
+from gateway.ingest.timekeeping import SYNCHRONISED, Change, Correction, Era
 from gateway.ingest.writer import Lane
 from gateway.live.replay import ReplayClock
 from storage.catalog.segments import SegmentRow, end_run, insert_run, insert_segments
 from storage.media.access_unit import AccessUnit, StreamConfig, Track
 from storage.media.fragment_index import FragmentEntry
+from storage.restamp import restamp
 from storage.rows import run_row
 from storage.segmenter import (
     CloseSegment,
@@ -105,6 +107,8 @@ class Recording:
         self._abandoned: list[Writing] = []  #: the lane's: files to be made whole when the disk is well again
         self._since_key: list[FragmentEntry] = []
         self._pending: list[AccessUnit] = []
+        self._era: Era | None = None
+        self._doubtful: list[tuple[str, int]] = []  #: (run, start of its era) of runs whose time may yet be put right
 
     @property
     def labels(self) -> SegmentLabels:
@@ -117,6 +121,30 @@ class Recording:
         self._labels = labels
         if self._config is not None:
             self._segmenter.relabel(labels)
+
+    @property
+    def between_runs(self) -> bool:
+        return self._open is None
+
+    def enter(self, era: Era, trust: str, changes: tuple[Change, ...] = ()) -> None:
+        """From the next unit on times are those of `era`; `changes` have led to it since the one before.
+
+        Call it before a key frame, or between runs: then no picture is lost.
+        """
+        if self._era is not None:
+            self.end("clock")
+        self._era = era
+        for change in changes:
+            if change.correction is not None:
+                self._restamp(change.correction)
+            if change.jumped_ns:
+                self.coverage.jumped(self._clock.wall_ns() // _NS_PER_MS)
+        self.believe(trust)
+
+    def believe(self, trust: str) -> None:
+        """Segments opened from now on say so."""
+        if trust != self._labels.time_trust:
+            self.relabel(replace(self._labels, time_trust=trust))
 
     def begin(self, config: StreamConfig) -> None:
         self._config = config
@@ -243,6 +271,8 @@ class Recording:
             raise RuntimeError("a segment without a unit")
         if command.starts_run:
             self._origin = unit.dts
+            if self._era is not None and self._labels.time_trust != SYNCHRONISED:
+                self._doubtful.append((command.run_id, self._era.from_ns))
         # After a failure of the disk a gap ends with the first fragment that it took, not with an attempt.
         self._proving_ms = command.wall_start_ns // _NS_PER_MS
         if self.coverage.open_cause not in _DISK_CAUSES:
@@ -298,6 +328,24 @@ class Recording:
         end_ms, reason = command.end_wall_ns // _NS_PER_MS, command.reason[:40]
         # Through the lane, so that it follows the row of the run and those of its segments.
         self._lane.put(lambda: self._ledger.put(lambda connection: end_run(connection, command.run_id, end_ms, reason)))
+
+    def _restamp(self, correction: Correction) -> None:
+        """The rows of what was recorded under a wrong clock are moved, after those that are still on their way."""
+        camera_id, stream = self._labels.camera, self._labels.stream
+        added_ns = dict(correction.pieces)
+        runs = {run: added_ns[start] // _NS_PER_MS for run, start in self._doubtful if start in added_ns}
+        self._doubtful = []
+        from_ms, now_ms, gap_id = correction.from_ns // _NS_PER_MS, self._clock.wall_ns() // _NS_PER_MS, self._ids()
+
+        def moved_ms(time_ms: int) -> int:
+            return correction.moved_ns(time_ms * _NS_PER_MS + _NS_PER_MS - 1) // _NS_PER_MS
+
+        self.coverage.moved(moved_ms)
+        change = partial(
+            restamp, camera_id=camera_id, stream=stream, from_ms=from_ms, runs=runs, moved_ms=moved_ms, now_ms=now_ms,
+            gap_id=gap_id,
+        )  # fmt: skip
+        self._lane.put(lambda: self._ledger.put(change))
 
     def _prove(self, believed: bool = False) -> None:
         """The account learns of the segment that is being written."""

@@ -22,6 +22,7 @@ from config.reasons import Reason
 from config.redact import Secret
 from gateway.ingest.backoff import Backoff, LoginCare
 from gateway.ingest.ledger import Ledger
+from gateway.ingest.recorded_time import Now, RecordedTime
 from gateway.ingest.recording import Recording
 from gateway.ingest.source import GapCause, Source, SourceError, SourceFactory, StreamAddress
 from gateway.ingest.statistics import StreamStatistics
@@ -47,7 +48,7 @@ class TaskTools:
     sources: SourceFactory
     open_credential: OpenCredential
     ledger: Ledger
-    clock: Clock
+    clock: RecordedTime
     media_timeout_s: float
 
 
@@ -64,6 +65,11 @@ class CameraTask:
         self.lock = threading.Lock()
         self._tools = tools
         self._clock = tools.clock
+        now = tools.clock.now
+        self._era = now.era
+        self._changes = len(now.changes)  #: how many of them this stream has followed
+        if recording is not None:
+            recording.enter(now.era, now.trust)
         self._session = 0  #: number of the thread that is heard; 0: none
         self._sessions = 0
         self._hung: list[threading.Thread] = []
@@ -139,10 +145,17 @@ class CameraTask:
             self._hung.append(thread)
         self._begin_session(after_failure=True)
 
-    def tick(self, now_ns: int) -> None:
+    def tick(self) -> None:
+        clock = self._clock
         with self.lock:
-            if self.recording is not None:
-                self.recording.tick(now_ns)
+            if self.recording is None:
+                return
+            now = clock.now
+            if self._era is not now.era and self.recording.between_runs:
+                self._follow(now)
+            if self._era is now.era:
+                self.recording.believe(now.trust)
+            self.recording.tick(clock.steady.wall_ns() + clock.shift_ns(self._era))
 
     def report(self) -> StatusRow | None:
         """What has changed in numbers since the last report; None when the stream is away."""
@@ -242,7 +255,8 @@ class CameraTask:
     def _take_all(self, session: int, source: Source) -> None:
         """The hot loop: a few microseconds per picture besides the source's own."""
         lock, feed, statistics = self.lock, self.feed, self._statistics
-        monotonic_ns = self._clock.monotonic_ns
+        clock = self._clock
+        monotonic_ns = clock.monotonic_ns
         recording = self.recording
         for item in source:
             with lock:
@@ -255,6 +269,9 @@ class CameraTask:
                 item.epoch += self._epoch_base
                 if self._state != "online" or item.epoch != self._epoch_last:
                     self._begin_media(item)
+                if self._era is not clock.now.era and item.key and item.track is Track.VIDEO:
+                    self._follow(clock.now)
+                item.wall_ns += clock.shift_ns(self._era)
                 if item.track is Track.VIDEO:
                     statistics.picture(item)
                 else:
@@ -265,6 +282,14 @@ class CameraTask:
                 source.relaxed = not feed.watched
 
     # -- under the lock ----------------------------------------------------------------------------------------------
+
+    def _follow(self, now: Now) -> None:
+        """The machine's clock stepped. A key frame is next, or nothing is open: the run changes and no picture is lost."""
+        changes = now.changes[self._changes :]
+        self._era = now.era
+        self._changes += len(changes)
+        if self.recording is not None:
+            self.recording.enter(now.era, now.trust, changes)
 
     def _configure(self, config: StreamConfig) -> None:
         self._config = config

@@ -10,9 +10,10 @@ from __future__ import annotations
 import logging
 import queue
 import threading
-import time
 from collections import deque
 from collections.abc import Callable
+
+from config.clock import Deadline
 
 _log = logging.getLogger(__name__)
 
@@ -83,8 +84,8 @@ class WriterPool:
 
     def close(self, timeout_s: float) -> None:
         """After the lanes are idle."""
-        deadline = time.monotonic() + timeout_s
+        deadline = Deadline(timeout_s)
         for _ in self._threads:
             self._ready.put(None)
         for thread in self._threads:
-            thread.join(max(0.0, deadline - time.monotonic()))
+            thread.join(deadline.left_s)

@@ -17,7 +17,6 @@ from config.errors import TiergateError
 from config.reasons import Reason, text
 from config.settings import Listener, is_loopback, split_listen
 from gateway.access.keys import load_keys
-from gateway.ops.clock_evidence import kernel_synchronised
 from gateway.ops.findings import Finding, Level, Probe, fine, found
 from storage.catalog import migrate
 from storage.catalog.status import shard_count
@@ -141,9 +140,13 @@ def store(probe: Probe) -> Iterator[Finding]:
 
 
 def clock(probe: Probe) -> Iterator[Finding]:
+    test_file = probe.settings.clock.test_file
+    if test_file is not None:
+        reason = Reason("ops.clock_test", {"file": test_file})
+        yield found("clock", "bad", reason, Reason("ops.clock_test_next"))
     if probe.settings.retention.clock_source == "trusted":
         yield fine("clock", "ops.clock_trusted")
-    elif kernel_synchronised():
+    elif probe.clock.synchronised():
         yield fine("clock", "ops.clock_ok")
     else:
         yield found("clock", "warn", Reason("ops.clock_unproven"), Reason("ops.clock_next"))

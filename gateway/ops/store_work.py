@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any, Literal
 
-from config.clock import SystemClock, wall_ms
+from config.clock import make_clock, wall_ms
 from config.errors import Kind, TiergateError
 from config.settings import Settings
 from gateway.access.keys import load_keys
@@ -40,8 +40,7 @@ def _catalog(settings: Settings) -> Iterator[Catalog]:
         catalog.close()
 
 
-def _record(catalog: Catalog, action: str, subject: str, details: dict[str, Any]) -> None:
-    now_ms = wall_ms(SystemClock())
+def _record(catalog: Catalog, now_ms: int, action: str, subject: str, details: dict[str, Any]) -> None:
     catalog.write(lambda c: audit.append(c, now_ms, operator(), action, subject, details))
 
 
@@ -66,13 +65,13 @@ def existing_stores(settings: Settings) -> list[ObjectStore]:
 
 def tier_scope(settings: Settings) -> dict[str, Any]:
     """I6 over every object of every store."""
-    node_id = load_keys(settings).node_id
+    node_id, now_ms = load_keys(settings).node_id, wall_ms(make_clock(settings))
     with _catalog(settings) as catalog:
-        report = tier_scope_check(catalog, existing_stores(settings), node_id, wall_ms(SystemClock()))
+        report = tier_scope_check(catalog, existing_stores(settings), node_id, now_ms)
         outside = [finding.as_json() for finding in report.findings]
         answer = {"objects": report.objects, "lower_objects": report.cached + len(outside), "violations": outside}
         details = {"objects": report.objects, "lower_objects": answer["lower_objects"], "violations": len(outside)}
-        _record(catalog, "store.check", "tier scope", details)
+        _record(catalog, now_ms, "store.check", "tier scope", details)
     return answer
 
 
@@ -81,27 +80,28 @@ def check_store(settings: Settings, level: str) -> CheckReport:
         wanted = Level[level.upper()]
     except KeyError:
         raise TiergateError(Kind.INVALID, "ops.store_level", level=level[:20]) from None
-    clock = SystemClock()
+    clock = make_clock(settings)
     with _catalog(settings) as catalog:
         spool = Spool(settings.paths.spool_dir, clock, load_keys(settings).node_id)
         report = rebuild.check(catalog, make_store(settings), spool, wall_ms(clock), wanted)
         details = {"rows": report.rows, "objects": report.objects, "findings": len(report.findings), "level": level}
-        _record(catalog, "store.check", "store", details)
+        _record(catalog, wall_ms(clock), "store.check", "store", details)
     return report
 
 
 def rebuild_store(settings: Settings) -> dict[str, Any]:
     """Holds, classes and areas first: footage must not be known for a moment without them; tombstones last."""
     migrate(settings.catalog_url)
-    node_id, clock = load_keys(settings).node_id, SystemClock()
+    node_id, clock = load_keys(settings).node_id, make_clock(settings)
     store = make_store(settings)
     with _catalog(settings) as catalog:
         remembered = journal.read(store, node_id)
         policy = journal.restore_policy(catalog, remembered, wall_ms(clock))
         report = rebuild.rebuild(catalog, store, wall_ms(clock), operator())
+        policy.restamped = journal.restore_restamps(catalog, remembered)
         policy.tombstones = journal.restore_tombstones(catalog, remembered)
         if policy != journal.Restored():
-            _record(catalog, "store.restore", "journal", asdict(policy))
+            _record(catalog, wall_ms(clock), "store.restore", "journal", asdict(policy))
     return {
         "objects": report.objects,
         "added": report.added,

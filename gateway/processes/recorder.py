@@ -18,8 +18,9 @@ from functools import partial
 
 from sqlalchemy.exc import OperationalError
 
-from config.clock import wall_ms
+from config.clock import Deadline, wall_ms
 from gateway.compose.recorder import RecorderParts, build_recorder
+from gateway.ingest.timekeeping import UNKNOWN
 from gateway.processes import child
 from storage.catalog.status import Past, duties, past, put_status, shard_cameras
 from storage.salvage import recover
@@ -55,6 +56,7 @@ class Recorder:
         parts.group.start()
         parts.admission.observe()
         self._ticker.start()
+        parts.time.begin(await self._floor_ns())
         await self._apply()
         await parts.live.start()
         gc.collect()
@@ -65,7 +67,7 @@ class Recorder:
         seen: int | None = None
         read_s = told_s = 0.0
         while not stopping.is_set():
-            now_s = time.monotonic()
+            now_s = self._parts.clock.monotonic_ns() / 1e9
             try:
                 version = await self._parts.catalog.aversion()
                 if version != seen or now_s - read_s > REREAD_S:
@@ -95,11 +97,11 @@ class Recorder:
 
     def _drain(self) -> None:
         parts = self._parts
-        deadline = time.monotonic() + 3.0
-        while time.monotonic() < deadline and not all(
+        deadline = Deadline(3.0)
+        while not deadline.passed and not all(
             task.recording is None or task.recording.idle for task in parts.fleet.tasks
         ):
-            time.sleep(0.01)
+            self._ticking.wait(0.01)
         parts.writers.close(0.5)
         parts.group.stop()
         if not parts.ledger.close(2.0):
@@ -115,10 +117,22 @@ class Recorder:
             pasts[camera_id, stream] = await parts.catalog.aread(partial(past, camera_id=camera_id, stream=stream))
         parts.fleet.apply(wanted, pasts)
 
+    async def _floor_ns(self) -> int | None:
+        """The end of what is recorded: nothing may be dated before it, unless a clock that is right now proves it wrong."""
+        parts = self._parts
+        wanted = await parts.catalog.aread(partial(duties, shard=self._shard, now_ms=wall_ms(parts.clock)))
+        ends = []
+        for duty in wanted:
+            if duty.recorded:
+                known = await parts.catalog.aread(partial(past, camera_id=duty.camera_id, stream=duty.stream))
+                if known.accounted_ms is not None and not (parts.time.certain and known.trust == UNKNOWN):
+                    ends.append(known.accounted_ms)
+        return max(ends) * 1_000_000 if ends else None
+
     def _tick(self) -> None:
         while not self._ticking.wait(TICK_S):
             try:
-                self._parts.fleet.tick(self._parts.clock.wall_ns())
+                self._parts.fleet.tick()
             except Exception:
                 _log.exception("tick")
 
@@ -126,13 +140,13 @@ class Recorder:
 def lock_shard(path: str) -> int:
     """The descriptor that holds the shard's lock. Two recorders never write one camera: the later waits, then fails."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
-    deadline = time.monotonic() + _LOCK_WAIT_S
+    deadline = Deadline(_LOCK_WAIT_S)
     while True:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return descriptor
         except BlockingIOError:
-            if time.monotonic() > deadline:
+            if deadline.passed:
                 raise
             time.sleep(0.1)
 

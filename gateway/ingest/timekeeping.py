@@ -1,0 +1,133 @@
+"""The time that footage is dated by: it never goes back over what has been recorded. (pure; FAULTS A25, A26, B24)
+
+A wall clock steps: a dead battery says 1970 until the network is up, an administrator mistypes an hour, a real-time
+clock that holds local time is eight hours ahead. The steady clock never does. So footage is dated by the steady clock
+plus an offset, and the offset changes only by these rules:
+
+1. The wall clock stepped forward: the offset follows, and the time between is a gap called `clock`.
+2. It stepped back: nobody can know yet which reading was wrong, and two pictures must not share a second. The offset
+   stays (`held`) and nears the wall clock by at most `SLEW`. The same when a recorder starts behind recorded footage.
+3. The clock is found synchronised after a stretch in which it was not (or was held), and shows another time: everything
+   that was recorded in the stretch is moved by the difference, in one piece, because within one boot the steady clock
+   knows how it lies to the true time. Not so when that would lay it over footage from before the stretch: then 2 holds.
+
+What a row says about it (`time_trust`): `synchronised`, `unknown`, `held`; `restamped` after 3, where the row's
+`start_wall_ns` keeps the time that was believed first.
+
+Belongs here: those decisions. Does not belong here: reading clocks (`gateway.ingest.recorded_time`), moving rows
+(`storage.restamp`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+_NS = 1_000_000_000
+
+SYNCHRONISED, UNKNOWN, HELD = "synchronised", "unknown", "held"
+STEP_NS = 1 * _NS  #: less than this is closed by slewing
+SLEW = 250e-6  #: of elapsed time: half of what `gateway.ingest.arrival` follows without a break
+
+
+@dataclass(eq=False, slots=True)
+class Era:
+    """A stretch of one offset; compared by identity. `offset_ns` moves within it only by slewing."""
+
+    from_ns: int  #: recorded time
+    offset_ns: int  #: recorded time - steady time
+
+
+@dataclass(frozen=True, slots=True)
+class Correction:
+    """Recorded times of a stretch, as they are and as they should have been."""
+
+    from_ns: int
+    pieces: tuple[tuple[int, int], ...]  #: (start, amount to add), in the order of time
+
+    def moved_ns(self, time_ns: int) -> int:
+        """Where a recorded time belongs; what a forward step jumped over falls together in one point."""
+        if time_ns < self.from_ns:
+            return time_ns
+        for index in range(len(self.pieces) - 1, -1, -1):
+            start_ns, add_ns = self.pieces[index]
+            if time_ns >= start_ns:
+                break
+        moved = time_ns + add_ns
+        if index + 1 < len(self.pieces):
+            next_ns, next_add_ns = self.pieces[index + 1]
+            moved = min(moved, next_ns + next_add_ns)
+        return moved
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What a look found. Streams go over to `era` at their next key frame."""
+
+    era: Era
+    jumped_ns: int = 0  #: forward, without footage between
+    correction: Correction | None = None
+
+
+@dataclass(slots=True)
+class Timekeeper:
+    """Fed with looks at both clocks, in the order of time."""
+
+    era: Era = field(init=False)
+    trust: str = field(init=False)
+    _stretch: list[Era] = field(init=False, default_factory=list)  #: eras since the clock was last certain
+    _floor_ns: int | None = field(init=False, default=None)  #: nothing of the stretch may be moved before this
+    _looked_ns: int = field(init=False, default=0)
+
+    def begin(self, wall_ns: int, steady_ns: int, synchronised: bool, floor_ns: int | None) -> None:
+        """`floor_ns`: end of what is recorded and not known to be wrong."""
+        held = floor_ns is not None and wall_ns < floor_ns
+        now_ns = floor_ns if held and floor_ns is not None else wall_ns
+        self.era = Era(now_ns, now_ns - steady_ns)
+        self.trust = HELD if held else SYNCHRONISED if synchronised else UNKNOWN
+        if self.trust != SYNCHRONISED:
+            self._stretch, self._floor_ns = [self.era], floor_ns
+        self._looked_ns = steady_ns
+
+    def look(self, wall_ns: int, steady_ns: int, synchronised: bool) -> Change | None:
+        actual = wall_ns - steady_ns
+        away = actual - self.era.offset_ns
+        room = int((steady_ns - self._looked_ns) * SLEW)
+        self._looked_ns = steady_ns
+        now_ns = steady_ns + self.era.offset_ns
+        if not synchronised and not self._stretch:
+            self._doubt(now_ns)
+        if synchronised and any(abs(actual - era.offset_ns) > STEP_NS for era in self._stretch):
+            correction = self._correction(actual)
+            if correction is not None:
+                self._stretch, self.trust = [], SYNCHRONISED
+                self.era = Era(steady_ns + actual, actual)
+                return Change(self.era, correction=correction)
+        if abs(away) <= STEP_NS:
+            self.era.offset_ns += max(-room, min(room, away))
+            if synchronised:
+                self._stretch = []
+            self.trust = SYNCHRONISED if synchronised else UNKNOWN
+            return None
+        if away > 0:
+            self.era = Era(now_ns + away, actual)
+            if self._stretch:
+                self._stretch.append(self.era)
+            self.trust = SYNCHRONISED if synchronised and not self._stretch else UNKNOWN
+            return Change(self.era, jumped_ns=away)
+        if not self._stretch:
+            self._doubt(now_ns)
+        self.era.offset_ns -= min(room, -away)
+        self.trust = HELD
+        return None
+
+    def _doubt(self, now_ns: int) -> None:
+        """From now on the clock is not certain; what was recorded before was, and stays where it is."""
+        self.era = Era(now_ns, self.era.offset_ns)
+        self._stretch, self._floor_ns = [self.era], now_ns
+
+    def _correction(self, actual: int) -> Correction | None:
+        first = self._stretch[0]
+        begins_ns = first.from_ns + actual - first.offset_ns
+        if self._floor_ns is not None and begins_ns < self._floor_ns:
+            return None
+        return Correction(first.from_ns, tuple((era.from_ns, actual - era.offset_ns) for era in self._stretch))
