@@ -31,6 +31,16 @@ class Coverage:
         self._ids = ids
         self._end_ms: int | None = None  #: up to here every second is accounted for
         self._open: GapCause | None = None
+        self._waiting = False
+        self._early: tuple[GapCause, Reason] | None = None  #: why there was nothing while we waited
+
+    def wait(self) -> None:
+        """Another process keeps this account until `resume`."""
+        self._waiting = True
+
+    def well(self) -> None:
+        """There is footage while we wait."""
+        self._early = None
 
     @property
     def open_cause(self) -> GapCause | None:
@@ -50,9 +60,15 @@ class Coverage:
         elif self._end_ms is not None:
             self._begin(GapCause.RECORDER_DOWN, Reason("recorder.was_down"), self._end_ms, now_ms)
             self._end_ms = now_ms
+        self._waiting = False
+        if self._early is not None:
+            self.lost(*self._early, now_ms)
 
     def lost(self, cause: GapCause, reason: Reason, now_ms: int) -> None:
         """Footage is missing from where it ended, or from now on for another cause than before."""
+        if self._waiting:
+            self._early = (cause, reason)
+            return
         if self._open is cause:
             return
         if self._open is None:

@@ -81,6 +81,27 @@ class Fleet:
                 task = self._tasks[key] = self._make(duty, past_of.get(key))
             self._settle(key, task, duty)
 
+    def prepare(self, duties: list[StreamDuty]) -> None:
+        """Connects to what is recorded, and writes nothing: another process still does (`take_over`)."""
+        for duty in duties:
+            if duty.recorded and duty.enabled:
+                task = self._tasks[duty.camera_id, duty.stream] = self._make(duty, None, waiting=True)
+                task.start()
+
+    @property
+    def prepared(self) -> bool:
+        """Every prepared stream has a picture to go on from."""
+        return all(task.recording is None or task.recording.prepared for task in self.tasks)
+
+    def take_over(self, past_of: dict[StreamKey, Past]) -> None:
+        """The other process has ended."""
+        for key, task in self._tasks.items():
+            task.take_over(past_of[key])
+
+    @property
+    def recorded(self) -> list[StreamKey]:
+        return [key for key, task in self._tasks.items() if task.recording is not None]
+
     def new_recorded(self, duties: list[StreamDuty]) -> list[StreamKey]:
         """Streams of `duties` whose past is needed by `apply`."""
         return [
@@ -89,7 +110,7 @@ class Fleet:
             if d.recorded and ((t := self._tasks.get((d.camera_id, d.stream))) is None or t.recording is None)
         ]
 
-    def _make(self, duty: StreamDuty, past: Past | None) -> CameraTask:
+    def _make(self, duty: StreamDuty, past: Past | None, *, waiting: bool = False) -> CameraTask:
         tools = self._tools
         recording: Recording | None = None
         if duty.recorded:
@@ -104,16 +125,15 @@ class Fleet:
                 self._labels(duty), policy, tools.spool, tools.writers.lane(), tools.tasks.ledger, coverage,
                 tools.admission, tools.tasks.clock, tools.ids,
             )  # fmt: skip
+            if waiting:
+                recording.wait()
         return CameraTask(duty, tools.tasks, recording, LiveFeed(self._loop, keep_gop=recording is None))
 
     def _labels(self, duty: StreamDuty) -> SegmentLabels:
+        trust = self._tools.tasks.clock.now.trust
         return SegmentLabels(
-            self._tools.node_id,
-            duty.camera_id,
-            duty.stream,
-            duty.retention_class,
-            time_trust=self._tools.tasks.clock.now.trust,
-        )
+            self._tools.node_id, duty.camera_id, duty.stream, duty.retention_class, time_trust=trust
+        )  # fmt: skip
 
     def _settle(self, key: StreamKey, task: CameraTask, duty: StreamDuty) -> None:
         before = task.duty

@@ -46,10 +46,10 @@ class RecordedTime:
     def __init__(self, clock: Clock, assume_synchronised: bool = False) -> None:
         self._clock = clock
         self._assumed = assume_synchronised
-        self._keeper = Timekeeper()
         self._lock = threading.Lock()
         self._base_ns = clock.wall_ns() - clock.monotonic_ns()
         self.steady: Clock = _Steady(clock, self._base_ns)
+        self._keeper = Timekeeper(clock.wall_ns(), clock.monotonic_ns(), self.certain)
         self.begin(None)
 
     @property
@@ -58,9 +58,9 @@ class RecordedTime:
         return self._assumed or self._clock.synchronised() is True
 
     def begin(self, floor_ns: int | None) -> None:
-        """Before the first stream: nothing is dated before `floor_ns`."""
+        """Before the first footage: nothing is dated before `floor_ns`."""
         with self._lock:
-            self._keeper.begin(self._clock.wall_ns(), self._clock.monotonic_ns(), self.certain, floor_ns)
+            self._keeper.limit(self._clock.wall_ns(), self._clock.monotonic_ns(), floor_ns)
             self.now = Now(self._keeper.era, self._keeper.trust)
 
     def look(self) -> Change | None:

@@ -11,6 +11,7 @@ two sides share `Lane.pending_bytes` and `_failed`.
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -29,6 +30,7 @@ from gateway.ingest.timekeeping import SYNCHRONISED, Change, Correction, Era
 from gateway.ingest.writer import Lane
 from gateway.live.replay import ReplayClock
 from storage.catalog.segments import SegmentRow, end_run, insert_run, insert_segments
+from storage.catalog.status import Past
 from storage.media.access_unit import AccessUnit, StreamConfig, Track
 from storage.media.fragment_index import FragmentEntry
 from storage.restamp import restamp
@@ -49,6 +51,10 @@ _log = logging.getLogger(__name__)
 #: Bytes of one stream that may wait for the disk: 16 s of a 4 Mbit/s camera. More is footage given up by name.
 PENDING_MAX_BYTES = 8 << 20
 _NS_PER_MS = 1_000_000
+#: Kept of a stream while another process still records it, from a key frame on.
+_EARLY_NS, _EARLY_BYTES = 12 * 1_000_000_000, 24 << 20
+#: A picture that two processes date differently by the jitter of arrival.
+_SAME_PICTURE_MS = 20
 _DISK_CAUSES = (GapCause.DISK_FULL, GapCause.DISK_SLOW, GapCause.UNKNOWN)
 #: Between two attempts of a stream whose disk failed: doubled up to the longest.
 _RETRY_NS, _RETRY_LONGEST_NS = 1_000_000_000, 16_000_000_000
@@ -95,6 +101,7 @@ class Recording:
         self.coverage = coverage
         self._admission = admission
         self._clock = clock
+        self._ids = ids
         self._config: StreamConfig | None = None
         self._open: _Open | None = None
         self._origin = 0
@@ -108,6 +115,8 @@ class Recording:
         self._since_key: list[FragmentEntry] = []
         self._pending: list[AccessUnit] = []
         self._era: Era | None = None
+        self._early: deque[AccessUnit] | None = None  #: while another process still records the stream
+        self._early_bytes = 0
         self._doubtful: list[tuple[str, int]] = []  #: (run, start of its era) of runs whose time may yet be put right
 
     @property
@@ -119,8 +128,60 @@ class Recording:
     def relabel(self, labels: SegmentLabels) -> None:
         """Segments opened from now on carry `labels` (another retention class, another trust in the clock)."""
         self._labels = labels
-        if self._config is not None:
+        if self._config is not None and self._early is None:
             self._segmenter.relabel(labels)
+
+    # -- taking over from another process ----------------------------------------------------------------------------
+
+    def wait(self) -> None:
+        """Nothing is written until `take_over`; the newest pictures are kept."""
+        self._early = deque()
+        self.coverage.wait()
+
+    @property
+    def waiting(self) -> bool:
+        return self._early is not None
+
+    @property
+    def prepared(self) -> bool:
+        """Whether recording can go on at once."""
+        return bool(self._early)
+
+    def take_over(self, past: Past, now_ms: int) -> None:
+        """The predecessor has written its last row: goes on at the first key frame that it does not have."""
+        early, self._early = self._early or deque(), None
+        self.coverage.resume(past, now_ms)
+        if self._config is not None:
+            self._carry_out(self._segmenter.begin(self._config, self._labels))
+        known_ms = (past.accounted_ms or 0) - _SAME_PICTURE_MS
+        going = False
+        for unit in early:
+            going = going or (_is_key(unit) and unit.wall_ns // _NS_PER_MS >= known_ms)
+            if going:
+                self.push(unit)
+
+    def _keep(self, unit: AccessUnit) -> None:
+        early = self._early
+        if early is None or not (early or _is_key(unit)):
+            return
+        early.append(unit)
+        self._early_bytes += len(unit.data)
+        self.coverage.well()
+        if unit.wall_ns - early[0].wall_ns > _EARLY_NS and any(_is_key(kept) for kept in list(early)[1:]):
+            self._forget_one(early)
+        elif self._early_bytes > _EARLY_BYTES:
+            self._forget_all()
+
+    def _forget_one(self, early: deque[AccessUnit]) -> None:
+        while True:
+            self._early_bytes -= len(early.popleft().data)
+            if _is_key(early[0]):
+                return
+
+    def _forget_all(self) -> None:
+        if self._early is not None:
+            self._early.clear()
+        self._early_bytes = 0
 
     @property
     def between_runs(self) -> bool:
@@ -134,6 +195,8 @@ class Recording:
         if self._era is not None:
             self.end("clock")
         self._era = era
+        if self._early is not None:
+            changes = ()
         for change in changes:
             if change.correction is not None:
                 self._restamp(change.correction)
@@ -147,10 +210,18 @@ class Recording:
             self.relabel(replace(self._labels, time_trust=trust))
 
     def begin(self, config: StreamConfig) -> None:
+        if self._early is not None:
+            if config != self._config:
+                self._forget_all()
+            self._config = config
+            return
         self._config = config
         self._carry_out(self._segmenter.begin(config, self._labels))
 
     def push(self, unit: AccessUnit) -> None:
+        if self._early is not None:
+            self._keep(unit)
+            return
         if self._failed is not None or self._lane.pending_bytes > PENDING_MAX_BYTES or self._refusal is not None:
             self._consider(unit)
             if self._refusal is not None:
@@ -168,6 +239,8 @@ class Recording:
 
     def tick(self, now_ns: int) -> None:
         """Every 0.2 s: what has waited for its fragment is written, key frame or not."""
+        if self._early is not None:
+            return
         if self._failed is not None:
             self._give_up(*self._failure(), keep=False)
         commands = self._segmenter.flush(now_ns)
@@ -181,6 +254,9 @@ class Recording:
 
     def end(self, reason: str) -> None:
         """The source is gone; all it gave is written."""
+        if self._early is not None:
+            self._forget_all()
+            return
         self._carry_out(self._segmenter.end(reason))
         self._since_key, self._pending = [], []
 
@@ -380,6 +456,10 @@ class Recording:
             if found is not None:
                 row = found.segment
                 self._ledger.put(partial(_insert_segment, row))
+
+
+def _is_key(unit: AccessUnit) -> bool:
+    return unit.key and unit.track is Track.VIDEO
 
 
 def _insert_segment(row: SegmentRow, connection: Connection) -> None:

@@ -28,7 +28,7 @@ from gateway.ingest.source import GapCause, Source, SourceError, SourceFactory, 
 from gateway.ingest.statistics import StreamStatistics
 from gateway.live.feed import LiveFeed
 from storage.catalog.cameras import CredentialRow
-from storage.catalog.status import StatusRow, StreamDuty, put_status
+from storage.catalog.status import Past, StatusRow, StreamDuty, put_status
 from storage.media.access_unit import AccessUnit, StreamConfig, Track
 
 _log = logging.getLogger(__name__)
@@ -114,6 +114,13 @@ class CameraTask:
             self.feed.event("ended", end[1] if end is not None else None)
             self._set_state(state, *(end or (None, None)))
         self._release()
+
+    def take_over(self, past: Past) -> None:
+        """The process that recorded this stream so far has ended."""
+        with self.lock:
+            if self.recording is not None:
+                self.recording.take_over(past, clock_ms(self._clock))
+            self._tell()
 
     def update(self, duty: StreamDuty) -> None:
         """The register changed. Another address, account or sound is a new session; the rest takes effect in place."""
@@ -284,7 +291,7 @@ class CameraTask:
     # -- under the lock ----------------------------------------------------------------------------------------------
 
     def _follow(self, now: Now) -> None:
-        """The machine's clock stepped. A key frame is next, or nothing is open: the run changes and no picture is lost."""
+        """The clock stepped. A key frame is next, or nothing is open: the run changes and no picture is lost."""
         changes = now.changes[self._changes :]
         self._era = now.era
         self._changes += len(changes)
@@ -331,6 +338,10 @@ class CameraTask:
         if state != self._state:
             self._since_ms = clock_ms(self._clock)
         self._state, self._cause, self._reason = state, cause, reason
+        if self.recording is None or not self.recording.waiting:
+            self._tell()
+
+    def _tell(self) -> None:
         row = self._row()
         self._tools.ledger.put(lambda connection: put_status(connection, [row]))
 

@@ -20,12 +20,13 @@ Belongs here: those decisions. Does not belong here: reading clocks (`gateway.in
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 _NS = 1_000_000_000
 
 SYNCHRONISED, UNKNOWN, HELD = "synchronised", "unknown", "held"
 STEP_NS = 1 * _NS  #: less than this is closed by slewing
+_BEHIND_NS = _NS // 10  #: less is the last picture's duration
 SLEW = 250e-6  #: of elapsed time: half of what `gateway.ingest.arrival` follows without a break
 
 
@@ -48,11 +49,8 @@ class Correction:
         """Where a recorded time belongs; what a forward step jumped over falls together in one point."""
         if time_ns < self.from_ns:
             return time_ns
-        for index in range(len(self.pieces) - 1, -1, -1):
-            start_ns, add_ns = self.pieces[index]
-            if time_ns >= start_ns:
-                break
-        moved = time_ns + add_ns
+        index = max(i for i, (start_ns, _) in enumerate(self.pieces) if start_ns <= time_ns)
+        moved = time_ns + self.pieces[index][1]
         if index + 1 < len(self.pieces):
             next_ns, next_add_ns = self.pieces[index + 1]
             moved = min(moved, next_ns + next_add_ns)
@@ -68,25 +66,25 @@ class Change:
     correction: Correction | None = None
 
 
-@dataclass(slots=True)
 class Timekeeper:
     """Fed with looks at both clocks, in the order of time."""
 
-    era: Era = field(init=False)
-    trust: str = field(init=False)
-    _stretch: list[Era] = field(init=False, default_factory=list)  #: eras since the clock was last certain
-    _floor_ns: int | None = field(init=False, default=None)  #: nothing of the stretch may be moved before this
-    _looked_ns: int = field(init=False, default=0)
+    __slots__ = ("_floor_ns", "_looked_ns", "_stretch", "era", "trust")
 
-    def begin(self, wall_ns: int, steady_ns: int, synchronised: bool, floor_ns: int | None) -> None:
-        """`floor_ns`: end of what is recorded and not known to be wrong."""
-        held = floor_ns is not None and wall_ns < floor_ns
-        now_ns = floor_ns if held and floor_ns is not None else wall_ns
-        self.era = Era(now_ns, now_ns - steady_ns)
-        self.trust = HELD if held else SYNCHRONISED if synchronised else UNKNOWN
-        if self.trust != SYNCHRONISED:
-            self._stretch, self._floor_ns = [self.era], floor_ns
+    def __init__(self, wall_ns: int, steady_ns: int, synchronised: bool) -> None:
+        self.era = Era(wall_ns, wall_ns - steady_ns)
+        self.trust = SYNCHRONISED if synchronised else UNKNOWN
+        self._stretch = [] if synchronised else [self.era]  #: eras since the clock was last certain
+        self._floor_ns: int | None = None  #: nothing of the stretch may be moved before this
         self._looked_ns = steady_ns
+
+    def limit(self, wall_ns: int, steady_ns: int, floor_ns: int | None) -> None:
+        """Before the first footage. `floor_ns`: the end of what is recorded and not known to be wrong."""
+        self._floor_ns = floor_ns
+        if floor_ns is not None and floor_ns - wall_ns > _BEHIND_NS:
+            self.era = Era(floor_ns, floor_ns - steady_ns)
+            self.trust = HELD
+            self._stretch = [self.era]
 
     def look(self, wall_ns: int, steady_ns: int, synchronised: bool) -> Change | None:
         actual = wall_ns - steady_ns

@@ -6,7 +6,6 @@ import getpass
 import os
 import shutil
 import socket
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +17,7 @@ from config.reasons import Reason, text
 from config.settings import Listener, is_loopback, split_listen
 from gateway.access.keys import load_keys
 from gateway.ops.findings import Finding, Level, Probe, fine, found
+from gateway.ops.signs import read_sign
 from storage.catalog import migrate
 from storage.catalog.status import shard_count
 from storage.clock_trust import AGREE_WITHIN_MS
@@ -207,7 +207,7 @@ def processes(probe: Probe) -> Iterator[Finding]:
     names += ["web"] if workers == 1 else [f"web-{n}" for n in range(workers)]
     if probe.catalog is not None:
         names += [f"recorder-{n}" for n in range(probe.catalog.read(shard_count))]
-    silent = [name for name in names if not _alive(probe.settings.paths.run_dir / f"{name}.alive")]
+    silent = [name for name in names if not _alive(probe, name)]
     for name in silent:
         reason, following = Reason("ops.process_silent", {"name": name}), Reason("ops.process_next", {"name": name})
         yield found("processes", "bad", reason, following)
@@ -215,12 +215,9 @@ def processes(probe: Probe) -> Iterator[Finding]:
         yield fine("processes", "ops.processes_ok", count=len(names))
 
 
-def _alive(path: Path) -> bool:
-    try:
-        last_ns = int(path.read_text())
-    except (OSError, ValueError):
-        return False
-    return 0 <= time.monotonic_ns() - last_ns < SILENT_S * 1e9
+def _alive(probe: Probe, name: str) -> bool:
+    sign = read_sign(probe.settings.paths.run_dir, name)
+    return sign is not None and 0 <= probe.clock.monotonic_ns() - sign.alive_ns < SILENT_S * 1e9
 
 
 def certificates(probe: Probe) -> Iterator[Finding]:

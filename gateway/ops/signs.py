@@ -1,8 +1,8 @@
-"""Signs of life: each process says once a second in ``run/<name>.alive`` how far its work has come.
+"""Signs of life: each process says some times a second in ``run/<name>.alive`` how far its work has come.
 
 Two numbers in one line: the steady time in ns up to which the process is known to turn (its event loop, and whatever
-else it named), and the worst lag of its event loop in the last seconds, in µs. The supervisor kills a process whose sign
-is too old; `doctor` and /metrics read the same files.
+else it named), and the worst lag of its event loop in the last seconds, in µs. The supervisor kills a process whose
+sign is too old; `doctor` and /metrics read the same files.
 
 Belongs here: that file. Does not belong here: what to do about an old one (`gateway.processes.supervisor`).
 """

@@ -2,6 +2,10 @@
 
 Order of a start: lock of the shard, salvage of what a dead recorder left, then the live socket, then cameras. Order of
 an end: streams, writers, syncs, catalog; within 5 s.
+
+When it succeeds a recorder that still works, it connects to the cameras first and keeps their newest pictures in
+memory. Then the other is told to end and seals; and with the lock, recording goes on at the first key frame that the
+other does not have. Two recorders never write one camera, and at most a GOP is missing.
 """
 
 from __future__ import annotations
@@ -33,6 +37,8 @@ POLL_S = 0.5
 REREAD_S = 60.0
 STATISTICS_S = 5.0
 _LOCK_WAIT_S = 10.0
+#: Cameras that have shown nothing by then are left to their reconnects.
+PREPARE_S = 8.0
 
 
 class Recorder:
@@ -40,7 +46,17 @@ class Recorder:
         self._parts = parts
         self._shard = shard
         self._ticking = threading.Event()
+        self.ticked_ns = 0  #: steady, of the newest round of the ticker
         self._ticker = threading.Thread(target=self._tick, name="ticker", daemon=True)
+
+    async def prepare(self, stopping: asyncio.Event) -> None:
+        """While another process records: returns when all cameras have pictures, or some have had their time."""
+        parts = self._parts
+        parts.fleet.prepare(await parts.catalog.aread(partial(duties, shard=self._shard, now_ms=wall_ms(parts.clock))))
+        deadline = Deadline(PREPARE_S)
+        while not (parts.fleet.prepared or deadline.passed or stopping.is_set()):
+            parts.time.look()
+            await asyncio.sleep(0.05)
 
     async def start(self) -> None:
         parts = self._parts
@@ -55,8 +71,10 @@ class Recorder:
             )  # fmt: skip
         parts.group.start()
         parts.admission.observe()
-        self._ticker.start()
         parts.time.begin(await self._floor_ns())
+        parts.fleet.take_over({key: await self._past(key) for key in parts.fleet.recorded})
+        self.ticked_ns = parts.clock.monotonic_ns()
+        self._ticker.start()
         await self._apply()
         await parts.live.start()
         gc.collect()
@@ -113,18 +131,21 @@ class Recorder:
         now_ms = wall_ms(parts.clock)
         wanted = await parts.catalog.aread(partial(duties, shard=self._shard, now_ms=now_ms))
         pasts: dict[tuple[str, str], Past] = {}
-        for camera_id, stream in parts.fleet.new_recorded(wanted):
-            pasts[camera_id, stream] = await parts.catalog.aread(partial(past, camera_id=camera_id, stream=stream))
+        for key in parts.fleet.new_recorded(wanted):
+            pasts[key] = await self._past(key)
         parts.fleet.apply(wanted, pasts)
 
+    async def _past(self, key: tuple[str, str]) -> Past:
+        return await self._parts.catalog.aread(partial(past, camera_id=key[0], stream=key[1]))
+
     async def _floor_ns(self) -> int | None:
-        """The end of what is recorded: nothing may be dated before it, unless a clock that is right now proves it wrong."""
+        """The end of what is recorded: nothing may be dated before it, unless a clock that is right proves it wrong."""
         parts = self._parts
         wanted = await parts.catalog.aread(partial(duties, shard=self._shard, now_ms=wall_ms(parts.clock)))
         ends = []
         for duty in wanted:
             if duty.recorded:
-                known = await parts.catalog.aread(partial(past, camera_id=duty.camera_id, stream=duty.stream))
+                known = await self._past((duty.camera_id, duty.stream))
                 if known.accounted_ms is not None and not (parts.time.certain and known.trust == UNKNOWN):
                     ends.append(known.accounted_ms)
         return max(ends) * 1_000_000 if ends else None
@@ -135,6 +156,7 @@ class Recorder:
                 self._parts.fleet.tick()
             except Exception:
                 _log.exception("tick")
+            self.ticked_ns = self._parts.clock.monotonic_ns()
 
 
 def lock_shard(path: str) -> int:
@@ -152,22 +174,31 @@ def lock_shard(path: str) -> int:
 
 
 async def run(process: child.Child) -> None:
-    lock_path = process.settings.paths.run_dir / f"recorder-{process.shard}.lock"
-    held = await asyncio.to_thread(lock_shard, str(lock_path))
     recorder = Recorder(build_recorder(process.settings, process.shard, asyncio.get_running_loop()), process.shard)
+    held: int | None = None
     try:
+        if process.heir:
+            await recorder.prepare(process.stopping)
+        process.waiting()
+        await process.succeed()
+        if process.stopping.is_set():
+            return
+        lock_path = process.settings.paths.run_dir / f"recorder-{process.shard}.lock"
+        held = await asyncio.to_thread(lock_shard, str(lock_path))
         await recorder.start()
+        process.progress.append(lambda: recorder.ticked_ns)
         process.ready()
         await recorder.run(process.stopping)
     finally:
         await recorder.stop()
-        os.close(held)
+        if held is not None:
+            os.close(held)
 
 
 def main() -> None:
     # Fewer, longer turns: 32 receiving threads share the interpreter, and none of them needs an answer in 5 ms.
     sys.setswitchinterval(0.02)
-    child.main("recorder", run)
+    child.main("recorder", run, succeeds_itself=True)
 
 
 if __name__ == "__main__":
