@@ -117,6 +117,7 @@ class Recording:
         self._era: Era | None = None
         self._early: deque[AccessUnit] | None = None  #: while another process still records the stream
         self._early_bytes = 0
+        self._entered: list[tuple[int, int]] = []  #: (start of an era, when this stream went over to it)
         self._doubtful: list[tuple[str, int]] = []  #: (run, start of its era) of runs whose time may yet be put right
 
     @property
@@ -187,8 +188,8 @@ class Recording:
     def between_runs(self) -> bool:
         return self._open is None
 
-    def enter(self, era: Era, trust: str, changes: tuple[Change, ...] = ()) -> None:
-        """From the next unit on times are those of `era`; `changes` have led to it since the one before.
+    def enter(self, era: Era, at_ns: int, trust: str, changes: tuple[Change, ...] = ()) -> None:
+        """From `at_ns` on times are those of `era`; `changes` have led to it since the one before.
 
         Call it before a key frame, or between runs: then no picture is lost.
         """
@@ -202,6 +203,7 @@ class Recording:
                 self._restamp(change.correction)
             if change.jumped_ns:
                 self.coverage.jumped(self._clock.wall_ns() // _NS_PER_MS)
+        self._entered.append((era.from_ns, at_ns))
         self.believe(trust)
 
     def believe(self, trust: str) -> None:
@@ -410,11 +412,16 @@ class Recording:
         camera_id, stream = self._labels.camera, self._labels.stream
         added_ns = dict(correction.pieces)
         runs = {run: added_ns[start] // _NS_PER_MS for run, start in self._doubtful if start in added_ns}
-        self._doubtful = []
-        from_ms, now_ms, gap_id = correction.from_ns // _NS_PER_MS, self._clock.wall_ns() // _NS_PER_MS, self._ids()
+        # This stream went over to each era at a key frame of its own, a little after the clock did.
+        pieces = tuple((at_ns, added_ns[start]) for start, at_ns in self._entered if start in added_ns)
+        self._doubtful, self._entered = [], []
+        if not pieces:
+            return
+        own = Correction(pieces[0][0], pieces)
+        from_ms, now_ms, gap_id = own.from_ns // _NS_PER_MS, self._clock.wall_ns() // _NS_PER_MS, self._ids()
 
         def moved_ms(time_ms: int) -> int:
-            return correction.moved_ns(time_ms * _NS_PER_MS + _NS_PER_MS - 1) // _NS_PER_MS
+            return own.moved_ns(time_ms * _NS_PER_MS + _NS_PER_MS - 1) // _NS_PER_MS
 
         self.coverage.moved(moved_ms)
         change = partial(

@@ -69,7 +69,7 @@ class CameraTask:
         self._era = now.era
         self._changes = len(now.changes)  #: how many of them this stream has followed
         if recording is not None:
-            recording.enter(now.era, now.trust)
+            recording.enter(now.era, tools.clock.wall_ns(), now.trust)
         self._session = 0  #: number of the thread that is heard; 0: none
         self._sessions = 0
         self._hung: list[threading.Thread] = []
@@ -159,7 +159,7 @@ class CameraTask:
                 return
             now = clock.now
             if self._era is not now.era and self.recording.between_runs:
-                self._follow(now)
+                self._follow(now, clock.wall_ns())
             if self._era is now.era:
                 self.recording.believe(now.trust)
             self.recording.tick(clock.steady.wall_ns() + clock.shift_ns(self._era))
@@ -277,7 +277,8 @@ class CameraTask:
                 if self._state != "online" or item.epoch != self._epoch_last:
                     self._begin_media(item)
                 if self._era is not clock.now.era and item.key and item.track is Track.VIDEO:
-                    self._follow(clock.now)
+                    now = clock.now
+                    self._follow(now, item.wall_ns + clock.shift_ns(now.era))
                 item.wall_ns += clock.shift_ns(self._era)
                 if item.track is Track.VIDEO:
                     statistics.picture(item)
@@ -290,13 +291,13 @@ class CameraTask:
 
     # -- under the lock ----------------------------------------------------------------------------------------------
 
-    def _follow(self, now: Now) -> None:
+    def _follow(self, now: Now, at_ns: int) -> None:
         """The clock stepped. A key frame is next, or nothing is open: the run changes and no picture is lost."""
         changes = now.changes[self._changes :]
         self._era = now.era
         self._changes += len(changes)
         if self.recording is not None:
-            self.recording.enter(now.era, now.trust, changes)
+            self.recording.enter(now.era, at_ns, now.trust, changes)
 
     def _configure(self, config: StreamConfig) -> None:
         self._config = config

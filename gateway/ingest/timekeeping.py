@@ -26,6 +26,7 @@ _NS = 1_000_000_000
 
 SYNCHRONISED, UNKNOWN, HELD = "synchronised", "unknown", "held"
 STEP_NS = 1 * _NS  #: less than this is closed by slewing
+_DRIFT_NS = _NS // 10  #: a stretch that nears the clock is cut so often that each piece is right to this
 _BEHIND_NS = _NS // 10  #: less is the last picture's duration
 SLEW = 250e-6  #: of elapsed time: half of what `gateway.ingest.arrival` follows without a break
 
@@ -69,10 +70,10 @@ class Change:
 class Timekeeper:
     """Fed with looks at both clocks, in the order of time."""
 
-    __slots__ = ("_floor_ns", "_looked_ns", "_stretch", "era", "trust")
+    __slots__ = ("_begun_ns", "_floor_ns", "_looked_ns", "_stretch", "era", "trust")
 
     def __init__(self, wall_ns: int, steady_ns: int, synchronised: bool) -> None:
-        self.era = Era(wall_ns, wall_ns - steady_ns)
+        self._enter(Era(wall_ns, wall_ns - steady_ns))
         self.trust = SYNCHRONISED if synchronised else UNKNOWN
         self._stretch = [] if synchronised else [self.era]  #: eras since the clock was last certain
         self._floor_ns: int | None = None  #: nothing of the stretch may be moved before this
@@ -82,7 +83,7 @@ class Timekeeper:
         """Before the first footage. `floor_ns`: the end of what is recorded and not known to be wrong."""
         self._floor_ns = floor_ns
         if floor_ns is not None and floor_ns - wall_ns > _BEHIND_NS:
-            self.era = Era(floor_ns, floor_ns - steady_ns)
+            self._enter(Era(floor_ns, floor_ns - steady_ns))
             self.trust = HELD
             self._stretch = [self.era]
 
@@ -98,7 +99,7 @@ class Timekeeper:
             correction = self._correction(actual)
             if correction is not None:
                 self._stretch, self.trust = [], SYNCHRONISED
-                self.era = Era(steady_ns + actual, actual)
+                self._enter(Era(steady_ns + actual, actual))
                 return Change(self.era, correction=correction)
         if abs(away) <= STEP_NS:
             self.era.offset_ns += max(-room, min(room, away))
@@ -107,20 +108,27 @@ class Timekeeper:
             self.trust = SYNCHRONISED if synchronised else UNKNOWN
             return None
         if away > 0:
-            self.era = Era(now_ns + away, actual)
+            self._enter(Era(now_ns + away, actual))
             if self._stretch:
                 self._stretch.append(self.era)
             self.trust = SYNCHRONISED if synchronised and not self._stretch else UNKNOWN
             return Change(self.era, jumped_ns=away)
         if not self._stretch:
             self._doubt(now_ns)
+        elif self._begun_ns - self.era.offset_ns > _DRIFT_NS:
+            self._enter(Era(now_ns, self.era.offset_ns))
+            self._stretch.append(self.era)
         self.era.offset_ns -= min(room, -away)
         self.trust = HELD
         return None
 
+    def _enter(self, era: Era) -> None:
+        self.era = era
+        self._begun_ns = era.offset_ns  #: slewing has moved it since
+
     def _doubt(self, now_ns: int) -> None:
         """From now on the clock is not certain; what was recorded before was, and stays where it is."""
-        self.era = Era(now_ns, self.era.offset_ns)
+        self._enter(Era(now_ns, self.era.offset_ns))
         self._stretch, self._floor_ns = [self.era], now_ns
 
     def _correction(self, actual: int) -> Correction | None:

@@ -26,7 +26,8 @@ from storage.objects.folder import FolderStore
 
 _PAGE = Path(__file__).parents[1] / "web" / "page"
 _PAGE_FILES = ("index.html", "main.js", "vendor/htm-preact.mjs", "vendor/hls.light.min.mjs")
-SILENT_S = 10.0  #: a process writes its sign of life each second
+LAGS_S = 1.0  #: a watcher sees that
+SILENT_S = 10.0  #: a process writes its sign of life some times a second
 CERTIFICATE_WARN_DAYS, CERTIFICATE_BAD_DAYS = 30, 14
 
 
@@ -211,7 +212,13 @@ def processes(probe: Probe) -> Iterator[Finding]:
     for name in silent:
         reason, following = Reason("ops.process_silent", {"name": name}), Reason("ops.process_next", {"name": name})
         yield found("processes", "bad", reason, following)
-    if not silent:
+    run_dir = probe.settings.paths.run_dir
+    signs = [(name, read_sign(run_dir, name)) for name in names if name not in silent]
+    slow = [(name, round(sign.lag_us / 1e6, 1)) for name, sign in signs if sign and sign.lag_us > LAGS_S * 1e6]
+    for name, lag_s in slow:
+        reason = Reason("ops.process_lags", {"name": name, "lag_s": lag_s})
+        yield found("processes", "warn", reason, Reason("ops.process_lags_next"))
+    if not silent and not slow:
         yield fine("processes", "ops.processes_ok", count=len(names))
 
 

@@ -19,9 +19,9 @@ from sqlalchemy import Connection, func, select
 
 from config.errors import Kind, TiergateError
 from config.settings import Settings, is_loopback
-from gateway.ops import job_state
+from gateway.ops import job_state, signs
 from storage import journal, sweeper
-from storage.catalog import cameras, facts, gaps, register, retention_rows, segments
+from storage.catalog import cameras, facts, gaps, register, retention_rows, segments, status
 from storage.catalog.tables import lease, link, segment
 
 
@@ -54,11 +54,11 @@ def _one(name: str, help_: str, value: float | None) -> Metric:
 
 
 def _cameras(connection: Connection, settings: Settings, now_ms: int) -> Iterable[Metric]:
-    own, status = cameras.cameras(connection), cameras.status_rows(connection)
+    own, states = cameras.cameras(connection), cameras.status_rows(connection)
     online: list[tuple[tuple[str, ...], float]] = []
     last: list[tuple[tuple[str, ...], float]] = []
     for id_ in sorted(own):
-        row = status.get(id_, {}).get("main")
+        row = states.get(id_, {}).get("main")
         if row is None or not own[id_].enabled:
             continue
         if row.state in ("online", "offline"):
@@ -154,8 +154,40 @@ def _keeping(connection: Connection, settings: Settings, now_ms: int) -> Iterabl
     yield _one("tiergate_holds_review_overdue", "Holds whose review date has passed.", float(overdue))
 
 
+def _processes(connection: Connection, settings: Settings, now_ms: int) -> Iterable[Metric]:
+    run_dir = settings.paths.run_dir
+    lags: list[tuple[tuple[str, ...], float]] = []
+    uses: list[tuple[tuple[str, ...], signs.Use]] = []
+    for name in signs.signing(run_dir):
+        sign, pid = signs.read_sign(run_dir, name), signs.pid_of(run_dir, name)
+        if sign is not None:
+            lags.append(((name,), sign.lag_us / 1e6))
+        use = None if pid is None else signs.use_of(pid)
+        if use is not None:
+            uses.append(((name,), use))
+    labels = ("process",)
+    yield Metric("tiergate_loop_lag_seconds", "Worst lag of a process' event loop in 10 s.", labels, tuple(lags))
+    yield Metric(
+        "tiergate_process_open_fds", "Open descriptors.", labels, tuple((k, float(u.open_fds)) for k, u in uses)
+    )
+    yield Metric("tiergate_process_threads", "Threads.", labels, tuple((k, float(u.threads)) for k, u in uses))
+    memory = tuple((k, float(u.resident_bytes)) for k, u in uses)
+    yield Metric("tiergate_process_resident_bytes", "Memory in use.", labels, memory)
+    ahead = [
+        ((str(shard),), known["held_s"])
+        for shard in range(status.shard_count(connection))
+        if (known := facts.get(connection, status.recorded_time_fact(shard))) is not None
+    ]
+    yield Metric(
+        "tiergate_recorded_time_ahead_seconds",
+        "How far footage is dated ahead of a clock that was set back.",
+        ("shard",),
+        tuple(ahead),
+    )
+
+
 #: Each is asked at every scrape, in one read transaction.
-READERS: list[Reader] = [_cameras, _footage, _access, _disks, _keeping]
+READERS: list[Reader] = [_cameras, _footage, _access, _disks, _keeping, _processes]
 
 
 def read_facts(connection: Connection, settings: Settings, now_ms: int) -> list[Metric]:

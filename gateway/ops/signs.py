@@ -39,6 +39,39 @@ def read_sign(run_dir: Path, name: str) -> Sign | None:
         return None
 
 
+def signing(run_dir: Path) -> list[str]:
+    """Names of the processes that give signs."""
+    return sorted(path.stem for path in run_dir.glob("*.alive"))
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """What a process holds of the machine."""
+
+    open_fds: int
+    threads: int
+    resident_bytes: int
+
+
+def use_of(pid: int) -> Use | None:
+    """None: there is no such process, or it is not ours to look at."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+        fields = dict(line.split(":", 1) for line in status.splitlines())
+        descriptors = len(os.listdir(f"/proc/{pid}/fd"))
+        return Use(descriptors, int(fields["Threads"]), int(fields["VmRSS"].split()[0]) * 1024)
+    except (OSError, KeyError, ValueError):
+        return None
+
+
+def pid_of(run_dir: Path, name: str) -> int | None:
+    """Of a process that is ready."""
+    try:
+        return int((run_dir / f"{name}.ready").read_text())
+    except (OSError, ValueError):
+        return None
+
+
 async def give_signs(path: Path, clock: Clock, progress: list[Progress]) -> None:
     """For as long as the loop turns. `progress`: steady times at which something else was last seen to turn."""
     lags: deque[int] = deque(maxlen=_BEATS)

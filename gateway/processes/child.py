@@ -14,7 +14,6 @@ import os
 import signal
 import socket
 import stat
-import sys
 import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -117,7 +116,6 @@ def main(process: str, run: Run, argv: list[str] | None = None, *, succeeds_itse
     except Exception:
         _log.exception("the process failed")
     logging.shutdown()
-    sys.stderr.flush()
     # Threads may hang in a camera's library; everything that matters has been written by now.
     os._exit(code)
 

@@ -26,7 +26,8 @@ from config.clock import Deadline, wall_ms
 from gateway.compose.recorder import RecorderParts, build_recorder
 from gateway.ingest.timekeeping import UNKNOWN
 from gateway.processes import child
-from storage.catalog.status import Past, duties, past, put_status, shard_cameras
+from storage.catalog import facts
+from storage.catalog.status import Past, duties, past, put_status, recorded_time_fact, shard_cameras
 from storage.salvage import recover
 
 _log = logging.getLogger(__name__)
@@ -46,6 +47,7 @@ class Recorder:
         self._parts = parts
         self._shard = shard
         self._ticking = threading.Event()
+        self._said: dict[str, object] = {}
         self.ticked_ns = 0  #: steady, of the newest round of the ticker
         self._ticker = threading.Thread(target=self._tick, name="ticker", daemon=True)
 
@@ -94,6 +96,7 @@ class Recorder:
             except OperationalError:
                 _log.warning("the catalog does not answer; recording goes on as it was")
             self._parts.fleet.watchdog()
+            self._tell_time()
             self._parts.admission.observe()
             if now_s - told_s >= STATISTICS_S:
                 told_s = now_s
@@ -105,6 +108,14 @@ class Recorder:
                     await stopping.wait()
             except TimeoutError:
                 pass
+
+    def _tell_time(self) -> None:
+        time = self._parts.time
+        said = {"trust": time.now.trust, "held_s": max(0, round(time.held_ns / 1e9))}
+        if said != self._said:
+            _log.info("recorded time", extra=said)
+            self._said = said
+            self._parts.ledger.put(partial(facts.set, key=recorded_time_fact(self._shard), value=said))
 
     async def stop(self) -> None:
         parts = self._parts

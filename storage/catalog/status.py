@@ -78,6 +78,11 @@ def shard_count(connection: Connection) -> int:
     return int(highest or 0) + 1
 
 
+def recorded_time_fact(shard: int) -> str:
+    """Name of the fact in which a recorder says how its time stands: {"trust", "held_s"}."""
+    return f"recorder.time.{shard}"
+
+
 def shard_cameras(connection: Connection, shard: int) -> list[str]:
     """All cameras of a shard, removed ones too: their unfinished files are this shard's to salvage."""
     return list(connection.execute(select(camera.c.id).where(camera.c.shard == shard)).scalars())
