@@ -1,0 +1,63 @@
+"""Records around moments at which clocks change somewhere, and prints every row: run with TZ set. (FAULTS A27)
+
+usage: zone_writer.py FOLDER. The first line is what the machine's local time says of those moments; the rest are rows
+of the catalog, the journal and days of retention, in which ids come from a counter so that two runs can be compared.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import secrets
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+from sqlalchemy import select
+
+from config.reasons import Reason
+from config.units import format_time_ms
+from gateway.ingest.source import GapCause
+from storage import classes, journal
+from storage.catalog.tables import gap, run, segment
+from storage.gaps import days
+from storage.objects.folder import FolderStore
+from tests.gateway.ingest.test_recording import Bench
+
+#: UTC: Europe and the United States to summer and winter, Lord Howe's half hour, Samoa's missing day, a leap day's eve.
+MOMENTS = (
+    "2026-03-29T01:00:00", "2026-10-25T01:00:00", "2026-03-08T10:00:00", "2026-11-01T09:00:00",
+    "2026-04-04T15:00:00", "2011-12-30T10:00:00", "2028-02-28T16:00:00",
+)  # fmt: skip
+SECONDS = 4
+
+
+def main() -> None:
+    counter = itertools.count(1)
+    secrets.token_bytes = lambda size=32: next(counter).to_bytes(size, "big")  # type: ignore[assignment,misc]  # ids that can be compared
+    moments = [int(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()) for text in MOMENTS]
+    print([time.strftime("%F %T", time.localtime(moment)) for moment in moments])
+    bench = Bench(Path(sys.argv[1]))
+    for moment in sorted(moments):
+        bench.clock.step_wall(moment - SECONDS / 2 - bench.clock.wall_ns() / 1e9)
+        bench.feed(SECONDS)
+        bench.recording.end("moment")
+        bench.recording.coverage.lost(GapCause.CLOCK, Reason("recorder.clock_step"), bench.clock.wall_ns() // 10**6)
+    bench.settle()
+    store = FolderStore(Path(sys.argv[1]) / "objects")
+    store.ensure()
+    journal.write(bench.catalog, store, "node", bench.clock.wall_ns() // 10**6)
+    for found in store.list(""):
+        print(found.key, store.read(found.key).decode())
+    for table in (run, segment, gap):
+        for row in bench.catalog.read(lambda c, table=table: c.execute(select(table).order_by(table.c.id)).all()):  # type: ignore[misc]  # a bound default
+            print(json.dumps({k: v for k, v in row._mapping.items() if k != "volume"}, default=bytes.hex))
+    for moment in moments:
+        at_ms = moment * 1000
+        print(format_time_ms(at_ms, local=True), classes.add_months_ms(at_ms, 1), days(at_ms - 1, at_ms + 1))
+    bench.close()
+
+
+if __name__ == "__main__":
+    main()
