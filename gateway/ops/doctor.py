@@ -65,6 +65,7 @@ METRICS: dict[str, str | None] = {
     "tiergate_loop_lag_seconds": "processes",
     "tiergate_process_open_fds": None,
     "tiergate_process_threads": None,
+    "tiergate_process_tasks": None,
     "tiergate_process_resident_bytes": None,
     "tiergate_recorded_time_ahead_seconds": "clock",
     "tiergate_disk_free_bytes": "disks",

@@ -157,11 +157,13 @@ def _keeping(connection: Connection, settings: Settings, now_ms: int) -> Iterabl
 def _processes(connection: Connection, settings: Settings, now_ms: int) -> Iterable[Metric]:
     run_dir = settings.paths.run_dir
     lags: list[tuple[tuple[str, ...], float]] = []
+    tasks: list[tuple[tuple[str, ...], float]] = []
     uses: list[tuple[tuple[str, ...], signs.Use]] = []
     for name in signs.signing(run_dir):
         sign, pid = signs.read_sign(run_dir, name), signs.pid_of(run_dir, name)
         if sign is not None:
             lags.append(((name,), sign.lag_us / 1e6))
+            tasks.append(((name,), float(sign.tasks)))
         use = None if pid is None else signs.use_of(pid)
         if use is not None:
             uses.append(((name,), use))
@@ -171,6 +173,7 @@ def _processes(connection: Connection, settings: Settings, now_ms: int) -> Itera
         "tiergate_process_open_fds", "Open descriptors.", labels, tuple((k, float(u.open_fds)) for k, u in uses)
     )
     yield Metric("tiergate_process_threads", "Threads.", labels, tuple((k, float(u.threads)) for k, u in uses))
+    yield Metric("tiergate_process_tasks", "Tasks of the event loop.", labels, tuple(tasks))
     memory = tuple((k, float(u.resident_bytes)) for k, u in uses)
     yield Metric("tiergate_process_resident_bytes", "Memory in use.", labels, memory)
     ahead = [

@@ -1,8 +1,8 @@
 """Signs of life: each process says some times a second in ``run/<name>.alive`` how far its work has come.
 
-Two numbers in one line: the steady time in ns up to which the process is known to turn (its event loop, and whatever
-else it named), and the worst lag of its event loop in the last seconds, in µs. The supervisor kills a process whose
-sign is too old; `doctor` and /metrics read the same files.
+Three numbers in one line: the steady time in ns up to which the process is known to turn (its event loop, and whatever
+else it named), the worst lag of its event loop in the last seconds, in µs, and how many tasks it has. The supervisor
+kills a process whose sign is too old; `doctor` and /metrics read the same files.
 
 Belongs here: that file. Does not belong here: what to do about an old one (`gateway.processes.supervisor`).
 """
@@ -28,13 +28,14 @@ Progress = Callable[[], int]
 class Sign:
     alive_ns: int  #: steady clock
     lag_us: int
+    tasks: int
 
 
 def read_sign(run_dir: Path, name: str) -> Sign | None:
     """None: the process has not said anything yet."""
     try:
-        alive, lag = (run_dir / f"{name}.alive").read_text().split()
-        return Sign(int(alive), int(lag))
+        alive, lag, tasks = (run_dir / f"{name}.alive").read_text().split()
+        return Sign(int(alive), int(lag), int(tasks))
     except (OSError, ValueError):
         return None
 
@@ -83,6 +84,6 @@ async def give_signs(path: Path, clock: Clock, progress: list[Progress]) -> None
             now_ns = clock.monotonic_ns()
             lags.append(max(0, now_ns - asked_ns - round(_BEAT_S * 1e9)) // 1000)
             alive_ns = min([now_ns, *(last() for last in progress)])
-            os.pwrite(descriptor, f"{alive_ns:020d} {max(lags):012d}\n".encode(), 0)
+            os.pwrite(descriptor, f"{alive_ns:020d} {max(lags):012d} {len(asyncio.all_tasks()):06d}\n".encode(), 0)
     finally:
         os.close(descriptor)

@@ -35,7 +35,7 @@ SECONDS = 4
 
 def main() -> None:
     counter = itertools.count(1)
-    secrets.token_bytes = lambda size=32: next(counter).to_bytes(size, "big")  # type: ignore[assignment,misc]  # ids that can be compared
+    secrets.token_bytes = lambda nbytes=None: next(counter).to_bytes(nbytes or 32, "big")  # ids that can be compared
     moments = [int(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()) for text in MOMENTS]
     print([time.strftime("%F %T", time.localtime(moment)) for moment in moments])
     bench = Bench(Path(sys.argv[1]))
