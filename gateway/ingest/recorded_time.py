@@ -50,7 +50,7 @@ class RecordedTime:
         self._base_ns = clock.wall_ns() - clock.monotonic_ns()
         self.steady: Clock = _Steady(clock, self._base_ns)
         self._keeper = Timekeeper(clock.wall_ns(), clock.monotonic_ns(), self.certain)
-        self.begin(None)
+        self.now = Now(self._keeper.era, self._keeper.trust)
 
     @property
     def certain(self) -> bool:
@@ -61,7 +61,7 @@ class RecordedTime:
         """Before the first footage: nothing is dated before `floor_ns`."""
         with self._lock:
             self._keeper.limit(self._clock.wall_ns(), self._clock.monotonic_ns(), floor_ns)
-            self.now = Now(self._keeper.era, self._keeper.trust)
+            self.now = Now(self._keeper.era, self._keeper.trust, self.now.changes)
 
     def look(self) -> Change | None:
         """Follows the machine's clock. Call it some times a second."""

@@ -247,11 +247,7 @@ class Supervisor:
             return  # between two lives: the next one is of this version anyway
         heir = self._spawn(spec, "--succeed")
         self._successors[spec.name] = heir
-        waiting = self._run_dir / f"{spec.name}.waiting"
-        deadline = Deadline(_RENEW_S)
-        while not deadline.passed and not _names(waiting, heir.pid):
-            if await heir.ended_within(0.05) or not before.alive:
-                break
+        await self._says("waiting", spec, heir)
         if not heir.alive:
             self._successors.pop(spec.name, None)
             _log.error("the new version of a child does not start; the old one goes on", extra={"child": spec.name})
@@ -260,10 +256,14 @@ class Supervisor:
         if not await before.ended_within(KILL_AFTER_S):
             _log.error("child does not end and is killed", extra={"child": spec.name})
             before.kill()
-        ready = self._run_dir / f"{spec.name}.ready"
-        deadline = Deadline(_RENEW_S)
-        while not deadline.passed and not _names(ready, heir.pid) and not await heir.ended_within(0.1):
-            pass
+        await self._says("ready", spec, heir)
+
+    async def _says(self, what: str, spec: Spec, process: Running) -> None:
+        """Waits until the process has said so, has ended, or has had its time."""
+        path, deadline = self._run_dir / f"{spec.name}.{what}", Deadline(_RENEW_S)
+        while not (deadline.passed or self._stopping.is_set() or _names(path, process.pid)):
+            if await process.ended_within(0.05):
+                return
 
     async def _readable_version(self) -> bool:
         """Whether what is on the disk would start: an upgrade that is half there must not end this node."""

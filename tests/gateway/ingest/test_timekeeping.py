@@ -64,6 +64,13 @@ def test_a_dead_battery_is_put_right_when_the_time_is_known() -> None:
     assert world.in_order()
 
 
+def test_times_that_a_jump_left_out_fall_together() -> None:
+    wrong = Correction(100, ((100, 1_000), (500, 700)))  # recorded 100 to 200, jumped to 500
+    assert [wrong.moved_ns(time) for time in (99, 100, 200, 350, 499, 500, 600)] == [
+        99, 1_100, 1_200, 1_200, 1_200, 1_200, 1_300,
+    ]  # fmt: skip
+
+
 def test_a_clock_in_local_time_is_put_right_backwards() -> None:
     world = World(8 * HOUR, synchronised=False)
     world.run(30)

@@ -25,10 +25,10 @@ from storage.gaps import days
 from storage.objects.folder import FolderStore
 from tests.gateway.ingest.test_recording import Bench
 
-#: UTC: Europe and the United States to summer and winter, Lord Howe's half hour, Samoa's missing day, a leap day's eve.
+#: UTC: Europe and the United States to summer and winter, Lord Howe's half hour, Samoa's missing day, the last of a month in Shanghai alone.
 MOMENTS = (
     "2026-03-29T01:00:00", "2026-10-25T01:00:00", "2026-03-08T10:00:00", "2026-11-01T09:00:00",
-    "2026-04-04T15:00:00", "2011-12-30T10:00:00", "2028-02-28T16:00:00",
+    "2026-04-04T15:00:00", "2011-12-30T10:00:00", "2026-01-30T17:00:00",
 )  # fmt: skip
 SECONDS = 4
 
