@@ -16,8 +16,6 @@ from tests.parts.rtsp_server import RtspServer
 from tests.parts.wait import until
 from tests.torture.eyes import Disk, Verdict, Witness, judge
 
-pytestmark = pytest.mark.real
-
 HOUR_S, DAY_S = 3_600, 86_400
 
 
@@ -68,6 +66,7 @@ def watch(station: Station, rtsp_server: RtspServer, tmp_path: Path) -> Iterator
         yield made
 
 
+@pytest.mark.real
 @pytest.mark.fault("A25", "A26", "B24")
 def test_an_hour_on_hours_back_a_day_on(watch: Watch) -> None:
     station = watch.station
@@ -94,6 +93,7 @@ def test_an_hour_on_hours_back_a_day_on(watch: Watch) -> None:
     assert set(verdict.causes) <= {"clock", "recorder_down", "open"}
 
 
+@pytest.mark.real
 @pytest.mark.fault("A25")
 def test_1970_until_the_time_is_known(watch: Watch) -> None:
     station = watch.station
@@ -121,6 +121,7 @@ def test_1970_until_the_time_is_known(watch: Watch) -> None:
     assert missing == [], "nothing was missing: the clock was wrong, the camera was there"
 
 
+@pytest.mark.real
 @pytest.mark.fault("A25")
 def test_a_boot_with_a_dead_battery_after_years_of_footage(watch: Watch) -> None:
     station = watch.station
@@ -144,6 +145,7 @@ def test_a_boot_with_a_dead_battery_after_years_of_footage(watch: Watch) -> None
     assert {gap.cause for gap in between} <= {"recorder_down", "clock"}
 
 
+@pytest.mark.real
 def test_the_same_eyes_catch_a_recorder_that_follows_its_clock(
     watch: Watch, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -1,6 +1,6 @@
 """The node under way: upgraded with recorders running, ended with viewers watching, a child that hangs, a noisy one.
 
-`scripts/torture` renews fifty times, the suite twice.
+`scripts/torture recording` renews fifty times, the suite twice.
 """
 
 from __future__ import annotations
@@ -29,8 +29,6 @@ from tests.parts.process import Child
 from tests.parts.rtsp_server import RtspServer
 from tests.parts.wait import until
 from tests.torture.eyes import Disk, Witness, judge
-
-pytestmark = pytest.mark.real
 
 #: Away from the source, so that PYTHONPATH alone says which version is found.
 _RUN = "import os, sys; os.chdir('/'); from pathlib import Path; from gateway.processes.supervisor import run; "
@@ -102,7 +100,9 @@ def goes_on(station: Station, camera: str) -> None:
 
 
 @pytest.mark.fault("C9")
-@pytest.mark.parametrize("times", [pytest.param(2, id="few"), pytest.param(50, marks=pytest.mark.torture, id="many")])
+@pytest.mark.parametrize(
+    "times", [pytest.param(2, marks=pytest.mark.real, id="few"), pytest.param(50, marks=pytest.mark.torture, id="many")]
+)
 def test_an_upgrade_costs_at_most_a_gop_or_a_second(
     station: Station, rtsp_server: RtspServer, tmp_path: Path, times: int, counted: Callable[[object], None]
 ) -> None:
@@ -138,6 +138,7 @@ def test_an_upgrade_costs_at_most_a_gop_or_a_second(
     assert lengths[-1] <= 1_100, "clips of these mounts have a key frame a second"
 
 
+@pytest.mark.real
 @pytest.mark.fault("C9")
 def test_a_broken_version_on_the_disk_ends_nothing(station: Station, rtsp_server: RtspServer, tmp_path: Path) -> None:
     camera = station.add_camera(rtsp_server.url("tiny"))
@@ -155,6 +156,7 @@ def test_a_broken_version_on_the_disk_ends_nothing(station: Station, rtsp_server
     assert [gap.cause for gap in station.gaps(camera)] == ["recorder_down"]
 
 
+@pytest.mark.real
 @pytest.mark.fault("C8")
 def test_a_child_that_hangs_is_replaced_and_systemd_fed(station: Station, rtsp_server: RtspServer) -> None:
     camera = station.add_camera(rtsp_server.url("tiny"))
@@ -180,6 +182,7 @@ def test_a_child_that_hangs_is_replaced_and_systemd_fed(station: Station, rtsp_s
     assert max(between) < 4.0, "a child that hangs is the supervisor's to replace, not systemd's"
 
 
+@pytest.mark.torture
 @pytest.mark.fault("C8")
 def test_a_ticker_that_stalls_is_seen_although_the_loop_turns(
     station: Station, rtsp_server: RtspServer, tmp_path: Path
@@ -211,6 +214,7 @@ def test_a_ticker_that_stalls_is_seen_although_the_loop_turns(
         goes_on(station, camera)
 
 
+@pytest.mark.real
 @pytest.mark.fault("A37")
 def test_a_log_that_nobody_reads_stops_no_recorder(station: Station, rtsp_server: RtspServer) -> None:
     """The reader of a container's log sleeps; the pipe is full; pictures go on to the disk."""
@@ -242,11 +246,12 @@ def test_a_log_that_nobody_reads_stops_no_recorder(station: Station, rtsp_server
             recorder.kill()
 
 
+@pytest.mark.real
 @pytest.mark.fault("A37")
 def test_no_zombie_is_left_by_children_that_die(station: Station) -> None:
     with supervised(station, "recorder") as (child, _):
         assert child.popen is not None
-        for _ in range(4):
+        for _ in range(2):
             pid = until(lambda: ready_pid(station, "recorder-0"), 60, "a recorder")
             os.kill(pid, signal.SIGKILL)
             another(station, pid)
@@ -255,6 +260,7 @@ def test_no_zombie_is_left_by_children_that_die(station: Station) -> None:
         assert len(found) == 1
 
 
+@pytest.mark.real
 @pytest.mark.fault("C9")
 def test_sigterm_with_viewers_ends_soon_and_seals_everything(
     tmp_path: Path, rtsp_server: RtspServer, counted: Callable[[object], None]
