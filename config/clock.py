@@ -14,6 +14,7 @@ import mmap
 import os
 import struct
 import time
+from functools import cache
 from pathlib import Path
 from typing import Protocol
 
@@ -24,6 +25,11 @@ _STA_UNSYNC = 0x0040
 _TIME_ERROR = 5
 _TIMEX_BYTES = 208  # sizeof(struct timex) on 64-bit Linux
 _STATUS_OFFSET = 40  # modes(4)+pad(4) offset(8) freq(8) maxerror(8) esterror(8) → status(4)
+
+
+@cache
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None, use_errno=True)
 
 
 class Clock(Protocol):
@@ -54,7 +60,7 @@ class SystemClock:
         that something disciplines the clock. chrony and systemd-timesyncd both maintain the flag."""
         try:
             buffer = ctypes.create_string_buffer(_TIMEX_BYTES)
-            state = ctypes.CDLL(None, use_errno=True).adjtimex(buffer)
+            state = _libc().adjtimex(buffer)
         except (OSError, AttributeError):
             return None
         if state < 0:

@@ -130,7 +130,7 @@ class Recorder:
         while not deadline.passed and not all(
             task.recording is None or task.recording.idle for task in parts.fleet.tasks
         ):
-            self._ticking.wait(0.01)
+            time.sleep(0.01)
         parts.writers.close(0.5)
         parts.group.stop()
         if not parts.ledger.close(2.0):
