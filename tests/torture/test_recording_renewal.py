@@ -26,6 +26,7 @@ import pytest
 from tests.gateway.ingest.station import REPOSITORY, Station
 from tests.parts.node import QUICK, Node
 from tests.parts.process import Child
+from tests.parts.relay import TcpRelay
 from tests.parts.rtsp_server import RtspServer
 from tests.parts.wait import until
 from tests.torture.eyes import Disk, Witness, judge
@@ -104,10 +105,13 @@ def goes_on(station: Station, camera: str) -> None:
     "times", [pytest.param(2, marks=pytest.mark.real, id="few"), pytest.param(50, marks=pytest.mark.torture, id="many")]
 )
 def test_an_upgrade_costs_at_most_a_gop_or_a_second(
-    station: Station, rtsp_server: RtspServer, tmp_path: Path, times: int, counted: Callable[[object], None]
-) -> None:
-    mounts = ("tiny", "tiny2", "tiny_hevc")
-    cameras = [station.add_camera(rtsp_server.url(mount)) for mount in mounts]
+    station: Station, rtsp_server: RtspServer, relay_factory: Callable[..., TcpRelay], tmp_path: Path, times: int,
+    counted: Callable[[object], None],
+) -> None:  # fmt: skip
+    # A far camera: connecting alone takes longer than all that may be missing.
+    relay = relay_factory(rtsp_server.port, delay_s=0.25)
+    urls = [rtsp_server.url("tiny"), rtsp_server.url("tiny_hevc"), rtsp_server.url("tiny2", port=relay.port)]
+    cameras = [station.add_camera(url) for url in urls]
     disk = Disk(station.settings.paths.data)
     with Witness(disk, tmp_path / "manifest") as witness, supervised(station, "recorder") as (child, systemd):
         until(lambda: all(station.segments(camera) for camera in cameras), 60, "every camera is recorded")
@@ -127,7 +131,8 @@ def test_an_upgrade_costs_at_most_a_gop_or_a_second(
         assert not systemd.times("STOPPING=1")
         child.stop()
         assert systemd.times("STOPPING=1")
-    verdict = judge(disk, witness.told(), [])
+    # Not decoded: what a far camera's first seconds are dated by is no matter of renewal.
+    verdict = judge(disk, witness.told(), [], decode=False)
     gaps = [gap for camera in cameras for gap in station.gaps(camera) if gap.to_ms is not None]
     lengths = sorted((gap.to_ms or 0) - gap.from_ms for gap in gaps)
     counted(f"{times} upgrades × {len(cameras)} cameras: gaps ms {lengths[:3]} … {lengths[-3:]}; {verdict}")
