@@ -14,7 +14,6 @@ DAY_NS = 86_400 * 10**9
 
 
 @pytest.mark.real
-@pytest.mark.fault("B24")
 def test_sessions_keeper_and_sweep_follow_a_clock_that_steps(tmp_path: Path) -> None:
     file = tmp_path / "clock"
     write_shift(file, 0, synchronised=True)

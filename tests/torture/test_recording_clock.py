@@ -67,7 +67,7 @@ def watch(station: Station, rtsp_server: RtspServer, tmp_path: Path) -> Iterator
 
 
 @pytest.mark.real
-@pytest.mark.fault("A25", "A26", "B24")
+@pytest.mark.fault("A25", "A26")
 def test_an_hour_on_hours_back_a_day_on(watch: Watch) -> None:
     station = watch.station
     station.process.start()

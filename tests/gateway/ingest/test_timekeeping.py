@@ -140,7 +140,6 @@ def test_a_long_hold_is_put_right_to_a_tenth_of_a_second() -> None:
     assert all(abs(recorded - true + HOUR) <= S // 4 for recorded, true in world.dated)
 
 
-@pytest.mark.fault("B24")
 def test_no_walk_of_a_clock_makes_time_go_back_or_stand() -> None:
     dice = random.Random(7)
     steps = trusted = corrected = 0
