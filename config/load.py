@@ -38,7 +38,7 @@ def load(path: Path, environment: Mapping[str, str] = os.environ) -> Settings:
         section, separator, key = name.removeprefix(_PREFIX).lower().partition("__")
         if not name.startswith(_PREFIX) or not separator:
             continue
-        if key.endswith("_file") and key != "ca_file":
+        if key.endswith("_file") and key not in ("ca_file", "test_file"):
             try:
                 value = Path(value).read_text(encoding="utf-8").strip()
             except OSError as exc:
@@ -60,6 +60,7 @@ _PATH_KEYS = {
     "backup": ("folder",),
     "web": ("tls_cert", "tls_key"),
     "relay": ("tls_cert", "tls_key"),
+    "clock": ("test_file",),
 }
 
 

@@ -255,6 +255,21 @@ class Backup(Section):
         return self
 
 
+class Clock(Section):
+    """The machine's, but for a node under test: a clock that somebody moves deletes footage too early."""
+
+    test_file: Path | None = Field(
+        None, description="Test clock: the wall clock of every process is moved by what this file says. Tests only."
+    )
+    allow_test_clock: bool = Field(False, description="Without it a node with a test clock does not start. Tests only.")
+
+    @model_validator(mode="after")
+    def _check(self) -> Clock:
+        if self.test_file is not None and not self.allow_test_clock:
+            raise PydanticCustomError("test_clock", "not allowed")
+        return self
+
+
 class Log(Section):
     level: Literal["debug", "info", "warning", "error"] = Field("info", description="Lowest level written to stderr.")
 
@@ -275,6 +290,7 @@ class Settings(Section):
     live: Live = Live()
     health: Health = Health()
     backup: Backup = Backup()
+    clock: Clock = Clock()
     log: Log = Log()
 
     @property
@@ -311,5 +327,7 @@ def build(raw: Mapping[str, Any]) -> Settings:
             raise TiergateError(Kind.ENVIRONMENT, "settings.unknown_key", key=key, nearest=nearest) from None
         if first["type"] == "plain_http":
             raise TiergateError(Kind.ENVIRONMENT, "settings.plain_http", key=key, **first["ctx"]) from None
+        if first["type"] == "test_clock":
+            raise TiergateError(Kind.ENVIRONMENT, "clock.test_not_allowed") from None
         problem = str(first["msg"]).removeprefix("Value error, ")
         raise TiergateError(Kind.ENVIRONMENT, "settings.bad_value", key=key, problem=problem) from None

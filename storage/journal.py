@@ -8,7 +8,9 @@ Small JSON objects ``<node>/_catalog/journal/<yyyy>/<mm>/<dd>/<at_ms>-<seq>.json
   "expired" out of "missing";
 - ``runs``, ``ended``: runs that began, and those that ended, since then;
 - ``kept``: of segments that the store has, what they cannot know of themselves: where they ended by the wall clock,
-  whether they were salvaged, when their row was made and when they were stored. Each once, a quarter of an hour late.
+  whether they were salvaged, when their row was made and when they were stored. Each once, a quarter of an hour late;
+- ``restamps``: runs that were moved to their true time since then; their files, and ``kept``, hold the time believed
+  first.
 
 Signed heads of the audit log lie under ``<node>/_catalog/audit/…``. No secret, address or account is in these.
 
@@ -30,7 +32,8 @@ from typing import Any
 from sqlalchemy import Connection, Table, bindparam, func, insert, or_, select, update
 
 from config.ids import ulid
-from config.units import DAY_MS, MS_PER_S
+from config.units import DAY_MS, MS_PER_S, NS_PER_MS
+from storage import restamp
 from storage.audit import log as audit
 from storage.catalog import facts, segments
 from storage.catalog.engine import CHUNK_ROWS, Catalog
@@ -132,7 +135,14 @@ def _pending(connection: Connection, now_ms: int) -> _Pending:
     found.mark["gaps_ms"] = now_ms
     _runs_since(connection, mark, found, now_ms)
     _kept_since(connection, mark, found, now_ms)
-    ids, found.mark["audit_seq"] = _condemned_since(connection, int(mark["audit_seq"]))
+    entries = list(audit.entries(connection, int(mark["audit_seq"]), _ENTRIES))
+    if entries:
+        found.mark["audit_seq"] = entries[-1].seq
+    moved = restamp.moves(entries)
+    if moved:
+        found.body["restamps"] = moved
+    # Segments whose deletion began, or that were given up.
+    ids = [id_ for entry in entries if _ends(entry) for id_ in entry.details["ids"]]
     if ids:
         found.body["tombstones"] = _tombstones(connection, ids)
     return found
@@ -142,16 +152,8 @@ def _pending(connection: Connection, now_ms: int) -> _Pending:
 _ENTRIES = 2_000
 
 
-def _condemned_since(connection: Connection, after_seq: int) -> tuple[list[str], int]:
-    """Segments whose deletion began, from the audit log, and how far it was read."""
-    ids: list[str] = []
-    seq = after_seq
-    for entry in audit.entries(connection, after_seq, _ENTRIES):
-        seq = entry.seq
-        gone = entry.action == "segment.delete"
-        if gone or (entry.action == "store.repair" and entry.details.get("to") == "lost"):
-            ids += entry.details["ids"]
-    return ids, seq
+def _ends(entry: audit.Entry) -> bool:
+    return entry.action == "segment.delete" or (entry.action == "store.repair" and entry.details.get("to") == "lost")
 
 
 def _first_id(at_ms: int) -> str:
@@ -182,6 +184,10 @@ def _runs_since(connection: Connection, mark: dict[str, Any], found: _Pending, n
         found.mark["open"] = now_open
 
 
+#: By the clock that dated the file, also after a segment was moved to its true time.
+_END_BELIEVED = segment.c.end_ms - segment.c.start_ms + func.floor(segment.c.start_wall_ns / NS_PER_MS)
+
+
 def _kept_since(connection: Connection, mark: dict[str, Any], found: _Pending, now_ms: int) -> None:
     if 0 <= now_ms - mark.get("kept_ms", 0) < _KEPT_EVERY_MS:
         return
@@ -191,7 +197,7 @@ def _kept_since(connection: Connection, mark: dict[str, Any], found: _Pending, n
     ).scalar_one()
     before = min(_first_id(now_ms - _ROW_LATE_MS), waiting or "~")
     query = (
-        select(segment.c.id, segment.c.end_ms, segment.c.salvaged, segment.c.created_ms, segment.c.stored_ms)
+        select(segment.c.id, _END_BELIEVED, segment.c.salvaged, segment.c.created_ms, segment.c.stored_ms)
         .where(segment.c.id > mark.get("kept", ""), segment.c.id < before, segment.c.state.in_(("stored", "condemned")))
         .order_by(segment.c.id)
         .limit(_KEPT)
@@ -278,6 +284,7 @@ class Journal:
     tombstones: dict[str, dict[str, Any]] = field(default_factory=dict)  #: by segment id
     runs: dict[str, dict[str, Any]] = field(default_factory=dict)  #: by id, with their ends
     kept: list[str] = field(default_factory=list)  #: keys of objects that tell of segments in the store
+    restamps: dict[str, int] = field(default_factory=dict)  #: run → milliseconds to add
     objects: int = 0
     unreadable: list[str] = field(default_factory=list)  #: keys; the others are used all the same
 
@@ -303,6 +310,7 @@ def read(store: ObjectStore, node: str) -> Journal:
                 merged.runs[id_] |= {"ended_ms": ended_ms, "end_reason": reason}
         if body.get("kept"):
             merged.kept.append(found.key)
+        merged.restamps |= body.get("restamps", {})
     return merged
 
 
@@ -313,6 +321,7 @@ class Restored:
     areas: int = 0
     gaps: int = 0
     runs: int = 0
+    restamped: int = 0
     tombstones: int = 0
     kept: int = 0  #: segments of which the journal told what they do not know of themselves
 
@@ -348,6 +357,14 @@ def restore_policy(catalog: Catalog, found: Journal, now_ms: int) -> Restored:
     done.runs = _insert_chunks(catalog, run, list(found.runs.values()))
     done.gaps = _insert_chunks(catalog, gap, list(found.gaps.values()))
     return done
+
+
+def restore_restamps(catalog: Catalog, found: Journal) -> int:
+    """Footage recorded under a wrong clock goes to its true time again. Call it *after* the segments are put back."""
+    runs, moved = list(found.restamps.items()), 0
+    for start in range(0, len(runs), CHUNK_ROWS):
+        moved += catalog.write(partial(restamp.move_again, found=dict(runs[start : start + CHUNK_ROWS])))
+    return moved
 
 
 def restore_tombstones(catalog: Catalog, found: Journal) -> int:

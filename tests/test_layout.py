@@ -190,6 +190,48 @@ def test_the_purity_check_sees_what_it_must(tmp_path: Path) -> None:
     assert impurities(good) == []
 
 
+#: Readings of a clock, by the module or class they are called on. `loop.time()` is not among them: asyncio's timers are
+#: set in it, and it is the steady clock. Conversions (gmtime, fromtimestamp) are given their time.
+CLOCK_READINGS = {
+    "time": frozenset(
+        "time time_ns monotonic monotonic_ns perf_counter perf_counter_ns process_time clock_gettime "
+        "clock_gettime_ns localtime".split()
+    ),
+    "datetime": frozenset({"now", "utcnow", "today"}),
+    "date": frozenset({"today"}),
+}
+CLOCK_PORT = "config.clock"
+
+
+def clock_readings(path: Path) -> list[str]:
+    found = []
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.Attribute):
+            owner = node.value.attr if isinstance(node.value, ast.Attribute) else getattr(node.value, "id", "")
+            if node.attr in CLOCK_READINGS.get(owner, ()):
+                found.append(f"line {node.lineno}: {owner}.{node.attr}")
+        elif isinstance(node, ast.ImportFrom) and node.module == "time":
+            found += [f"line {node.lineno}: from time import {a.name}" for a in node.names if a.name != "sleep"]
+    return found
+
+
+@pytest.mark.parametrize("name", sorted(set(sources()) - {CLOCK_PORT}))
+def test_time_is_read_through_the_clock_port_alone(name: str) -> None:
+    assert clock_readings(sources()[name]) == []
+
+
+def test_the_clock_check_sees_what_it_must(tmp_path: Path) -> None:
+    assert len(clock_readings(sources()[CLOCK_PORT])) >= 4
+    for index, line in enumerate((
+        "import time\ntime.time()", "import time\nf = time.monotonic", "import datetime\ndatetime.datetime.now()",
+        "from datetime import datetime\ndatetime.now()", "from datetime import date\ndate.today()",
+        "from time import time_ns", "import time\ntime.clock_gettime(1)",
+    )):  # fmt: skip
+        path = tmp_path / f"c{index}.py"
+        path.write_text(line + "\n")
+        assert clock_readings(path), line
+
+
 def test_the_modules_that_decide_are_marked_pure() -> None:
     wanted = {name for name in MUST_BE_PURE if name in sources()}
     # A package may stand for a module of that name (tiering/access/…): then each of its modules decides.

@@ -97,6 +97,14 @@ WORDS: dict[str, tuple[str, str]] = {
         "The camera's address or account was changed; the connection is made anew.",
         "摄像机的地址或账号已更改，正在重新连接。",
     ),
+    "recorder.clock_step": (
+        "The machine's clock jumped forward: nothing was recorded under these times.",
+        "本机时钟向前跳变：这段时间内没有录像。",
+    ),
+    "recorder.clock_unknown": (
+        "The machine did not know the time here; what it recorded then has been moved to its true time.",
+        "本机当时不知道正确时间；其间的录像已移到真实时间。",
+    ),
     "recorder.disk_full": (
         "The spool's disk is full.",
         "缓存盘已满。",

@@ -17,6 +17,14 @@ WORDS: dict[str, tuple[str, str]] = {
         "{key}.listen = {listen} is not loopback, and pictures and passwords do not go over plain HTTP: set {key}.tls_cert and {key}.tls_key (`tiergate init --listen` makes them), or {key}.allow_plain_http = true behind a TLS proxy.",
         "{key}.listen = {listen} 不是本机回环地址，画面与密码不得经明文 HTTP 传输：请设置 {key}.tls_cert 和 {key}.tls_key（tiergate init --listen 会自动生成），或在 TLS 代理之后设 {key}.allow_plain_http = true。",
     ),
+    "clock.test_not_allowed": (
+        "The settings name a test clock (clock.test_file) and do not allow it (clock.allow_test_clock). Neither belongs on a node in service.",
+        "配置中指定了测试时钟（clock.test_file），但未允许使用（clock.allow_test_clock）。正式运行的节点不应设置这两项。",
+    ),
+    "clock.test_file_missing": (
+        "The file of the test clock cannot be read: {path}",
+        "无法读取测试时钟文件：{path}",
+    ),
     "settings.file_missing": (
         "There is no settings file at {path}; run `tiergate init` first.",
         "找不到配置文件 {path}；请先运行 tiergate init。",

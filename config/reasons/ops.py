@@ -101,6 +101,14 @@ WORDS: dict[str, tuple[str, str]] = {
         "The clock is {offset_s} s away from the store's.",
         "时钟与存储服务器相差 {offset_s} 秒。",
     ),
+    "ops.clock_test": (
+        "This node runs on a test clock ({file}): what it records and deletes goes by a time that somebody sets.",
+        "本节点使用测试时钟（{file}）：录制与删除均以人为设定的时间为准。",
+    ),
+    "ops.clock_test_next": (
+        "Take the section [clock] out of the settings and restart.",
+        "请从配置中删除 [clock] 一节并重启。",
+    ),
     "ops.clock_ok": ("The clock is synchronised.", "时钟已同步。"),
     "ops.clock_trusted": (
         "The clock is trusted by setting (retention.clock_source), not by proof: for a laboratory only.",
@@ -135,6 +143,22 @@ WORDS: dict[str, tuple[str, str]] = {
     "ops.node_down_next": ("Start it: `tiergate serve`, or the system service.", "请启动：tiergate serve 或系统服务。"),
     "ops.processes_ok": ("All {count} processes show signs of life.", "全部 {count} 个进程运行正常。"),
     "ops.process_silent": ("{name} shows no sign of life.", "进程 {name} 没有运行迹象。"),
+    "ops.process_lags": (
+        "The event loop of {name} was late by {lag_s} s.",
+        "进程 {name} 的事件循环曾延迟 {lag_s} 秒。",
+    ),
+    "ops.process_lags_next": (
+        "The machine is short of processor time, or a disk holds it up: look at its load.",
+        "本机处理器不足或受磁盘拖慢：请查看负载。",
+    ),
+    "ops.recorded_time_held": (
+        "Recorder {shard} dates footage {held_s} s ahead of this machine's clock, which was set back over recorded footage.",
+        "录像进程 {shard} 的录像时间比本机时钟超前 {held_s} 秒：时钟曾被回拨到已有录像的时间。",
+    ),
+    "ops.recorded_time_next": (
+        "Let chrony or systemd-timesyncd synchronise the clock: footage of the doubtful time is then put right by itself.",
+        "请用 chrony 或 systemd-timesyncd 同步时钟：存疑时段的录像随后会自动更正。",
+    ),
     "ops.process_next": (
         "The supervisor starts it again; if it stays so, read the node's log for {name}.",
         "监管进程会重启它；若持续如此，请查看节点日志中 {name} 的记录。",

@@ -94,8 +94,11 @@ def device_address(text: str) -> tuple[str, int]:
 class OnvifDevice:
     """A connected device. Made by `connect`; closed by leaving the context."""
 
-    def __init__(self, address: str, camera: Any, clock_offset_s: float, password: Secret, username: str) -> None:
+    def __init__(
+        self, address: str, camera: Any, clock: Clock, clock_offset_s: float, password: Secret, username: str
+    ) -> None:  # fmt: skip
         self.address = address
+        self._clock = clock
         self.clock_offset_s = clock_offset_s
         self._camera = camera
         self._username = username
@@ -197,13 +200,17 @@ class OnvifDevice:
         service = await self._camera.create_ptz_service()
         await service.Stop({"ProfileToken": profile_token, "PanTilt": True, "Zoom": True})
 
+    def _device_now(self) -> datetime:
+        moment = datetime.fromtimestamp(self._clock.wall_ns() / 1e9, UTC)
+        return moment + timedelta(seconds=self.clock_offset_s)
+
     async def _call(self, xaddr: str, action: str, body: str) -> Any:
         """One SOAP 1.2 call with WS-Security digest; the answer's element tree. Raises like the library's transport."""
         service = await self._camera.create_devicemgmt_service()  # its session carries our connector and HTTP digest
         envelope = (
             '<?xml version="1.0" encoding="utf-8"?>'
             '<s:Envelope xmlns:s="http://www.w3.org/2003/05/soap-envelope"><s:Header>'
-            + _security_header(self._username, self._password, self.clock_offset_s)
+            + _security_header(self._username, self._password, self._device_now())
             + f"</s:Header><s:Body>{body}</s:Body></s:Envelope>"
         )
         headers = {"Content-Type": f'application/soap+xml; charset=utf-8; action="{action}"'}
@@ -234,12 +241,12 @@ def _text(item: Any, *names: str) -> str:
     return str(found.text or "") if found is not None else ""
 
 
-def _security_header(username: str, password: Secret, clock_offset_s: float) -> str:
+def _security_header(username: str, password: Secret, now: datetime) -> str:
     """UsernameToken with PasswordDigest (WS-Security UsernameToken Profile 1.0 §3.1), created by the device's clock."""
     if not username:
         return ""
     nonce = os.urandom(16)
-    created = (datetime.now(UTC) + timedelta(seconds=clock_offset_s)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    created = now.strftime("%Y-%m-%dT%H:%M:%SZ")
     digest = hashlib.sha1(nonce + created.encode() + password.reveal().encode(), usedforsecurity=False).digest()
     wsse = "http://docs.oasis-open.org/wss/2004/01/oasis-200401-wss"
     return (
@@ -283,7 +290,7 @@ async def connect(
             await camera.update_xaddrs()
             if not camera.xaddrs:
                 raise ONVIFError("the device lists no services")
-            yield OnvifDevice(shown, camera, offset_s, password, username)
+            yield OnvifDevice(shown, camera, clock, offset_s, password, username)
     except TiergateError:
         raise
     except (

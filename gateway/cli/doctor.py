@@ -17,11 +17,12 @@ def command(
     ] = False,
     everything: Annotated[bool, typer.Option("--all", help="Also print what is in order.")] = False,
 ) -> None:
-    from config.clock import SystemClock
+    from config.clock import make_clock
     from config.reasons import text
     from gateway.ops import doctor
 
-    findings = list(doctor.examine(context.settings(), SystemClock(), quick))
+    settings = context.settings()
+    findings = list(doctor.examine(settings, make_clock(settings), quick))
     wrong = [finding for finding in findings if finding.level != "ok"]
     if context.GLOBALS.json:
         context.show({"ok": not wrong, "findings": [finding.as_json() for finding in findings]})

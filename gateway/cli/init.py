@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 from sqlalchemy import Connection
 
-from config.clock import SystemClock
+from config.clock import make_clock
 from config.errors import Kind, TiergateError
 from config.ids import region_code
 from config.load import load
@@ -138,7 +138,7 @@ def _make(
     if hosts:
         make_private_ca(settings.paths.keys_dir, str(tables["node"]["name"]), hosts)
     migrate(settings.catalog_url)
-    clock = SystemClock()
+    clock = make_clock(settings)
     now_ms = clock.wall_ns() // 1_000_000
     catalog = Catalog(settings.catalog_url)
     try:

@@ -9,7 +9,7 @@ import getpass
 
 from sqlalchemy import Connection
 
-from config.clock import SystemClock, wall_ms
+from config.clock import make_clock, wall_ms
 from config.errors import Kind, TiergateError
 from config.redact import Secret
 from config.settings import Settings
@@ -32,7 +32,7 @@ def reset_password(settings: Settings, login: str, password: Secret | str) -> No
     secret = password if isinstance(password, Secret) else Secret(password)
     check_strength(secret, login)
     digest = Passwords().hash_now(secret)
-    now_ms = wall_ms(SystemClock())
+    now_ms = wall_ms(make_clock(settings))
     catalog = Catalog(settings.catalog_url)
 
     def write(connection: Connection) -> None:

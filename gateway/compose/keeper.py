@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from config.clock import Clock, SystemClock
+from config.clock import Clock, make_clock
 from config.settings import Settings
 from gateway.access.keys import load_keys
 from storage.catalog.engine import Catalog
@@ -35,7 +35,7 @@ class KeeperParts:
 
 def build_keeper(settings: Settings, settings_file: Path) -> KeeperParts:
     """Raises access.keys_missing. Neither spool nor store is asked anything yet."""
-    clock = SystemClock()
+    clock = make_clock(settings)
     keys = load_keys(settings)
     catalog, sweep_catalog = Catalog(settings.catalog_url), Catalog(settings.catalog_url)
     store = make_store(settings)

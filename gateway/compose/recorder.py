@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
-from config.clock import Clock, SystemClock
+from config.clock import Clock, make_clock
 from config.errors import TiergateError
 from config.settings import Settings
 from gateway.access.ids import fresh_id
@@ -21,11 +21,11 @@ from gateway.ingest.fleet import Fleet, FleetTools
 from gateway.ingest.ledger import Ledger
 from gateway.ingest.libav_source import libav_factory
 from gateway.ingest.logins import Logins
+from gateway.ingest.recorded_time import RecordedTime
 from gateway.ingest.supervision import TaskTools
 from gateway.ingest.volumes import Volume, Volumes
 from gateway.ingest.writer import WriterPool
 from gateway.live.server import LiveServer
-from gateway.ops.clock_evidence import kernel_synchronised
 from storage.catalog.engine import Catalog
 from storage.catalog.status import shard_cameras
 from storage.salvage import RecoveryReport, recover
@@ -40,6 +40,7 @@ SALVAGE_THREADS = 4
 @dataclass(frozen=True, slots=True)
 class RecorderParts:
     clock: Clock
+    time: RecordedTime
     catalog: Catalog
     volumes: Volumes
     ledger: Ledger
@@ -50,9 +51,10 @@ class RecorderParts:
 
 def build_recorder(settings: Settings, shard: int, loop: asyncio.AbstractEventLoop) -> RecorderParts:
     """Raises access.keys_missing. Starts ledger and writer threads, opens no camera and no volume."""
-    clock = SystemClock()
+    clock = make_clock(settings)
     keys = load_keys(settings)
     catalog = Catalog(settings.catalog_url)
+    time = RecordedTime(clock, assume_synchronised=settings.retention.clock_source == "trusted")
     volumes = Volumes(
         [
             Volume(
@@ -67,34 +69,29 @@ def build_recorder(settings: Settings, shard: int, loop: asyncio.AbstractEventLo
     cameras, recorder = settings.cameras, settings.recorder
     tasks = TaskTools(
         sources=libav_factory(
-            cameras.allowed_networks, clock, cameras.connect_timeout_s, recorder.media_timeout_s
+            cameras.allowed_networks, time.steady, cameras.connect_timeout_s, recorder.media_timeout_s
         ),
         open_credential=Secrets(keys).open,
         ledger=ledger,
-        clock=clock,
+        clock=time,
         media_timeout_s=recorder.media_timeout_s,
         logins=Logins(clock, settings.paths.run_dir / "logins"),
         openings=Openings(),
         enter_thread=crashes.enter,
     )  # fmt: skip
 
-    def time_trust() -> str:
-        trusted = settings.retention.clock_source == "trusted" or kernel_synchronised() is True
-        return "synchronised" if trusted else "unknown"
-
     tools = FleetTools(
         tasks=tasks,
         volumes=volumes,
-        ids=lambda: fresh_id(clock),
+        ids=lambda: fresh_id(time),
         node_id=keys.node_id,
         segment_ms=recorder.segment_seconds * 1000,
         fragment_ms=recorder.fragment_ms,
         linger_s=settings.live.linger_s,
-        time_trust=time_trust,
     )
     fleet = Fleet(tools, loop)
     live = LiveServer(settings.paths.run_dir / "live" / f"{shard}.sock", fleet)
-    return RecorderParts(clock, catalog, volumes, ledger, fleet, live, crashes)
+    return RecorderParts(clock, time, catalog, volumes, ledger, fleet, live, crashes)
 
 
 def _free_percent(spool: Spool) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from config.clock import SystemClock
+from config.clock import make_clock
 from config.settings import Settings
 from gateway.access.keys import load_keys
 from gateway.live.service import make_live
@@ -16,7 +16,7 @@ from storage.catalog.engine import Catalog
 
 def build_web(settings: Settings, process: str) -> Services:
     """Raises access.keys_missing. Nothing is started; the application's life starts it."""
-    clock = SystemClock()
+    clock = make_clock(settings)
     keys = load_keys(settings)
     catalog = Catalog(settings.catalog_url)
     services = make_services(settings, clock, catalog, keys, process)

@@ -36,6 +36,16 @@ class Coverage:
         self._end_ms: int | None = None  #: up to here every second is accounted for
         self._open: GapCause | None = None
         self.footage_end_ms: int | None = None  #: what an earlier process recorded ends here
+        self._waiting = False
+        self._early: tuple[GapCause, Reason] | None = None  #: why there was nothing while we waited
+
+    def wait(self) -> None:
+        """Another process keeps this account until `resume`."""
+        self._waiting = True
+
+    def well(self) -> None:
+        """There is footage while we wait."""
+        self._early = None
 
     @property
     def open_cause(self) -> GapCause | None:
@@ -53,12 +63,18 @@ class Coverage:
         if past.open_cause is not None:
             self._open = GapCause(past.open_cause)
             self._end_ms = now_ms
-        elif self._end_ms is not None and now_ms - self._end_ms > TOLERANCE_MS:
+        elif self._end_ms is not None:
             self._begin(GapCause.RECORDER_DOWN, Reason("recorder.was_down"), self._end_ms, now_ms)
             self._end_ms = now_ms
+        self._waiting = False
+        if self._early is not None:
+            self.lost(*self._early, now_ms)
 
     def lost(self, cause: GapCause, reason: Reason, now_ms: int) -> None:
         """Footage is missing from where it ended, or from now on for another cause than before."""
+        if self._waiting:
+            self._early = (cause, reason)
+            return
         if self._open is cause:
             return
         if self._open is None:
@@ -92,6 +108,16 @@ class Coverage:
     def ended(self, end_ms: int) -> None:
         """A segment that began by `footage` reaches to `end_ms`."""
         self._end_ms = end_ms
+
+    def jumped(self, now_ms: int) -> None:
+        """The clock stepped forward to `now_ms`: nothing bears the times between, whatever the camera did."""
+        if self._open is None and self._end_ms is not None:
+            self.lost(GapCause.CLOCK, Reason("recorder.clock_step"), now_ms)
+
+    def moved(self, moved_ms: Callable[[int], int]) -> None:
+        """What is accounted for has been moved to its true time (`storage.restamp`)."""
+        if self._end_ms is not None:
+            self._end_ms = moved_ms(self._end_ms)
 
     def lost_segment(self, start_ms: int) -> None:
         """A segment could not be kept: its time is not accounted for after all."""

@@ -42,7 +42,8 @@ class CrashBook:
     def watch(self) -> None:
         """From now on a crash of this process is written down. For good: the handler keeps the file."""
         try:
-            self._threads.unlink(missing_ok=True)
+            with self._lock:  # threads that were there before: of cameras taken over from another process
+                self._write()
             faulthandler.enable(self._crash.open("wb"))
         except OSError as error:
             _log.warning("crashes of this recorder are not written down", extra={"problem": type(error).__name__})
@@ -54,6 +55,9 @@ class CrashBook:
             self._cameras = {ident: camera for ident, camera in self._cameras.items() if ident in alive}
             self._cameras[threading.get_ident()] = camera_id
             with contextlib.suppress(OSError):  # a full disk must not keep a camera from being received
-                new = self._threads.with_suffix(".new")
-                new.write_text(json.dumps(self._cameras))
-                os.replace(new, self._threads)
+                self._write()
+
+    def _write(self) -> None:
+        new = self._threads.with_suffix(".new")
+        new.write_text(json.dumps(self._cameras))
+        os.replace(new, self._threads)

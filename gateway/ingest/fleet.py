@@ -48,7 +48,6 @@ class FleetTools:
     segment_ms: int
     fragment_ms: int
     linger_s: float
-    time_trust: Callable[[], str]
 
 
 class Fleet:
@@ -96,6 +95,27 @@ class Fleet:
             self.incomplete = True
             _log.exception("a stream is in trouble", extra={"camera": key[0], "stream": key[1]})
 
+    def prepare(self, duties: list[StreamDuty]) -> None:
+        """Connects to what is recorded, and writes nothing: another process still does (`take_over`)."""
+        for duty in duties:
+            if duty.recorded and duty.enabled and duty.scheduled:
+                task = self._tasks[duty.camera_id, duty.stream] = self._make(duty, None, waiting=True)
+                task.start()
+
+    @property
+    def prepared(self) -> bool:
+        """Every prepared stream has a picture to go on from."""
+        return all(task.recording is None or task.recording.prepared for task in self.tasks)
+
+    def take_over(self, past_of: dict[StreamKey, Past]) -> None:
+        """The other process has ended."""
+        for key, task in self._tasks.items():
+            task.take_over(past_of[key])
+
+    @property
+    def recorded(self) -> list[StreamKey]:
+        return [key for key, task in self._tasks.items() if task.recording is not None]
+
     def new_recorded(self, duties: list[StreamDuty]) -> list[StreamKey]:
         """Streams of `duties` whose past is needed by `apply`."""
         return [
@@ -104,7 +124,7 @@ class Fleet:
             if d.recorded and ((t := self._tasks.get((d.camera_id, d.stream))) is None or t.recording is None)
         ]
 
-    def _make(self, duty: StreamDuty, past: Past | None) -> CameraTask:
+    def _make(self, duty: StreamDuty, past: Past | None, *, waiting: bool = False) -> CameraTask:
         tools = self._tools
         recording: Recording | None = None
         if duty.recorded:
@@ -118,12 +138,15 @@ class Fleet:
             recording = Recording(
                 self._labels(duty), policy, tools.volumes, tools.tasks.ledger, coverage, tools.tasks.clock, tools.ids,
             )  # fmt: skip
+            if waiting:
+                recording.wait()
         return CameraTask(duty, tools.tasks, recording, LiveFeed(self._loop, keep_gop=recording is None))
 
     def _labels(self, duty: StreamDuty) -> SegmentLabels:
+        trust = self._tools.tasks.clock.now.trust
         return SegmentLabels(
-            self._tools.node_id, duty.camera_id, duty.stream, duty.retention_class, time_trust=self._tools.time_trust()
-        )
+            self._tools.node_id, duty.camera_id, duty.stream, duty.retention_class, time_trust=trust
+        )  # fmt: skip
 
     def _settle(self, key: StreamKey, task: CameraTask, duty: StreamDuty) -> None:
         before = task.duty
@@ -200,10 +223,11 @@ class Fleet:
 
     # -- rounds ------------------------------------------------------------------------------------------------------
 
-    def tick(self, now_ns: int) -> None:
+    def tick(self) -> None:
+        self._tools.tasks.clock.look()
         for key, task in list(self._tasks.items()):
             with self._alone(key):
-                task.tick(now_ns)
+                task.tick()
 
     def watchdog(self) -> None:
         """What should run against what does."""

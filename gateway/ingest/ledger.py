@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections import deque
 from collections.abc import Callable
 
 from sqlalchemy import Connection
 
+from config.clock import Deadline
 from storage.catalog.engine import CHUNK_ROWS, UNAVAILABLE, Catalog
 
 _log = logging.getLogger(__name__)
@@ -52,15 +52,14 @@ class Ledger:
 
     def flush(self, timeout_s: float) -> bool:
         """True when everything put before is committed."""
-        deadline = time.monotonic() + timeout_s
+        deadline = Deadline(timeout_s)
         with self._wake:
             self._hurry = True
             self._wake.notify_all()
             while self._waiting or self._busy:
-                left = deadline - time.monotonic()
-                if left <= 0 or not self._thread.is_alive():
+                if deadline.passed or not self._thread.is_alive():
                     return False
-                self._wake.wait(left)
+                self._wake.wait(deadline.left_s)
         return True
 
     def close(self, timeout_s: float = 3.0) -> bool:

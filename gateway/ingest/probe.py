@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from config.clock import SystemClock
+from config.clock import make_clock
 from config.errors import Kind, TiergateError
 from config.redact import Secret
 from config.settings import Settings
@@ -17,7 +17,7 @@ def probe(settings: Settings, url: str, username: str | None, password: Secret |
     source = LibavSource(
         address,
         settings.cameras.allowed_networks,
-        SystemClock(),
+        make_clock(settings),
         read_timeout_s=settings.cameras.connect_timeout_s,
     )
     try:

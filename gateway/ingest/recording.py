@@ -15,7 +15,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from sqlalchemy import Connection
@@ -28,13 +28,16 @@ from gateway.ingest.coverage import Coverage
 from gateway.ingest.ledger import Ledger
 from gateway.ingest.source import GapCause
 from gateway.ingest.spooling import Writing
+from gateway.ingest.timekeeping import SYNCHRONISED, Change, Correction, Era
 from gateway.ingest.volumes import Trouble, Volume, Volumes
 from gateway.ingest.writer import Lane
 from gateway.live.replay import ReplayClock
 from storage.catalog.gaps import give_back
 from storage.catalog.segments import SegmentRow, end_run, insert_run, insert_segments
+from storage.catalog.status import Past
 from storage.media.access_unit import AccessUnit, StreamConfig, Track
 from storage.media.fragment_index import FragmentEntry
+from storage.restamp import restamp
 from storage.rows import run_row
 from storage.segmenter import (
     CloseSegment,
@@ -52,6 +55,10 @@ _log = logging.getLogger(__name__)
 #: Bytes of one stream that may wait for the disk: 16 s of a 4 Mbit/s camera. More is footage given up by name.
 PENDING_MAX_BYTES = 8 << 20
 _NS_PER_MS = 1_000_000
+#: Kept of a stream while another process still records it, from a key frame on.
+_EARLY_NS, _EARLY_BYTES = 12 * 1_000_000_000, 24 << 20
+#: A picture that two processes date differently by the jitter of arrival.
+_SAME_PICTURE_MS = 20
 _DISK_CAUSES = (GapCause.DISK_FULL, GapCause.DISK_SLOW, GapCause.UNKNOWN)
 #: Between two attempts of a stream whose disk failed: doubled up to the longest, which with the wait for a key frame
 #: stays within 10 s.
@@ -108,6 +115,7 @@ class Recording:
         self.coverage = coverage
         self.held = False  #: a hold covers what the camera shows now
         self._clock = clock
+        self._ids = ids
         self._config: StreamConfig | None = None
         self._open: _Open | None = None
         self._origin = 0
@@ -123,6 +131,11 @@ class Recording:
         self.footage_ns = 0  #: monotonic, when pictures last went to the disk
         self._since_key: list[FragmentEntry] = []
         self._pending: list[AccessUnit] = []
+        self._era: Era | None = None
+        self._early: deque[AccessUnit] | None = None  #: while another process still records the stream
+        self._early_bytes = 0
+        self._entered: list[tuple[int, int]] = []  #: (start of an era, when this stream went over to it)
+        self._doubtful: list[tuple[str, int]] = []  #: (run, start of its era) of runs whose time may yet be put right
 
     def lost(self, cause: GapCause, reason: Reason, now_ms: int) -> None:
         """Footage is missing. Outside its week's windows a camera misses nothing, whatever becomes of it."""
@@ -152,7 +165,7 @@ class Recording:
     def relabel(self, labels: SegmentLabels) -> None:
         """Segments opened from now on carry `labels` (another retention class, another trust in the clock)."""
         self._labels = labels
-        if self._config is not None:
+        if self._config is not None and self._early is None:
             self._segmenter.relabel(labels)
 
     def switch(self, off: tuple[GapCause, Reason] | None) -> None:
@@ -161,11 +174,100 @@ class Recording:
         if off is not None and self._refusal is None:
             self._give_up(*off, keep=True)
 
+    # -- taking over from another process ----------------------------------------------------------------------------
+
+    def wait(self) -> None:
+        """Nothing is written until `take_over`; the newest pictures are kept."""
+        self._early = deque()
+        self.coverage.wait()
+
+    @property
+    def waiting(self) -> bool:
+        return self._early is not None
+
+    @property
+    def prepared(self) -> bool:
+        """Whether recording can go on at once."""
+        return bool(self._early)
+
+    def take_over(self, past: Past, now_ms: int) -> None:
+        """The predecessor has written its last row: goes on at the first key frame that it does not have."""
+        early, self._early = self._early or deque(), None
+        self.coverage.resume(past, now_ms)
+        if self.coverage.footage_end_ms is not None:
+            self._segmenter.not_before(self.coverage.footage_end_ms * _NS_PER_MS)
+        if self._config is not None:
+            self._carry_out(self._segmenter.begin(self._config, self._labels))
+        known_ms = (past.accounted_ms or 0) - _SAME_PICTURE_MS
+        going = False
+        for unit in early:
+            going = going or (_is_key(unit) and unit.wall_ns // _NS_PER_MS >= known_ms)
+            if going:
+                self.push(unit)
+
+    def _keep(self, unit: AccessUnit) -> None:
+        early = self._early
+        if early is None or not (early or _is_key(unit)):
+            return
+        early.append(unit)
+        self._early_bytes += len(unit.data)
+        self.coverage.well()
+        if unit.wall_ns - early[0].wall_ns > _EARLY_NS and any(_is_key(kept) for kept in list(early)[1:]):
+            self._forget_one(early)
+        elif self._early_bytes > _EARLY_BYTES:
+            self._forget_all()
+
+    def _forget_one(self, early: deque[AccessUnit]) -> None:
+        while True:
+            self._early_bytes -= len(early.popleft().data)
+            if _is_key(early[0]):
+                return
+
+    def _forget_all(self) -> None:
+        if self._early is not None:
+            self._early.clear()
+        self._early_bytes = 0
+
+    @property
+    def between_runs(self) -> bool:
+        return self._open is None
+
+    def enter(self, era: Era, at_ns: int, trust: str, changes: tuple[Change, ...] = ()) -> None:
+        """From `at_ns` on times are those of `era`; `changes` have led to it since the one before.
+
+        Call it before a key frame, or between runs: then no picture is lost.
+        """
+        if self._era is not None:
+            self.end("clock")
+        self._era = era
+        if self._early is not None:
+            changes = ()
+        for change in changes:
+            if change.correction is not None:
+                self._restamp(change.correction)
+            if change.jumped_ns:
+                self.coverage.jumped(self._clock.wall_ns() // _NS_PER_MS)
+        self._entered.append((era.from_ns, at_ns))
+        self.believe(trust)
+
+    def believe(self, trust: str) -> None:
+        """Segments opened from now on say so."""
+        if trust != self._labels.time_trust:
+            self.relabel(replace(self._labels, time_trust=trust))
+
     def begin(self, config: StreamConfig) -> None:
+        if self._early is not None:
+            if config != self._config:
+                self._forget_all()
+            self._config = config
+            return
         self._config = config
         self._carry_out(self._segmenter.begin(config, self._labels))
 
     def push(self, unit: AccessUnit) -> None:
+        if self._early is not None:
+            self._keep(unit)
+            return
         if self._failed or self.lane.pending_bytes > PENDING_MAX_BYTES or self._refusal is not None:
             self._consider(unit)
             if self._refusal is not None:
@@ -188,6 +290,8 @@ class Recording:
 
     def tick(self, now_ns: int) -> None:
         """Every 0.2 s: what has waited for its fragment is written, key frame or not."""
+        if self._early is not None:
+            return
         self._face_failures()
         commands = self._segmenter.flush(now_ns)
         if commands:
@@ -200,6 +304,9 @@ class Recording:
 
     def end(self, reason: str) -> None:
         """The source is gone; all it gave is written."""
+        if self._early is not None:
+            self._forget_all()
+            return
         self._carry_out(self._segmenter.end(reason))
         self._since_key, self._pending = [], []
 
@@ -320,6 +427,8 @@ class Recording:
             raise RuntimeError("a segment without a unit")
         if command.starts_run:
             self._origin = unit.dts
+            if self._era is not None and self._labels.time_trust != SYNCHRONISED:
+                self._doubtful.append((command.run_id, self._era.from_ns))
         # After a failure of the disk a gap ends with the first fragment that it took, not with an attempt.
         self._proving_ms = command.wall_start_ns // _NS_PER_MS
         if self.coverage.open_cause not in _DISK_CAUSES:
@@ -375,6 +484,29 @@ class Recording:
         # Through the lane, so that it follows the row of the run and those of its segments.
         self.lane.put(lambda: self._ledger.put(lambda connection: end_run(connection, command.run_id, end_ms, reason)))
 
+    def _restamp(self, correction: Correction) -> None:
+        """The rows of what was recorded under a wrong clock are moved, after those that are still on their way."""
+        camera_id, stream = self._labels.camera, self._labels.stream
+        added_ns = dict(correction.pieces)
+        runs = {run: added_ns[start] // _NS_PER_MS for run, start in self._doubtful if start in added_ns}
+        # This stream went over to each era at a key frame of its own, a little after the clock did.
+        pieces = tuple((at_ns, added_ns[start]) for start, at_ns in self._entered if start in added_ns)
+        self._doubtful, self._entered = [], []
+        if not pieces:
+            return
+        own = Correction(pieces[0][0], pieces)
+        from_ms, now_ms, gap_id = own.from_ns // _NS_PER_MS, self._clock.wall_ns() // _NS_PER_MS, self._ids()
+
+        def moved_ms(time_ms: int) -> int:
+            return own.moved_ns(time_ms * _NS_PER_MS + _NS_PER_MS - 1) // _NS_PER_MS
+
+        self.coverage.moved(moved_ms)
+        change = partial(
+            restamp, camera_id=camera_id, stream=stream, from_ms=from_ms, runs=runs, moved_ms=moved_ms, now_ms=now_ms,
+            gap_id=gap_id,
+        )  # fmt: skip
+        self.lane.put(lambda: self._ledger.put(change))
+
     def _prove(self, believed: bool = False) -> None:
         """The account learns of the segment that is being written."""
         if self._proving_ms is None or (self._open is None and not believed):
@@ -422,6 +554,10 @@ class Recording:
             waiting.remove(writing)
             if found is not None:
                 self._ledger.put(partial(_insert_rescued, found.segment))
+
+
+def _is_key(unit: AccessUnit) -> bool:
+    return unit.key and unit.track is Track.VIDEO
 
 
 def _insert_segment(row: SegmentRow, connection: Connection) -> None:

@@ -27,12 +27,13 @@ from config.redact import Secret
 from gateway.ingest.backoff import REFUSED_PAUSE_S, Backoff, Openings
 from gateway.ingest.ledger import Ledger
 from gateway.ingest.logins import Account, Logins, account_of
+from gateway.ingest.recorded_time import Now, RecordedTime
 from gateway.ingest.recording import Recording
 from gateway.ingest.source import GapCause, Source, SourceError, SourceFactory, StreamAddress
 from gateway.ingest.statistics import StreamStatistics
 from gateway.live.feed import LiveFeed
 from storage.catalog.cameras import CredentialRow
-from storage.catalog.status import StatusRow, StreamDuty, put_status
+from storage.catalog.status import Past, StatusRow, StreamDuty, put_status
 from storage.media.access_unit import AccessUnit, StreamConfig, Track
 
 _log = logging.getLogger(__name__)
@@ -57,7 +58,7 @@ class TaskTools:
     sources: SourceFactory
     open_credential: OpenCredential
     ledger: Ledger
-    clock: Clock
+    clock: RecordedTime
     media_timeout_s: float
     logins: Logins
     openings: Openings
@@ -94,6 +95,11 @@ class CameraTask:
         self._tools = tools
         self._clock = tools.clock
         self._session: _Session | None = None  #: the one that is heard
+        now = tools.clock.now
+        self._era = now.era
+        self._changes = len(now.changes)  #: how many of them this stream has followed
+        if recording is not None:
+            recording.enter(now.era, tools.clock.wall_ns(), now.trust)
         self._sessions = 0
         self._over: list[_Session] = []
         self._backoff = Backoff()
@@ -146,6 +152,13 @@ class CameraTask:
             self._set_state(state, *(end or (None, None)))
         self._release(session)
 
+    def take_over(self, past: Past) -> None:
+        """The process that recorded this stream so far has ended."""
+        with self.lock:
+            if self.recording is not None:
+                self.recording.take_over(past, clock_ms(self._clock))
+            self._tell()
+
     def update(self, duty: StreamDuty) -> None:
         """The register changed. Another address, account or sound is a new session; the rest takes effect in place."""
         before, self.duty = self.duty, duty
@@ -181,10 +194,17 @@ class CameraTask:
         self._release(session, cut=True)
         self._begin_session(error)
 
-    def tick(self, now_ns: int) -> None:
+    def tick(self) -> None:
+        clock = self._clock
         with self.lock:
-            if self.recording is not None:
-                self.recording.tick(now_ns)
+            if self.recording is None:
+                return
+            now = clock.now
+            if self._era is not now.era and self.recording.between_runs:
+                self._follow(now, clock.wall_ns())
+            if self._era is now.era:
+                self.recording.believe(now.trust)
+            self.recording.tick(clock.steady.wall_ns() + clock.shift_ns(self._era))
 
     def report(self) -> StatusRow | None:
         """What has changed in numbers since the last report; None when the stream is away."""
@@ -345,7 +365,8 @@ class CameraTask:
     def _take_all(self, session: _Session, source: Source) -> None:
         """The hot loop: a few microseconds per picture besides the source's own."""
         lock, feed, statistics = self.lock, self.feed, self._statistics
-        monotonic_ns = self._clock.monotonic_ns
+        clock = self._clock
+        monotonic_ns = clock.monotonic_ns
         recording = self.recording
         for item in source:
             with lock:
@@ -357,6 +378,10 @@ class CameraTask:
                 item.epoch += self._epoch_base
                 if self._state != "online" or item.epoch != self._epoch_last:
                     self._begin_media(item)
+                if self._era is not clock.now.era and item.key and item.track is Track.VIDEO:
+                    now = clock.now
+                    self._follow(now, item.wall_ns + clock.shift_ns(now.era))
+                item.wall_ns += clock.shift_ns(self._era)
                 if item.track is Track.VIDEO:
                     # Sound alone does not show that a camera sees anything.
                     self._progress_ns = monotonic_ns()
@@ -369,6 +394,14 @@ class CameraTask:
                 source.relaxed = not feed.watched
 
     # -- under the lock ----------------------------------------------------------------------------------------------
+
+    def _follow(self, now: Now, at_ns: int) -> None:
+        """The clock stepped. A key frame is next, or nothing is open: the run changes and no picture is lost."""
+        changes = now.changes[self._changes :]
+        self._era = now.era
+        self._changes += len(changes)
+        if self.recording is not None:
+            self.recording.enter(now.era, at_ns, now.trust, changes)
 
     def _configure(self, config: StreamConfig) -> None:
         self._config = config
@@ -411,6 +444,10 @@ class CameraTask:
         if state != self._state:
             self._since_ms = clock_ms(self._clock)
         self._state, self._cause, self._reason = state, cause, reason
+        if self.recording is None or not self.recording.waiting:
+            self._tell()
+
+    def _tell(self) -> None:
         row = self._row()
         self._tools.ledger.put(lambda connection: put_status(connection, [row]))
 

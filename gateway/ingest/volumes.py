@@ -15,12 +15,12 @@ from __future__ import annotations
 import hashlib
 import logging
 import threading
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
+from config.clock import Deadline, steady_s
 from config.errors import TiergateError
 from config.reasons import Reason
 from gateway.ingest.admission import Admission
@@ -73,7 +73,7 @@ class Volume:
         self._failing: Reason | None = None
         self._probes = 0
         self._probe_due_s = 0.0
-        self._looked_s = time.monotonic()
+        self._looked_s = steady_s()
 
     @property
     def name(self) -> str:
@@ -90,7 +90,7 @@ class Volume:
     def look(self) -> None:
         """Asks the disk; may take as long as the disk likes."""
         self._look()
-        self._looked_s = time.monotonic()
+        self._looked_s = steady_s()
 
     def _look(self) -> None:
         try:
@@ -102,8 +102,8 @@ class Volume:
             self._absent = None
             self._read_only = self.spool.free().read_only
             self.admission.observe()
-            if self._failing is not None and time.monotonic() >= self._probe_due_s:
-                self._probe_due_s = time.monotonic() + PROBE_S
+            if self._failing is not None and steady_s() >= self._probe_due_s:
+                self._probe_due_s = steady_s() + PROBE_S
                 self.spool.probe()
                 self._probes += 1
                 if self._probes >= PROBES_NEEDED:
@@ -132,7 +132,7 @@ class Volume:
 
     @property
     def slow(self) -> bool:
-        return self.writers.stuck_s > STUCK_S or time.monotonic() - self._looked_s > SILENT_S
+        return self.writers.stuck_s > STUCK_S or steady_s() - self._looked_s > SILENT_S
 
     def refuses(self, precious: bool) -> Trouble | None:
         """Why footage must not be written here."""
@@ -196,9 +196,9 @@ class Volumes:
             )
             thread.start()
             self._threads.append(thread)
-        deadline = time.monotonic() + timeout_s
+        deadline = Deadline(timeout_s)
         for first in looked:
-            first.wait(max(0.0, deadline - time.monotonic()))
+            first.wait(deadline.left_s)
 
     def tell(self, ledger: Ledger, shard: int, now_ms: int) -> None:
         """What changed since the last time: into the audit log, the log, and a fact for `doctor`."""

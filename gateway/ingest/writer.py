@@ -10,9 +10,10 @@ from __future__ import annotations
 import logging
 import queue
 import threading
-import time
 from collections import deque
 from collections.abc import Callable
+
+from config.clock import Deadline, steady_s
 
 _log = logging.getLogger(__name__)
 
@@ -54,7 +55,7 @@ class Lane:
                     self._scheduled = False
                     return
                 job, size_bytes = self._jobs[0]
-            self.job_began_s = time.monotonic()
+            self.job_began_s = steady_s()
             try:
                 job()
             except Exception:
@@ -85,7 +86,7 @@ class WriterPool:
     def stuck_s(self) -> float:
         """For how long the oldest job that runs now has been running: one write or sync is a matter of milliseconds."""
         began = [lane.job_began_s for lane in list(self._busy) if lane.job_began_s]
-        return time.monotonic() - min(began) if began else 0.0
+        return steady_s() - min(began) if began else 0.0
 
     def _run(self) -> None:
         while (lane := self._ready.get()) is not None:
@@ -95,8 +96,8 @@ class WriterPool:
 
     def close(self, timeout_s: float) -> None:
         """After the lanes are idle."""
-        deadline = time.monotonic() + timeout_s
+        deadline = Deadline(timeout_s)
         for _ in self._threads:
             self._ready.put(None)
         for thread in self._threads:
-            thread.join(max(0.0, deadline - time.monotonic()))
+            thread.join(deadline.left_s)

@@ -126,8 +126,9 @@ class LiveServer:
         os.chmod(self._path, 0o600)
 
     async def stop(self) -> None:
-        if self._server is not None:
-            self._server.close()
+        if self._server is None:
+            return  # never started: the path is a predecessor's
+        self._server.close()
         await self._connections.cancel()
         with contextlib.suppress(FileNotFoundError):
             self._path.unlink()

@@ -17,7 +17,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from config.clock import SystemClock, wall_ms
+from config.clock import make_clock, wall_ms
 from config.errors import Kind, TiergateError
 from config.load import load
 from config.redact import Secret
@@ -54,7 +54,7 @@ def check_passphrase(passphrase: Secret) -> None:
 def back_up(settings: Settings, settings_file: Path, target: Path, passphrase: Secret, actor: str) -> Contents:
     """A backup of the node as it is now; it may run meanwhile."""
     check_passphrase(passphrase)
-    keys, now_ms = load_keys(settings), wall_ms(SystemClock())
+    keys, now_ms = load_keys(settings), wall_ms(make_clock(settings))
     source = backup.Source(keys.node_id, keys.node, __version__, settings_file, settings.paths.keys_dir)
     with open_catalog(settings) as catalog:
         made = backup.make(catalog, source, target, passphrase, now_ms)
@@ -124,7 +124,7 @@ def restore_node(
     try:
         _write_private(fresh, text if data is None else _moved(text, data))
         settings = load(fresh)
-        now_ms = wall_ms(SystemClock())
+        now_ms = wall_ms(make_clock(settings))
         store = _store(settings) if with_store else None  # before anything that is here is touched
         aside = _make_room(settings, settings_file, now_ms, replace)
         node = _lay_out(settings, keys)
@@ -230,7 +230,7 @@ def _agree(settings: Settings, store: ObjectStore | None, node_id: str, now_ms: 
             return None
         if isinstance(store, FolderStore):
             catalog.write(partial(volume.recognise, name="store", volume_id=store.volume_id))
-        spools = make_spools(settings, SystemClock(), node_id)
+        spools = make_spools(settings, make_clock(settings), node_id)
         for spool in spools.volumes:
             spool.prepare()
         agreed = restore.reconcile(catalog, store, spools, node_id, now_ms, actor)
@@ -263,7 +263,7 @@ def upgrade(settings: Settings, actor: str, dry_run: bool) -> dict[str, Any]:
     }
     if due and not dry_run:
         answer["done"] = migrate.migrate(url)
-        now_ms = wall_ms(SystemClock())
+        now_ms = wall_ms(make_clock(settings))
         details = {"from": before, "to": answer["to"]}
         with open_catalog(settings) as catalog:
             catalog.write(lambda c: audit.append(c, now_ms, actor, "node.upgrade", answer["to"], details))

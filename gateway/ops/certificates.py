@@ -18,12 +18,14 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from config.clock import Clock, SystemClock, wall_ms
+
 _CA_DAYS, _SERVER_DAYS = 3650, 825  #: 825 days is the longest that Apple's TLS accepts from a private CA
 
 
-def make_private_ca(folder: Path, name: str, hosts: Sequence[str]) -> None:
+def make_private_ca(folder: Path, name: str, hosts: Sequence[str], clock: Clock | None = None) -> None:
     """Writes ``ca.crt``, ``ca.key``, ``tls.crt`` (with chain) and ``tls.key`` into `folder`, keys 0600."""
-    now = datetime.now(UTC)
+    now = datetime.fromtimestamp(wall_ms(clock or SystemClock()) // 1000, UTC)
     ca_key, server_key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     ca_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"tiergate {name}"[:60] + " CA")])
     ca = (

@@ -16,7 +16,7 @@ from gateway.ops.findings import Finding, Level, Probe, fine, found
 from storage import damage, journal, scrub, sweeper
 from storage.audit import log as audit
 from storage.catalog import cameras as camera_rows
-from storage.catalog import facts, leases, links, retention_rows, segments
+from storage.catalog import facts, leases, links, retention_rows, segments, status
 from storage.catalog import gaps as gap_rows
 from storage.catalog import status as recorder_status
 from storage.catalog.tables import camera
@@ -64,6 +64,14 @@ def cameras(connection: Connection, probe: Probe) -> Iterator[Finding]:
         if id_ in own and picture.verdict != "ok":
             params = {"camera": id_, "name": own[id_].name, "verdict": picture.verdict}
             yield found("pictures", "warn", Reason("ops.picture_bad", params), Reason("ops.picture_next"))
+
+
+def recorded_time(connection: Connection, probe: Probe) -> Iterator[Finding]:
+    for shard in status.shards(connection):
+        known = facts.get(connection, status.recorded_time_fact(shard))
+        if known is not None and known["held_s"] > 0:
+            reason = Reason("ops.recorded_time_held", {"shard": shard, "held_s": known["held_s"]})
+            yield found("clock", "warn", reason, Reason("ops.recorded_time_next"))
 
 
 def gaps(connection: Connection, probe: Probe) -> Iterator[Finding]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import getpass
 import os
 import socket
-import time
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from functools import partial
@@ -18,8 +17,8 @@ from config.errors import TiergateError
 from config.reasons import Reason, text
 from config.settings import Listener, is_loopback, split_listen
 from gateway.access.keys import load_keys
-from gateway.ops.clock_evidence import kernel_synchronised
 from gateway.ops.findings import Finding, Level, Probe, fine, found
+from gateway.ops.signs import read_sign
 from storage import volume
 from storage.catalog import migrate, volume_state
 from storage.catalog.status import shards
@@ -30,7 +29,8 @@ from storage.spool import free_space
 
 _PAGE = Path(__file__).parents[1] / "web" / "page"
 _PAGE_FILES = ("index.html", "main.js", "vendor/htm-preact.mjs", "vendor/hls.light.min.mjs")
-SILENT_S = 10.0  #: a process writes its sign of life each second
+LAGS_S = 1.0  #: a watcher sees that
+SILENT_S = 10.0  #: a process writes its sign of life some times a second
 CERTIFICATE_WARN_DAYS, CERTIFICATE_BAD_DAYS = 30, 14
 
 
@@ -175,9 +175,13 @@ def store(probe: Probe) -> Iterator[Finding]:
 
 
 def clock(probe: Probe) -> Iterator[Finding]:
+    test_file = probe.settings.clock.test_file
+    if test_file is not None:
+        reason = Reason("ops.clock_test", {"file": test_file})
+        yield found("clock", "bad", reason, Reason("ops.clock_test_next"))
     if probe.settings.retention.clock_source == "trusted":
         yield fine("clock", "ops.clock_trusted")
-    elif kernel_synchronised():
+    elif probe.clock.synchronised():
         yield fine("clock", "ops.clock_ok")
     else:
         yield found("clock", "warn", Reason("ops.clock_unproven"), Reason("ops.clock_next"))
@@ -238,20 +242,23 @@ def processes(probe: Probe) -> Iterator[Finding]:
     names += ["web"] if workers == 1 else [f"web-{n}" for n in range(workers)]
     if probe.catalog is not None:
         names += [f"recorder-{n}" for n in probe.catalog.read(shards)]
-    silent = [name for name in names if not _alive(probe.settings.paths.run_dir / f"{name}.alive")]
+    silent = [name for name in names if not _alive(probe, name)]
     for name in silent:
         reason, following = Reason("ops.process_silent", {"name": name}), Reason("ops.process_next", {"name": name})
         yield found("processes", "bad", reason, following)
-    if not silent:
+    run_dir = probe.settings.paths.run_dir
+    signs = [(name, read_sign(run_dir, name)) for name in names if name not in silent]
+    slow = [(name, round(sign.lag_us / 1e6, 1)) for name, sign in signs if sign and sign.lag_us > LAGS_S * 1e6]
+    for name, lag_s in slow:
+        reason = Reason("ops.process_lags", {"name": name, "lag_s": lag_s})
+        yield found("processes", "warn", reason, Reason("ops.process_lags_next"))
+    if not silent and not slow:
         yield fine("processes", "ops.processes_ok", count=len(names))
 
 
-def _alive(path: Path) -> bool:
-    try:
-        last_ns = int(path.read_text())
-    except (OSError, ValueError):
-        return False
-    return 0 <= time.monotonic_ns() - last_ns < SILENT_S * 1e9
+def _alive(probe: Probe, name: str) -> bool:
+    sign = read_sign(probe.settings.paths.run_dir, name)
+    return sign is not None and 0 <= probe.clock.monotonic_ns() - sign.alive_ns < SILENT_S * 1e9
 
 
 def certificates(probe: Probe) -> Iterator[Finding]:

@@ -38,6 +38,7 @@ _MACHINE: tuple[Callable[[Probe], Iterable[Finding]], ...] = (
 )
 _CATALOG: tuple[Callable[[Connection, Probe], Iterable[Finding]], ...] = (
     checks_catalog.cameras,
+    checks_catalog.recorded_time,
     checks_catalog.gaps,
     checks_catalog.recorders,
     checks_catalog.backlog,
@@ -68,6 +69,12 @@ METRICS: dict[str, str | None] = {
     "tiergate_register_open_rows": None,
     "tiergate_leases_running": None,
     "tiergate_link_seen_age_seconds": "links",
+    "tiergate_loop_lag_seconds": "processes",
+    "tiergate_process_open_fds": None,
+    "tiergate_process_threads": None,
+    "tiergate_process_tasks": None,
+    "tiergate_process_resident_bytes": None,
+    "tiergate_recorded_time_ahead_seconds": "clock",
     "tiergate_disk_free_bytes": "disks",
     "tiergate_disk_free_ratio": "disks",
     "tiergate_spool_volume_trouble": "disks",

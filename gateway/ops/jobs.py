@@ -17,7 +17,7 @@ from datetime import UTC, datetime, timedelta
 
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
-from config.clock import Clock, wall_ms
+from config.clock import Clock, SystemClock, wall_ms
 from config.errors import TiergateError
 from gateway.ops.job_state import JOB_NAMES, remember
 from storage.catalog.engine import Catalog
@@ -59,7 +59,7 @@ class Jobs:
     def start(self) -> None:
         """Every job runs at once: what was missed while the keeper was away is caught up with."""
         for job in self._jobs.values():
-            self._schedule(job, datetime.now(UTC))
+            self._schedule(job, _scheduler_now())
         logging.getLogger("apscheduler").setLevel(logging.WARNING)  # each run of each job is no news
         self._scheduler.start()
         offset_ns = self._clock.wall_ns() - self._clock.monotonic_ns()
@@ -118,4 +118,9 @@ class Jobs:
                 _log.warning("the clock stepped", extra={"step_s": round((now_ns - offset_ns) / 1e9)})
                 offset_ns = now_ns
                 for job in self._jobs.values():
-                    self._schedule(job, datetime.now(UTC) + timedelta(seconds=min(job.interval_s, 10)))
+                    self._schedule(job, _scheduler_now() + timedelta(seconds=min(job.interval_s, 10)))
+
+
+def _scheduler_now() -> datetime:
+    """APScheduler counts in the machine's wall clock, whatever the node's is."""
+    return datetime.fromtimestamp(SystemClock().wall_ns() / 1e9, UTC)

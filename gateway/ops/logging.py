@@ -10,7 +10,9 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import queue
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
@@ -66,9 +68,49 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(line, ensure_ascii=False, default=str)
 
 
+class PatientHandler(logging.Handler):
+    """Writes in a thread of its own: whoever logs never waits for whoever reads.
+
+    A pipe that nobody drains (a container's log driver, a pager) would else hold up what it fills from: cameras.
+    Lines beyond `WAITING_MAX` are given up and counted; the count is told when the reader is back.
+    """
+
+    WAITING_MAX = 10_000
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__()
+        self._stream = stream
+        self._lines: queue.Queue[str] = queue.Queue(self.WAITING_MAX)
+        self._lost = 0
+        threading.Thread(target=self._write, name="log", daemon=True).start()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self._lines.put_nowait(self.format(record))
+        except queue.Full:
+            self._lost += 1
+
+    def _write(self) -> None:
+        while True:
+            line = self._lines.get()
+            with contextlib.suppress(OSError, ValueError):  # nobody reads any more
+                self._stream.write(line + "\n")
+                if self._lost:
+                    lost, self._lost = self._lost, 0
+                    told = {"level": "warning", "message": "log lines lost", "count": lost}
+                    self._stream.write(json.dumps(told) + "\n")
+                self._stream.flush()
+            self._lines.task_done()
+
+    def flush(self) -> None:
+        """What waits is written, unless the reader sleeps."""
+        with self._lines.all_tasks_done:
+            self._lines.all_tasks_done.wait_for(lambda: not self._lines.unfinished_tasks, 2.0)
+
+
 def configure(process: str, level: str = "info", stream: TextIO | None = None) -> None:
     """Once per process, before anything logs. `process` names it in every line, for example ``recorder-0``."""
-    handler = logging.StreamHandler(stream or sys.stderr)
+    handler = PatientHandler(sys.stderr) if stream is None else logging.StreamHandler(stream)
     handler.setFormatter(JsonFormatter(process))
     root = logging.getLogger()
     root.handlers[:] = [handler]

@@ -20,7 +20,7 @@ from sqlalchemy import Connection, func, select
 from config.errors import Kind, TiergateError
 from config.settings import Settings, is_loopback
 from config.units import HOUR_MS
-from gateway.ops import job_state
+from gateway.ops import job_state, signs
 from storage import damage, journal, scrub, sweeper
 from storage.catalog import cameras, facts, gaps, register, retention_rows, segments, status, volume_state
 from storage.catalog.tables import lease, link, segment
@@ -227,8 +227,43 @@ def _whole(connection: Connection, settings: Settings, now_ms: int) -> Iterable[
     yield _one("tiergate_tombstones_oldest_age_seconds", "How long the oldest decided deletion is not done.", late)
 
 
+def _processes(connection: Connection, settings: Settings, now_ms: int) -> Iterable[Metric]:
+    run_dir = settings.paths.run_dir
+    lags: list[tuple[tuple[str, ...], float]] = []
+    tasks: list[tuple[tuple[str, ...], float]] = []
+    uses: list[tuple[tuple[str, ...], signs.Use]] = []
+    for name in signs.signing(run_dir):
+        sign, pid = signs.read_sign(run_dir, name), signs.pid_of(run_dir, name)
+        if sign is not None:
+            lags.append(((name,), sign.lag_us / 1e6))
+            tasks.append(((name,), float(sign.tasks)))
+        use = None if pid is None else signs.use_of(pid)
+        if use is not None:
+            uses.append(((name,), use))
+    labels = ("process",)
+    yield Metric("tiergate_loop_lag_seconds", "Worst lag of a process' event loop in 10 s.", labels, tuple(lags))
+    yield Metric(
+        "tiergate_process_open_fds", "Open descriptors.", labels, tuple((k, float(u.open_fds)) for k, u in uses)
+    )
+    yield Metric("tiergate_process_threads", "Threads.", labels, tuple((k, float(u.threads)) for k, u in uses))
+    yield Metric("tiergate_process_tasks", "Tasks of the event loop.", labels, tuple(tasks))
+    memory = tuple((k, float(u.resident_bytes)) for k, u in uses)
+    yield Metric("tiergate_process_resident_bytes", "Memory in use.", labels, memory)
+    ahead = [
+        ((str(shard),), known["held_s"])
+        for shard in status.shards(connection)
+        if (known := facts.get(connection, status.recorded_time_fact(shard))) is not None
+    ]
+    yield Metric(
+        "tiergate_recorded_time_ahead_seconds",
+        "How far footage is dated ahead of a clock that was set back.",
+        ("shard",),
+        tuple(ahead),
+    )
+
+
 #: Each is asked at every scrape, in one read transaction.
-READERS: list[Reader] = [_cameras, _footage, _recorders, _access, _disks, _keeping, _whole]
+READERS: list[Reader] = [_cameras, _footage, _recorders, _access, _disks, _keeping, _whole, _processes]
 
 
 def read_facts(connection: Connection, settings: Settings, now_ms: int) -> list[Metric]:

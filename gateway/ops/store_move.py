@@ -16,7 +16,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from config.clock import SystemClock, wall_ms
+from config.clock import make_clock, wall_ms
 from config.errors import Kind, TiergateError
 from config.load import load
 from config.settings import Settings
@@ -51,7 +51,7 @@ def move_store(
         scratch = settings.paths.run_dir / _SCRATCH
         scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
         catalog = stack.enter_context(open_catalog(settings))
-        now_ms = wall_ms(SystemClock())
+        now_ms = wall_ms(make_clock(settings))
         mover = Mover(catalog, old, new, scratch)
         report = mover.copy(verify)
         mover.compare(report)
@@ -63,7 +63,7 @@ def move_store(
             _remember_volume(catalog, new)
             answer["kept_settings"] = str(_write_settings(settings_file, to))
             answer["switched"] = True
-        record(catalog, "store.migrate", str(to), _counts(report) | {"switched": switch})
+        record(catalog, now_ms, "store.migrate", str(to), _counts(report) | {"switched": switch})
     return answer
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from typing import Any, Literal
 
-from config.clock import SystemClock, wall_ms
+from config.clock import make_clock, wall_ms
 from config.errors import Kind, TiergateError
 from config.settings import Settings
 from gateway.access.keys import load_keys
@@ -45,8 +45,7 @@ def open_catalog(settings: Settings) -> Iterator[Catalog]:
         catalog.close()
 
 
-def record(catalog: Catalog, action: str, subject: str, details: dict[str, Any]) -> None:
-    now_ms = wall_ms(SystemClock())
+def record(catalog: Catalog, now_ms: int, action: str, subject: str, details: dict[str, Any]) -> None:
     catalog.write(lambda c: audit.append(c, now_ms, operator(), action, subject, details))
 
 
@@ -72,13 +71,13 @@ def existing_stores(settings: Settings) -> list[ObjectStore]:
 
 def tier_scope(settings: Settings) -> dict[str, Any]:
     """I6 over every object of every store."""
-    node_id = load_keys(settings).node_id
+    node_id, now_ms = load_keys(settings).node_id, wall_ms(make_clock(settings))
     with open_catalog(settings) as catalog:
-        report = tier_scope_check(catalog, existing_stores(settings), node_id, wall_ms(SystemClock()))
+        report = tier_scope_check(catalog, existing_stores(settings), node_id, now_ms)
         outside = [finding.as_json() for finding in report.findings]
         answer = {"objects": report.objects, "lower_objects": report.cached + len(outside), "violations": outside}
         details = {"objects": report.objects, "lower_objects": answer["lower_objects"], "violations": len(outside)}
-        record(catalog, "store.check", "tier scope", details)
+        record(catalog, now_ms, "store.check", "tier scope", details)
     return answer
 
 
@@ -90,13 +89,13 @@ def check_store(
         wanted = Level[level.upper()]
     except KeyError:
         raise TiergateError(Kind.INVALID, "ops.store_level", level=level[:20]) from None
-    clock = SystemClock()
+    clock = make_clock(settings)
     with open_catalog(settings) as catalog:
         spools = make_spools(settings, clock, load_keys(settings).node_id)
         store = make_store(settings)
         report = check.check(catalog, store, spools, wall_ms(clock), wanted)
         details = {"rows": report.rows, "objects": report.objects, "findings": len(report.findings), "level": level}
-        record(catalog, "store.check", "store", details)
+        record(catalog, wall_ms(clock), "store.check", "store", details)
         if not repair:
             return report, None
         evidence = existing_store(settings, "evidence")
@@ -107,7 +106,7 @@ def check_store(
 def rebuild_store(settings: Settings, progress: Callable[[RebuildReport], None] | None = None) -> dict[str, Any]:
     """Holds, classes and areas first: footage must not be known for a moment without them; tombstones last."""
     migrate(settings.catalog_url)
-    node_id, clock = load_keys(settings).node_id, SystemClock()
+    node_id, clock = load_keys(settings).node_id, make_clock(settings)
     store = make_store(settings)
     with open_catalog(settings) as catalog:
         remembered = journal.read(store, node_id)
@@ -117,10 +116,11 @@ def rebuild_store(settings: Settings, progress: Callable[[RebuildReport], None] 
         report = rebuild.rebuild(catalog, store, wall_ms(clock), operator(), progress)
         if report.added or unfinished:
             policy.kept = journal.restore_kept(catalog, store, remembered)
+        policy.restamped = journal.restore_restamps(catalog, remembered)
         policy.tombstones = journal.restore_tombstones(catalog, remembered)
         catalog.write(lambda c: facts.forget(c, _UNFINISHED))
         if policy != journal.Restored():
-            record(catalog, "store.restore", "journal", asdict(policy))
+            record(catalog, wall_ms(clock), "store.restore", "journal", asdict(policy))
     return {
         "objects": report.objects,
         "added": report.added,

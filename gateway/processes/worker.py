@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from config.clock import SystemClock
+from config.clock import make_clock
 from config.errors import TiergateError
 from config.reasons import Reason
 from gateway.health.checker import Checker
@@ -248,7 +248,7 @@ async def run(process: child.Child) -> None:
     socket_path = run_dir / "worker.sock"
     watch = socket_watch(run_dir, catalog, WorkerClient(socket_path))
     worker = Worker(socket_path, watch)
-    checker = Checker(catalog, SystemClock(), watch, worker.examine, settings.health.interval_s)
+    checker = Checker(catalog, make_clock(settings), watch, worker.examine, settings.health.interval_s)
     await worker.start()
     checks = asyncio.create_task(checker.run(), name="picture checks")
     try:

@@ -7,7 +7,7 @@ import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
-from config.clock import SystemClock
+from config.clock import make_clock
 from config.settings import Settings
 from gateway.access.keys import load_keys
 from gateway.access.looks import Looks
@@ -40,7 +40,7 @@ class RelayParts:
 
 def build_relay(settings: Settings, listener: socket.socket | None = None) -> RelayParts:
     """Raises access.keys_missing. Opens no connection."""
-    clock = SystemClock()
+    clock = make_clock(settings)
     keys = load_keys(settings)
     catalog = Catalog(settings.catalog_url)
     watch = CatalogWatch(catalog)

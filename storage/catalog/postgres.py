@@ -26,6 +26,7 @@ from sqlalchemy.engine import URL, Engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import StaticPool
 
+from config.clock import Deadline
 from config.errors import Kind, TiergateError
 
 T = TypeVar("T")
@@ -164,8 +165,8 @@ def _outcome(engine: Engine, sealed: _Sealed) -> Outcome | None:
     """None: nobody can say."""
     if sealed.id is None:
         return Outcome.COMMITTED
-    deadline_s = time.monotonic() + _OUTCOME_S
-    while time.monotonic() < deadline_s:
+    deadline = Deadline(_OUTCOME_S)
+    while not deadline.passed:
         try:
             with engine.connect() as connection, connection.begin():
                 same_server, status = connection.execute(_STATUS, {"id": sealed.id, "timeline": sealed.timeline}).one()

@@ -124,6 +124,11 @@ def set_alone(connection: Connection, camera_id: str, shard: int, now_ms: int) -
     return alone if done.rowcount else None
 
 
+def recorded_time_fact(shard: int) -> str:
+    """Name of the fact in which a recorder says how its time stands: {"trust", "held_s"}."""
+    return f"recorder.time.{shard}"
+
+
 def shard_cameras(connection: Connection, shard: int) -> list[str]:
     """All cameras of a shard, removed ones too: their unfinished files are this shard's to salvage. Those that are to
     be recorded come first."""
@@ -138,24 +143,38 @@ class Past:
     footage_end_ms: int | None
     gap_end_ms: int | None  #: of the newest closed gap
     open_cause: str | None  #: cause of the gap that stands open
+    open_from_ms: int | None = None
+    trust: str | None = None  #: `time_trust` of the newest footage
+
+    @property
+    def accounted_ms(self) -> int | None:
+        """Up to here the stream has rows; None: it has none."""
+        known = (self.footage_end_ms, self.gap_end_ms, self.open_from_ms)
+        return max((end for end in known if end is not None), default=None)
 
 
 def past(connection: Connection, camera_id: str, stream: str) -> Past:
     footage = connection.execute(
-        select(segment.c.end_ms)
+        select(segment.c.end_ms, segment.c.time_trust)
         .where(segment.c.camera_id == camera_id, segment.c.stream == stream)
         .order_by(segment.c.start_ms.desc())
         .limit(1)
-    ).scalar_one_or_none()
+    ).first()
     gaps = connection.execute(
-        select(gap.c.to_ms, gap.c.cause)
+        select(gap.c.to_ms, gap.c.cause, gap.c.from_ms)
         .where(gap.c.camera_id == camera_id, gap.c.stream == stream)
         .order_by(gap.c.from_ms.desc())
         .limit(20)
     ).all()
-    standing = next((row.cause for row in gaps if row.to_ms is None), None)
+    standing = next((row for row in gaps if row.to_ms is None), None)
     ends = [row.to_ms for row in gaps if row.to_ms is not None]
-    return Past(footage, max(ends, default=None), standing)
+    return Past(
+        footage.end_ms if footage is not None else None,
+        max(ends, default=None),
+        standing.cause if standing is not None else None,
+        standing.from_ms if standing is not None else None,
+        footage.time_trust if footage is not None else None,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from config.clock import make_clock
 from config.settings import Settings
 from storage.objects.base import ObjectStore
 from storage.objects.folder import FolderStore
@@ -34,4 +35,5 @@ def make_store(settings: Settings, purpose: Purpose = "video") -> ObjectStore:
         ca_file=store.ca_file,
         connections=store.upload_workers + 4,
         object_lock=purpose == "evidence",
+        clock=make_clock(settings),
     )

@@ -172,6 +172,9 @@ async def test_a_clock_that_steps_back_does_not_put_the_jobs_to_sleep(
             def monotonic_ns(self) -> int:
                 return shifted.monotonic_ns()
 
+            def synchronised(self) -> bool | None:
+                return shifted.synchronised()
+
         keeper.jobs._clock = Shifted()
         await until(lambda: set(seen) == set(job_state.JOB_NAMES), "every job was reckoned anew")
 

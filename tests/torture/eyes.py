@@ -272,7 +272,9 @@ def _account(rows: list[Row], gaps: list[Gap], verdict: Verdict) -> None:
                 verdict.fault("footage twice", f"{first.id} {second.id} {first.end_ms - second.start_ms} ms")
         absent = [gap for gap in gaps if gap.camera == camera]
         spans = [(row.start_ms, row.end_ms, "footage") for row in own]
-        spans += [(gap.from_ms, gap.to_ms, gap.cause) for gap in absent if gap.to_ms is not None]
+        # One without length is what is left of a gap that footage put to its true time has filled.
+        closed = [(gap.from_ms, gap.to_ms, gap.cause) for gap in absent if gap.to_ms is not None]
+        spans += [(start, stop, cause) for start, stop, cause in closed if stop > start]
         spans.sort()
         end = spans[0][0]
         for start, stop, what in spans:

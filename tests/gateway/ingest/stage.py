@@ -34,6 +34,7 @@ from gateway.ingest.coverage import Coverage
 from gateway.ingest.ledger import Ledger
 from gateway.ingest.libav_source import LibavSource
 from gateway.ingest.logins import Logins
+from gateway.ingest.recorded_time import RecordedTime
 from gateway.ingest.recording import Recording
 from gateway.ingest.supervision import CameraTask, TaskTools
 from gateway.ingest.writer import WriterPool
@@ -206,7 +207,8 @@ class Stage:
         )  # fmt: skip
         tools = TaskTools(
             sources=lambda address: _EagerSource(address, ["127.0.0.0/8"], self.clock), open_credential=_no_credential,
-            ledger=self.ledger, clock=self.clock, media_timeout_s=1e6, logins=Logins(self.clock, folder / "logins"),
+            ledger=self.ledger, clock=RecordedTime(self.clock), media_timeout_s=1e6,
+            logins=Logins(self.clock, folder / "logins"),
             openings=Openings(), enter_thread=lambda _: None,
         )  # fmt: skip
         duty = StreamDuty(
@@ -239,7 +241,7 @@ class Stage:
         due_ns = self._began_ns + round(at_s * 1e9)
         while (ahead_ns := due_ns - self.clock.monotonic_ns()) > 0:
             self.clock.advance(ahead_ns / 1e9 - 60 if ahead_ns > 120 * _NS else min(0.2, ahead_ns / 1e9))
-            self.task.tick(self.clock.wall_ns())
+            self.task.tick()
             row = self.task.report()
             if row is not None:
                 self.reports.append(row)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import insert, select
 
-from config.clock import SystemClock
+from config.clock import make_clock, write_shift
 from config.load import load
 from config.redact import Secret, split_credentials
 from gateway.access.ids import fresh_id
@@ -47,9 +48,11 @@ class Station:
         *,
         inside: Sequence[str] = (),
         more: dict[str, dict[str, Any]] | None = None,
+        test_clock: bool = False,
         **recorder: Any,
     ) -> None:
-        """`inside`: what the recorder's command line is put behind. `more`: further settings by section."""
+        """`inside`: what the recorder's command line is put behind. `more`: further settings by section. `test_clock`:
+        the recorder's wall clock moves by `step`."""
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.config = folder / "tiergate.toml"
@@ -62,6 +65,9 @@ class Station:
         }
         for name, values in (more or {}).items():
             sections.setdefault(name, {}).update(values)
+        if test_clock:
+            sections["clock"] = {"test_file": "clock", "allow_test_clock": True}
+            write_shift(folder / "clock", 0, synchronised=True)
         lines = []
         for name, values in sections.items():
             lines += [f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in values.items())]
@@ -72,7 +78,8 @@ class Station:
         self.keys = ensure_keys(self.settings)
         migrate(self.settings.catalog_url)
         self.catalog = Catalog(self.settings.catalog_url)
-        self.clock = SystemClock()
+        self.clock = make_clock(self.settings)
+        self._shift_ns = 0
         self.spool = Spool(self.settings.paths.spool_dir, self.clock, self.keys.node_id)
         self.catalog.write(
             lambda c: (
@@ -85,7 +92,20 @@ class Station:
         )
         self.log = folder / "recorder.log"
         argv = [sys.executable, "-m", "gateway.processes.recorder", "--config", str(self.config), "--shard", "0"]
-        self.process = Child([*inside, *argv], self.log, guarded=False, env={"PYTHONPATH": str(REPOSITORY)})
+        self._argv = [*inside, *argv]
+        self.process = self.with_path()
+
+    def with_path(self, *folders: Path) -> Child:
+        """A recorder that finds `folders` before everything else; not started."""
+        path = os.pathsep.join(str(folder) for folder in (*folders, REPOSITORY))
+        return Child(self._argv, self.log, guarded=False, env={"PYTHONPATH": path})
+
+    # --- time --------------------------------------------------------------------------------------------------------
+
+    def step(self, seconds: float, *, synchronised: bool = True) -> None:
+        """The wall clock of the running recorder, and ours, jumps."""
+        self._shift_ns += round(seconds * 1e9)
+        write_shift(self.folder / "clock", self._shift_ns, synchronised)
 
     # --- the register ------------------------------------------------------------------------------------------------
 

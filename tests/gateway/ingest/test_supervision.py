@@ -23,6 +23,7 @@ from gateway.ingest.backoff import Openings
 from gateway.ingest.fleet import Fleet, FleetTools
 from gateway.ingest.ledger import Ledger
 from gateway.ingest.logins import Logins
+from gateway.ingest.recorded_time import RecordedTime
 from gateway.ingest.source import StreamAddress
 from gateway.ingest.supervision import CameraTask, TaskTools
 from gateway.ingest.writer import WriterPool
@@ -113,14 +114,14 @@ class Bench:
             return made
 
         tasks = TaskTools(
-            sources=source, open_credential=lambda _: Secret(""), ledger=self.ledger, clock=self.clock,
+            sources=source, open_credential=lambda _: Secret(""), ledger=self.ledger, clock=RecordedTime(self.clock),
             media_timeout_s=media_timeout_s, logins=Logins(self.clock, folder / "logins"), openings=Openings(),
             enter_thread=lambda _: None,
         )  # fmt: skip
         tools = FleetTools(
             tasks=tasks, volumes=one_volume(Spool(folder / "spool", self.clock, "node"), self.clock, self.writers),
             ids=lambda: fresh_id(self.clock), node_id="node",
-            segment_ms=2000, fragment_ms=800, linger_s=0.1, time_trust=lambda: "unknown",
+            segment_ms=2000, fragment_ms=800, linger_s=0.1,
         )  # fmt: skip
         self.fleet = Fleet(tools, asyncio.new_event_loop())
         self.duties: dict[str, StreamDuty] = {}
@@ -143,7 +144,7 @@ class Bench:
     def turn(self) -> None:
         """What the recorder's loop and ticker do."""
         self.fleet.watchdog()
-        self.fleet.tick(self.clock.wall_ns())
+        self.fleet.tick()
 
     def until(self, predicate: Callable[[], object], timeout_s: float, what: str) -> None:
         def turned() -> bool:
