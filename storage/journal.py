@@ -185,7 +185,7 @@ def _runs_since(connection: Connection, mark: dict[str, Any], found: _Pending, n
 
 
 #: By the clock that dated the file, also after a segment was moved to its true time.
-_END_BELIEVED = segment.c.end_ms - segment.c.start_ms + func.floor(segment.c.start_wall_ns / NS_PER_MS)
+_END_BELIEVED = segment.c.end_ms - segment.c.start_ms + segment.c.start_wall_ns // NS_PER_MS
 
 
 def _kept_since(connection: Connection, mark: dict[str, Any], found: _Pending, now_ms: int) -> None:
