@@ -13,6 +13,7 @@ what to shed when the spool is full (the recorder stops admitting; nothing spool
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import logging
 import random
@@ -24,7 +25,7 @@ from functools import partial
 
 from sqlalchemy import Connection
 
-from config.clock import Clock, wall_ms
+from config.clock import Clock, Deadline, wall_ms
 from config.errors import TiergateError
 from config.reasons import Reason
 from storage.catalog import segments
@@ -39,6 +40,7 @@ logger = logging.getLogger(__name__)
 BATCH_ROWS = 64  #: looked at per round; the rest waits in the catalog
 NEWEST_LANE = 4  #: one upload in so many takes the newest instead: fresh footage is what people ask for (FAULTS B7)
 IDLE_S = 1.0
+LOOK_ANYWAY_S = 30.0  #: between two rounds although nothing moves in the catalog
 BACKOFF_FIRST_S, BACKOFF_MAX_S = 1.0, 60.0
 LEFTOVERS_EVERY_S = 600
 
@@ -132,8 +134,14 @@ class Uploader:
         """Rounds until `stop`; what is in flight then is finished. Waits longer and longer while the store is away."""
         backoff_s = BACKOFF_FIRST_S
         loop = asyncio.get_running_loop()
+        seen: int | None = None  #: version of a catalog in which nothing waits
+        look = Deadline(0)
         while not stop.is_set():
             pause_s = IDLE_S
+            version = await self._catalog.aversion()
+            if version == seen and not look.passed:  # 3 µs instead of three queries, all day long
+                await self._pause(stop, pause_s)
+                continue
             try:
                 done = await loop.run_in_executor(None, self.run_once)
             except TiergateError as exc:  # the spool's volume is not there; nothing of it may be judged
@@ -147,10 +155,14 @@ class Uploader:
                     backoff_s = BACKOFF_FIRST_S
                     if done.stored and self.counters.backlog.count > len(self._put_aside):
                         continue
-            try:
-                await asyncio.wait_for(stop.wait(), pause_s)
-            except TimeoutError:
-                continue
+                    seen = version if not done.tried and not self.counters.backlog.count else None
+                    look = Deadline(LOOK_ANYWAY_S)
+            await self._pause(stop, pause_s)
+
+    @staticmethod
+    async def _pause(stop: asyncio.Event, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), seconds)
 
     def close(self) -> None:
         self._pool.shutdown(wait=True)

@@ -6,11 +6,13 @@ import asyncio
 import hashlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from config.clock import ManualClock, SystemClock
 from config.redact import Secret
+from storage import uploader as uploader_module
 from storage.catalog import segments
 from storage.catalog.engine import Catalog
 from storage.catalog.segments import SegmentRow
@@ -214,4 +216,46 @@ def test_a_real_store_that_dies_and_comes_back_gets_everything(
     while uploader.run_once().stored:
         pass
     uploader.close()
+    assert_stored(catalog, store, spool, recorded)
+
+
+async def test_an_idle_uploader_reads_nothing_until_the_catalog_moves(
+    catalog: Catalog, catalog_url: str, store: FolderStore, spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, reads = [0], [0]
+    version, read = catalog.aversion, catalog.read
+
+    async def counted_version() -> int:
+        asked[0] += 1
+        return await version()
+
+    def counted_read(query: Any) -> Any:
+        reads[0] += 1
+        return read(query)
+
+    monkeypatch.setattr(uploader_module, "IDLE_S", 0.01)
+    monkeypatch.setattr(catalog, "aversion", counted_version)
+    monkeypatch.setattr(catalog, "read", counted_read)
+    uploader = Uploader(catalog, store, spool, SystemClock())
+    stop = asyncio.Event()
+    task = asyncio.create_task(uploader.run(stop))
+
+    async def asked_often() -> bool:
+        return asked[0] >= 50
+
+    await until_async(asked_often, 20, "it has looked fifty times")
+    idle_reads = reads[0]
+    recorded = record(spool)
+    recorder = Catalog(catalog_url)  # another process
+    insert(recorder, recorded)
+    recorder.close()
+
+    async def drained() -> bool:
+        return uploader.counters.stored == len(recorded)
+
+    await until_async(drained, 20, "what came is stored")
+    stop.set()
+    await asyncio.wait_for(task, 20)
+    uploader.close()
+    assert idle_reads < 15
     assert_stored(catalog, store, spool, recorded)
