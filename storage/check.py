@@ -20,7 +20,7 @@ from sqlalchemy import Connection
 
 from config.reasons import Reason
 from config.units import HOUR_MS
-from storage import damage
+from storage import damage, volume
 from storage.audit import log as audit
 from storage.catalog import facts, segments
 from storage.catalog.engine import CHUNK_ROWS, Catalog
@@ -103,10 +103,11 @@ def check(
     report = CheckReport(now_ms, level)
     # Objects first: a row is written before its object, so an object of this listing without a row has none.
     present = _listed(store, report)
+    absent = absent_volumes(catalog, spool)
     for row in _all_rows(catalog):
         report.rows += 1
         size = present.pop(row.object_key, None)
-        finding = _judge(store, spool, row, size, level)
+        finding = _judge(store, spool, row, size, level, absent)
         if finding is not None and _still(catalog, row):
             report.findings.append(Finding(finding, row.object_key, row.id, row.bytes))
     for key, size in present.items():
@@ -145,7 +146,15 @@ def _all_rows(catalog: Catalog) -> Iterator[SegmentRow]:
         after = page[-1].id
 
 
-def _judge(store: ObjectStore, spool: Volumes | None, row: SegmentRow, listed: int | None, level: Level) -> str | None:
+def absent_volumes(catalog: Catalog, spool: Volumes | None) -> set[str]:
+    """Volumes of this node that are not there now: of what they hold nothing is known. One that the node does not know,
+    as after a restore on another machine, will not come back."""
+    return catalog.read(volume.known_ids) - set(spool.present() if spool is not None else ())
+
+
+def _judge(
+    store: ObjectStore, spool: Volumes | None, row: SegmentRow, listed: int | None, level: Level, absent: set[str]
+) -> str | None:
     if row.state == "deleting":
         return None
     if row.state in ("deleted", "lost"):
@@ -158,9 +167,8 @@ def _judge(store: ObjectStore, spool: Volumes | None, row: SegmentRow, listed: i
     if size is None:
         if row.state != "spooled":
             return "missing"
-        # Of a volume that is not there nothing is known.
-        if spool is not None and (row.volume is None or row.volume in spool.present()):
-            return "unspooled" if spool.find(row.camera_id, row.id) is None else None
+        if spool is not None and row.volume not in absent and spool.find(row.camera_id, row.id) is None:
+            return "unspooled"
         return None
     if level >= Level.SIZE and size != row.bytes:
         return "size"
@@ -302,7 +310,7 @@ class Repairer:
         if row is None or self._store.head(row.object_key) is not None:
             return None
         copy = copy_of(self._spool, row.camera_id, row.id)
-        if copy is None and row.volume is not None and row.volume not in self._spool.present():
+        if copy is None and row.volume in absent_volumes(self._catalog, self._spool):
             return None  # it may lie on the volume that is not there
         if copy is not None:
             volume_id, path = copy

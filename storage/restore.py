@@ -16,14 +16,14 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Connection, delete, update
+from sqlalchemy import Connection, update
 
-from storage import check, journal, rebuild
+from storage import check, journal, rebuild, volume
 from storage.audit import log as audit
 from storage.audit.log import Checkpoint
 from storage.catalog import segments
 from storage.catalog.engine import CHUNK_ROWS, Catalog
-from storage.catalog.tables import fact, segment
+from storage.catalog.tables import segment
 from storage.check import CheckReport, Level
 from storage.objects.base import ObjectStore
 from storage.rebuild import RebuildReport
@@ -65,7 +65,7 @@ def newest_head(store: ObjectStore, node_id: str, public_key: bytes) -> Checkpoi
 def take_over(connection: Connection, now_ms: int, actor: str, node_id: str, details: dict[str, Any]) -> None:
     """In the transaction that fills the catalog: the log goes on with an entry that names the restore. The new
     machine's spool is another volume."""
-    connection.execute(delete(fact).where(fact.c.key.startswith("volume.spool", autoescape=True)))
+    volume.forget_folders(connection)
     audit.append(connection, now_ms, actor, "node.restore", node_id, details)
 
 

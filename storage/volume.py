@@ -12,10 +12,11 @@ import os
 import uuid
 from pathlib import Path
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, delete, select
 
 from config.errors import Kind, TiergateError
 from storage.catalog import facts
+from storage.catalog.tables import fact
 
 IDENTITY_FILE = ".tiergate-volume"
 
@@ -116,3 +117,14 @@ def known_id(connection: Connection, place: str) -> str | None:
 
 def _key(place: str) -> str:
     return f"volume.{place}"
+
+
+def known_ids(connection: Connection) -> set[str]:
+    """Every volume that some place of this node is known to have had."""
+    keys = fact.c.key.startswith(_key(""), autoescape=True)
+    return {str(value) for value in connection.execute(select(fact.c.value).where(keys)).scalars()}
+
+
+def forget_folders(connection: Connection) -> None:
+    """Of another machine's disks, which are known by their folders; what has a name, as the store, stays."""
+    connection.execute(delete(fact).where(fact.c.key.startswith(_key("/"), autoescape=True)))

@@ -232,7 +232,7 @@ def _agree(settings: Settings, store: ObjectStore | None, node_id: str, now_ms: 
             catalog.write(partial(volume.recognise, name="store", volume_id=store.volume_id))
         spools = make_spools(settings, make_clock(settings), node_id)
         for spool in spools.volumes:
-            spool.prepare()
+            spool.claim(catalog)
         agreed = restore.reconcile(catalog, store, spools, node_id, now_ms, actor)
 
         def record(connection: Connection) -> None:

@@ -55,8 +55,7 @@ class Machine:
         self.store.ensure()
         self.catalog.write(lambda c: volume.recognise(c, "store", volume.read_identity(self.store_folder, "store")))
         self.spool = Spool(self.settings.paths.spool_dir, SystemClock(), self.keys.node_id)
-        self.spool.prepare()
-        self.catalog.write(lambda c: facts.set(c, "volume.spool", self.spool.volume_id))
+        self.spool.claim(self.catalog)
         self.catalog.write(lambda c: audit.append(c, NOW_MS, "os:test", "node.init", self.keys.node_id, {}))
 
     def recorded(self, stored: bool = True, camera: str = "21021100011326000001") -> list[Recorded]:
@@ -152,7 +151,9 @@ def test_a_new_machine_is_the_old_node_and_knows_what_came_after_the_backup(mach
     assert entry.seq == seq_at_backup + 1
     assert (entry.details["audit_seq"], entry.details["last_signed"]["seq"]) == (seq_at_backup, lost_head[0])
     assert entry.details["last_signed"]["digest"] == lost_head[1].hex()
-    assert catalog.read(lambda c: facts.get(c, "volume.spool")) is None
+    old_spool = str(machine.settings.paths.spool_dir)
+    assert catalog.read(lambda c: volume.known_id(c, old_spool)) is None
+    assert catalog.read(lambda c: volume.known_id(c, str(done.settings.paths.spool_dir))) is not None
     catalog.close()
     assert (done.settings.paths.keys_dir / "node.key").stat().st_mode & 0o077 == 0
 

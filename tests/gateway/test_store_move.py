@@ -208,9 +208,10 @@ def test_killed_half_way_and_run_again_it_copies_the_rest(place: Place) -> None:
     to = place.to_folder("elsewhere")
     before = place.contents()
     code = (
-        "import sys\nfrom pathlib import Path\nfrom config.load import load\nfrom gateway.ops import store_move\n"
+        "import os, sys\nfrom pathlib import Path\nfrom config.load import load\nfrom gateway.ops import store_move\n"
         "from storage import moving\nmoving._BATCH = 2\nreal = moving.Mover._bring\n"
-        "def slow(self, key, row):\n    print(key, flush=True)\n    sys.stdin.readline()\n"
+        # System calls: several threads must not share Python's buffers.
+        "def slow(self, key, row):\n    os.write(1, key.encode() + b'\\n')\n    os.read(0, 1)\n"
         "    return real(self, key, row)\nmoving.Mover._bring = slow\n"
         "store_move.move_store(load(Path(sys.argv[1]), {}), Path(sys.argv[1]), Path(sys.argv[2]), switch=True)"
     )
