@@ -7,6 +7,7 @@ Belongs here: the identity file, and the memory of it in the catalog. Does not b
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import uuid
@@ -115,7 +116,13 @@ def known_id(connection: Connection, place: str) -> str | None:
     return None if known is None else str(known)
 
 
+_FOLDERS = "volume.folder."
+
+
 def _key(place: str) -> str:
+    """A folder's path may be longer than a key."""
+    if place.startswith("/"):
+        return _FOLDERS + hashlib.sha256(place.encode(errors="surrogateescape")).hexdigest()[:32]
     return f"volume.{place}"
 
 
@@ -127,4 +134,4 @@ def known_ids(connection: Connection) -> set[str]:
 
 def forget_folders(connection: Connection) -> None:
     """Of another machine's disks, which are known by their folders; what has a name, as the store, stays."""
-    connection.execute(delete(fact).where(fact.c.key.startswith(_key("/"), autoescape=True)))
+    connection.execute(delete(fact).where(fact.c.key.startswith(_FOLDERS, autoescape=True)))

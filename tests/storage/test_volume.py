@@ -11,6 +11,7 @@ import pytest
 
 from config.errors import TiergateError
 from storage import volume
+from storage.catalog.engine import Catalog
 from tests.storage.footage import make_catalog
 
 
@@ -77,3 +78,14 @@ def test_a_folder_of_somebody_who_may_have_died_before_the_sync_is_synced_once(
     (tmp_path / "left").rmdir()
     volume.make_folders(tmp_path / "left", tmp_path)
     assert synced == [tmp_path, tmp_path]
+
+
+def test_a_folder_may_have_a_long_name(catalog_url: str) -> None:
+    """PostgreSQL holds a key to its length: a recorder whose spool lay deep found no volume to write to."""
+    catalog = Catalog(catalog_url)
+    place = "/srv/" + "a-very-deep-folder/" * 20
+    catalog.write(lambda c: volume.recognise(c, "spool", "id-1", place))
+    assert catalog.read(lambda c: volume.known_id(c, place)) == "id-1"
+    catalog.write(volume.forget_folders)
+    assert catalog.read(lambda c: volume.known_id(c, place)) is None
+    catalog.close()
