@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import select
 import shutil
 import tempfile
 import weakref
 from pathlib import Path
 from typing import Self
 
-from tests.parts.process import Child
+from tests.parts.process import Child, readable
 from tests.parts.rtsp_server import RtspServer
 
 _ROOT = Path(__file__).resolve().parents[2]
@@ -72,8 +71,7 @@ class OnvifCamera:
         }
         child.popen.stdin.write(json.dumps(wanted).encode() + b"\n")
         child.popen.stdin.flush()
-        ready, _, _ = select.select([child.popen.stdout], [], [], 30)
-        line = child.popen.stdout.readline() if ready else b""
+        line = child.popen.stdout.readline() if readable(child.popen.stdout, 30) else b""
         if not line:
             raise RuntimeError(f"the ONVIF device did not start:\n{child.tail()}")
         self.port = int(json.loads(line)["port"])

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Self
+from typing import IO, Any, Self
 
 from tests.parts.wait import until
 
@@ -141,3 +142,10 @@ def wait_for_port(port: int, timeout_s: float, what: str) -> None:
             return True
 
     until(open_, timeout_s, what)
+
+
+def readable(file: IO[Any], timeout_s: float) -> bool:
+    """Whether something can be read within that time. poll(2): select(2) ends at descriptor 1023."""
+    poll = select.poll()
+    poll.register(file, select.POLLIN)
+    return bool(poll.poll(timeout_s * 1000))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import select
 import shutil
 import tempfile
 import weakref
@@ -13,7 +12,7 @@ from typing import Any, Literal, Self
 from urllib.parse import quote
 
 from tests.parts.clips import RECIPES, clip
-from tests.parts.process import Child
+from tests.parts.process import Child, readable
 
 _SCRIPT = Path(__file__).with_name("gst_rtsp_server.py")
 #: Debian's own interpreter: python3-gst-1.0 is installed for it alone.
@@ -138,8 +137,7 @@ class RtspServer:
         popen = self._alive().popen
         assert popen is not None
         assert popen.stdout is not None
-        ready, _, _ = select.select([popen.stdout], [], [], timeout_s)
-        line = popen.stdout.readline() if ready else b""
+        line = popen.stdout.readline() if readable(popen.stdout, timeout_s) else b""
         if not line:
             raise RuntimeError(f"the RTSP server does not answer:\n{self._alive().tail()}")
         answer: dict[str, Any] = json.loads(line)

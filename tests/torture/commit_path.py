@@ -238,7 +238,7 @@ def _row_first(catalog: Catalog, tell: Callable[[Iterable[SegmentRow]], None]) -
     def wrong(self: Any, closed: CloseSegment) -> SegmentRow:
         whole = self._part.path.read_bytes() + closed.index
         digest = hashlib.sha256(whole).digest()
-        row = segment_row(self._opened, closed, len(whole), digest, self._shared.volume_id, 0)
+        row = segment_row(self._opened, closed, len(whole), digest, self._volume_id, 0)
         catalog.write(lambda connection: segments.insert_segments(connection, [row]))
         tell([row])
         return seal(self, closed)

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -82,7 +83,7 @@ class House:
 def look(node: Node, camera: str) -> None:
     """Somebody watches a camera for a moment and closes the page."""
     with node.client() as client, client.stream("GET", f"/api/v1/cameras/{camera}/live.mp4") as answer:
-        assert answer.status_code == 200
+        assert answer.status_code == 200, answer.read()
         assert len(next(answer.iter_raw())) > 0
 
 
@@ -126,6 +127,8 @@ def test_nothing_is_left_over_at_the_end_of_a_day(
             cameras = [
                 node.add_camera(rtsp_server.url("tiny", port=relay.port)), node.add_camera(rtsp_server.url("tiny2"))
             ]  # fmt: skip
+            for camera in cameras:
+                until(partial(disk.growing_since, camera, 0), 60, "the camera is recorded")
             live_through(node, relay, disk, cameras, third)
             house = House(node)
             before, began = house.settled(), house.uses()

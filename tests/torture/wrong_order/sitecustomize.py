@@ -32,27 +32,28 @@ def _spoil() -> None:
             append(self, held)
 
     def close_segment(self: Any, command: CloseSegment) -> None:
-        opened, self._open = self._open, None
+        opened = self._open
         self._since_key = []
         if opened is None:
             return
         self._prove(True)
-        self.coverage.ended(command.end_wall_ns // 1_000_000)
-        writing = opened.writing
+        self._open = None
+        volume, writing = self._volume, opened.writing
+        writing.end_ms = command.end_wall_ns // 1_000_000
+        self.coverage.ended(writing.end_ms)
 
         def row_first() -> None:
             held = writing._held
             whole = writing._part.path.read_bytes() + held + command.index
-            shared = writing._shared
-            digest = hashlib.sha256(whole).digest()
-            row = segment_row(opened.command, command, len(whole), digest, shared.volume_id, wall_ms(shared.clock))
+            digest, now_ms = hashlib.sha256(whole).digest(), wall_ms(writing._spool.clock)
+            row = segment_row(opened.command, command, len(whole), digest, writing._volume_id, now_ms)
             self._ledger.put(partial(recording._insert_segment, row))
             self._ledger.flush(5.0)
             time.sleep(HELD_S)
             append(writing, held)
             writing.seal(command)
 
-        self._lane.put(lambda: self._write_guarded(writing, row_first), len(command.index))
+        self.lane.put(lambda: self._write_guarded(volume, writing, row_first), len(command.index))
 
     Writing.append = held_append  # type: ignore[method-assign]  # what this module is for
     Recording._close_segment = close_segment  # type: ignore[method-assign]  # what this module is for
