@@ -50,7 +50,6 @@ from storage.volume import fsync_folder
 FORMAT = "tiergate-backup-1"
 #: Alembic's own table is made by the migrations; a session is somebody's presence, not a fact to keep.
 _LEFT_OUT = frozenset({"alembic_version", "session", "media_session"})
-_KEY_MAX_BYTES = 1 << 20
 _CHUNK_MAX_BYTES = 256 << 20
 
 

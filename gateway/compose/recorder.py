@@ -106,9 +106,8 @@ def open_volume(catalog: Catalog, shard: int, spool: Spool) -> None:
     spool.claim(catalog)
     report = RecoveryReport()
     cameras = catalog.read(partial(shard_cameras, shard=shard))
-    with ThreadPoolExecutor(
-        SALVAGE_THREADS, thread_name_prefix="salvage"
-    ) as pool:  # most of it is waiting for the disk
+    # In threads: most of it is waiting for the disk.
+    with ThreadPoolExecutor(SALVAGE_THREADS, thread_name_prefix="salvage") as pool:
         running = {camera: pool.submit(recover, catalog, spool, [camera], end_runs=False) for camera in cameras}
     for camera, one in running.items():
         try:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from storage import journal, rebuild
 from storage.audit import log as audit
@@ -17,7 +17,7 @@ from storage.catalog.gaps import GapRow, gaps_between, insert_gap
 from storage.catalog.segments import end_run
 from storage.catalog.tables import run, segment
 from storage.objects.folder import FolderStore
-from storage.restamp import ACTION, restamp
+from storage.restamp import ACTION, move_again, restamp
 from tests.storage.footage import CAMERA, NODE, Recorded, insert, make_catalog, make_spool, new_id, record
 
 START_MS = 120_000  #: two minutes after 1970 began
@@ -123,3 +123,15 @@ def test_a_rebuild_moves_the_same_rows_again(place: Place, tmp_path: Path) -> No
         assert found == wanted
     assert again.runs()[0]["started_ms"] == place.runs()[0]["started_ms"]
     fresh.close()
+
+
+def test_a_rebuild_after_the_journal_told_of_a_moved_run_moves_its_segments(place: Place) -> None:
+    """The run comes back where it was moved to, its segments from their files where they were believed to be."""
+    run_id = place.made[0].run.id
+    place.catalog.write(
+        lambda c: c.execute(update(run).where(run.c.id == run_id).values(started_ms=run.c.started_ms + ADD_MS))
+    )
+    told_ms, before = place.runs()[0]["started_ms"], [row["start_ms"] for row in place.segments()]
+    assert place.catalog.write(lambda c: move_again(c, {run_id: ADD_MS})) == len(before)
+    assert [row["start_ms"] for row in place.segments()] == [start + ADD_MS for start in before]
+    assert place.runs()[0]["started_ms"] == told_ms
