@@ -18,7 +18,7 @@ _ACK_BYTES = 64 * 1024
 
 
 async def watch(
-    path: Path, camera: str, stream: str, lease: str | None = None
+    path: Path, camera: str, stream: str, lease: str | None = None, op: wire.Op = "watch"
 ) -> AsyncGenerator[wire.Config | wire.Unit | wire.Event, None]:
     """Config, then units from a key frame on; events when the stream goes and comes. Ends when the server closes.
 
@@ -28,7 +28,7 @@ async def watch(
     """
     reader, writer = await asyncio.open_unix_connection(str(path), limit=1 << 20)
     try:
-        writer.write(wire.watch_request(camera, stream, lease))
+        writer.write(wire.watch_request(camera, stream, lease, op))
         consumed = 0
         while True:
             try:

@@ -15,8 +15,9 @@ import logging
 import os
 import struct
 from collections import deque
+from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, get_args
 
 from config.errors import TiergateError
 from gateway.ingest.recording import Recent
@@ -24,7 +25,7 @@ from gateway.ingest.supervision import CameraTask
 from gateway.live import wire
 from gateway.live.replay import replay_units
 from gateway.ops.tasks import Tasks
-from storage.media.access_unit import AccessUnit
+from storage.media.access_unit import AccessUnit, Track
 
 _log = logging.getLogger(__name__)
 
@@ -141,7 +142,7 @@ class LiveServer:
             request = await _read_request(reader)
             if request is None:
                 return
-            camera_id, stream = request
+            op, camera_id, stream = request
             try:
                 task = self._streams.watch(camera_id, stream)
             except TiergateError as error:
@@ -149,6 +150,10 @@ class LiveServer:
                 await writer.drain()
                 return
             try:
+                if op == "key_frame" and await _send_key_frame(task, writer):
+                    while await reader.read(_REQUEST_MAX_BYTES):
+                        pass  # its acknowledgements, until it hangs up
+                    return
                 await self._watch(task, reader, writer)
             finally:
                 self._streams.unwatch(camera_id, stream)
@@ -187,16 +192,34 @@ class LiveServer:
                 feed.leave(subscriber)
 
 
-async def _read_request(reader: asyncio.StreamReader) -> tuple[str, str] | None:
+async def _read_request(reader: asyncio.StreamReader) -> tuple[str, str, str] | None:
+    """(op, camera, stream)"""
     try:
         async with asyncio.timeout(_REQUEST_TIMEOUT_S):
             request = json.loads(await reader.readline())
-        if request["op"] != "watch" or request["stream"] not in ("main", "sub"):
+        if request["op"] not in get_args(wire.Op) or request["stream"] not in ("main", "sub"):
             raise ValueError
-        return str(request["camera"]), str(request["stream"])
+        return str(request["op"]), str(request["camera"]), str(request["stream"])
     except (ValueError, KeyError, TypeError, TimeoutError):
         _log.warning("malformed request on the live socket")
         return None
+
+
+async def _send_key_frame(task: CameraTask, writer: asyncio.StreamWriter) -> bool:
+    """Whether one was at hand. A picture check each minute must not cost the recorder a whole group of pictures."""
+    with task.lock:
+        config, units = task.feed.config_message, task.feed.gop
+        recent = task.recording.recent() if task.recording is not None else None
+    if config is None:
+        return False
+    if recent is not None:
+        video = [entry for entry in recent.entries if entry.track is Track.VIDEO][:1]
+        pending = () if video else recent.pending
+        units = await _recent_units(task, replace(recent, entries=tuple(video), pending=pending))
+    if not units or not units[0].key:
+        return False
+    writer.write(config + wire.encode_unit(units[0], replay=True))
+    return True
 
 
 async def _recent_units(task: CameraTask, recent: Recent) -> list[AccessUnit]:
@@ -232,6 +255,6 @@ async def _recent_units(task: CameraTask, recent: Recent) -> list[AccessUnit]:
     except TimeoutError:
         return []
     units = list(replay_units(data, base, recent.entries, recent.clock))
-    if sum(entry.samples for entry in recent.entries if entry.track.value == 1) != len(units):
+    if sum(entry.samples for entry in recent.entries if entry.track is Track.VIDEO) != len(units):
         return []  # a hole before the present would be worse than waiting for the next key frame
     return units + list(recent.pending)

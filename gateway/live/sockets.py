@@ -12,14 +12,17 @@ from sqlalchemy import select
 
 from gateway.live import client
 from gateway.live.hub import StreamKey, Watch
-from gateway.live.wire import Config, Event, Unit
+from gateway.live.wire import Config, Event, Op, Unit
 from gateway.processes.worker_client import WorkerClient
 from storage.catalog.engine import Catalog
 from storage.catalog.tables import camera
 
 
-def socket_watch(run_dir: Path, catalog: Catalog, worker: WorkerClient) -> Watch:
-    """The hub's subscriptions: recorder by shard, relay under a lease, worker for what is transcoded."""
+def socket_watch(run_dir: Path, catalog: Catalog, worker: WorkerClient, op: Op = "watch") -> Watch:
+    """The hub's subscriptions: recorder by shard, relay under a lease, worker for what is transcoded.
+
+    `op` is what recorders are asked for; the others know only ``watch``.
+    """
 
     async def path_of(key: StreamKey) -> Path:
         if key.lease is not None:
@@ -34,7 +37,8 @@ def socket_watch(run_dir: Path, catalog: Catalog, worker: WorkerClient) -> Watch
         if key.transcoded:
             messages = worker.transcoded(key)
         else:
-            messages = client.watch(await path_of(key), key.camera, key.stream, key.lease)
+            asked: Op = op if key.lease is None else "watch"
+            messages = client.watch(await path_of(key), key.camera, key.stream, key.lease, asked)
         try:
             async for message in messages:
                 yield message

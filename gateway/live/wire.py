@@ -2,10 +2,11 @@
 
 A recorder (or the relay, for a lower tier's cameras) listens on ``run/live/<shard>.sock``. A client sends one JSON
 line ``{"op": "watch", "camera": id, "stream": "main"|"sub", "lease": id|null}`` and then only acknowledgements; the
-server answers messages ``length:u32 kind:u8 body``. `CONFIG` comes before the first unit and again at each epoch;
-units begin at a key frame. Acknowledgement = u32 count of body bytes consumed since the last one: the server keeps at
-most `WINDOW_BYTES` on their way, and a subscriber that falls behind is dropped forward to the next key frame, never
-buffered without bound.
+server answers messages ``length:u32 kind:u8 body``. A recorder also knows ``"op": "key_frame"``: the config and the
+newest key frame, and no more while one is at hand; else as ``watch``. `CONFIG` comes before the first unit and again
+at each epoch; units begin at a key frame. Acknowledgement = u32 count of body bytes consumed since the last one: the
+server keeps at most `WINDOW_BYTES` on their way, and a subscriber that falls behind is dropped forward to the next key
+frame, never buffered without bound.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import json
 import struct
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any
+from typing import Any, Literal
 
 from storage.media.access_unit import AccessUnit, AudioConfig, StreamConfig, Track, VideoConfig
 
@@ -26,6 +27,8 @@ _HEAD = struct.Struct(">IB")
 _UNIT = struct.Struct(">BBIqqIq")
 _ACK = struct.Struct(">I")
 _KEY, _REPLAY = 1, 2
+
+Op = Literal["watch", "key_frame"]
 
 
 class Message(IntEnum):
@@ -52,8 +55,8 @@ class Event:
     reason: dict[str, Any] | None
 
 
-def watch_request(camera: str, stream: str, lease: str | None = None) -> bytes:
-    return json.dumps({"op": "watch", "camera": camera, "stream": stream, "lease": lease}).encode() + b"\n"
+def watch_request(camera: str, stream: str, lease: str | None = None, op: Op = "watch") -> bytes:
+    return json.dumps({"op": op, "camera": camera, "stream": stream, "lease": lease}).encode() + b"\n"
 
 
 def acknowledge(consumed_bytes: int) -> bytes:

@@ -246,9 +246,10 @@ async def run(process: child.Child) -> None:
     catalog = Catalog(settings.catalog_url)
     run_dir = settings.paths.run_dir
     socket_path = run_dir / "worker.sock"
-    watch = socket_watch(run_dir, catalog, WorkerClient(socket_path))
-    worker = Worker(socket_path, watch)
-    checker = Checker(catalog, make_clock(settings), watch, worker.examine, settings.health.interval_s)
+    client = WorkerClient(socket_path)
+    worker = Worker(socket_path, socket_watch(run_dir, catalog, client))
+    glance = socket_watch(run_dir, catalog, client, "key_frame")
+    checker = Checker(catalog, make_clock(settings), glance, worker.examine, settings.health.interval_s)
     await worker.start()
     checks = asyncio.create_task(checker.run(), name="picture checks")
     try:

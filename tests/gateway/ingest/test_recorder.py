@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing
 from datetime import datetime
 from pathlib import Path
@@ -221,6 +221,35 @@ async def test_watchers_start_in_the_past_second_and_sub_opens_only_for_them(
             assert isinstance(event, Event)
             assert event.reason is not None
             assert event.reason["code"] == "camera.not_here"
+    await asyncio.to_thread(
+        until, lambda: (s := station.status(camera, "sub")) is not None and s.state == "idle", 10, "sub closes"
+    )
+
+
+async def test_who_asks_for_the_key_frame_gets_it_alone_or_waits_for_the_next(
+    station: Station, rtsp_server: RtspServer
+) -> None:
+    """What a picture check needs, without the group of pictures that a watcher starts with."""
+    camera = station.add_camera(rtsp_server.url("tiny"), rtsp_server.url("tiny2"))
+    station.process.start()
+    await asyncio.to_thread(until, lambda: station.segments(camera), 20, "footage")
+    path = station.settings.paths.run_dir / "live" / "0.sock"
+
+    async def next_of(items: AsyncIterator[Config | Unit | Event]) -> Config | Unit | Event:
+        return await asyncio.wait_for(anext(items), 10)
+
+    async with aclosing(watch(path, camera, "main", op="key_frame")) as items:
+        assert isinstance(await next_of(items), Config)
+        found = await next_of(items)
+        assert isinstance(found, Unit)
+        assert (found.unit.key, found.unit.track, found.replay) == (True, Track.VIDEO, True)
+        with pytest.raises(TimeoutError):  # 25 pictures a second would have come to who watches
+            await asyncio.wait_for(anext(items), 1)
+    async with aclosing(watch(path, camera, "sub", op="key_frame")) as items:  # nobody had opened it: none is at hand
+        seen: list[Config | Unit | Event] = []
+        while not seen or not isinstance(seen[-1], Unit):
+            seen.append(await next_of(items))
+        assert seen[-1].unit.key
     await asyncio.to_thread(
         until, lambda: (s := station.status(camera, "sub")) is not None and s.state == "idle", 10, "sub closes"
     )

@@ -24,6 +24,7 @@ EARLIER = """async ([text, by]) => {
   const { fromInput, inputStamp } = await import('/page/time.js');
   return inputStamp(fromInput(text) - by);
 }"""
+RATE = """() => document.querySelector('[data-tile="0"] video:not(.behind)')?.playbackRate"""
 SECOND, PASSWORD = "zhang", "a quiet night on duty"
 
 
@@ -199,8 +200,9 @@ def test_snapshot_clip_and_ptz(demo: Demo, window: Chromium, tmp_path: Path) -> 
         arrange(page, "1", [demo.cameras["school"]])
         look_at(page, "playing")
         page.click('[data-tile="0"]')
-        with page.expect_download() as picture:
+        with page.expect_download() as picture, page.expect_response(lambda r: "/snapshot.jpg" in r.url) as answer:
             page.keyboard.press("s")
+            assert answer.value.status == 200, answer.value.text()
         picture.value.save_as(tmp_path / "picture.jpg")
         assert probed(tmp_path / "picture.jpg")[0] == "mjpeg"
 
@@ -208,8 +210,9 @@ def test_snapshot_clip_and_ptz(demo: Demo, window: Chromium, tmp_path: Path) -> 
         end = page.input_value("dialog input[name=to]")
         page.fill("dialog input[name=from]", page.evaluate(EARLIER, [end, 6_000]))
         page.fill("dialog textarea[name=reason]", "事件核查导出")
-        with page.expect_download() as clip:
+        with page.expect_download() as clip, page.expect_response(lambda r: "/clip.mp4" in r.url) as answer:
             page.click("dialog button[type=submit]")
+            assert answer.value.status == 200, answer.value.text()
         clip.value.save_as(tmp_path / "clip.mp4")
         codec, width, frames = probed(tmp_path / "clip.mp4")
         assert (codec, width) == ("h264", "1920") and int(frames) > 25
@@ -258,11 +261,9 @@ def test_speeds_and_a_gap(demo: Demo, window: Chromium) -> None:
         act(page, "playFrom", 0, before["from_ms"] + 1_000)
         for speed in ("×2", "×0.5", "×4"):
             page.click(f".timeline-tools button:has-text('{speed}')")
+            until(lambda wanted=float(speed[1:]): page.evaluate(RATE) == wanted, 20, f"it plays at {speed}")  # type: ignore[misc]  # bound now
             look_at(page, "replay")
             goes_on(page)
-            wanted = float(speed[1:])
-            rate = page.eval_on_selector('[data-tile="0"] video:not(.behind)', "(video) => video.playbackRate")
-            assert rate == wanted
         assert window.complaints == []
 
 

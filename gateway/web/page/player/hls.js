@@ -154,7 +154,7 @@ export class HlsPlayer {
   watch() {
     if (this.ended || !this.entries.length || this.video.seeking) return;
     const at_ms = this.position();
-    if (this.last_ms && at_ms - this.last_ms > Math.max(4000, 4000 * this.rate)) this.reportGap(this.last_ms, at_ms);
+    if (this.last_ms && at_ms - this.last_ms > GAP_MS) this.reportGap(this.last_ms, at_ms);
     this.last_ms = at_ms;
   }
 
