@@ -159,13 +159,15 @@ def _rows_of_object(store: ObjectStore, key: str, now_ms: int) -> tuple[RunRow, 
 def _fetched(store: ObjectStore, key: str) -> Iterator[tuple[Read, int, bytes]]:
     """(reader, size, digest) of a whole object. The digest is the one the store took when it was given, where it keeps
     one: then bytes that rotted since are found by the first scrub."""
-    digest = hashlib.sha256()
     pieces: list[bytes] = []
     size = 0
     spill: IO[bytes] | None = None
+    told, arriving = store.fetch(key)
+    taken, digest = told.sha256, hashlib.sha256()
     with contextlib.ExitStack() as stack:
-        for piece in store.iter_range(key):
-            digest.update(piece)
+        for piece in arriving:
+            if taken is None:
+                digest.update(piece)
             size += len(piece)
             if spill is None and size > _MEMORY_BYTES:
                 spill = stack.enter_context(tempfile.TemporaryFile(prefix="tiergate-"))
@@ -175,10 +177,8 @@ def _fetched(store: ObjectStore, key: str) -> Iterator[tuple[Read, int, bytes]]:
                 pieces.append(piece)
             else:
                 spill.write(piece)
-        told = store.head(key)
-        taken = told.sha256 if told is not None else None
         read = partial(_read, b"".join(pieces)) if spill is None else partial(_read_file, spill)
-        yield read, size, taken or digest.digest()
+        yield read, size, digest.digest() if taken is None else taken
 
 
 def _read(data: bytes, offset: int, count: int) -> bytes:

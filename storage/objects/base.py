@@ -66,6 +66,10 @@ class ObjectStore(Protocol):
         """The same in pieces; the iterator must be exhausted or closed."""
         ...
 
+    def fetch(self, key: str) -> tuple[ObjectInfo, Iterator[bytes]]:
+        """A whole object by one request: what `head` says of it, and its pieces as `iter_range` gives them."""
+        ...
+
     def delete(self, key: str, version_id: str | None = None) -> None:
         """Removes an object; one that is not there is success."""
         ...

@@ -102,6 +102,14 @@ class FolderStore:
             fd = os.open(target, os.O_RDONLY)
         return _pieces(fd, key, offset, length)
 
+    def fetch(self, key: str) -> tuple[ObjectInfo, Iterator[bytes]]:
+        target = self._target(key)
+        with _translated(key):
+            self._present()
+            fd = os.open(target, os.O_RDONLY)
+            size = os.fstat(fd).st_size
+        return ObjectInfo(key, size, None), _pieces(fd, key, 0, None)
+
     def delete(self, key: str, version_id: str | None = None) -> None:
         target = self._target(key)
         with _translated(key):

@@ -52,6 +52,7 @@ SLOWEST_BYTES_PER_S = 32 * 1024
 #: One send: few turns of the interpreter for a segment, and at the slowest rate still within the socket's timeout.
 _BLOCK_BYTES = 512 * 1024
 _UNSIGNED = "UNSIGNED-PAYLOAD"
+_CHECKSUM_MODE = {"x-amz-checksum-mode": "ENABLED"}
 _SIGNATURE = ("authorization", "x-amz-date")
 #: A store further away than this is asked again in its own time before its refusal is believed.
 _SKEW_NOTICED_MS = 5 * 60_000
@@ -165,7 +166,7 @@ class S3Store:
     def head(self, key: str) -> ObjectInfo | None:
         check_key(key)
         with _translated(key):
-            response = self._request("HEAD", key, {"x-amz-checksum-mode": "ENABLED"})
+            response = self._request("HEAD", key, _CHECKSUM_MODE)
             if response.status == 404:
                 return None
             _judge(response, key)
@@ -184,6 +185,12 @@ class S3Store:
         except _BehindTheEnd:
             return iter(())
         return _pieces(response, key)
+
+    def fetch(self, key: str) -> tuple[ObjectInfo, Iterator[bytes]]:
+        check_key(key)
+        with _translated(key):
+            response = self._client.get_object(self._bucket, key, request_headers={**_CHECKSUM_MODE})
+        return _info(key, response), _pieces(response, key)
 
     def delete(self, key: str, version_id: str | None = None) -> None:
         check_key(key)

@@ -27,7 +27,7 @@ from storage.catalog.gaps import GapRow
 from storage.catalog.retention_rows import HoldRow
 from storage.catalog.segments import SegmentRow
 from storage.catalog.tables import camera, metadata, segment
-from storage.objects.base import ObjectStore
+from storage.objects.base import ObjectInfo, ObjectStore
 from storage.objects.folder import FolderStore
 from storage.objects.s3 import S3Store
 from tests.media import WALL_NS
@@ -294,14 +294,17 @@ def test_rot_before_the_rebuild_is_found_where_the_store_took_a_digest(
     store.put_bytes(row.object_key, data)
     rotten = bytearray(data)
     rotten[-3000] ^= 1
-    # No real server can be told to let a bit rot: its answers to GET are changed instead, HEAD stays its own.
+    # No real server can be told to let a bit rot: the bytes of its answers are changed instead, its digest stays.
     hits: list[str] = []
+    fetch = store.fetch
 
-    def rot(key: str, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
+    def rot(key: str) -> tuple[ObjectInfo, Iterator[bytes]]:
         hits.append(key)
-        return iter([bytes(rotten)])
+        told, pieces = fetch(key)
+        assert b"".join(pieces) == data
+        return told, iter([bytes(rotten)])
 
-    monkeypatch.setattr(store, "iter_range", rot)
+    monkeypatch.setattr(store, "fetch", rot)
     rebuild.rebuild(anew, store, LATER_MS, ACTOR)
     made = anew.read(lambda c: segments.segment_of(c, row.id))
     assert hits and made is not None and made.sha256 == row.sha256

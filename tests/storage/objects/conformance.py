@@ -42,6 +42,12 @@ class Conformance:
         assert store.read(KEY, 5, 0) == b""
         assert store.read(KEY, len(DATA) + 5, 10) == b""
         assert b"".join(store.iter_range(KEY, 7)) == DATA[7:]
+        told, pieces = store.fetch(KEY)
+        assert b"".join(pieces) == DATA
+        assert told == store.head(KEY)
+        with pytest.raises(TiergateError) as caught:
+            store.fetch(KEY.replace("node1", "node2"))
+        assert code(caught) == "media.object_missing"
 
     def test_reading_may_stop_anywhere_and_the_store_goes_on(self, store: ObjectStore, tmp_path: Path) -> None:
         put(store, tmp_path)
