@@ -27,7 +27,7 @@ from gateway.live.wire import Config, Unit
 from storage.catalog import health
 from storage.catalog.engine import CHUNK_ROWS, Catalog
 from storage.catalog.health import HealthRow, Watched
-from storage.media.access_unit import Track, VideoConfig
+from storage.media.access_unit import VideoConfig
 
 _log = logging.getLogger(__name__)
 
@@ -149,7 +149,7 @@ class Checker:
                         video = message.stream.video
                     elif isinstance(message, Unit):
                         unit = message.unit
-                        if unit.key and unit.track is Track.VIDEO and video is not None:
+                        if unit.opens_group and video is not None:
                             return video, unit.data, unit.wall_ns
         return None
 

@@ -25,6 +25,7 @@ from config.errors import TiergateError
 from config.reasons import Reason
 from gateway.ingest.admission import ORDINARY_CLASS
 from gateway.ingest.coverage import Coverage
+from gateway.ingest.early import EarlyUnits
 from gateway.ingest.ledger import Ledger
 from gateway.ingest.source import GapCause
 from gateway.ingest.spooling import Writing
@@ -55,10 +56,6 @@ _log = logging.getLogger(__name__)
 #: Bytes of one stream that may wait for the disk: 16 s of a 4 Mbit/s camera. More is footage given up by name.
 PENDING_MAX_BYTES = 8 << 20
 _NS_PER_MS = 1_000_000
-#: Kept of a stream while another process still records it, from a key frame on.
-_EARLY_NS, _EARLY_BYTES = 12 * 1_000_000_000, 24 << 20
-#: A picture that two processes date differently by the jitter of arrival.
-_SAME_PICTURE_MS = 20
 _DISK_CAUSES = (GapCause.DISK_FULL, GapCause.DISK_SLOW, GapCause.UNKNOWN)
 #: Between two attempts of a stream whose disk failed: doubled up to the longest, which with the wait for a key frame
 #: stays within 10 s.
@@ -132,8 +129,7 @@ class Recording:
         self._since_key: list[FragmentEntry] = []
         self._pending: list[AccessUnit] = []
         self._era: Era | None = None
-        self._early: deque[AccessUnit] | None = None  #: while another process still records the stream
-        self._early_bytes = 0
+        self._early: EarlyUnits | None = None  #: while another process still records the stream
         self._entered: list[tuple[int, int]] = []  #: (start of an era, when this stream went over to it)
         self._doubtful: list[tuple[str, int]] = []  #: (run, start of its era) of runs whose time may yet be put right
 
@@ -178,7 +174,7 @@ class Recording:
 
     def wait(self) -> None:
         """Nothing is written until `take_over`; the newest pictures are kept."""
-        self._early = deque()
+        self._early = EarlyUnits()
         self.coverage.wait()
 
     @property
@@ -192,41 +188,14 @@ class Recording:
 
     def take_over(self, past: Past, now_ms: int) -> None:
         """The predecessor has written its last row: goes on at the first key frame that it does not have."""
-        early, self._early = self._early or deque(), None
+        early, self._early = self._early or EarlyUnits(), None
         self.coverage.resume(past, now_ms)
         if self.coverage.footage_end_ms is not None:
             self._segmenter.not_before(self.coverage.footage_end_ms * _NS_PER_MS)
         if self._config is not None:
             self._carry_out(self._segmenter.begin(self._config, self._labels))
-        known_ms = (past.accounted_ms or 0) - _SAME_PICTURE_MS
-        going = False
-        for unit in early:
-            going = going or (_is_key(unit) and unit.wall_ns // _NS_PER_MS >= known_ms)
-            if going:
-                self.push(unit)
-
-    def _keep(self, unit: AccessUnit) -> None:
-        early = self._early
-        if early is None or not (early or _is_key(unit)):
-            return
-        early.append(unit)
-        self._early_bytes += len(unit.data)
-        self.coverage.well()
-        if unit.wall_ns - early[0].wall_ns > _EARLY_NS and any(_is_key(kept) for kept in list(early)[1:]):
-            self._forget_one(early)
-        elif self._early_bytes > _EARLY_BYTES:
-            self._forget_all()
-
-    def _forget_one(self, early: deque[AccessUnit]) -> None:
-        while True:
-            self._early_bytes -= len(early.popleft().data)
-            if _is_key(early[0]):
-                return
-
-    def _forget_all(self) -> None:
-        if self._early is not None:
-            self._early.clear()
-        self._early_bytes = 0
+        for unit in early.since(past.accounted_ms or 0):
+            self.push(unit)
 
     @property
     def between_runs(self) -> bool:
@@ -258,7 +227,7 @@ class Recording:
     def begin(self, config: StreamConfig) -> None:
         if self._early is not None:
             if config != self._config:
-                self._forget_all()
+                self._early.clear()
             self._config = config
             return
         self._config = config
@@ -266,13 +235,14 @@ class Recording:
 
     def push(self, unit: AccessUnit) -> None:
         if self._early is not None:
-            self._keep(unit)
+            if self._early.keep(unit):
+                self.coverage.well()
             return
         if self._failed or self.lane.pending_bytes > PENDING_MAX_BYTES or self._refusal is not None:
             self._consider(unit)
             if self._refusal is not None:
                 return
-        elif unit.key and unit.track is Track.VIDEO and len(self._places) > 1:
+        elif len(self._places) > 1 and unit.opens_group:
             placed = self._place()
             if isinstance(placed, Volume) and placed is not self._volume:
                 self._carry_out(self._segmenter.end("moved"))
@@ -305,7 +275,7 @@ class Recording:
     def end(self, reason: str) -> None:
         """The source is gone; all it gave is written."""
         if self._early is not None:
-            self._forget_all()
+            self._early.clear()
             return
         self._carry_out(self._segmenter.end(reason))
         self._since_key, self._pending = [], []
@@ -340,7 +310,7 @@ class Recording:
         self._face_failures()
         if self._refusal is None and self.lane.pending_bytes > PENDING_MAX_BYTES:
             self._give_up(GapCause.DISK_SLOW, Reason("recorder.disk_slow"), keep=True)
-        if self._refusal is not None and unit.key and unit.track is Track.VIDEO:
+        if self._refusal is not None and unit.opens_group:
             placed = self._place()
             if isinstance(placed, Trouble):
                 self._lose(placed.cause, placed.reason)
@@ -554,10 +524,6 @@ class Recording:
             waiting.remove(writing)
             if found is not None:
                 self._ledger.put(partial(_insert_rescued, found.segment))
-
-
-def _is_key(unit: AccessUnit) -> bool:
-    return unit.key and unit.track is Track.VIDEO
 
 
 def _insert_segment(row: SegmentRow, connection: Connection) -> None:

@@ -378,7 +378,7 @@ class CameraTask:
                 item.epoch += self._epoch_base
                 if self._state != "online" or item.epoch != self._epoch_last:
                     self._begin_media(item)
-                if self._era is not clock.now.era and item.key and item.track is Track.VIDEO:
+                if self._era is not clock.now.era and item.opens_group:
                     now = clock.now
                     self._follow(now, item.wall_ns + clock.shift_ns(now.era))
                 item.wall_ns += clock.shift_ns(self._era)

@@ -103,7 +103,7 @@ class LiveFeed:
         self._watchers = tuple(w for w in self._watchers if w is not watcher)
 
     def _keep(self, unit: AccessUnit) -> None:
-        if unit.track is Track.VIDEO and unit.key:
+        if unit.opens_group:
             self._gop, self._gop_bytes = [], 0
         elif not self._gop:
             return

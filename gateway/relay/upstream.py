@@ -16,7 +16,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from config.errors import Kind, TiergateError
 from config.reasons import Reason
 from gateway.live.wire import Config, encode_config, encode_event, encode_unit
-from storage.media.access_unit import AccessUnit, StreamConfig, Track
+from storage.media.access_unit import AccessUnit, StreamConfig
 from tiering.cmaf import Notice
 
 _log = logging.getLogger(__name__)
@@ -200,7 +200,7 @@ class Upstream:
 
     def _unit(self, unit: AccessUnit) -> None:
         unit.epoch = self._epoch
-        key = unit.key and unit.track is Track.VIDEO
+        key = unit.opens_group
         message = encode_unit(unit)
         if key:
             self._gop, self._gop_bytes = [], 0

@@ -76,3 +76,8 @@ class AccessUnit:
     key: bool  #: a decoder may start here (IDR/IRAP); True for every audio frame
     data: bytes
     epoch: int = 0  #: grows with each break that needs a new run
+
+    @property
+    def opens_group(self) -> bool:
+        """A key picture: a group of pictures, a file or a clip may begin here."""
+        return self.key and self.track is Track.VIDEO
