@@ -93,6 +93,10 @@ WORDS: dict[str, tuple[str, str]] = {
         "The recorder was not running.",
         "录像进程未运行。",
     ),
+    "recorder.first_picture": (
+        "The camera had just been registered or switched on: its first picture was not there yet.",
+        "摄像机刚登记或刚启用，第一帧画面尚未到达。",
+    ),
     "recorder.camera_changed": (
         "The camera's address or account was changed; the connection is made anew.",
         "摄像机的地址或账号已更改，正在重新连接。",

@@ -103,6 +103,9 @@ class Coverage:
                 GapCause.CAMERA_OFFLINE, Reason("recorder.stopped_sending"), self._end_ms, start_ms, now_ms
             )  # fmt: skip
             self._ledger.put(lambda connection: insert_gap(connection, row))
+        elif self._end_ms is None and self._since_ms is not None and start_ms - self._since_ms > TOLERANCE_MS:
+            reason = Reason("recorder.first_picture")
+            self.lost_span(GapCause.RECORDER_DOWN, reason, self._since_ms, start_ms, now_ms)
         self._end_ms = start_ms
 
     def ended(self, end_ms: int) -> None:
@@ -124,7 +127,7 @@ class Coverage:
         self._end_ms = start_ms
 
     def lost_span(self, cause: GapCause, reason: Reason, from_ms: int, to_ms: int, now_ms: int) -> None:
-        """An earlier segment was not kept after all; what came behind it may have been."""
+        """A time in the past that no footage will come for; what came behind it may have been recorded."""
         row = self._row(cause, reason, from_ms, max(from_ms, to_ms), now_ms)
         self._ledger.put(lambda connection: insert_gap(connection, row))
 

@@ -94,7 +94,11 @@ class Disk:
         return [Row(*values) for values in found]  # type: ignore[arg-type]  # the columns' types are the schema's
 
     def gaps(self) -> list[Gap]:
-        found = self._ask("SELECT camera_id, cause, from_ms, to_ms FROM gap WHERE stream = 'main' ORDER BY from_ms")
+        """But for the time from the registration to the first picture, which every camera has."""
+        found = self._ask(
+            "SELECT camera_id, cause, from_ms, to_ms FROM gap WHERE stream = 'main' "
+            "AND COALESCE(reason->>'$.code', '') <> 'recorder.first_picture' ORDER BY from_ms"
+        )
         return [Gap(*values) for values in found]  # type: ignore[arg-type]  # the columns' types are the schema's
 
     def parts(self) -> list[Part]:

@@ -32,7 +32,7 @@ from storage.catalog.gaps import GapRow, gaps_between
 from storage.catalog.migrate import migrate
 from storage.catalog.segments import SegmentRow, all_segments
 from storage.catalog.status import StatusRow, status_of
-from storage.catalog.tables import region, run
+from storage.catalog.tables import camera, region, run
 from storage.spool import Spool
 from tests.parts.process import Child
 
@@ -150,8 +150,12 @@ class Station:
         rows = self.catalog.read(lambda c: all_segments(c, ["spooled"]))
         return sorted((row for row in rows if row.camera_id == camera_id), key=lambda row: row.start_ms)
 
-    def gaps(self, camera_id: str) -> list[GapRow]:
+    def all_gaps(self, camera_id: str) -> list[GapRow]:
         return self.catalog.read(lambda c: gaps_between(c, camera_id, "main", 0, _FAR_MS))
+
+    def gaps(self, camera_id: str) -> list[GapRow]:
+        """But for the time from the registration to the first picture, which every camera has."""
+        return [gap for gap in self.all_gaps(camera_id) if (gap.reason or {}).get("code") != "recorder.first_picture"]
 
     def status(self, camera_id: str, stream: str = "main") -> StatusRow | None:
         return self.catalog.read(lambda c: status_of(c, camera_id, stream))
@@ -167,12 +171,13 @@ class Station:
         return data
 
     def accounted(self, camera_id: str) -> None:
-        """From the first footage on every moment is footage or a gap; only the present may be open. (I5)"""
+        """From the registration on every moment is footage or a gap; only the present may be open. (I5)"""
         spans = [(row.start_ms, row.end_ms) for row in self.segments(camera_id)]
-        spans += [(gap.from_ms, gap.to_ms or self.now_ms) for gap in self.gaps(camera_id)]
+        spans += [(gap.from_ms, gap.to_ms or self.now_ms) for gap in self.all_gaps(camera_id)]
         spans.sort()
-        end = spans[0][1]
-        for start, stop in spans[1:]:
+        created = select(camera.c.created_ms).where(camera.c.id == camera_id)
+        end = self.catalog.read(lambda c: c.execute(created).scalar_one())
+        for start, stop in spans:
             assert start - end <= 250, f"{camera_id}: {start - end} ms unaccounted for"
             end = max(end, stop)
 

@@ -66,6 +66,10 @@ def test_a_camera_is_recorded_added_and_removed_while_it_runs(station: Station, 
     station.change(second, enabled=True)
     until(lambda: station.gaps(second)[-1].to_ms is not None, 10, "the gap ends")
     station.accounted(second)
+    until_first = station.all_gaps(first)[0]
+    assert until_first.reason is not None
+    assert (until_first.cause, until_first.reason["code"]) == ("recorder_down", "recorder.first_picture")
+    assert until_first.to_ms == station.segments(first)[0].start_ms
 
     station.remove(second)
     until(lambda: station.status(second, "main") is None, 10, "the recorder lets go of the removed camera")
