@@ -21,6 +21,7 @@ from tests.parts.rtsp_server import RtspServer
 from tests.parts.wait import until
 
 _MOUNT = "main"  #: 1080p H.264, 25 fps, 4 Mbit/s, key frame each 2 s
+SEGMENT_S = 60
 
 
 def _pids(node: Node, *names: str) -> list[int]:
@@ -33,7 +34,7 @@ def _ffmpeg(url: str, folder: Path) -> subprocess.Popen[bytes]:
     folder.mkdir()
     return subprocess.Popen(
         ["ffmpeg", "-nostdin", "-loglevel", "error", "-rtsp_transport", "tcp", "-i", url, "-c", "copy", "-an",
-         "-f", "segment", "-segment_time", "10", "-segment_format", "mp4", "-reset_timestamps", "1",
+         "-f", "segment", "-segment_time", str(SEGMENT_S), "-segment_format", "mp4", "-reset_timestamps", "1",
          str(folder / "%04d.mp4")],
         stdin=subprocess.DEVNULL,
     )  # fmt: skip
@@ -56,8 +57,8 @@ def _records(node: Node, cameras: int) -> bool:
 
 
 def _side_by_side(cameras: int, rounds: int, window_s: float) -> dict[str, Any]:
-    # Pictures are checked as often as a node does by itself: each check watches the camera for a moment.
-    settings = {**QUICK, "recorder": {"segment_seconds": 10, "shard_size": 32}, "health": {"interval_s": 60}}
+    # As a node does by itself: segments of a minute, pictures checked each minute.
+    settings = {**QUICK, "recorder": {"segment_seconds": SEGMENT_S, "shard_size": 32}, "health": {"interval_s": 60}}
     with (
         tempfile.TemporaryDirectory() as folder,
         RtspServer() as server,

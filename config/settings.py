@@ -189,7 +189,7 @@ class Store(Section):
 class Recorder(Section):
     shard_size: int = Field(32, ge=1, le=64, description="Cameras per recorder process (libav: one thread each).")
     segment_seconds: int = Field(60, ge=2, le=600, description="Target length of a segment.")
-    fragment_ms: int = Field(800, ge=100, le=1000, description="Longest fragment: the unit of crash loss.")
+    fragment_ms: int = Field(680, ge=100, le=1000, description="Longest fragment: the unit of crash loss.")
     sync_ms: int = Field(800, ge=100, le=2000, description="Interval of fdatasync over all open part files.")
     media_timeout_s: float = Field(8.0, gt=0, le=60, description="No media for this long means the connection is dead.")
 

@@ -45,7 +45,7 @@ _SEAM_NS = 8 * _NS
 
 @dataclass(frozen=True, slots=True)
 class SegmenterPolicy:
-    fragment_ms: int = 800  #: with a sync each 0.8 s and a tick of 0.2 s a crash costs ≤ 2 s (I2)
+    fragment_ms: int = 680  #: with a sync each 0.8 s and a tick of 0.2 s a crash costs ≤ 2 s (I2)
     segment_ms: int = 60_000
     segment_max_ms: int = 600_000
     phase: float = 0.0  #: in [0, 1): this camera's place on the grid of boundaries

@@ -34,8 +34,8 @@ class GapCause(StrEnum):
     UNKNOWN = "unknown"
 
 
-#: With fragments of 0.8 s, syncs each 0.8 s and a tick of 0.2 s this keeps the loss of a crash under 2 s (I2).
-RELAXED_S = 0.12
+#: With fragments of 0.68 s, syncs each 0.8 s and a tick of 0.2 s this keeps the loss of a crash under 2 s (I2).
+RELAXED_S = 0.25
 
 
 #: Nothing took the connection: such a try costs a camera nothing.

@@ -166,7 +166,7 @@ def test_a_segment_without_key_frames_ends_at_its_cap_and_waits() -> None:
 
 
 def test_flush_writes_what_waited_and_the_next_fragment_corrects_it() -> None:
-    subject = segmenter()
+    subject = segmenter(fragment_ms=800)
     subject.begin(H264, LABELS)
     subject.push(picture(0, key=True))
     assert subject.flush(WALL_NS + 799_000_000) == []
@@ -220,7 +220,7 @@ def test_a_run_of_more_than_a_day_passes_the_ends_of_32_and_33_bits() -> None:
         commands += subject.push(picture(index, key=True, dts=index * step, wall_ns=wall))
         if index == pictures // 2:
             assert subject._run is not None
-            subject._run.sequence = 2**32 - 1_000  # of fragments: 800 ms each would take a century
+            subject._run.sequence = 2**32 - 1_000  # of fragments: it would take a century
     commands += subject.end("stop")
     assert [e.reason for e in of(commands, EndRun)] == ["stop"]
     closed = of(commands, CloseSegment)

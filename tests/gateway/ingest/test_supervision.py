@@ -121,7 +121,7 @@ class Bench:
         tools = FleetTools(
             tasks=tasks, volumes=one_volume(Spool(folder / "spool", self.clock, "node"), self.clock, self.writers),
             ids=lambda: fresh_id(self.clock), node_id="node",
-            segment_ms=2000, fragment_ms=800, linger_s=0.1,
+            segment_ms=2000, fragment_ms=680, linger_s=0.1,
         )  # fmt: skip
         self.fleet = Fleet(tools, asyncio.new_event_loop())
         self.duties: dict[str, StreamDuty] = {}
