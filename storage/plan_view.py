@@ -113,7 +113,8 @@ def _verdicts(
     connection: Connection, policies: Policies, at_ms: int, cameras: Collection[str] | None
 ) -> Iterator[_Judged]:
     hour = (segment.c.end_ms // HOUR_MS).label("hour")
-    same = (segment.c.camera_id, segment.c.class_, segment.c.kind, segment.c.state)
+    unknown = (segment.c.time_trust == "unknown").label("date_unknown")
+    same = (segment.c.camera_id, segment.c.class_, segment.c.kind, segment.c.state, unknown)
     query = (
         select(
             *same,
@@ -131,17 +132,20 @@ def _verdicts(
     if cameras is not None:
         query = query.where(segment.c.camera_id.in_(sorted(cameras)))
     for row in connection.execute(query).all():
-        camera_id, class_name, kind, state, at_hour, count, size, first_start, first_end, last_start, last_end = row
+        camera_id, class_name, kind, state, date_unknown, at_hour, count, size, *ends_ms = row
+        first_start, first_end, last_start, last_end = ends_ms
         ends = [
             Candidate("", camera_id, start_ms, end_ms, 0, kind, state, class_name)
             for start_ms, end_ms in ((first_start, first_end), (last_start, last_end))
         ]
         first, last = policies.plan(ends, at_ms)
         alike = (first.keep, first.class_name, first.reason.code) == (last.keep, last.class_name, last.reason.code)
-        if alike and not holds_on(camera_id, first_start, last_end, policies.holds):
+        if alike and not date_unknown and not holds_on(camera_id, first_start, last_end, policies.holds):
             yield first, int(count), int(size), first_start, last_end
             continue
-        each = retention_rows.of_hour(connection, camera_id, class_name, kind, state, at_hour * HOUR_MS)
+        each = retention_rows.of_hour(
+            connection, camera_id, class_name, kind, state, bool(date_unknown), at_hour * HOUR_MS
+        )
         for verdict in policies.plan(each, at_ms):
             found = verdict.segment
             yield verdict, 1, found.bytes, found.start_ms, found.end_ms

@@ -91,7 +91,7 @@ def _move(connection: Connection, run_id: str, add_ms: int) -> int:
     count = int(connection.execute(select(func.count()).select_from(segment).where(*here)).scalar_one())
     if count:
         values = {"start_ms": segment.c.start_ms + add_ms, "end_ms": segment.c.end_ms + add_ms}
-        connection.execute(update(segment).where(*here).values(**values, time_trust=RESTAMPED))
+        connection.execute(update(segment).where(*here).values(**values, time_trust=RESTAMPED, aged_from_ms=None))
         if not told:
             ended_ms = None if row.ended_ms is None else row.ended_ms + add_ms
             moved = {"started_ms": row.started_ms + add_ms, "ended_ms": ended_ms}

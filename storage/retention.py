@@ -29,6 +29,8 @@ class Candidate:
     state: str
     class_name: str  #: at record time
     condemned_ms: int | None = None
+    date_unknown: bool = False  #: nobody vouches for the clock that it was dated by
+    aged_from_ms: int | None = None  #: then: when a proven clock first saw it
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +54,16 @@ def judge(
     classes: Mapping[str, RetentionClass],
     now_ms: int,
 ) -> Verdict:
-    """The verdict on one segment."""
-    class_ = class_of(segment.start_ms, segment.end_ms, segment.class_name, memberships, classes)
-    until = keep_until_ms(segment.end_ms, class_)
+    """The verdict on one segment.
+
+    Of footage of an unknown date (a dead battery says 1970) only this is certain: it had ended when a proven clock
+    first saw it. It ages from then, and may be what any earlier hold or class is about.
+    """
+    start_ms, end_ms = segment.start_ms, segment.end_ms
+    if segment.date_unknown:
+        start_ms, end_ms = 0, now_ms if segment.aged_from_ms is None else segment.aged_from_ms
+    class_ = class_of(start_ms, end_ms, segment.class_name, memberships, classes)
+    until = keep_until_ms(end_ms, class_)
     delete_by = None if until is None else until + DELETE_WITHIN_MS
 
     def verdict(keep: bool, code: str, **params: object) -> Verdict:
@@ -66,7 +75,7 @@ def judge(
         return verdict(True, "retention.unknown_class", **{"class": segment.class_name})
     if segment.state not in PLANNED_STATES:
         return verdict(True, "retention.state_keeps", state=segment.state)
-    held_by = holds_on(segment.camera_id, segment.start_ms, segment.end_ms, holds)
+    held_by = holds_on(segment.camera_id, start_ms, end_ms, holds)
     if held_by:
         return verdict(True, "retention.held", count=len(held_by), case=held_by[0].case_no)
     if until is None:

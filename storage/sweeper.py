@@ -123,6 +123,7 @@ class Sweeper:
         if not trust.trusted:
             return self._refuse(report, trust.reason)
         if not dry_run:
+            self._age(report.now_ms)
             self._apply_changes(report.now_ms)
         policies = self._catalog.read(Policies.read)
         due = self._due(policies, report)
@@ -150,18 +151,27 @@ class Sweeper:
         sighting, high_water_ms = self._catalog.read(read)
         return judge_clock(evidence, Sighting(**sighting) if sighting else None, high_water_ms)
 
+    def _age(self, now_ms: int) -> None:
+        while self._catalog.write(lambda c: retention_rows.age_from(c, now_ms, self._chunk_rows)) == self._chunk_rows:
+            pass
+
     def _pages(self, state: str, before_ms: int) -> Iterator[list[Candidate]]:
+        for date_unknown in (False, True):
+            yield from self._pages_by(state, before_ms, date_unknown)
+
+    def _pages_by(self, state: str, before_ms: int, date_unknown: bool) -> Iterator[list[Candidate]]:
         after: tuple[int, str] | None = None
         while True:
 
             def read(connection: Connection, mark: tuple[int, str] | None = after) -> list[Candidate]:
-                return retention_rows.candidates(connection, state, before_ms, mark, self._chunk_rows)
+                return retention_rows.candidates(connection, state, before_ms, mark, self._chunk_rows, date_unknown)
 
             page = self._catalog.read(read)
             if not page:
                 return
             yield page
-            after = (page[-1].end_ms, page[-1].id)
+            last = page[-1]
+            after = (last.end_ms if last.aged_from_ms is None else last.aged_from_ms, last.id)
 
     def _due(self, policies: Policies, report: SweepReport) -> list[Verdict]:
         due: list[Verdict] = []

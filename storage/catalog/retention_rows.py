@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, func, insert, literal_column, not_, select, update
 
 from config.units import HOUR_MS
 from storage.catalog.tables import area, area_camera, hold, hold_camera, retention_class, segment
@@ -136,8 +136,9 @@ def release_hold(connection: Connection, hold_id: str, by: str, now_ms: int) -> 
 
 def _candidate(row: Any) -> Candidate:
     return Candidate(
-        row.id, row.camera_id, row.start_ms, row.end_ms, row.bytes, row.kind, row.state, row.class_, row.condemned_ms
-    )
+        row.id, row.camera_id, row.start_ms, row.end_ms, row.bytes, row.kind, row.state, row.class_, row.condemned_ms,
+        row.time_trust == "unknown", row.aged_from_ms,
+    )  # fmt: skip
 
 
 _CANDIDATE = (
@@ -150,22 +151,41 @@ _CANDIDATE = (
     segment.c.state,
     segment.c.class_,
     segment.c.condemned_ms,
+    segment.c.time_trust,
+    segment.c.aged_from_ms,
 )
 
 
+#: Written out: the index of these few is used only for the condition that it was made with.
+_DATE_UNKNOWN = segment.c.time_trust == literal_column("'unknown'")
+
+
+def age_from(connection: Connection, now_ms: int, limit: int) -> int:
+    """Footage of unknown date that was not seen before ages from `now_ms` on; how much there was, up to `limit`."""
+    fresh = select(segment.c.id).where(_DATE_UNKNOWN, segment.c.aged_from_ms.is_(None)).limit(limit)
+    return connection.execute(update(segment).where(segment.c.id.in_(fresh)).values(aged_from_ms=now_ms)).rowcount
+
+
 def candidates(
-    connection: Connection, state: str, ended_before_ms: int, after: tuple[int, str] | None, limit: int
+    connection: Connection,
+    state: str,
+    before_ms: int,
+    after: tuple[int, str] | None,
+    limit: int,
+    date_unknown: bool = False,
 ) -> list[Candidate]:
-    """Segments of one state that ended before a moment, oldest first, paged by (end, id)."""
+    """Segments of one state that ended, or of unknown date age, from before a moment, oldest first, paged by
+    (that time, id)."""
+    by = segment.c.aged_from_ms if date_unknown else segment.c.end_ms
     query = (
         select(*_CANDIDATE)
-        .where(segment.c.state == state, segment.c.end_ms < ended_before_ms)
-        .order_by(segment.c.end_ms, segment.c.id)
+        .where(segment.c.state == state, by < before_ms, _DATE_UNKNOWN if date_unknown else not_(_DATE_UNKNOWN))
+        .order_by(by, segment.c.id)
         .limit(limit)
     )
     if after is not None:
-        end_ms, id_ = after
-        query = query.where((segment.c.end_ms > end_ms) | ((segment.c.end_ms == end_ms) & (segment.c.id > id_)))
+        at_ms, id_ = after
+        query = query.where((by > at_ms) | ((by == at_ms) & (segment.c.id > id_)))
     return [_candidate(row) for row in connection.execute(query)]
 
 
@@ -180,14 +200,15 @@ def segment_at(connection: Connection, camera_id: str, at_ms: int) -> Candidate 
 
 
 def of_hour(
-    connection: Connection, camera_id: str, class_name: str, kind: str, state: str, hour_ms: int
+    connection: Connection, camera_id: str, class_name: str, kind: str, state: str, date_unknown: bool, hour_ms: int
 ) -> list[Candidate]:
-    """Segments of one camera, class, kind and state that ended within the hour from `hour_ms`."""
+    """Segments alike in all this that ended within the hour from `hour_ms`."""
     query = select(*_CANDIDATE).where(
         segment.c.camera_id == camera_id,
         segment.c.class_ == class_name,
         segment.c.kind == kind,
         segment.c.state == state,
+        (segment.c.time_trust == "unknown") == date_unknown,
         segment.c.end_ms >= hour_ms,
         segment.c.end_ms < hour_ms + HOUR_MS,
     )

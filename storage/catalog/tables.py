@@ -205,6 +205,7 @@ run = Table(
 )
 
 _SPOOLED = "volume IS NOT NULL"
+_DATE_UNKNOWN = "time_trust = 'unknown'"
 SEGMENT_STATES = ("spooled", "stored", "condemned", "deleting", "deleted", "lost")
 
 segment = Table(
@@ -230,6 +231,8 @@ segment = Table(
     Column("end_ms", Ms, nullable=False),
     Column("start_wall_ns", BigInteger, nullable=False),  # exact UTC of the first picture
     Column("time_trust", String(12), nullable=False),  # synchronised, unknown, held, restamped
+    # Of time_trust unknown: when a sweep on a proven clock first saw it. Its time to be kept counts from then.
+    Column("aged_from_ms", Ms, nullable=True),
     Column("bytes", BigInteger, nullable=False),
     Column("sha256", LargeBinary(32), nullable=False),
     Column("init_bytes", Integer, nullable=False),  # length of ftyp+moov(+uuid) before the first fragment
@@ -250,6 +253,13 @@ segment = Table(
     Index("ix_segment_state_end", "state", "end_ms"),
     # Only the few that have a spool copy.
     Index("ix_segment_volume", "volume", "id", sqlite_where=text(_SPOOLED), postgresql_where=text(_SPOOLED)),
+    Index(
+        "ix_segment_aged",
+        "aged_from_ms",
+        "id",
+        sqlite_where=text(_DATE_UNKNOWN),
+        postgresql_where=text(_DATE_UNKNOWN),
+    ),
     UniqueConstraint("object_key"),
 )
 

@@ -104,11 +104,14 @@ class Crash(BaseException):
 
 @dataclass(frozen=True)
 class Footage:
+    """With its true times, whatever its row says."""
+
     id: str
     camera: str
     start_ms: int
     end_ms: int
     key: str
+    dated: bool  #: False: nobody vouches for the dates of its row
 
 
 class DyingCatalog:
@@ -212,8 +215,9 @@ class RetentionMachine(RuleBasedStateMachine):
         self.law = Law()
         self.footage: dict[str, Footage] = {}
         self.due_since: dict[str, int] = {}
+        self.seen_ms: dict[str, int] = {}  #: of footage of unknown date: at the latest then a sweep had seen it
         self.violations: list[str] = []
-        self.backup: tuple[Any, Law, dict[str, Footage]] | None = None
+        self.backup: tuple[Any, Law, dict[str, Footage], dict[str, int]] | None = None
         self._made = 0
 
     @property
@@ -241,20 +245,27 @@ class RetentionMachine(RuleBasedStateMachine):
     @initialize()
     def some_footage(self) -> None:
         for which in CAMERAS:
-            self.record(which, 0, True)
+            self.record(which, 0, True, None)
 
-    @rule(camera=st.sampled_from(CAMERAS), minutes_ago=st.integers(0, 600), stored=st.booleans())
-    def record(self, camera: str, minutes_ago: int, stored: bool) -> None:
+    @rule(
+        camera=st.sampled_from(CAMERAS), minutes_ago=st.integers(0, 600), stored=st.booleans(),
+        wrong_by_days=st.none() | st.sampled_from([-57 * 365, -57 * 365, -40, 0, 40]),
+    )  # fmt: skip
+    def record(self, camera: str, minutes_ago: int, stored: bool, wrong_by_days: int | None) -> None:
         self._made += 1
         end_ms = self.true_ms - minutes_ago * 60_000
         id_ = ulid(end_ms - 60_000, self._made.to_bytes(10, "big"))
-        found = Footage(id_, camera, end_ms - 60_000, end_ms, segment_key("node", camera, end_ms - 60_000, id_))
+        key = segment_key("node", camera, end_ms - 60_000, id_)
+        found = Footage(id_, camera, end_ms - 60_000, end_ms, key, wrong_by_days is None)
+        wrong_ms = (wrong_by_days or 0) * DAY_MS
         self.inner_store.put(found.key)
         self.footage[found.key] = found
         row = SegmentRow(
             id=id_, camera_id=camera, stream="main", run_id="R", kind="own", state="stored" if stored else "spooled",
-            start_ms=found.start_ms, end_ms=end_ms, start_wall_ns=found.start_ms * 1_000_000,
-            time_trust="synchronised", bytes=7, sha256=bytes(32), init_bytes=0, fragments=b"", object_key=found.key,
+            start_ms=found.start_ms + wrong_ms, end_ms=end_ms + wrong_ms,
+            start_wall_ns=(found.start_ms + wrong_ms) * 1_000_000,
+            time_trust="synchronised" if found.dated else "unknown",
+            bytes=7, sha256=bytes(32), init_bytes=0, fragments=b"", object_key=found.key,
             volume=None, class_="default", created_ms=end_ms,
         )  # fmt: skip
         self.inner_catalog.write(lambda c: segments.insert_segments(c, [row]))
@@ -367,8 +378,11 @@ class RetentionMachine(RuleBasedStateMachine):
         states = self.inner_catalog.read(lambda c: segments.existing(c, [f.id for f in self.footage.values()]))
         for key, found in self.footage.items():
             state = states.get(found.id)
-            ended = now_ms >= self.law.ends_ms(found.camera, found.start_ms, found.end_ms, now_ms)
-            if state in (None, "spooled") or not ended or self.law.held(found.camera, found.start_ms, found.end_ms):
+            start_ms, end_ms = found.start_ms, found.end_ms
+            if not found.dated:  # may be of any time before it was seen
+                start_ms, end_ms = 0, self.seen_ms.setdefault(key, now_ms)
+            ended = now_ms >= self.law.ends_ms(found.camera, start_ms, end_ms, now_ms)
+            if state in (None, "spooled") or not ended or self.law.held(found.camera, start_ms, end_ms):
                 self.due_since.pop(key, None)
                 continue
             since_ms = self.due_since.setdefault(key, now_ms)
@@ -392,7 +406,7 @@ class RetentionMachine(RuleBasedStateMachine):
             self.clock.advance(DAY_MS // 1000)
             self._sweep(confirmed=10_000)
 
-    @rule(writes=st.integers(0, 4), after_commit=st.booleans(), deletes=st.none() | st.integers(0, 2))
+    @rule(writes=st.integers(0, 5), after_commit=st.booleans(), deletes=st.none() | st.integers(0, 2))
     def die_in_a_sweep(self, writes: int, after_commit: bool, deletes: int | None) -> None:
         self.catalog.dies_in, self.catalog.after_commit = writes, after_commit
         self.store.dies_in = deletes
@@ -411,16 +425,17 @@ class RetentionMachine(RuleBasedStateMachine):
 
     @rule()
     def back_up(self) -> None:
-        self.backup = (self.inner_catalog.read(dump), deepcopy(self.law), dict(self.footage))
+        image = self.inner_catalog.read(dump)
+        self.backup = (image, deepcopy(self.law), dict(self.footage), dict(self.seen_ms))
 
     @precondition(lambda self: self.backup is not None)
     @rule()
     def restore(self) -> None:
         assert self.backup is not None
         STEPS["restores"] += 1
-        image, law, known = self.backup
+        image, law, known, seen_ms = self.backup
         self.inner_catalog.read(lambda c: load(c, image))
-        self.law = deepcopy(law)
+        self.law, self.seen_ms = deepcopy(law), dict(seen_ms)
         self.due_since = {}
         self.footage = {key: found for key, found in self.footage.items() if key in known}
 

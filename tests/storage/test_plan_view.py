@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Connection, insert
+from sqlalchemy import Connection, insert, select
 
 from config.units import DAY_MS
 from storage.catalog import places, retention_rows
@@ -27,7 +27,7 @@ def place(tmp_path: Path, catalog_url: str) -> Iterator[Place]:
 
 
 def fill(place: Place, chance: random.Random) -> None:
-    """Footage of 45 days with every kind of boundary inside an hour: class, hold, area, state."""
+    """Footage of 45 days with every kind of boundary inside an hour: class, hold, area, state, date."""
     now_ms = place.now_ms
     rows = []
     for number in range(600):
@@ -36,7 +36,10 @@ def fill(place: Place, chance: random.Random) -> None:
             end_ms, chance.choice([CAMERA, OTHER]), chance.choice(["stored"] * 5 + ["spooled", "condemned"])
         )
         values = {name: getattr(row, name) for name in row.__dataclass_fields__}
-        rows.append(values | {"class_": chance.choice(["default"] * 5 + ["key", "unheard_of"])})
+        doubt = {"time_trust": "unknown", "aged_from_ms": chance.choice([None, now_ms - 31 * DAY_MS, now_ms])}
+        known = {"time_trust": "synchronised", "aged_from_ms": None}
+        values |= {"class_": chance.choice(["default"] * 5 + ["key", "unheard_of"])}
+        rows.append(values | (doubt if number % 7 == 0 else known))
 
     def write(connection: Connection) -> None:
 
@@ -70,11 +73,10 @@ def test_grouping_changes_nothing(place: Place, seed: int) -> None:
 
     def each(catalog: Catalog, policies: Policies, at_ms: int) -> dict[tuple[str, str, bool, str], tuple[int, int]]:
         found: dict[tuple[str, str, bool, str], tuple[int, int]] = defaultdict(lambda: (0, 0))
-        for state in ("spooled", "stored", "condemned"):
-            rows = catalog.read(lambda c, state=state: retention_rows.candidates(c, state, 10**15, None, 10_000))  # type: ignore[misc]  # a bound default
-            for v in policies.plan(rows, at_ms):
-                key = (v.segment.camera_id, v.class_name, v.keep, v.reason.code)
-                found[key] = (found[key][0] + 1, found[key][1] + v.segment.bytes)
+        rows = catalog.read(lambda c: retention_rows.segments_by_id(c, list(c.execute(select(segment.c.id)).scalars())))
+        for v in policies.plan(rows, at_ms):
+            key = (v.segment.camera_id, v.class_name, v.keep, v.reason.code)
+            found[key] = (found[key][0] + 1, found[key][1] + v.segment.bytes)
         return dict(found)
 
     policies = place.catalog.read(Policies.read)

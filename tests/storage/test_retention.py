@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -166,6 +168,19 @@ def test_the_property_catches_a_plan_without_the_hold_check(monkeypatch: pytest.
 def test_the_property_catches_a_plan_that_counts_calendar_months_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retention, "keep_until_ms", lambda end_ms, _: end_ms + 28 * DAY_MS)
     assert _violations(segment(NOW_MS - 29 * DAY_MS), [], []) == ["unexpired"]
+
+
+@given(segments, memberships, holds, st.none() | st.integers(0, 200))
+def test_footage_of_unknown_date_ages_from_when_it_was_first_seen(
+    candidate: Candidate, members: list[Membership], orders: list[Hold], days_ago: int | None
+) -> None:
+    """Its own dates are believed in nothing: as if it lasted from the beginning of time until then."""
+    seen_ms = None if days_ago is None else NOW_MS - days_ago * DAY_MS
+    doubtful = replace(candidate, date_unknown=True, aged_from_ms=seen_ms)
+    as_if = replace(candidate, start_ms=0, end_ms=NOW_MS if seen_ms is None else seen_ms)
+    assert judge(doubtful, members, orders, CLASSES, NOW_MS) == replace(
+        judge(as_if, members, orders, CLASSES, NOW_MS), segment=doubtful
+    )
 
 
 def test_a_condemned_segment_goes_only_after_its_grace() -> None:

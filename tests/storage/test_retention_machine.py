@@ -9,9 +9,12 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
+from sqlalchemy import Connection, update
 
 from config.reasons import Reason
 from storage import retention, sweeper
+from storage.catalog import retention_rows
+from storage.catalog.tables import segment
 from storage.clock_trust import Trust
 from storage.retention import Candidate, Verdict
 from tests.storage import retention_machine
@@ -79,6 +82,16 @@ def test_mutant_without_asking_again_before_the_deed(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(sweeper.Policies, "plan", once)
     caught("held footage deleted|early")
+
+
+def test_mutant_that_believes_every_date(monkeypatch: pytest.MonkeyPatch) -> None:
+    def believe(connection: Connection, now_ms: int, limit: int) -> int:
+        fresh = (segment.c.time_trust == "unknown") & segment.c.aged_from_ms.is_(None)
+        connection.execute(update(segment).where(fresh).values(aged_from_ms=segment.c.end_ms))
+        return 0
+
+    monkeypatch.setattr(retention_rows, "age_from", believe)
+    caught("early")
 
 
 def test_mutant_that_forgets_what_it_condemned(monkeypatch: pytest.MonkeyPatch) -> None:
