@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from config.reasons import Reason
 from config.units import DAY_MS, HOUR_MS, format_time_ms, parse_time_ms
 from storage import retention
 from storage.classes import Membership, RetentionClass, class_of, judge_change, keep_until_ms
 from storage.clock_trust import ClockEvidence, Sighting, judge_clock
 from storage.holds import Hold
-from storage.retention import Candidate, Forecast, judge, judge_guard, may_delete, plan
+from storage.retention import Candidate, Forecast, Planner, Verdict, judge_guard, may_delete, plan
 
 CLASSES = {
     "default": RetentionClass("default", 0, 1, 30, 1, False),
@@ -24,6 +25,11 @@ NOW_MS = parse_time_ms("2026-11-24T12:00:00+08:00")
 
 def segment(end_ms: int, state: str = "stored", kind: str = "own", class_name: str = "default") -> Candidate:
     return Candidate("S", "C", end_ms - 60_000, end_ms, 1, kind, state, class_name)
+
+
+def judge(candidate: Candidate, members: list[Membership], orders: list[Hold]) -> Verdict:
+    (verdict,) = plan([candidate], {candidate.camera_id: members}, orders, CLASSES, NOW_MS)
+    return verdict
 
 
 @pytest.mark.parametrize(
@@ -65,7 +71,7 @@ def test_a_membership_after_the_footage_should_be_gone_does_not_revive_it() -> N
 def test_lowering_the_class_does_not_shorten_what_was_recorded_as_key() -> None:
     end_ms = NOW_MS - 40 * DAY_MS
     left = Membership("key", end_ms - 10 * DAY_MS, end_ms + DAY_MS)
-    verdict = judge(segment(end_ms), [left], [], CLASSES, NOW_MS)
+    verdict = judge(segment(end_ms), [left], [])
     assert verdict.keep and verdict.class_name == "key"
 
 
@@ -157,6 +163,113 @@ def test_nothing_held_unexpired_or_unknown_is_ever_removed_and_nothing_is_overke
     assert _violations(candidate, members, orders) == []
 
 
+def plainly(
+    candidate: Candidate,
+    policy_of: dict[str, list[Membership]],
+    orders: list[Hold],
+    classes: dict[str, RetentionClass],
+    now_ms: int,
+) -> tuple[object, ...]:
+    """What the plan must say of one segment, each rule written down as it is in REQUIREMENTS and nothing remembered."""
+    members = policy_of.get(candidate.camera_id, [])
+    class_ = class_of(candidate.start_ms, candidate.end_ms, candidate.class_name, members, classes)
+    until = keep_until_ms(candidate.end_ms, class_)
+    held = [hold for hold in orders if hold.covers(candidate.camera_id, candidate.start_ms, candidate.end_ms)]
+    shown = None if until is None else format_time_ms(until, local=True)
+    if candidate.kind != "own":
+        reason = Reason("retention.not_ours", {"kind": candidate.kind})
+    elif candidate.class_name not in classes:
+        reason = Reason("retention.unknown_class", {"class": candidate.class_name})
+    elif candidate.state not in ("stored", "condemned"):
+        reason = Reason("retention.state_keeps", {"state": candidate.state})
+    elif held:
+        reason = Reason("retention.held", {"count": len(held), "case": held[0].case_no})
+    elif until is None:
+        reason = Reason("retention.permanent", {"class": class_.name})
+    elif now_ms < until:
+        reason = Reason("retention.within", {"until": shown, "class": class_.name})
+    else:
+        reason = Reason("retention.expired", {"until": shown, "class": class_.name})
+    delete_by = None if until is None else until + 72 * HOUR_MS
+    return candidate, reason.code != "retention.expired", class_.name, until, delete_by, reason
+
+
+def told(verdict: Verdict) -> tuple[object, ...]:
+    return *verdict[:5], verdict.reason
+
+
+#: Midnights of Shanghai, where one answer for a day could go wrong, and years in which its clocks were put forward.
+_EDGES = [parse_time_ms(f"{day}T00:00:00+08:00") for day in ("2026-10-31", "2026-11-01", "2028-02-29", "2027-01-01")]
+_SUMMER_TIME = [parse_time_ms(f"{day}T00:00:00+08:00") for day in ("2026-11-24",)] + [
+    -7_258_000_000_000 // 10, 515_520_000_000, 684_900_000_000,
+]  # fmt: skip
+_near = st.builds(
+    lambda edge, off: edge + off,
+    st.sampled_from([*_EDGES, *_SUMMER_TIME]),
+    st.integers(-2, 2) | st.integers(-3 * DAY_MS, 3 * DAY_MS),
+)
+_any_moment = moments | _near
+_members = st.lists(
+    st.builds(
+        lambda name, start, length: Membership(name, start, None if length is None else start + length),
+        st.sampled_from(["default", "key", "half_year", "permanent", "class_of_tomorrow"]),
+        _any_moment,
+        st.none() | st.integers(1, 3) | st.integers(1, 200 * DAY_MS),
+    ),
+    max_size=4,
+)
+_orders = st.lists(
+    st.builds(
+        lambda case, cameras, start, length, released: Hold(
+            "H", frozenset(cameras), start, start + length, case, released
+        ),
+        st.sampled_from(["a", "b", "c"]),
+        st.sets(st.sampled_from("CDE")),
+        _any_moment,
+        st.integers(0, 2) | st.integers(1, 100 * DAY_MS),
+        st.none() | st.just(1),
+    ),
+    max_size=6,
+)
+_candidates = st.builds(
+    lambda camera, end, length, kind, state, class_: Candidate(
+        "S", camera, end - length, end, 1, kind, state, class_, None
+    ),
+    st.sampled_from("CDE"),
+    _any_moment,
+    st.integers(0, 60_000) | st.integers(0, 3 * DAY_MS),
+    st.sampled_from(["own"] * 4 + ["cache", "evidence"]),
+    st.sampled_from(["stored"] * 3 + ["condemned", "spooled", "deleting", "lost"]),
+    st.sampled_from(["default", "key", "half_year", "permanent", "class_of_tomorrow"]),
+)
+_WIDE = CLASSES | {"half_year": RetentionClass("half_year", 20, 6, 180, 6, False)}
+
+
+@settings(max_examples=400)
+@given(
+    st.lists(_candidates, min_size=1, max_size=40),
+    st.dictionaries(st.sampled_from("CD"), _members),
+    _orders,
+    st.sampled_from([1, 2, 4]),
+    _any_moment,
+)
+def test_the_plan_over_many_says_what_judging_each_by_itself_says(
+    candidates: list[Candidate],
+    policy_of: dict[str, list[Membership]],
+    orders: list[Hold],
+    months: int,
+    now_ms: int,
+) -> None:
+    classes = _WIDE | {"default": RetentionClass("default", 0, months, months * 30, 1, False)}
+    planner = Planner(policy_of, orders, classes)
+    expected = [plainly(one, policy_of, orders, classes, now_ms) for one in candidates]
+    assert [told(verdict) for verdict in planner.plan(candidates, now_ms)] == expected
+    assert [told(verdict) for verdict in planner.plan(candidates, now_ms)] == expected, "what it remembers"
+    for one in candidates:
+        touched = any(h.covers(one.camera_id, one.start_ms, one.end_ms) for h in orders)
+        assert planner.is_held(one.camera_id, one.start_ms, one.end_ms) == touched
+
+
 def test_the_property_catches_a_plan_without_the_hold_check(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retention, "holds_on", lambda *_: [])
     order = Hold("H", frozenset({"C"}), 0, NOW_MS, "case")
@@ -170,7 +283,7 @@ def test_the_property_catches_a_plan_that_counts_calendar_months_alone(monkeypat
 
 def test_a_condemned_segment_goes_only_after_its_grace() -> None:
     condemned = Candidate("S", "C", 0, 60_000, 1, "own", "condemned", "default", condemned_ms=NOW_MS - HOUR_MS)
-    verdict = judge(condemned, [], [], CLASSES, NOW_MS)
+    verdict = judge(condemned, [], [])
     assert not may_delete(verdict, NOW_MS, 24 * HOUR_MS)
     assert may_delete(verdict, NOW_MS + 23 * HOUR_MS, 24 * HOUR_MS)
 
