@@ -177,11 +177,8 @@ class Planner:
             least = class_of(last_ms, first_ms, at_record, camera.memberships, self._classes)
             most = class_of(first_ms - DAY_MS, last_ms, at_record, camera.memberships, self._classes)
             if least is most:
-                until_first, until_last = keep_until_ms(first_ms, least), keep_until_ms(last_ms, least)
-                if until_first is None or until_last is None:
-                    rule = (least.name, None)
-                elif until_first - first_ms == until_last - last_ms:
-                    rule = (least.name, until_first - first_ms)
+                until_ms = keep_until_ms(first_ms, least)
+                rule = (least.name, None if until_ms is None else until_ms - first_ms)
         camera.rules[at_record, day] = rule
         return rule
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from config.reasons import Reason
-from config.units import DAY_MS, HOUR_MS, format_time_ms, parse_time_ms
+from config.units import DAY_MS, HOUR_MS, SHANGHAI, format_time_ms, parse_time_ms
 from storage import retention
 from storage.classes import Membership, RetentionClass, class_of, judge_change, keep_until_ms
 from storage.clock_trust import ClockEvidence, Sighting, judge_clock
@@ -200,9 +202,9 @@ def told(verdict: Verdict) -> tuple[object, ...]:
 
 #: Midnights of Shanghai, where one answer for a day could go wrong, and years in which its clocks were put forward.
 _EDGES = [parse_time_ms(f"{day}T00:00:00+08:00") for day in ("2026-10-31", "2026-11-01", "2028-02-29", "2027-01-01")]
-_SUMMER_TIME = [parse_time_ms(f"{day}T00:00:00+08:00") for day in ("2026-11-24",)] + [
-    -7_258_000_000_000 // 10, 515_520_000_000, 684_900_000_000,
-]  # fmt: skip
+_SUMMER_TIME = [
+    int(datetime(*day, 3, tzinfo=SHANGHAI).timestamp()) * 1000 for day in ((1986, 8, 14), (1990, 8, 16), (1940, 5, 2))
+]
 _near = st.builds(
     lambda edge, off: edge + off,
     st.sampled_from([*_EDGES, *_SUMMER_TIME]),
@@ -211,10 +213,10 @@ _near = st.builds(
 _any_moment = moments | _near
 _members = st.lists(
     st.builds(
-        lambda name, start, length: Membership(name, start, None if length is None else start + length),
+        lambda name, one, other: Membership(name, *((one, None) if other is None else sorted((one, other)))),
         st.sampled_from(["default", "key", "half_year", "permanent", "class_of_tomorrow"]),
         _any_moment,
-        st.none() | st.integers(1, 3) | st.integers(1, 200 * DAY_MS),
+        st.none() | _any_moment,
     ),
     max_size=4,
 )
@@ -268,6 +270,46 @@ def test_the_plan_over_many_says_what_judging_each_by_itself_says(
     for one in candidates:
         touched = any(h.covers(one.camera_id, one.start_ms, one.end_ms) for h in orders)
         assert planner.is_held(one.camera_id, one.start_ms, one.end_ms) == touched
+
+
+@pytest.mark.parametrize("off_ms", [-1, 0, 1])
+def test_a_membership_that_ends_or_begins_within_a_day_parts_that_day(off_ms: int) -> None:
+    noon_ms = parse_time_ms("2026-10-20T12:00:00+08:00")
+    until = keep_until_ms(noon_ms, DEFAULT)
+    assert until is not None
+    members = {"C": [Membership("key", noon_ms - DAY_MS, noon_ms)], "D": [Membership("key", until, None)]}
+    ends = [noon_ms + hours * HOUR_MS + off_ms for hours in (-3, 0, 3)]
+    candidates = [Candidate("S", camera, end, end, 1, "own", "stored", "default") for camera in "CD" for end in ends]
+    found = list(plan(candidates, members, [], CLASSES, NOW_MS))
+    assert [told(v) for v in found] == [plainly(one, members, [], CLASSES, NOW_MS) for one in candidates]
+    assert len({v.class_name for v in found[:3]}) == len({v.class_name for v in found[3:]}) == 2
+
+
+def test_a_hold_holds_what_it_touches_by_a_millisecond_and_a_long_segment_what_it_began_in() -> None:
+    start_ms, end_ms = NOW_MS - 100 * DAY_MS, NOW_MS - 97 * DAY_MS
+    orders = [
+        Hold("H", frozenset({"C"}), end_ms + 1, end_ms + 9, "late"),
+        Hold("H", frozenset({"C"}), start_ms - 9, start_ms, "first"),
+        Hold("H", frozenset({"D"}), start_ms - 9, start_ms - 1, "early"),
+        Hold("H", frozenset({"E"}), end_ms, end_ms + 1, "last"),
+    ]
+    members = {"D": [Membership("permanent", 0, start_ms + 1)]}  # it ended two days before the segment did
+    candidates = [Candidate("S", camera, start_ms, end_ms, 1, "own", "stored", "default") for camera in "CDEF"]
+    found = list(plan(candidates, members, orders, CLASSES, NOW_MS))
+    assert [told(v) for v in found] == [plainly(one, members, orders, CLASSES, NOW_MS) for one in candidates]
+    assert [v.code.partition(".")[2] for v in found] == ["held", "permanent", "held", "expired"]
+
+
+def test_in_years_of_summer_time_a_day_has_more_than_one_answer() -> None:
+    """Footage of one morning of 1986 whose month ends on the two sides of a change of the clocks."""
+    night_ms = int(datetime(1986, 8, 13, 23, tzinfo=SHANGHAI).timestamp()) * 1000
+    candidates = [
+        Candidate("S", "C", end, end, 1, "own", "stored", "default")
+        for end in range(night_ms, night_ms + 8 * HOUR_MS, HOUR_MS // 2)
+    ]
+    found = list(plan(candidates, {}, [], CLASSES, NOW_MS))
+    assert [told(v) for v in found] == [plainly(one, {}, [], CLASSES, NOW_MS) for one in candidates]
+    assert len({(v.keep_until_ms or 0) - v.segment.end_ms for v in found}) > 1
 
 
 def test_the_property_catches_a_plan_without_the_hold_check(monkeypatch: pytest.MonkeyPatch) -> None:
