@@ -18,11 +18,10 @@ from config.errors import Kind, TiergateError
 from config.units import DAY_MS
 from storage.audit import log as audit
 from storage.catalog import facts, retention_rows
-from storage.classes import RetentionClass, judge_change
+from storage.classes import MIN_DAYS_PER_MONTH, RetentionClass, judge_change
 
 WAIT_MS = 7 * DAY_MS
 _PENDING = "retention.pending"
-_DAYS_PER_MONTH = 30  #: "a month" is never less (Order 799 art. 17)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +77,7 @@ def ask(
         raise TiergateError(Kind.INVALID, refusal.code, **refusal.params)
     above = class_.ceiling_months is not None and months > class_.ceiling_months
     waits = months < class_.months or above
-    min_days = months * _DAYS_PER_MONTH
+    min_days = months * MIN_DAYS_PER_MONTH
     change = Change(class_name, months, min_days, now_ms, actor, now_ms + (WAIT_MS if waits else 0), legal_basis)
     waiting = pending(connection)
     waiting.pop(class_name, None)  # the latest word of an administrator replaces an earlier one

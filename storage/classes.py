@@ -19,6 +19,10 @@ from config.units import DAY_MS, SHANGHAI
 #: Longest time for which unheld footage may outlive `keep_until` (I4): first sweep, grace, deletion.
 DELETE_WITHIN_MS = 72 * 3_600_000
 
+#: What the law says at least, by class; every other class has the first one's.
+FLOOR_MONTHS = {"default": 1, "key": 3}
+MIN_DAYS_PER_MONTH = 30  #: "a month" is never less (Order 799 art. 17)
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -93,7 +97,7 @@ def class_of(
 
 def judge_change(class_: RetentionClass, months: int, has_legal_basis: bool, approved: bool) -> Reason | None:
     """None when `class_` may keep `months` months; else why not. Floors are law and have no exception."""
-    floor = {"default": 1, "key": 3}.get(class_.name, 1)
+    floor = FLOOR_MONTHS.get(class_.name, 1)
     if months < floor:
         return Reason("retention.below_floor", {"class": class_.name, "months": months, "floor": floor})
     if class_.ceiling_months is not None and months > class_.ceiling_months and not (has_legal_basis and approved):

@@ -21,7 +21,6 @@ from config.units import DAY_MS, HOUR_MS
 from storage.catalog import retention_rows
 from storage.catalog.tables import segment
 from storage.classes import RetentionClass
-from storage.holds import holds_on
 from storage.retention import Candidate, Verdict
 from storage.sweeper import Policies
 
@@ -80,7 +79,7 @@ def plan_view(
     """What the plan says at `at_ms` of all standing footage, or of that of `cameras`."""
     groups: dict[tuple[str, str, bool, str], PlanItem] = {}
     for verdict, count, size, first_ms, last_ms in _verdicts(connection, policies, at_ms, cameras):
-        key = (verdict.segment.camera_id, verdict.class_name, verdict.keep, verdict.reason.code)
+        key = (verdict.segment.camera_id, verdict.class_name, verdict.keep, verdict.code)
         item = PlanItem(*key[:3], verdict.reason, count, size, first_ms, last_ms, verdict.keep_until_ms)
         known = groups.get(key)
         if known is not None:
@@ -100,7 +99,7 @@ def outflow(connection: Connection, policies: Policies, now_ms: int) -> dict[int
     """Days from `now_ms` → bytes of standing footage that are gone by then at the latest; None: no end is known."""
     going: dict[int | None, int] = {}
     for verdict, _, size, _, _ in _verdicts(connection, policies, now_ms, None):
-        due_ms = None if verdict.reason.code in _ENDLESS else verdict.delete_by_ms
+        due_ms = None if verdict.code in _ENDLESS else verdict.delete_by_ms
         day = None if due_ms is None else max(1, -(-(due_ms - now_ms) // DAY_MS))
         going[day] = going.get(day, 0) + size
     return going
@@ -139,8 +138,8 @@ def _verdicts(
             for start_ms, end_ms in ((first_start, first_end), (last_start, last_end))
         ]
         first, last = policies.plan(ends, at_ms)
-        alike = (first.keep, first.class_name, first.reason.code) == (last.keep, last.class_name, last.reason.code)
-        if alike and not date_unknown and not holds_on(camera_id, first_start, last_end, policies.holds):
+        alike = (first.keep, first.class_name, first.code) == (last.keep, last.class_name, last.code)
+        if alike and not date_unknown and not policies.planner.is_held(camera_id, first_start, last_end):
             yield first, int(count), int(size), first_start, last_end
             continue
         each = retention_rows.of_hour(

@@ -7,11 +7,13 @@ delete, or in a state that the plan does not know is kept and says so.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from config.reasons import Reason
-from config.units import HOUR_MS, format_time_ms
+from config.units import DAY_MS, HOUR_MS, format_time_ms
 from storage.classes import DELETE_WITHIN_MS, Membership, RetentionClass, class_of, keep_until_ms
 from storage.holds import Hold, holds_on
 
@@ -33,75 +35,177 @@ class Candidate:
     aged_from_ms: int | None = None  #: then: when a proven clock first saw it
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
+    """A tuple, because a plan makes millions of them."""
+
     segment: Candidate
     keep: bool
     class_name: str
     keep_until_ms: int | None  #: None: permanent, or unknown
     delete_by_ms: int | None
-    reason: Reason
+    code: str  #: of `reason`
+    held_by: Sequence[Hold] = ()
+
+    @property
+    def reason(self) -> Reason:
+        """Made when somebody asks for it: most verdicts are only counted."""
+        if self.code == "retention.not_ours":
+            return Reason(self.code, {"kind": self.segment.kind})
+        if self.code == "retention.unknown_class":
+            return Reason(self.code, {"class": self.segment.class_name})
+        if self.code == "retention.state_keeps":
+            return Reason(self.code, {"state": self.segment.state})
+        if self.code == "retention.held":
+            return Reason(self.code, {"count": len(self.held_by), "case": self.held_by[0].case_no})
+        if self.keep_until_ms is None:
+            return Reason(self.code, {"class": self.class_name})
+        return Reason(self.code, {"until": format_time_ms(self.keep_until_ms, local=True), "class": self.class_name})
 
 
 #: States in which the plan has a say; every other state is kept as it is.
 PLANNED_STATES = frozenset({"stored", "condemned"})
 
+#: Since then Asia/Shanghai has been eight hours ahead of UTC on every day.
+_STEADY_FROM_MS = 694_224_000_000  # 1992-01-01
+_AHEAD_MS = 8 * HOUR_MS
 
-def judge(
-    segment: Candidate,
-    memberships: Iterable[Membership],
-    holds: Sequence[Hold],
-    classes: Mapping[str, RetentionClass],
-    now_ms: int,
-) -> Verdict:
-    """The verdict on one segment.
+#: (class, how long footage stays after its end or None for ever) of footage that ends on one day; None: it differs
+#: within the day.
+_Rule = tuple[str, int | None] | None
+
+
+class _Camera:
+    """What the plan needs of one camera, made ready once."""
+
+    __slots__ = ("froms", "holds", "memberships", "reach", "rules")
+
+    def __init__(
+        self, memberships: Sequence[Membership], holds: Sequence[Hold], rules: dict[tuple[str, int], _Rule]
+    ) -> None:
+        self.memberships = memberships
+        self.rules = rules
+        self.holds = holds
+        by_start = sorted(holds, key=lambda hold: hold.from_ms)
+        self.froms = [hold.from_ms for hold in by_start]
+        self.reach: list[int] = []  #: how far the holds up to this one reach
+        for hold in by_start:
+            self.reach.append(max(hold.to_ms, self.reach[-1]) if self.reach else hold.to_ms)
+
+
+class Planner:
+    """Policies made ready for many segments. Says exactly what judging each segment by itself would say.
+
+    What a class keeps depends on the calendar day on which footage ends; which class counts changes only where a
+    membership begins or ends. So one answer per camera, class at record time and day serves all footage of that day,
+    unless the earliest and the latest moment of the day would be answered differently.
 
     Of footage of an unknown date (a dead battery says 1970) only this is certain: it had ended when a proven clock
     first saw it. It ages from then, and may be what any earlier hold or class is about.
     """
-    start_ms, end_ms = segment.start_ms, segment.end_ms
-    if segment.date_unknown:
-        start_ms, end_ms = 0, now_ms if segment.aged_from_ms is None else segment.aged_from_ms
-    class_ = class_of(start_ms, end_ms, segment.class_name, memberships, classes)
-    until = keep_until_ms(end_ms, class_)
-    delete_by = None if until is None else until + DELETE_WITHIN_MS
 
-    def verdict(keep: bool, code: str, **params: object) -> Verdict:
-        return Verdict(segment, keep, class_.name, until, delete_by, Reason(code, params))
+    def __init__(
+        self,
+        policy_of: Mapping[str, Sequence[Membership]],
+        holds: Iterable[Hold],
+        classes: Mapping[str, RetentionClass],
+    ) -> None:
+        self._policy_of = policy_of
+        self._classes = classes
+        self._cameras: dict[str, _Camera] = {}
+        self._plain: dict[tuple[str, int], _Rule] = {}  #: rules of all cameras that are in no area
+        self._holds: dict[str, list[Hold]] = {}
+        for hold in holds:
+            if hold.released_ms is None:
+                for camera_id in hold.cameras:
+                    self._holds.setdefault(camera_id, []).append(hold)
 
-    if segment.kind != "own":
-        return verdict(True, "retention.not_ours", kind=segment.kind)
-    if segment.class_name not in classes:
-        return verdict(True, "retention.unknown_class", **{"class": segment.class_name})
-    if segment.state not in PLANNED_STATES:
-        return verdict(True, "retention.state_keeps", state=segment.state)
-    held_by = holds_on(segment.camera_id, start_ms, end_ms, holds)
-    if held_by:
-        return verdict(True, "retention.held", count=len(held_by), case=held_by[0].case_no)
-    if until is None:
-        return verdict(True, "retention.permanent", **{"class": class_.name})
-    shown = format_time_ms(until, local=True)
-    if now_ms < until:
-        return verdict(True, "retention.within", until=shown, **{"class": class_.name})
-    return verdict(False, "retention.expired", until=shown, **{"class": class_.name})
+    def plan(self, segments: Iterable[Candidate], now_ms: int) -> Iterator[Verdict]:
+        """One verdict per segment, in the order given."""
+        cameras, classes = self._cameras, self._classes
+        held: Sequence[Hold]
+        for segment in segments:
+            start_ms, end_ms, at_record = segment.start_ms, segment.end_ms, segment.class_name
+            if segment.date_unknown:
+                start_ms, end_ms = 0, now_ms if segment.aged_from_ms is None else segment.aged_from_ms
+            camera = cameras.get(segment.camera_id)
+            if camera is None:
+                camera = self._camera(segment.camera_id)
+            day = (end_ms + _AHEAD_MS) // DAY_MS
+            try:
+                rule = camera.rules[at_record, day]
+            except KeyError:
+                rule = self._rule(camera, at_record, day)
+            until: int | None
+            if rule is not None and end_ms - DAY_MS <= start_ms <= end_ms:
+                class_name, stay_ms = rule
+                until = None if stay_ms is None else end_ms + stay_ms
+            else:
+                class_ = class_of(start_ms, end_ms, at_record, camera.memberships, classes)
+                class_name, until = class_.name, keep_until_ms(end_ms, class_)
+            keep, held = True, ()
+            if segment.kind != "own":
+                code = "retention.not_ours"
+            elif at_record not in classes:
+                code = "retention.unknown_class"
+            elif segment.state not in PLANNED_STATES:
+                code = "retention.state_keeps"
+            elif camera.froms and (held := _touching(camera, segment.camera_id, start_ms, end_ms)):
+                code = "retention.held"
+            elif until is None:
+                code = "retention.permanent"
+            elif now_ms < until:
+                code = "retention.within"
+            else:
+                keep, code = False, "retention.expired"
+            delete_by_ms = None if until is None else until + DELETE_WITHIN_MS
+            yield Verdict(segment, keep, class_name, until, delete_by_ms, code, held)
+
+    def is_held(self, camera_id: str, start_ms: int, end_ms: int) -> bool:
+        """Whether a standing hold touches the stretch."""
+        camera = self._cameras.get(camera_id) or self._camera(camera_id)
+        return bool(_touching(camera, camera_id, start_ms, end_ms))
+
+    def class_of(self, camera_id: str, start_ms: int, end_ms: int) -> RetentionClass:
+        """The class that footage of a stretch has, or would have."""
+        return class_of(start_ms, end_ms, "default", self._policy_of.get(camera_id, ()), self._classes)
+
+    def _camera(self, camera_id: str) -> _Camera:
+        memberships = self._policy_of.get(camera_id, ())
+        rules = {} if memberships else self._plain
+        made = self._cameras[camera_id] = _Camera(memberships, self._holds.get(camera_id, ()), rules)
+        return made
+
+    def _rule(self, camera: _Camera, at_record: str, day: int) -> _Rule:
+        first_ms = day * DAY_MS - _AHEAD_MS
+        last_ms = first_ms + DAY_MS - 1
+        rule: _Rule = None
+        if first_ms >= _STEADY_FROM_MS:
+            # A later end and an earlier start can only let more memberships count.
+            least = class_of(last_ms, first_ms, at_record, camera.memberships, self._classes)
+            most = class_of(first_ms - DAY_MS, last_ms, at_record, camera.memberships, self._classes)
+            if least is most:
+                until_ms = keep_until_ms(first_ms, least)
+                rule = (least.name, None if until_ms is None else until_ms - first_ms)
+        camera.rules[at_record, day] = rule
+        return rule
+
+
+def _touching(camera: _Camera, camera_id: str, start_ms: int, end_ms: int) -> Sequence[Hold]:
+    begun = bisect_right(camera.froms, end_ms)
+    if begun == 0 or camera.reach[begun - 1] < start_ms:
+        return ()
+    return holds_on(camera_id, start_ms, end_ms, camera.holds)
 
 
 def plan(
     segments: Iterable[Candidate],
     policy_of: Mapping[str, Sequence[Membership]],
-    holds: Sequence[Hold],
+    holds: Iterable[Hold],
     classes: Mapping[str, RetentionClass],
     now_ms: int,
 ) -> Iterator[Verdict]:
-    """One verdict per segment, in the order given."""
-    by_camera: dict[str, list[Hold]] = {}
-    for hold in holds:
-        if hold.released_ms is None:
-            for camera_id in hold.cameras:
-                by_camera.setdefault(camera_id, []).append(hold)
-    for segment in segments:
-        camera_id = segment.camera_id
-        yield judge(segment, policy_of.get(camera_id, ()), by_camera.get(camera_id, ()), classes, now_ms)
+    """One verdict per segment, in the order given. Who asks more than once keeps a `Planner`."""
+    return Planner(policy_of, holds, classes).plan(segments, now_ms)
 
 
 def may_delete(verdict: Verdict, now_ms: int, grace_ms: int) -> bool:
@@ -137,7 +241,7 @@ def forecast(verdicts: Iterable[Verdict], now_ms: int, hours: int = FORECAST_HOU
     """Counts of unheld segments by the hour in which they fall due."""
     counts = [0] * hours
     for verdict in verdicts:
-        if verdict.keep and verdict.reason.code != "retention.within":
+        if verdict.keep and verdict.code != "retention.within":
             continue
         until = verdict.keep_until_ms
         if until is None:

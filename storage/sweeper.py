@@ -31,7 +31,7 @@ from storage.classes import Membership, RetentionClass
 from storage.clock_trust import AGREE_WITHIN_MS, ClockEvidence, Sighting, Trust, judge_clock
 from storage.holds import Hold
 from storage.objects.base import ObjectStore
-from storage.retention import Candidate, Forecast, Verdict, forecast, judge_guard, may_delete, plan
+from storage.retention import Candidate, Forecast, Planner, Verdict, forecast, judge_guard, may_delete
 
 logger = logging.getLogger(__name__)
 
@@ -74,6 +74,10 @@ class Policies:
     classes: dict[str, RetentionClass]
     memberships: dict[str, list[Membership]]
     holds: list[Hold]
+    planner: Planner = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "planner", Planner(self.memberships, self.holds, self.classes))
 
     @classmethod
     def read(cls, connection: Connection) -> Policies:
@@ -84,7 +88,7 @@ class Policies:
         )
 
     def plan(self, segments: list[Candidate], now_ms: int) -> Iterator[Verdict]:
-        return plan(segments, self.memberships, self.holds, self.classes, now_ms)
+        return self.planner.plan(segments, now_ms)
 
     def may_be_due_before_ms(self, now_ms: int) -> int:
         """No segment that ended later can be due: no month of the calendar has fewer than 28 days."""
@@ -180,17 +184,16 @@ class Sweeper:
                 report.looked_at += 1
                 if not verdict.keep:
                     due.append(verdict)
-                elif verdict.reason.code == "retention.held":
+                elif verdict.code == "retention.held":
                     report.kept_by_hold += 1
         return due
 
     def _guard(self, due: list[Verdict], now_ms: int) -> Reason | None:
-        def read(connection: Connection) -> tuple[Any, int]:
-            return facts.get(connection, _FORECAST), retention_rows.standing_count(connection)
-
-        stored, total = self._catalog.read(read)
+        stored = self._catalog.read(lambda c: facts.get(c, _FORECAST))
         expected = stored and Forecast(stored["from_ms"], tuple(stored["due_by_hour"]))
-        return judge_guard(len(due), total, expected, now_ms)
+        if judge_guard(len(due), 0, expected, now_ms) is None:
+            return None  # however much stands: counting millions of rows is left to where it decides
+        return judge_guard(len(due), self._catalog.read(retention_rows.standing_count), expected, now_ms)
 
     def _condemn(self, due: list[Verdict], now_ms: int) -> None:
         for start in range(0, len(due), self._chunk_rows):

@@ -137,4 +137,51 @@ WORDS: dict[str, tuple[str, str]] = {
         "Enlarge the store, or record less: `tiergate retention forecast` shows each camera's share.",
         "请扩充存储或减少录入：`tiergate retention forecast` 列出每台摄像机的占用。",
     ),
+    # --- is the promise kept ---
+    "retention.promise_kept": (
+        "{days} days are promised, and nothing of them is gone.",
+        "承诺保存 {days} 天，期内录像无缺失。",
+    ),
+    "retention.promise_growing": (
+        "{days} days are promised; the {have} that there can be by now are there.",
+        "承诺保存 {days} 天；至今应有的 {have} 天均在。",
+    ),
+    "retention.promise_none": (
+        "{days} days are promised; nothing has been recorded yet.",
+        "承诺保存 {days} 天；尚无录像。",
+    ),
+    "retention.promise_deleted": (
+        "{days} days are promised, but {count} segment(s) of them are gone before their time.",
+        "承诺保存 {days} 天，但其中 {count} 段录像未到期即已丢失。",
+    ),
+    "retention.promise_gaps": (
+        "More than {most} % of the promised {days} days was never recorded.",
+        "承诺的 {days} 天中，超过 {most} % 未录到。",
+    ),
+    "retention.promise_gaps_soon": (
+        "If gaps go on like this week's, more than {most} % of the promised {days} days will be missing on {at}.",
+        "若中断按本周速度继续，到 {at} 承诺的 {days} 天中将有超过 {most} % 缺失。",
+    ),
+    "retention.promise_disk": (
+        "The store is full on {at}: from then on the promised {days} days are not recorded whole.",
+        "存储将于 {at} 用尽：此后无法完整录满承诺的 {days} 天。",
+    ),
+    "retention.promise_camera": ("Camera {camera}: {why}", "摄像机 {camera}：{why}"),
+    "retention.promise_all_kept": (
+        "Of {count} camera(s) nothing promised is gone, and no gap endangers it.",
+        "{count} 台摄像机承诺期内的录像无丢失，中断亦未危及承诺。",
+    ),
+    "retention.promise_next": (
+        "`tiergate report gaps --camera {camera}` says what is missing and why; `tiergate store check` says whether the store lost it.",
+        "用 `tiergate report gaps --camera {camera}` 查看缺失及原因；用 `tiergate store check` 核对存储是否丢失。",
+    ),
+    "retention.overkept": (
+        "{count} unheld segment(s), {mb} MB, stand although they should have been gone by {since} at the latest.",
+        "有 {count} 段未保全录像（{mb} MB）仍在，最迟本应于 {since} 删除。",
+    ),
+    "retention.overkept_none": ("Nothing stands past its latest day of deletion.", "没有超期未删的录像。"),
+    "retention.overkept_next": (
+        "The line of the sweep says why it does not delete; `tiergate report retention` lists the cameras.",
+        "清理一项说明未删除的原因；`tiergate report retention` 列出相关摄像机。",
+    ),
 }

@@ -195,6 +195,27 @@ def promises(connection: Connection, probe: Probe) -> Iterator[Finding]:
         yield Finding("promise", "ok", said)
 
 
+def reach(connection: Connection, probe: Probe) -> Iterator[Finding]:
+    """Camera by camera whether the promise is kept (a store that will be full has its own line); what is over-kept."""
+    kept, over = promise.promises(connection, None, probe.now_ms)
+    soon_ms = probe.now_ms + FULL_SOON_MS
+    wrong = [(one.breaks_ms, one) for one in kept if one.breaks_ms is not None and one.breaks_ms < soon_ms]
+    for breaks_ms, one in sorted(wrong, key=lambda pair: pair[0])[:MOST_LINES]:
+        id_ = one.reach.camera_id
+        level: Level = "bad" if breaks_ms <= probe.now_ms else "warn"
+        reason = Reason("retention.promise_camera", {"camera": id_, "why": one.reason})
+        yield found("reach", level, reason, Reason("retention.promise_next", {"camera": id_}))
+    if kept and not wrong:
+        yield fine("reach", "retention.promise_all_kept", count=len(kept))
+    if over:
+        since = format_time_ms(min(what.oldest_due_ms for what in over.values()), local=True)
+        size = sum(what.bytes for what in over.values())
+        params = {"count": sum(what.segments for what in over.values()), "mb": round(size / 1e6, 1), "since": since}
+        yield found("overkept", "bad", Reason("retention.overkept", params), Reason("retention.overkept_next"))
+    else:
+        yield fine("overkept", "retention.overkept_none")
+
+
 def _words(problem: str | None) -> Reason | str:
     """A reason without its parameters would speak in braces: then its code says more."""
     if problem in TABLE and "{" not in TABLE[problem][0]:

@@ -18,6 +18,7 @@ JOB_NAMES = (
 _PREFIX = "job."
 UPLOADS = "keeper.uploads"  #: fact: {"behind", "away_since_ms", "failures", "corrupt", "problem"} of the uploader
 FORECAST = "keeper.forecast"  #: fact: {"needed_bytes", "capacity_bytes", "full_ms"}, the last two or null
+PROMISES = "keeper.promises"  #: fact: `gateway.ops.promise.told`
 
 
 @dataclass(frozen=True, slots=True)

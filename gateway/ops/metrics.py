@@ -185,6 +185,7 @@ def _keeping(connection: Connection, settings: Settings, now_ms: int) -> Iterabl
     full_ms = forecast.get("full_ms")
     until_full = None if full_ms is None else max(0, full_ms - now_ms) / 1000
     yield _one("tiergate_store_full_in_seconds", "Until the store is full, by the forecast; absent: never.", until_full)
+    yield from _promises(connection, now_ms)
     made = facts.get(connection, journal.CHECKPOINT_MARK)
     yield _one(
         "tiergate_audit_checkpoint_age_seconds",
@@ -196,6 +197,44 @@ def _keeping(connection: Connection, settings: Settings, now_ms: int) -> Iterabl
     overdue = sum(row.review_ms < now_ms for row in standing)
     yield _one("tiergate_holds_standing", "Orders that footage stays.", float(len(standing)))
     yield _one("tiergate_holds_review_overdue", "Holds whose review date has passed.", float(overdue))
+
+
+def _promises(connection: Connection, now_ms: int) -> Iterable[Metric]:
+    """As the keeper found it a few hours ago: it reads too much for every scrape."""
+    told = facts.get(connection, job_state.PROMISES) or {"cameras": {}, "overkept": None}
+    known = sorted(told["cameras"].items())
+    yield Metric(
+        "tiergate_retention_promised_seconds",
+        "How far back the class of a camera promises footage.",
+        ("camera",),
+        tuple(((id_,), one["promised_ms"] / 1000) for id_, one in known),
+    )
+    yield Metric(
+        "tiergate_retention_attained_seconds",
+        "How far back nothing is gone that should be there, at most what is promised; absent: nothing recorded.",
+        ("camera",),
+        tuple(
+            ((id_,), min(one["promised_ms"], max(0, now_ms - since_ms)) / 1000)
+            for id_, one in known
+            if (since_ms := one["attained_since_ms"]) is not None
+        ),
+    )
+    yield Metric(
+        "tiergate_retention_broken_in_seconds",
+        "Until a camera's promise is broken; 0: it is; absent: nothing speaks for it.",
+        ("camera", "cause"),
+        tuple(
+            ((id_, one["cause"]), max(0, breaks_ms - now_ms) / 1000)
+            for id_, one in known
+            if (breaks_ms := one["breaks_ms"]) is not None
+        ),
+    )
+    over = told["overkept"] or {}
+    yield _one("tiergate_overkept_segments", "Unheld segments past their latest deletion.", over.get("segments"))
+    yield _one("tiergate_overkept_bytes", "Unheld footage past its latest deletion.", over.get("bytes"))
+    since_ms = over.get("since_ms")
+    late = None if since_ms is None else max(0, now_ms - since_ms) / 1000
+    yield _one("tiergate_overkept_late_seconds", "How late the oldest of it is; absent: there is none.", late)
 
 
 def _whole(connection: Connection, settings: Settings, now_ms: int) -> Iterable[Metric]:

@@ -1,23 +1,29 @@
-"""Does the store hold what the classes promise: rates of the cameras, size of the store, and the forecast of both.
+"""Is the promise of the classes kept, and will it be: what the store holds, how far each camera reaches back, its gaps.
 
-Belongs here: gathering. Does not belong here: the arithmetic (`storage.forecast`), who asks (route, keeper, doctor).
+Belongs here: gathering, and the sentence on each camera. Does not belong here: the arithmetic (`storage.forecast`,
+`storage.reach`), who asks (route, keeper, doctor).
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 from sqlalchemy import Connection
 
 from config.reasons import Reason
 from config.settings import Settings
 from config.units import DAY_MS, format_time_ms
-from storage.catalog import cameras, segments
+from storage.catalog import cameras, gaps, segments
 from storage.classes import class_of
 from storage.forecast import ASSUMED_BPS, Basis, Forecast, Inflow, forecast, stay_days
+from storage.gaps import NOT_DUE, merged
 from storage.plan_view import outflow
+from storage.reach import MOST_MISSING, Reach, gaps_break_ms
+from storage.reach_view import Overkept, overkept, reaches
 from storage.sweeper import Policies
 
 #: Less footage than this says nothing about a camera's rate.
@@ -88,6 +94,126 @@ def verdict(found: Forecast) -> Reason:
         return Reason("retention.forecast_fits", needed | capacity)
     full = format_time_ms(found.full_ms, local=True)[:10]
     return Reason("retention.forecast_full", needed | capacity | {"full": full})
+
+
+#: At which rate a camera has gaps is read from so much of the past.
+_RECENT_MS = 7 * DAY_MS
+
+Cause = Literal["deleted", "gaps", "disk"]
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """What is promised of one camera's footage, what is there, and when that will no longer be so."""
+
+    reach: Reach
+    breaks_ms: int | None  #: not later than now: it is broken; None: nothing speaks for it
+    cause: Cause | None  #: of that
+    reason: Reason
+    overkept: Overkept | None
+
+    def as_json(self, now_ms: int) -> dict[str, Any]:
+        reach, over = self.reach, self.overkept
+        return {
+            "camera_id": reach.camera_id,
+            "class": reach.class_name,
+            "state": reach.state,
+            "promised_days": _days(now_ms - reach.promised_since_ms),
+            "attained_days": _days(reach.attained_ms(now_ms)),
+            "registered_ms": reach.registered_ms,
+            "due_since_ms": reach.due_since_ms,
+            "attained_since_ms": reach.attained_since_ms,
+            "lost_segments": reach.lost_segments,
+            "breaks_ms": self.breaks_ms,
+            "cause": self.cause,
+            "overkept_segments": over.segments if over else 0,
+            "overkept_bytes": over.bytes if over else 0,
+            "overkept_since_ms": over.oldest_due_ms if over else None,
+            "reason": self.reason.as_json(),
+        }
+
+
+def told(found: Iterable[Promise], over: dict[str, Overkept], now_ms: int) -> dict[str, Any]:
+    """What metrics need of it, as a fact of the catalog (`gateway.ops.job_state.PROMISES`)."""
+    return {
+        "cameras": {
+            one.reach.camera_id: {
+                "class": one.reach.class_name,
+                "promised_ms": now_ms - one.reach.promised_since_ms,
+                "attained_since_ms": one.reach.attained_since_ms,
+                "breaks_ms": one.breaks_ms,
+                "cause": one.cause,
+            }
+            for one in found
+        },
+        "overkept": {
+            "segments": sum(what.segments for what in over.values()),
+            "bytes": sum(what.bytes for what in over.values()),
+            "since_ms": min((what.oldest_due_ms for what in over.values()), default=None),
+        },
+    }
+
+
+def _days(length_ms: int | None) -> float | None:
+    return None if length_ms is None else round(length_ms / DAY_MS, 1)
+
+
+def promises(
+    connection: Connection, full_ms: int | None, now_ms: int, only: Collection[str] | None = None
+) -> tuple[list[Promise], dict[str, Overkept]]:
+    """Of each camera that is recorded here; and over-kept footage of all cameras, also of removed ones.
+
+    `full_ms`: when the store is full, by the forecast (`gather`); None: it never is, or that is told elsewhere.
+    """
+    policies = Policies.read(connection)
+    over = overkept(connection, policies, now_ms)
+    found = []
+    recorded = {id_ for id_, row in cameras.cameras(connection, only).items() if row.enabled}
+    for reach in reaches(connection, policies, now_ms, only):
+        will_be_full_ms = full_ms if reach.camera_id in recorded else None
+        breaks_ms, cause, reason = _outlook(connection, reach, will_be_full_ms, now_ms)
+        found.append(Promise(reach, breaks_ms, cause, reason, over.get(reach.camera_id)))
+    if only is not None:
+        over = {id_: what for id_, what in over.items() if id_ in only}
+    return found, over
+
+
+def _outlook(
+    connection: Connection, reach: Reach, full_ms: int | None, now_ms: int
+) -> tuple[int | None, Cause | None, Reason]:
+    """(when the promise is broken, by what, the sentence on it): the earliest of all that speaks against it."""
+    promised_ms = now_ms - reach.promised_since_ms
+    days = {"days": promised_ms // DAY_MS}
+    if reach.state == "broken":
+        return now_ms, "deleted", Reason("retention.promise_deleted", days | {"count": reach.lost_segments})
+    gaps_ms = _broken_by_gaps(connection, reach, promised_ms, now_ms)
+    percent = {"most": round(MOST_MISSING * 100)}
+    if gaps_ms is not None and gaps_ms <= now_ms:
+        return now_ms, "gaps", Reason("retention.promise_gaps", days | percent)
+    if gaps_ms is not None and (full_ms is None or gaps_ms <= full_ms):
+        at = format_time_ms(gaps_ms, local=True)[:10]
+        return gaps_ms, "gaps", Reason("retention.promise_gaps_soon", days | percent | {"at": at})
+    if full_ms is not None:
+        return (
+            full_ms,
+            "disk",
+            Reason("retention.promise_disk", days | {"at": format_time_ms(full_ms, local=True)[:10]}),
+        )
+    have = {} if reach.state in ("none", "kept") else {"have": _days(reach.attained_ms(now_ms))}
+    return None, None, Reason(f"retention.promise_{reach.state}", days | have)
+
+
+def _broken_by_gaps(connection: Connection, reach: Reach, promised_ms: int, now_ms: int) -> int | None:
+    """By the gap rows alone: every second without footage has one (I5)."""
+    since_ms = max(reach.registered_ms, now_ms - promised_ms)
+    rows = gaps.gaps_between(connection, reach.camera_id, "main", since_ms, now_ms, limit=100_000)
+    spans = [(row.from_ms, now_ms if row.to_ms is None else row.to_ms) for row in rows if row.cause != NOT_DUE]
+    recent_ms = max(since_ms, now_ms - _RECENT_MS)
+
+    def missing(from_ms: int) -> int:
+        return sum(end - start for start, end in merged(spans, from_ms, now_ms))
+
+    return gaps_break_ms(missing(since_ms), missing(recent_ms), now_ms - recent_ms, promised_ms, now_ms)
 
 
 def _gb(size: int) -> float:

@@ -207,7 +207,14 @@ class Keeper:
             "capacity_bytes": found.capacity_bytes,
             "full_ms": found.full_ms,
         }
-        parts.catalog.write(lambda c: facts.set(c, job_state.FORECAST, state))
+        now_ms = wall_ms(parts.clock)
+        kept = parts.sweep_catalog.read(lambda c: promise.told(*promise.promises(c, found.full_ms, now_ms), now_ms))
+
+        def write(connection: Connection) -> None:
+            facts.set(connection, job_state.FORECAST, state)
+            facts.set(connection, job_state.PROMISES, kept)
+
+        parts.catalog.write(write)
 
 
 @contextlib.contextmanager

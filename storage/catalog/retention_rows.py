@@ -134,13 +134,7 @@ def release_hold(connection: Connection, hold_id: str, by: str, now_ms: int) -> 
     return done.rowcount == 1
 
 
-def _candidate(row: Any) -> Candidate:
-    return Candidate(
-        row.id, row.camera_id, row.start_ms, row.end_ms, row.bytes, row.kind, row.state, row.class_, row.condemned_ms,
-        row.time_trust == "unknown", row.aged_from_ms,
-    )  # fmt: skip
-
-
+#: In the order of the fields of `Candidate`.
 _CANDIDATE = (
     segment.c.id,
     segment.c.camera_id,
@@ -151,7 +145,7 @@ _CANDIDATE = (
     segment.c.state,
     segment.c.class_,
     segment.c.condemned_ms,
-    segment.c.time_trust,
+    (segment.c.time_trust == "unknown").label("date_unknown"),
     segment.c.aged_from_ms,
 )
 
@@ -186,7 +180,7 @@ def candidates(
     if after is not None:
         at_ms, id_ = after
         query = query.where((by > at_ms) | ((by == at_ms) & (segment.c.id > id_)))
-    return [_candidate(row) for row in connection.execute(query)]
+    return [Candidate(*row) for row in connection.execute(query)]
 
 
 def segment_at(connection: Connection, camera_id: str, at_ms: int) -> Candidate | None:
@@ -196,7 +190,7 @@ def segment_at(connection: Connection, camera_id: str, at_ms: int) -> Candidate 
         .order_by(segment.c.start_ms.desc())
         .limit(1)
     ).first()
-    return row and _candidate(row)
+    return None if row is None else Candidate(*row)
 
 
 def of_hour(
@@ -212,7 +206,7 @@ def of_hour(
         segment.c.end_ms >= hour_ms,
         segment.c.end_ms < hour_ms + HOUR_MS,
     )
-    return [_candidate(row) for row in connection.execute(query)]
+    return [Candidate(*row) for row in connection.execute(query)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,7 +238,7 @@ def footage_in(
 
 
 def segments_by_id(connection: Connection, ids: Sequence[str]) -> list[Candidate]:
-    return [_candidate(row) for row in connection.execute(select(*_CANDIDATE).where(segment.c.id.in_(ids)))]
+    return [Candidate(*row) for row in connection.execute(select(*_CANDIDATE).where(segment.c.id.in_(ids)))]
 
 
 def standing_count(connection: Connection) -> int:
@@ -289,4 +283,4 @@ def deleting(connection: Connection, limit: int) -> list[tuple[Candidate, str]]:
         .order_by(segment.c.end_ms)
         .limit(limit)
     )
-    return [(_candidate(row), row.object_key) for row in rows]
+    return [(Candidate(*row[:-1]), row.object_key) for row in rows]

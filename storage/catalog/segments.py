@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Select, func, literal_column, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
@@ -72,8 +72,7 @@ class SegmentRow:
     stored_ms: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class SegmentSpan:
+class SegmentSpan(NamedTuple):
     """What a timeline draws of a segment: exactly what ix_segment_timeline covers."""
 
     id: str
@@ -86,7 +85,7 @@ class SegmentSpan:
 
 _SEGMENT = tuple(segment.c[f.name] for f in fields(SegmentRow))
 _RUN = tuple(run.c[f.name] for f in fields(RunRow))
-_SPAN = tuple(segment.c[f.name] for f in fields(SegmentSpan))
+_SPAN = tuple(segment.c[name] for name in SegmentSpan._fields)
 
 
 def _insert_new(connection: Connection, table: Any, rows: Sequence[dict[str, Any]]) -> None:

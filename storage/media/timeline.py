@@ -12,12 +12,10 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import TypeVar
-
-T = TypeVar("T")
+from typing import NamedTuple
 
 #: A hole up to this long between two pieces of footage, for which no gap row speaks, is a seam and not a gap: rows
 #: carry milliseconds, and a camera may rest for a frame. Gap rows are always shown, however short.
@@ -34,8 +32,7 @@ class SpanKind(Enum):
     NONE = "none"  #: not yet
 
 
-@dataclass(frozen=True, slots=True)
-class Footage:
+class Footage(NamedTuple):
     """A segment that can be played."""
 
     start_ms: int
@@ -61,8 +58,7 @@ class Removed:
     cause: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+class Span(NamedTuple):
     kind: SpanKind
     from_ms: int
     to_ms: int
@@ -83,6 +79,8 @@ class _Layer:
         return (edge for start, end, _ in self._waiting for edge in (start, end))
 
     def at(self, instant: int) -> tuple[SpanKind, str | None, str | None] | None:
+        if not self._active and (self._next == len(self._waiting) or self._waiting[self._next][0] > instant):
+            return None
         while self._next < len(self._waiting) and self._waiting[self._next][0] <= instant:
             start, end, _ = self._waiting[self._next]
             heapq.heappush(self._active, (-start, -self._next, end))
@@ -120,61 +118,52 @@ def build_timeline(
     margin = max(merge_tolerance_ms, OPEN_LAG_MS) + 1
     low, high = from_ms - margin, to_ms + margin
     layers = (footage, expired, missing)
+    unexplained: _Said = (SpanKind.GAP, uncovered_cause, None, True)
     edges = sorted({low, now_ms, high, *(edge for layer in layers for edge in layer.edges)})
-    pieces: list[tuple[Span, bool]] = []  #: (span, whether no row speaks for it)
+    pieces: list[_Piece] = []
     for start, end in itertools.pairwise(edges):
         if start < low or end > high:
             # Instants outside the window still move the layers on; they are not shown.
             for layer in layers:
                 layer.at(start)
             continue
-        found = next((said for layer in layers if (said := layer.at(start)) is not None), None)
+        found = footage.at(start) or expired.at(start) or missing.at(start)
         if found is not None:
-            pieces.append((Span(found[0], start, end, found[1], found[2]), False))
-        elif start >= now_ms:
-            pieces.append((Span(SpanKind.NONE, start, end), False))
+            said: _Said = (*found, False)
         else:
-            pieces.append((Span(SpanKind.GAP, start, end, uncovered_cause), True))
-    joined = _join(pieces, lambda a, b: a[1] == b[1] and _alike(a[0], b[0]), lambda a, b: (_span(a[0], b[0]), a[1]))
-    closed = _close_seams(joined, now_ms, merge_tolerance_ms)
-    spans = _join(closed, _alike, _span)
-    return [
-        Span(s.kind, max(s.from_ms, from_ms), min(s.to_ms, to_ms), s.cause, s.retention_class)
-        for s in spans
-        if s.to_ms > from_ms and s.from_ms < to_ms
-    ]
-
-
-def _alike(a: Span, b: Span) -> bool:
-    return (a.kind, a.cause, a.retention_class) == (b.kind, b.cause, b.retention_class)
-
-
-def _span(a: Span, b: Span) -> Span:
-    return Span(a.kind, a.from_ms, b.to_ms, a.cause, a.retention_class)
-
-
-def _join(items: Sequence[T], alike: Callable[[T, T], bool], merge: Callable[[T, T], T]) -> list[T]:
-    joined: list[T] = []
-    for item in items:
-        if joined and alike(joined[-1], item):
-            joined[-1] = merge(joined[-1], item)
+            said = (SpanKind.NONE, None, None, False) if start >= now_ms else unexplained
+        if pieces and pieces[-1][2] == said:
+            pieces[-1] = (pieces[-1][0], end, said)
         else:
-            joined.append(item)
-    return joined
-
-
-def _close_seams(pieces: Sequence[tuple[Span, bool]], now_ms: int, tolerance_ms: int) -> list[Span]:
-    """Holes that nobody explains and that are short become part of the footage before them."""
-    pictures = (SpanKind.FOOTAGE, SpanKind.OPEN)
+            pieces.append((start, end, said))
     spans: list[Span] = []
-    for index, (span, unexplained) in enumerate(pieces):
-        before = spans[-1] if spans else None
-        if unexplained and before is not None and before.kind in pictures:
-            after = pieces[index + 1][0] if index + 1 < len(pieces) else None
-            length = span.to_ms - span.from_ms
-            at_now = span.to_ms == now_ms
-            limit = OPEN_LAG_MS if at_now and before.kind is SpanKind.OPEN else tolerance_ms
-            if length <= limit and (at_now or (after is not None and after.kind in pictures)):
-                span = Span(before.kind, span.from_ms, span.to_ms, before.cause, before.retention_class)
-        spans.append(span)
+    for start, end, (kind, cause, class_, _) in _close_seams(pieces, now_ms, merge_tolerance_ms):
+        if end > from_ms and start < to_ms:
+            spans.append(Span(kind, max(start, from_ms), min(end, to_ms), cause, class_))
     return spans
+
+
+#: What is said of an instant: kind, cause, class, and whether no row speaks for it.
+_Said = tuple[SpanKind, str | None, str | None, bool]
+_Piece = tuple[int, int, _Said]
+_PICTURES = (SpanKind.FOOTAGE, SpanKind.OPEN)
+
+
+def _close_seams(pieces: Sequence[_Piece], now_ms: int, tolerance_ms: int) -> list[_Piece]:
+    """Holes that nobody explains and that are short become part of the footage before them; alike neighbours join."""
+    joined: list[_Piece] = []
+    for index, (start, end, said) in enumerate(pieces):
+        kind, cause, class_, is_unexplained = said
+        if is_unexplained and joined and joined[-1][2][0] in _PICTURES:
+            before = joined[-1][2]
+            at_now = end == now_ms
+            limit = OPEN_LAG_MS if at_now and before[0] is SpanKind.OPEN else tolerance_ms
+            followed = index + 1 < len(pieces) and pieces[index + 1][2][0] in _PICTURES
+            if end - start <= limit and (at_now or followed):
+                kind, cause, class_, _ = before
+        plain = (kind, cause, class_, False)
+        if joined and joined[-1][2] == plain:
+            joined[-1] = (joined[-1][0], end, plain)
+        else:
+            joined.append((start, end, plain))
+    return joined

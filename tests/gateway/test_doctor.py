@@ -17,7 +17,7 @@ from config.reasons import Reason, text
 from config.settings import Settings, build
 from config.units import HOUR_MS, format_time_ms
 from gateway.access.keys import ensure_keys
-from gateway.ops import doctor, job_state, metrics
+from gateway.ops import doctor, job_state, metrics, promise
 from gateway.ops.certificates import make_private_ca
 from gateway.ops.findings import Finding
 from storage import journal, scrub, sweeper
@@ -28,7 +28,7 @@ from storage.catalog.gaps import GapRow
 from storage.catalog.migrate import migrate
 from storage.catalog.retention_rows import HoldRow
 from storage.catalog.status import ALONE, WATCHDOG_FACT, set_alone
-from storage.catalog.tables import camera, camera_health, camera_status, link, segment
+from storage.catalog.tables import camera, camera_health, camera_status, gap, link, segment
 from storage.objects import make_store
 from storage.spools import make_spools
 from storage.volume import IDENTITY_FILE
@@ -102,6 +102,68 @@ def test_a_store_that_cannot_keep_the_promise_is_said_before_it_is_full(tmp_path
     place.catalog.write(lambda c: c.execute(update(camera_status).values(bit_rate_bps=10_000)))
     assert place.wrong()["promise"].level == "warn", "four weeks are left"
     place.catalog.close()
+
+
+def test_a_promise_that_gaps_or_lost_footage_break_is_said_camera_by_camera(place: Place) -> None:
+    place.add_camera(bit_rate_bps=1_000)
+    now_ms, day_ms = place.now_ms, 24 * HOUR_MS
+    assert "reach" not in place.wrong()
+
+    def put_gap(days_ago: float, to_ms: int | None) -> None:
+        from_ms = now_ms - round(days_ago * day_ms)
+        row = GapRow(ulid(from_ms, bytes(10)), CAMERA, "main", "network", from_ms, to_ms, now_ms)
+        place.catalog.write(lambda c: gaps.put_gap(c, row))
+
+    put_gap(2, now_ms - day_ms)
+    found = place.wrong()["reach"]
+    assert (found.level, found.reason.code) == ("warn", "retention.promise_camera")
+    assert CAMERA in text(found.reason, "zh") and "5 %" in text(found.reason, "en")
+    put_gap(0.9, now_ms)
+    assert place.wrong()["reach"].level == "bad"
+
+    def write(c: Connection) -> None:
+        c.execute(update(gap).values(to_ms=gap.c.from_ms))
+        lost = {"start_ms": now_ms - 5 * day_ms, "end_ms": now_ms - 5 * day_ms + 60_000}
+        c.execute(insert(segment).values(**segment_values("S", "lost") | lost))
+
+    place.catalog.write(write)
+    found = place.wrong()["reach"]
+    assert found.level == "bad" and "1 segment" in text(found.reason, "en") and found.next is not None
+
+
+def test_what_is_kept_too_long_is_a_finding_and_a_metric_that_is_absent_until_it_is_known(place: Place) -> None:
+    place.add_camera(bit_rate_bps=1_000)
+    now_ms, day_ms = place.now_ms, 24 * HOUR_MS
+
+    def samples() -> dict[Any, float]:
+        read = place.catalog.read(lambda c: metrics.read_facts(c, place.settings, place.now_ms))
+        return {(m.name, labels): value for m in read for labels, value in m.samples}
+
+    def tell() -> None:
+        found = place.catalog.read(lambda c: promise.promises(c, None, place.now_ms))
+        place.catalog.write(lambda c: facts.set(c, job_state.PROMISES, promise.told(*found, place.now_ms)))
+
+    names = {name for name, check in doctor.METRICS.items() if check in ("reach", "overkept")}
+    assert len(names) == 5 and not names & {name for name, _ in samples()}, "unknown is absent"
+    tell()
+    known = samples()
+    assert known["tiergate_overkept_segments", ()] == 0 and ("tiergate_overkept_late_seconds", ()) not in known
+    assert 30 <= known["tiergate_retention_promised_seconds", (CAMERA,)] / 86_400 <= 31
+    assert ("tiergate_retention_attained_seconds", (CAMERA,)) not in known, "there is no footage"
+    assert "overkept" not in place.wrong()
+    for number, days in enumerate((50, 3)):
+        here = {"start_ms": now_ms - days * day_ms, "end_ms": now_ms - days * day_ms + 60_000, "object_key": f"k{days}"}
+        row = segment_values(f"S{number}", "stored") | here
+        place.catalog.write(lambda c, row=row: c.execute(insert(segment).values(**row)))  # type: ignore[misc]  # a bound default
+    found = place.wrong()["overkept"]
+    assert (found.level, found.reason.code, found.reason.params["count"]) == ("bad", "retention.overkept", 1)
+    lost = segment_values("S9", "lost") | {"start_ms": now_ms - 2 * day_ms, "end_ms": now_ms - 2 * day_ms + 1}
+    place.catalog.write(lambda c: c.execute(insert(segment).values(**lost)))
+    tell()
+    known = samples()
+    assert known["tiergate_overkept_segments", ()] == known["tiergate_overkept_bytes", ()] == 1
+    assert 15 <= known["tiergate_overkept_late_seconds", ()] / 86_400 <= 17
+    assert known["tiergate_retention_broken_in_seconds", (CAMERA, "deleted")] == 0
 
 
 def test_every_finding_has_a_next_step(place: Place) -> None:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from config.units import DAY_MS, HOUR_MS, format_time_ms, parse_time_ms
+from config.reasons import Reason
+from config.units import DAY_MS, HOUR_MS, SHANGHAI, format_time_ms, parse_time_ms
 from storage import retention
 from storage.classes import Membership, RetentionClass, class_of, judge_change, keep_until_ms
 from storage.clock_trust import ClockEvidence, Sighting, judge_clock
 from storage.holds import Hold
-from storage.retention import Candidate, Forecast, judge, judge_guard, may_delete, plan
+from storage.retention import Candidate, Forecast, Planner, Verdict, judge_guard, may_delete, plan
 
 CLASSES = {
     "default": RetentionClass("default", 0, 1, 30, 1, False),
@@ -26,6 +28,11 @@ NOW_MS = parse_time_ms("2026-11-24T12:00:00+08:00")
 
 def segment(end_ms: int, state: str = "stored", kind: str = "own", class_name: str = "default") -> Candidate:
     return Candidate("S", "C", end_ms - 60_000, end_ms, 1, kind, state, class_name)
+
+
+def judge(candidate: Candidate, members: list[Membership], orders: list[Hold]) -> Verdict:
+    (verdict,) = plan([candidate], {candidate.camera_id: members}, orders, CLASSES, NOW_MS)
+    return verdict
 
 
 @pytest.mark.parametrize(
@@ -67,7 +74,7 @@ def test_a_membership_after_the_footage_should_be_gone_does_not_revive_it() -> N
 def test_lowering_the_class_does_not_shorten_what_was_recorded_as_key() -> None:
     end_ms = NOW_MS - 40 * DAY_MS
     left = Membership("key", end_ms - 10 * DAY_MS, end_ms + DAY_MS)
-    verdict = judge(segment(end_ms), [left], [], CLASSES, NOW_MS)
+    verdict = judge(segment(end_ms), [left], [])
     assert verdict.keep and verdict.class_name == "key"
 
 
@@ -159,6 +166,153 @@ def test_nothing_held_unexpired_or_unknown_is_ever_removed_and_nothing_is_overke
     assert _violations(candidate, members, orders) == []
 
 
+def plainly(
+    candidate: Candidate,
+    policy_of: dict[str, list[Membership]],
+    orders: list[Hold],
+    classes: dict[str, RetentionClass],
+    now_ms: int,
+) -> tuple[object, ...]:
+    """What the plan must say of one segment, each rule written down as it is in REQUIREMENTS and nothing remembered."""
+    members = policy_of.get(candidate.camera_id, [])
+    class_ = class_of(candidate.start_ms, candidate.end_ms, candidate.class_name, members, classes)
+    until = keep_until_ms(candidate.end_ms, class_)
+    held = [hold for hold in orders if hold.covers(candidate.camera_id, candidate.start_ms, candidate.end_ms)]
+    shown = None if until is None else format_time_ms(until, local=True)
+    if candidate.kind != "own":
+        reason = Reason("retention.not_ours", {"kind": candidate.kind})
+    elif candidate.class_name not in classes:
+        reason = Reason("retention.unknown_class", {"class": candidate.class_name})
+    elif candidate.state not in ("stored", "condemned"):
+        reason = Reason("retention.state_keeps", {"state": candidate.state})
+    elif held:
+        reason = Reason("retention.held", {"count": len(held), "case": held[0].case_no})
+    elif until is None:
+        reason = Reason("retention.permanent", {"class": class_.name})
+    elif now_ms < until:
+        reason = Reason("retention.within", {"until": shown, "class": class_.name})
+    else:
+        reason = Reason("retention.expired", {"until": shown, "class": class_.name})
+    delete_by = None if until is None else until + 72 * HOUR_MS
+    return candidate, reason.code != "retention.expired", class_.name, until, delete_by, reason
+
+
+def told(verdict: Verdict) -> tuple[object, ...]:
+    return *verdict[:5], verdict.reason
+
+
+#: Midnights of Shanghai, where one answer for a day could go wrong, and years in which its clocks were put forward.
+_EDGES = [parse_time_ms(f"{day}T00:00:00+08:00") for day in ("2026-10-31", "2026-11-01", "2028-02-29", "2027-01-01")]
+_SUMMER_TIME = [
+    int(datetime(*day, 3, tzinfo=SHANGHAI).timestamp()) * 1000 for day in ((1986, 8, 14), (1990, 8, 16), (1940, 5, 2))
+]
+_near = st.builds(
+    lambda edge, off: edge + off,
+    st.sampled_from([*_EDGES, *_SUMMER_TIME]),
+    st.integers(-2, 2) | st.integers(-3 * DAY_MS, 3 * DAY_MS),
+)
+_any_moment = moments | _near
+_members = st.lists(
+    st.builds(
+        lambda name, one, other: Membership(name, *((one, None) if other is None else sorted((one, other)))),
+        st.sampled_from(["default", "key", "half_year", "permanent", "class_of_tomorrow"]),
+        _any_moment,
+        st.none() | _any_moment,
+    ),
+    max_size=4,
+)
+_orders = st.lists(
+    st.builds(
+        lambda case, cameras, start, length, released: Hold(
+            "H", frozenset(cameras), start, start + length, case, released
+        ),
+        st.sampled_from(["a", "b", "c"]),
+        st.sets(st.sampled_from("CDE")),
+        _any_moment,
+        st.integers(0, 2) | st.integers(1, 100 * DAY_MS),
+        st.none() | st.just(1),
+    ),
+    max_size=6,
+)
+_candidates = st.builds(
+    lambda camera, end, length, kind, state, class_: Candidate(
+        "S", camera, end - length, end, 1, kind, state, class_, None
+    ),
+    st.sampled_from("CDE"),
+    _any_moment,
+    st.integers(0, 60_000) | st.integers(0, 3 * DAY_MS),
+    st.sampled_from(["own"] * 4 + ["cache", "evidence"]),
+    st.sampled_from(["stored"] * 3 + ["condemned", "spooled", "deleting", "lost"]),
+    st.sampled_from(["default", "key", "half_year", "permanent", "class_of_tomorrow"]),
+)
+_WIDE = CLASSES | {"half_year": RetentionClass("half_year", 20, 6, 180, 6, False)}
+
+
+@settings(max_examples=400)
+@given(
+    st.lists(_candidates, min_size=1, max_size=40),
+    st.dictionaries(st.sampled_from("CD"), _members),
+    _orders,
+    st.sampled_from([1, 2, 4]),
+    _any_moment,
+)
+def test_the_plan_over_many_says_what_judging_each_by_itself_says(
+    candidates: list[Candidate],
+    policy_of: dict[str, list[Membership]],
+    orders: list[Hold],
+    months: int,
+    now_ms: int,
+) -> None:
+    classes = _WIDE | {"default": RetentionClass("default", 0, months, months * 30, 1, False)}
+    planner = Planner(policy_of, orders, classes)
+    expected = [plainly(one, policy_of, orders, classes, now_ms) for one in candidates]
+    assert [told(verdict) for verdict in planner.plan(candidates, now_ms)] == expected
+    assert [told(verdict) for verdict in planner.plan(candidates, now_ms)] == expected, "what it remembers"
+    for one in candidates:
+        touched = any(h.covers(one.camera_id, one.start_ms, one.end_ms) for h in orders)
+        assert planner.is_held(one.camera_id, one.start_ms, one.end_ms) == touched
+
+
+@pytest.mark.parametrize("off_ms", [-1, 0, 1])
+def test_a_membership_that_ends_or_begins_within_a_day_parts_that_day(off_ms: int) -> None:
+    noon_ms = parse_time_ms("2026-10-20T12:00:00+08:00")
+    until = keep_until_ms(noon_ms, DEFAULT)
+    assert until is not None
+    members = {"C": [Membership("key", noon_ms - DAY_MS, noon_ms)], "D": [Membership("key", until, None)]}
+    ends = [noon_ms + hours * HOUR_MS + off_ms for hours in (-3, 0, 3)]
+    candidates = [Candidate("S", camera, end, end, 1, "own", "stored", "default") for camera in "CD" for end in ends]
+    found = list(plan(candidates, members, [], CLASSES, NOW_MS))
+    assert [told(v) for v in found] == [plainly(one, members, [], CLASSES, NOW_MS) for one in candidates]
+    assert len({v.class_name for v in found[:3]}) == len({v.class_name for v in found[3:]}) == 2
+
+
+def test_a_hold_holds_what_it_touches_by_a_millisecond_and_a_long_segment_what_it_began_in() -> None:
+    start_ms, end_ms = NOW_MS - 100 * DAY_MS, NOW_MS - 97 * DAY_MS
+    orders = [
+        Hold("H", frozenset({"C"}), end_ms + 1, end_ms + 9, "late"),
+        Hold("H", frozenset({"C"}), start_ms - 9, start_ms, "first"),
+        Hold("H", frozenset({"D"}), start_ms - 9, start_ms - 1, "early"),
+        Hold("H", frozenset({"E"}), end_ms, end_ms + 1, "last"),
+    ]
+    members = {"D": [Membership("permanent", 0, start_ms + 1)]}  # it ended two days before the segment did
+    candidates = [Candidate("S", camera, start_ms, end_ms, 1, "own", "stored", "default") for camera in "CDEF"]
+    found = list(plan(candidates, members, orders, CLASSES, NOW_MS))
+    assert [told(v) for v in found] == [plainly(one, members, orders, CLASSES, NOW_MS) for one in candidates]
+    assert [v.code.partition(".")[2] for v in found] == ["held", "permanent", "held", "expired"]
+
+
+def test_in_years_of_summer_time_a_day_has_more_than_one_answer() -> None:
+    """Footage of one morning of 1986 whose month ends on the two sides of a change of the clocks."""
+    night_ms = int(datetime(1986, 8, 13, 23, tzinfo=SHANGHAI).timestamp()) * 1000
+    candidates = [
+        Candidate("S", "C", end, end, 1, "own", "stored", "default")
+        for end in range(night_ms, night_ms + 8 * HOUR_MS, HOUR_MS // 2)
+    ]
+    found = list(plan(candidates, {}, [], CLASSES, NOW_MS))
+    assert [told(v) for v in found] == [plainly(one, {}, [], CLASSES, NOW_MS) for one in candidates]
+    assert len({(v.keep_until_ms or 0) - v.segment.end_ms for v in found}) > 1
+
+
 def test_the_property_catches_a_plan_without_the_hold_check(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retention, "holds_on", lambda *_: [])
     order = Hold("H", frozenset({"C"}), 0, NOW_MS, "case")
@@ -178,14 +332,12 @@ def test_footage_of_unknown_date_ages_from_when_it_was_first_seen(
     seen_ms = None if days_ago is None else NOW_MS - days_ago * DAY_MS
     doubtful = replace(candidate, date_unknown=True, aged_from_ms=seen_ms)
     as_if = replace(candidate, start_ms=0, end_ms=NOW_MS if seen_ms is None else seen_ms)
-    assert judge(doubtful, members, orders, CLASSES, NOW_MS) == replace(
-        judge(as_if, members, orders, CLASSES, NOW_MS), segment=doubtful
-    )
+    assert judge(doubtful, members, orders) == judge(as_if, members, orders)._replace(segment=doubtful)
 
 
 def test_a_condemned_segment_goes_only_after_its_grace() -> None:
     condemned = Candidate("S", "C", 0, 60_000, 1, "own", "condemned", "default", condemned_ms=NOW_MS - HOUR_MS)
-    verdict = judge(condemned, [], [], CLASSES, NOW_MS)
+    verdict = judge(condemned, [], [])
     assert not may_delete(verdict, NOW_MS, 24 * HOUR_MS)
     assert may_delete(verdict, NOW_MS + 23 * HOUR_MS, 24 * HOUR_MS)
 

@@ -1,31 +1,76 @@
-"""``/reports``: what was recorded, what is missing, and why."""
+"""``/reports``: what was recorded, what is missing, and why; how far it reaches back, and what stands too long."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated, Any
+from collections import Counter
+from collections.abc import Callable
+from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Query, Request
 from sqlalchemy import Connection
 
 from config.errors import Kind, TiergateError
+from config.reasons import Reason
 from config.units import DAY_MS
 from gateway.access import footage
+from gateway.ops import promise
 from gateway.web.policy import client_of, policy
-from gateway.web.routers.timeline import being_recorded
-from gateway.web.services import services_of
-from gateway.web.wire import TimeMs, page
+from gateway.web.services import Services, services_of
+from gateway.web.wire import Cursor, Limit, TimeMs, page
 from storage.catalog import cameras as camera_rows
-from storage.catalog import gaps as gap_rows
-from storage.catalog import segments
+from storage.catalog.cameras import Camera
 from storage.catalog.engine import Catalog
-from storage.gaps import Coverage, coverage, days
+from storage.gap_view import Account, account
+from storage.gaps import Coverage, Hole, Ledger, coverage, days
+from storage.sweeper import Policies
 from tiering.access import Principal
 
+T = TypeVar("T")
 router = APIRouter(prefix="/api/v1/reports", tags=["reports"])
 
 MOST_CAMERA_DAYS = 3_000
-_GONE = "lost"
+#: A camera-day with less of what was due is counted apart (REQUIREMENTS, table of completeness).
+DAY_IN_ORDER = 0.95
+
+From = Annotated[TimeMs | None, Query(alias="from")]
+Cameras = Annotated[list[str] | None, Query(max_length=500)]
+
+
+def _apart(services: Services, query: Callable[[Connection], T]) -> T:
+    """A long read on a connection of its own: the process's one catalog thread stays free. Not from an event loop."""
+    catalog = Catalog(services.settings.catalog_url)
+    try:
+        return catalog.read(query)
+    finally:
+        catalog.close()
+
+
+def _stretch(services: Services, from_ms: int | None, to_ms: int | None) -> tuple[int, int, int]:
+    """(from, to, now); default: the last 24 hours. Raises time.range_empty."""
+    now_ms = services.now_ms()
+    end_ms = min(now_ms if to_ms is None else to_ms, now_ms)
+    start_ms = end_ms - DAY_MS if from_ms is None else from_ms
+    if end_ms <= start_ms:
+        raise TiergateError(Kind.INVALID, "time.range_empty")
+    return start_ms, end_ms, now_ms
+
+
+def _wanted(
+    connection: Connection,
+    principal: Principal,
+    client: str | None,
+    camera: list[str] | None,
+    stretch: tuple[int, int, int],
+) -> list[str]:
+    """Visible cameras, in order. Raises time.range_too_long for too many camera-days."""
+    from_ms, to_ms, now_ms = stretch
+    seen = footage.visible_cameras(connection, principal, now_ms, client)
+    wanted = sorted(seen if camera is None else seen.intersection(camera))
+    if len(wanted) * -(-(to_ms - from_ms) // DAY_MS) > MOST_CAMERA_DAYS:
+        limit_hours = MOST_CAMERA_DAYS // max(1, len(wanted)) * 24
+        raise TiergateError(Kind.TOO_LARGE, "time.range_too_long", limit_hours=limit_hours)
+    return wanted
 
 
 def _json(camera_id: str, day: str, found: Coverage) -> dict[str, Any]:
@@ -48,57 +93,200 @@ def _json(camera_id: str, day: str, found: Coverage) -> dict[str, Any]:
 async def show(
     request: Request,
     principal: Annotated[Principal, policy(users_only=True)],
-    from_: Annotated[TimeMs | None, Query(alias="from")] = None,
+    from_: From = None,
     to: TimeMs | None = None,
-    camera: Annotated[list[str] | None, Query(max_length=500)] = None,
+    camera: Cameras = None,
 ) -> dict[str, Any]:
     """Per camera and day of Asia/Shanghai: seconds of footage, seconds missing by cause, the longest gap.
 
     Footage that was deleted in its time counts: it was recorded. Default: the last 24 hours.
     """
     services, client = services_of(request), client_of(request)
-    now_ms = services.now_ms()
-    to_ms = min(now_ms if to is None else to, now_ms)
-    from_ms = to_ms - DAY_MS if from_ is None else from_
-    if to_ms <= from_ms:
-        raise TiergateError(Kind.INVALID, "time.range_empty")
-    stretches = days(from_ms, to_ms) if to_ms - from_ms <= MOST_CAMERA_DAYS * DAY_MS else []
+    stretch = _stretch(services, from_, to)
 
     def read(connection: Connection) -> list[dict[str, Any]]:
-        seen = footage.visible_cameras(connection, principal, now_ms, client)
-        wanted = sorted(seen if camera is None else seen.intersection(camera))
-        if not stretches or len(wanted) * len(stretches) > MOST_CAMERA_DAYS:
-            limit_hours = MOST_CAMERA_DAYS // max(1, len(wanted)) * 24
-            raise TiergateError(Kind.TOO_LARGE, "time.range_too_long", limit_hours=limit_hours)
+        wanted = _wanted(connection, principal, client, camera, stretch)
+        known = camera_rows.cameras(connection, wanted, include_removed=True)
         items = []
-        known = camera_rows.cameras(connection, wanted)
         for camera_id in wanted:
-            for day, low_ms, end_ms in stretches:
-                spans = segments.spans_between(connection, camera_id, "main", low_ms, end_ms)
-                gaps = gap_rows.gaps_between(connection, camera_id, "main", low_ms, end_ms)
-                start_ms = low_ms
-                if camera_id in known and known[camera_id].created_ms > low_ms:  # before that nothing was missing
-                    seen_ms = [s.start_ms for s in spans] + [g.from_ms for g in gaps]
-                    start_ms = max(low_ms, min([known[camera_id].created_ms, *seen_ms]))
-                if start_ms >= end_ms:
-                    continue
-                kept = [(s.start_ms, s.end_ms) for s in spans if s.state != _GONE]
-                # The open segment has no row yet; what was sent last is still on its way.
-                kept += [(f.start_ms, now_ms) for f in being_recorded(connection, camera_id, "main", now_ms)]
-                found = coverage(
-                    kept,
-                    [(g.from_ms, g.to_ms, g.cause) for g in gaps],
-                    start_ms,
-                    end_ms,
-                )
-                items.append(_json(camera_id, day, found))
+            for day, low_ms, end_ms in days(*stretch[:2]):
+                told = account(connection, camera_id, known.get(camera_id), low_ms, end_ms, stretch[2])
+                if told is not None:
+                    rows = [(row.from_ms, row.to_ms, row.cause) for row in told.gaps]
+                    items.append(_json(camera_id, day, coverage(told.footage, rows, told.from_ms, told.to_ms)))
         return items
 
-    def apart() -> list[dict[str, Any]]:
-        catalog = Catalog(services.settings.catalog_url)
-        try:
-            return catalog.read(read)
-        finally:
-            catalog.close()
+    return page(await asyncio.to_thread(_apart, services, read))
 
-    return page(await asyncio.to_thread(apart))
+
+@router.get("/gaps")
+async def gaps(
+    request: Request,
+    principal: Annotated[Principal, policy(users_only=True)],
+    from_: From = None,
+    to: TimeMs | None = None,
+    camera: Cameras = None,
+    limit: Limit = 1_000,
+    cursor: Cursor = None,
+) -> dict[str, Any]:
+    """Every gap longer than 2 s with its cause; the first page says as well how complete each camera-day is.
+
+    Time in which a camera was switched off, or outside its windows of the week, was not due and is not missing. A gap
+    that changes its cause midway is one item per cause. Default: the last 24 hours.
+    """
+    services, client = services_of(request), client_of(request)
+    stretch = _stretch(services, from_, to)
+    after = _after(cursor)
+
+    def read(connection: Connection) -> dict[str, Any]:
+        policies = Policies.read(connection)
+        key_rank = policies.classes["key"].rank
+        wanted = _wanted(connection, principal, client, camera, stretch)
+        known = camera_rows.cameras(connection, wanted, include_removed=True)
+        items: list[dict[str, Any]] = []
+        ledgers: dict[str, Ledger] = {}
+        for camera_id in wanted:
+            if after is not None and (camera_id < after[0] or len(items) > limit):
+                continue  # the sums were told with the first page
+            told = _account(connection, camera_id, known.get(camera_id), stretch)
+            if told is None:
+                continue
+            ledgers[camera_id] = made = told.ledger()
+            for hole in made.gaps if len(items) <= limit else ():
+                if after is None or (camera_id, hole.from_ms) > after:
+                    class_ = policies.planner.class_of(camera_id, hole.from_ms, hole.to_ms)
+                    held = policies.planner.is_held(camera_id, hole.from_ms, hole.to_ms)
+                    items.append(
+                        _gap_json(camera_id, hole, told)
+                        | {"class": class_.name, "key": class_.rank >= key_rank, "held": held}
+                    )
+        more = len(items) > limit
+        last = items[limit - 1] if more else None
+        following = None if last is None else f"{last['camera_id']}:{last['from_ms']}"
+        return page(items[:limit], following) | ({} if after is not None else _sums(ledgers))
+
+    return await asyncio.to_thread(_apart, services, read)
+
+
+def _after(cursor: str | None) -> tuple[str, int] | None:
+    """Raises web.cursor."""
+    if cursor is None:
+        return None
+    camera_id, _, from_ms = cursor.rpartition(":")
+    if not (from_ms.isascii() and from_ms.isdigit()) or len(from_ms) > 18:
+        raise TiergateError(Kind.INVALID, "web.cursor")
+    return camera_id, int(from_ms)
+
+
+def _account(
+    connection: Connection, camera_id: str, known: Camera | None, stretch: tuple[int, int, int]
+) -> Account | None:
+    """Of a camera that another recorder keeps nothing is due here."""
+    if known is not None and known.recorded_by != "self":
+        return None
+    return account(connection, camera_id, known, *stretch)
+
+
+def _gap_json(camera_id: str, hole: Hole, told: Account) -> dict[str, Any]:
+    reason = Reason(f"web.gap.{hole.cause or 'unknown'}").as_json()
+    is_open = False
+    for row in told.gaps:
+        touches = row.from_ms < hole.to_ms and (row.to_ms is None or row.to_ms > hole.from_ms)
+        if touches and row.cause == hole.cause:
+            reason = row.reason or reason  # what the recorder wrote beside it
+            is_open = row.to_ms is None
+            break
+    return {
+        "camera_id": camera_id,
+        "from_ms": hole.from_ms,
+        "to_ms": hole.to_ms,
+        "seconds": round(hole.length_ms / 1000, 3),
+        "cause": hole.cause,
+        "open": is_open,
+        "reason": reason,
+    }
+
+
+def _sums(ledgers: dict[str, Ledger]) -> dict[str, Any]:
+    items: list[dict[str, Any]] = []
+    seconds: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
+    longest: tuple[str, Hole] | None = None
+    due_ms = missing_ms = below = 0
+    for camera_id, made in ledgers.items():
+        for day, low_ms, end_ms in days(made.from_ms, made.to_ms):
+            due, missing = made.completeness(low_ms, end_ms)
+            share = None if due <= 0 else round(1 - missing / due, 6)
+            due_ms, missing_ms = due_ms + due, missing_ms + missing
+            below += share is not None and share < DAY_IN_ORDER
+            items.append(
+                {
+                    "camera_id": camera_id,
+                    "day": day,
+                    "due_s": round(due / 1000, 3),
+                    "missing_s": round(missing / 1000, 3),
+                    "completeness": share,
+                }
+            )
+        for hole in made.gaps:
+            counts[hole.cause or "unexplained"] += 1
+            seconds[hole.cause or "unexplained"] += hole.length_ms
+            if longest is None or hole.length_ms > longest[1].length_ms:
+                longest = (camera_id, hole)
+    return {
+        "days": items,
+        "sum": {
+            "cameras": len(ledgers),
+            "camera_days": len(items),
+            "camera_days_below": below,
+            "due_s": round(due_ms / 1000, 3),
+            "missing_s": round(missing_ms / 1000, 3),
+            "completeness": None if due_ms <= 0 else round(1 - missing_ms / due_ms, 6),
+            "gaps": sum(counts.values()),
+            "causes": {
+                cause: {"gaps": counts[cause], "seconds": round(ms / 1000, 3)} for cause, ms in sorted(seconds.items())
+            },
+            "longest": longest
+            and {
+                "camera_id": longest[0],
+                "from_ms": longest[1].from_ms,
+                "to_ms": longest[1].to_ms,
+                "seconds": round(longest[1].length_ms / 1000, 3),
+                "cause": longest[1].cause,
+            },
+        },
+    }
+
+
+@router.get("/retention")
+async def retention(
+    request: Request,
+    principal: Annotated[Principal, policy(users_only=True)],
+    camera: Cameras = None,
+) -> dict[str, Any]:
+    """Per camera how far back its footage reaches against what its class promises, and when that will be broken.
+
+    Over-kept is unheld footage that still stands after its latest moment of deletion; it is counted for removed
+    cameras too.
+    """
+    services, client = services_of(request), client_of(request)
+    now_ms = services.now_ms()
+
+    def read(connection: Connection) -> dict[str, Any]:
+        seen = footage.visible_cameras(connection, principal, now_ms, client)
+        wanted = seen if camera is None else seen.intersection(camera)
+        full_ms = promise.gather(connection, services.settings, now_ms)[0].full_ms
+        found, over = promise.promises(connection, full_ms, now_ms, wanted)
+        states = Counter(one.reach.state for one in found)
+        return page([one.as_json(now_ms) for one in found]) | {
+            "now_ms": now_ms,
+            "sum": {
+                **{state: states[state] for state in ("kept", "growing", "broken", "none")},
+                "breaking": sum(one.breaks_ms is not None for one in found),
+                "overkept_segments": sum(what.segments for what in over.values()),
+                "overkept_bytes": sum(what.bytes for what in over.values()),
+                "overkept_since_ms": min((what.oldest_due_ms for what in over.values()), default=None),
+            },
+        }
+
+    return await asyncio.to_thread(_apart, services, read)

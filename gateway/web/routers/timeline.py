@@ -14,6 +14,7 @@ from gateway.web.policy import client_of, policy
 from gateway.web.services import services_of
 from gateway.web.wire import TimeMs
 from storage.catalog import cameras, gaps, segments
+from storage.gap_view import open_spans
 from storage.media.timeline import (
     MERGE_TOLERANCE_MS,
     Footage,
@@ -91,16 +92,10 @@ def read_spans(
 
 
 def being_recorded(connection: Connection, camera_id: str, stream: str, now_ms: int) -> list[Footage]:
-    """The open segment has no row yet: it reaches from the end of its run's newest segment to the last media."""
-    status = cameras.status_rows(connection, [camera_id]).get(camera_id, {}).get(stream)
-    if status is None or status.state != "online" or status.last_media_ms is None:
-        return []
-    found = []
-    for run in segments.open_runs(connection, camera_id):
-        if run.stream == stream:
-            start_ms = segments.last_end_of_run(connection, run) or run.started_ms
-            found.append(Footage(start_ms, min(status.last_media_ms, now_ms), None, open=True))
-    return [f for f in found if f.start_ms < f.end_ms]
+    return [
+        Footage(start_ms, end_ms, None, open=True)
+        for start_ms, end_ms in open_spans(connection, camera_id, stream, now_ms)
+    ]
 
 
 def _span_json(span: Span, holes: list[gaps.GapRow]) -> dict[str, Any]:

@@ -72,6 +72,8 @@ ROUTES: dict[str, str] = {
     "POST /api/v1/holds": "users",
     "POST /api/v1/holds/{hold_id}/release": "users",
     "GET /api/v1/reports/coverage": "users",
+    "GET /api/v1/reports/gaps": "users",
+    "GET /api/v1/reports/retention": "users",
     "GET /healthz": "public",
     "GET /readyz": "public",
     "GET /metrics": "public",

@@ -1,0 +1,379 @@
+"""The gap ledger and the reach of footage as their readers meet them: API and command line on a real catalog."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+from sqlalchemy import insert, update
+
+from config.ids import ulid
+from config.reasons import Reason
+from config.units import DAY_MS, parse_time_ms
+from gateway.cli.app import run
+from storage.catalog import gaps, retention_rows, segments
+from storage.catalog.gaps import GapRow
+from storage.catalog.retention_rows import HoldRow
+from storage.catalog.segments import SegmentRow
+from storage.catalog.tables import area, area_camera, camera, camera_status, segment
+from tests.gateway.web.site import ALL_ROLES, PASSWORD, Site, add_camera, site_in
+from tests.parts.wait import until
+
+MINUTE_MS = 60_000
+#: A morning long ago enough for everything that happens here.
+NOON_MS = parse_time_ms("2026-11-24T12:00:00+08:00")
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    with site_in(tmp_path, retention={"clock_source": "trusted"}) as made:
+        made.clock.step_wall((NOON_MS * 1_000_000 - made.clock.wall_ns()) / 1e9)
+        made.user("admin", ALL_ROLES)
+        yield made
+
+
+def put_footage(site: Site, camera_id: str, from_ms: int, to_ms: int, **more: Any) -> list[str]:
+    """Segments of a minute, as the recorder would have left them."""
+    rows = []
+    for start_ms in range(from_ms, to_ms, MINUTE_MS):
+        id_ = ulid(start_ms, camera_id[-10:].encode())
+        fields: dict[str, Any] = {
+            "state": "stored",
+            "class_": "default",
+            "end_ms": min(start_ms + MINUTE_MS, to_ms),
+        } | more
+        rows.append(
+            SegmentRow(
+                id=id_, camera_id=camera_id, stream="main", run_id="R", kind="own", start_ms=start_ms,
+                start_wall_ns=start_ms * 1_000_000, time_trust="synchronised", bytes=1_000, sha256=bytes(32),
+                init_bytes=0, fragments=b"", object_key=id_, volume=None, created_ms=start_ms, **fields,
+            )
+        )  # fmt: skip
+    site.catalog.write(lambda c: segments.insert_segments(c, rows))
+    return [row.id for row in rows]
+
+
+def put_gap(site: Site, camera_id: str, cause: str, from_ms: int, to_ms: int | None, reason: Any = None) -> str:
+    id_ = ulid(from_ms, (cause + camera_id).encode()[-10:])
+    row = GapRow(id_, camera_id, "main", cause, from_ms, to_ms, from_ms, reason)
+    site.catalog.write(lambda c: gaps.put_gap(c, row))
+    return id_
+
+
+def registered(site: Site, camera_id: str, at_ms: int, **more: Any) -> None:
+    """Since when; and that it sends next to nothing, so that no disk is too small for it."""
+
+    def write(connection: Any) -> None:
+        connection.execute(update(camera).where(camera.c.id == camera_id).values(created_ms=at_ms, **more))
+        row = {"camera_id": camera_id, "stream": "main", "state": "online", "since_ms": 0, "updated_ms": 0}
+        connection.execute(insert(camera_status).values(**row, bit_rate_bps=1_000))
+
+    site.catalog.write(write)
+
+
+def make_key(site: Site, camera_id: str, from_ms: int) -> None:
+    def write(connection: Any) -> None:
+        connection.execute(
+            insert(area).values(id="A", name="广场", class_="key", document_no="1", valid_from_ms=from_ms)
+        )
+        connection.execute(insert(area_camera).values(area_id="A", camera_id=camera_id, from_ms=from_ms))
+
+    site.catalog.write(write)
+
+
+def put_hold(site: Site, camera_id: str, from_ms: int, to_ms: int) -> None:
+    row = HoldRow(
+        "H", (camera_id,), from_ms, to_ms, "甲", "打架", "A-1", None, "3_months", to_ms + DAY_MS, from_ms, None, None
+    )
+    site.catalog.write(lambda c: retention_rows.add_hold(c, row))
+
+
+async def a_morning(site: Site, admin: httpx.AsyncClient) -> tuple[str, int, int]:
+    """(camera, from, to): an hour with a gap of each sort."""
+    camera_id = await add_camera(admin, 1)
+    from_ms, to_ms = NOON_MS - 60 * MINUTE_MS, NOON_MS
+    registered(site, camera_id, from_ms - DAY_MS)
+    for low, high in ((0, 10), (12, 20), (25, 30), (40, 50), (50, 60)):
+        put_footage(site, camera_id, from_ms + low * MINUTE_MS, from_ms + high * MINUTE_MS - (low == 40) * 1_500)
+    said = Reason("web.gap.credentials").as_json()
+    put_gap(site, camera_id, "credentials", from_ms + 10 * MINUTE_MS, from_ms + 12 * MINUTE_MS, said)
+    put_gap(site, camera_id, "network", from_ms + 20 * MINUTE_MS, from_ms + 22 * MINUTE_MS)
+    put_gap(site, camera_id, "disabled", from_ms + 30 * MINUTE_MS, from_ms + 40 * MINUTE_MS)
+    return camera_id, from_ms, to_ms
+
+
+async def test_every_gap_is_in_the_ledger_with_its_cause_and_the_sums_agree(site: Site) -> None:
+    async with await site.sign_in("admin") as admin:
+        camera_id, from_ms, to_ms = await a_morning(site, admin)
+        await add_camera(admin, 2)  # registered now: nothing is missing before
+        owned = await add_camera(admin, 3)  # another recorder keeps it: nothing is due here
+        registered(site, owned, 0, recorded_by="owner")
+        make_key(site, camera_id, from_ms + 21 * MINUTE_MS)
+        put_hold(site, camera_id, from_ms + 23 * MINUTE_MS, from_ms + 24 * MINUTE_MS)
+        answer = (await admin.get("/api/v1/reports/gaps", params={"from": from_ms, "to": to_ms})).json()
+        shown = [(g["cause"], (g["from_ms"] - from_ms) / MINUTE_MS, g["seconds"], g["held"]) for g in answer["items"]]
+        assert shown == [("credentials", 10, 120, False), ("network", 20, 120, False), (None, 22, 180, True)]
+        assert [g["reason"]["code"] for g in answer["items"]] == [
+            "web.gap.credentials", "web.gap.network", "web.gap.unknown",
+        ]  # fmt: skip
+        assert all(g["reason"]["zh"] and g["reason"]["en"] and g["key"] for g in answer["items"])
+        (day,) = answer["days"]
+        assert (day["day"], day["due_s"], day["missing_s"]) == ("2026-11-24", 3_000, 420)
+        assert day["completeness"] == pytest.approx(1 - 420 / 3_000, abs=1e-6)
+        total = answer["sum"]
+        assert (total["gaps"], total["missing_s"], total["camera_days_below"]) == (3, 420, 1)
+        assert total["causes"] == {
+            "credentials": {"gaps": 1, "seconds": 120},
+            "network": {"gaps": 1, "seconds": 120},
+            "unexplained": {"gaps": 1, "seconds": 180},
+        }
+        assert total["longest"]["from_ms"] == from_ms + 22 * MINUTE_MS
+        before = (await admin.get("/api/v1/reports/gaps", params={"from": from_ms - DAY_MS * 9, "to": to_ms})).json()
+        assert min(g["from_ms"] for g in before["items"]) == from_ms - DAY_MS, "from its registration on"
+
+
+async def test_a_gap_over_midnight_is_one_and_counts_in_both_days(site: Site) -> None:
+    async with await site.sign_in("admin") as admin:
+        camera_id = await add_camera(admin, 1)
+        midnight_ms = parse_time_ms("2026-11-24T00:00:00+08:00")
+        registered(site, camera_id, 0)
+        put_footage(site, camera_id, midnight_ms - 60 * MINUTE_MS, midnight_ms - 20 * MINUTE_MS)
+        put_footage(site, camera_id, midnight_ms + 10 * MINUTE_MS, midnight_ms + 60 * MINUTE_MS)
+        put_gap(site, camera_id, "network", midnight_ms - 20 * MINUTE_MS, midnight_ms + 10 * MINUTE_MS)
+        query = {"from": midnight_ms - 60 * MINUTE_MS, "to": midnight_ms + 60 * MINUTE_MS}
+        answer = (await admin.get("/api/v1/reports/gaps", params=query)).json()
+        assert [g["seconds"] for g in answer["items"]] == [1_800]
+        assert [(d["day"], d["missing_s"]) for d in answer["days"]] == [("2026-11-23", 1_200), ("2026-11-24", 600)]
+
+
+async def test_pages_of_the_ledger_make_up_the_whole(site: Site) -> None:
+    async with await site.sign_in("admin") as admin:
+        cameras = [await add_camera(admin, number) for number in (1, 2, 3)]
+        from_ms = NOON_MS - 100 * MINUTE_MS
+        for number, camera_id in enumerate(cameras):
+            registered(site, camera_id, 0)
+            for minute in range(0, 100, 10 + number):
+                put_footage(site, camera_id, from_ms + minute * MINUTE_MS, from_ms + (minute + 3) * MINUTE_MS)
+        query: dict[str, Any] = {"from": from_ms, "to": NOON_MS}
+        whole = (await admin.get("/api/v1/reports/gaps", params=query)).json()
+        assert whole["next"] is None and len(whole["items"]) > 20
+        collected: list[Any] = []
+        cursor, pages = None, 0
+        while True:
+            more = {"limit": 4} | ({} if cursor is None else {"cursor": cursor})
+            found = (await admin.get("/api/v1/reports/gaps", params=query | more)).json()
+            assert ("sum" in found) == (cursor is None)
+            assert cursor is not None or found["sum"] == whole["sum"], "the sums are of the whole, not of the page"
+            collected, cursor, pages = collected + found["items"], found["next"], pages + 1
+            if cursor is None:
+                break
+        assert collected == whole["items"] and pages == -(-len(collected) // 4)
+        bad = await admin.get("/api/v1/reports/gaps", params=query | {"cursor": "x"})
+        assert (bad.status_code, bad.json()["code"]) == (422, "web.cursor")
+        too_much = await admin.get("/api/v1/reports/gaps", params={"from": 1_200_000_000_000, "to": NOON_MS})
+        assert too_much.json()["code"] == "time.range_too_long"
+
+
+async def test_damaged_footage_is_missing_and_what_expired_was_recorded(site: Site) -> None:
+    async with await site.sign_in("admin") as admin:
+        camera_id = await add_camera(admin, 1)
+        from_ms = NOON_MS - 10 * MINUTE_MS
+        registered(site, camera_id, 0)
+        ids = put_footage(site, camera_id, from_ms, NOON_MS)
+        query = {"from": from_ms, "to": NOON_MS}
+        whole = (await admin.get("/api/v1/reports/gaps", params=query)).json()
+        assert (whole["items"], whole["sum"]["completeness"]) == ([], 1.0)
+        start_ms = from_ms + 3 * MINUTE_MS
+        damaged = GapRow(ids[3], camera_id, "main", "damaged", start_ms, start_ms + MINUTE_MS, NOON_MS)
+        site.catalog.write(lambda c: gaps.put_gap(c, damaged))
+        site.catalog.write(lambda c: c.execute(update(segment).where(segment.c.id == ids[0]).values(state="deleted")))
+        site.catalog.write(lambda c: c.execute(update(segment).where(segment.c.id == ids[9]).values(state="lost")))
+        found = (await admin.get("/api/v1/reports/gaps", params=query)).json()["items"]
+        assert [(g["cause"], g["seconds"]) for g in found] == [("damaged", 60), (None, 60)]
+
+
+async def test_a_stranger_sees_no_gap_of_cameras_outside_its_catalogue(site: Site) -> None:
+    site.user("stranger")
+    async with await site.sign_in("admin") as admin, await site.sign_in("stranger") as stranger:
+        _, from_ms, to_ms = await a_morning(site, admin)
+        answer = (await stranger.get("/api/v1/reports/gaps", params={"from": from_ms, "to": to_ms})).json()
+        assert (answer["items"], answer["days"], answer["sum"]["cameras"]) == ([], [], 0)
+        kept = (await stranger.get("/api/v1/reports/retention")).json()
+        assert kept["items"] == [] and kept["sum"]["overkept_segments"] == 0
+
+
+def _days_of(site: Site, camera_id: str, days: range, **more: Any) -> None:
+    """One minute of each day back."""
+    for day in days:
+        put_footage(site, camera_id, NOON_MS - day * DAY_MS, NOON_MS - day * DAY_MS + MINUTE_MS, **more)
+
+
+async def test_the_reach_counts_from_the_registration_and_names_what_is_gone(site: Site) -> None:
+    async with await site.sign_in("admin") as admin:
+        young, old, robbed, key, empty = [await add_camera(admin, number) for number in range(1, 6)]
+        for camera_id, days in ((young, 10), (old, 200), (robbed, 200), (key, 200), (empty, 200)):
+            registered(site, camera_id, NOON_MS - days * DAY_MS)
+        make_key(site, key, NOON_MS - 200 * DAY_MS)
+        _days_of(site, young, range(1, 10))
+        _days_of(site, old, range(1, 31))
+        gone_ms = NOON_MS - DAY_MS
+        _days_of(site, old, range(33, 60), state="deleted")
+        _days_of(site, robbed, range(1, 60))
+        _days_of(site, key, range(1, 120))
+        found = {one["camera_id"]: one for one in (await admin.get("/api/v1/reports/retention")).json()["items"]}
+        assert [found[c]["state"] for c in (young, old, robbed, key, empty)] == [
+            "growing", "kept", "kept", "kept", "none",
+        ]  # fmt: skip
+        assert found[young]["attained_days"] == 9 and 30 <= found[young]["promised_days"] <= 31
+        assert 90 <= found[key]["promised_days"] <= 92
+        assert found[key]["attained_days"] == found[key]["promised_days"]
+        assert found[empty]["attained_days"] is None
+
+        def spoil(camera_id: str, day: int, **values: Any) -> None:
+            here = (segment.c.camera_id == camera_id, segment.c.start_ms == NOON_MS - day * DAY_MS)
+            site.catalog.write(lambda c: c.execute(update(segment).where(*here).values(**values)))
+
+        spoil(robbed, 20, state="lost")
+        spoil(key, 60, state="deleted", condemned_ms=gone_ms, deleted_ms=gone_ms)
+        spoil(old, 40, state="lost")  # it would be gone by now
+        answer = (await admin.get("/api/v1/reports/retention")).json()
+        found = {one["camera_id"]: one for one in answer["items"]}
+        assert found[old]["state"] == "kept"
+        for camera_id, day in ((robbed, 20), (key, 60)):
+            one = found[camera_id]
+            assert (one["state"], one["lost_segments"], one["cause"]) == ("broken", 1, "deleted")
+            assert one["attained_days"] == day - 1 and one["breaks_ms"] == NOON_MS
+            assert one["reason"]["code"] == "retention.promise_deleted"
+        assert answer["sum"] | {"breaking": 2, "broken": 2, "kept": 1} == answer["sum"]
+
+
+async def test_what_stands_past_its_last_day_is_counted_and_a_hold_excuses_it(site: Site) -> None:
+    async with await site.sign_in("admin") as admin:
+        camera_id = await add_camera(admin, 1)
+        registered(site, camera_id, 0)
+        _days_of(site, camera_id, range(28, 34))  # 72 hours after a month at most
+        total = (await admin.get("/api/v1/reports/retention")).json()["sum"]
+        assert (total["overkept_segments"], total["overkept_since_ms"]) == (0, None)
+        _days_of(site, camera_id, range(40, 43))
+        _days_of(site, camera_id, range(50, 51), state="condemned")
+        _days_of(site, camera_id, range(60, 61), state="deleting")
+        _days_of(site, camera_id, range(70, 71), state="deleted")
+        put_hold(site, camera_id, NOON_MS - 41 * DAY_MS, NOON_MS - 41 * DAY_MS + 1)
+        answer = (await admin.get("/api/v1/reports/retention")).json()
+        assert (answer["sum"]["overkept_segments"], answer["sum"]["overkept_bytes"]) == (4, 4_000)
+        (one,) = answer["items"]
+        assert one["overkept_segments"] == 4
+        assert one["overkept_since_ms"] == parse_time_ms("2026-10-25T12:01:00+08:00") + 3 * DAY_MS
+
+
+async def test_gaps_that_go_on_break_the_promise_and_it_is_said_before(site: Site) -> None:
+    async with await site.sign_in("admin") as admin:
+        camera_id = await add_camera(admin, 1)
+        registered(site, camera_id, NOON_MS - 20 * DAY_MS)
+        _days_of(site, camera_id, range(1, 20))
+        (one,) = (await admin.get("/api/v1/reports/retention")).json()["items"]
+        assert (one["breaks_ms"], one["cause"]) == (None, None)
+        put_gap(site, camera_id, "network", NOON_MS - 3 * DAY_MS, NOON_MS - 2 * DAY_MS)  # 1 of 1.5 days
+        (one,) = (await admin.get("/api/v1/reports/retention")).json()["items"]
+        assert (one["cause"], one["reason"]["code"]) == ("gaps", "retention.promise_gaps_soon")
+        assert NOON_MS + 3 * DAY_MS < one["breaks_ms"] < NOON_MS + 4 * DAY_MS  # half a day more at a seventh
+        put_gap(site, camera_id, "disabled", NOON_MS - 9 * DAY_MS, NOON_MS - 5 * DAY_MS)
+        (same,) = (await admin.get("/api/v1/reports/retention")).json()["items"]
+        assert same["breaks_ms"] == one["breaks_ms"], "what was not due is not missing"
+        put_gap(site, camera_id, "camera_offline", NOON_MS - DAY_MS, None)
+        (one,) = (await admin.get("/api/v1/reports/retention")).json()["items"]
+        assert (one["breaks_ms"], one["reason"]["code"]) == (NOON_MS, "retention.promise_gaps")
+
+
+@contextlib.contextmanager
+def served(site: Site) -> Iterator[str]:
+    """The same application on a real port, for the command line."""
+    server = uvicorn.Server(uvicorn.Config(site.app, port=0, log_level="warning", lifespan="off"))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    try:
+        until(lambda: server.started, 20, "the application listens")
+        host, port = server.servers[0].sockets[0].getsockname()[:2]
+        yield f"http://{host}:{port}"
+    finally:
+        server.should_exit = True
+        thread.join(10)
+
+
+@pytest.fixture
+def told(site: Site, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Any]:
+    """Runs `tiergate` with some words; what it printed."""
+    with served(site) as url:
+        body = {"login": "admin", "password": PASSWORD, "bearer": True}
+        monkeypatch.setenv("TIERGATE_TOKEN", httpx.post(f"{url}/api/v1/session", json=body).json()["session"])
+
+        def tell(*words: str) -> str:
+            code = run([*words, "--url", url])
+            out, err = capsys.readouterr()
+            assert code == 0, err
+            return out
+
+        tell.url = url  # type: ignore[attr-defined]  # the fixture's own function
+        yield tell
+
+
+def test_the_command_line_tells_the_ledger_and_the_reach(site: Site, told: Any) -> None:
+    headers = {"Authorization": f"Bearer {os.environ['TIERGATE_TOKEN']}"}
+    body = {"url": "rtsp://10.0.0.1/main", "name": "口岸 1"}
+    camera_id = httpx.post(f"{told.url}/api/v1/cameras", json=body, headers=headers).json()["id"]
+    from_ms = NOON_MS - 60 * MINUTE_MS
+    registered(site, camera_id, 0)
+    for minute in range(0, 60, 5):
+        put_footage(site, camera_id, from_ms + minute * MINUTE_MS, from_ms + (minute + 3) * MINUTE_MS)
+    put_gap(site, camera_id, "network", from_ms + 3 * MINUTE_MS, from_ms + 5 * MINUTE_MS)
+    put_footage(site, camera_id, NOON_MS - 40 * DAY_MS, NOON_MS - 40 * DAY_MS + MINUTE_MS)
+    words = ("report", "gaps", "--from", str(from_ms), "--to", str(NOON_MS))
+    found = json.loads(told(*words, "--json"))
+    assert (len(found["items"]), found["sum"]["gaps"], found["sum"]["missing_s"]) == (12, 12, 1_440)
+    plain = told(*words)
+    assert "The network to the camera was interrupted." in plain and "The cause is not known." in plain
+    assert "12 gap(s), 1440.0 s of 3600.0 s due: completeness 60.000 %; 1 of 1 camera-day(s) below 95 %" in plain
+    assert "network: 1 gap(s), 120.0 s" in plain and "longest: 120.0 s" in plain
+    assert "到摄像机的网络中断。" in told(*words, "--lang", "zh") and "完整率 60.000 %" in told(*words, "--lang", "zh")
+    found = json.loads(told("report", "retention", "--json"))
+    assert (found["items"][0]["state"], found["sum"]["overkept_segments"]) == ("kept", 1)
+    plain = told("report", "retention")
+    assert camera_id in plain and "over-kept: 1 segment(s), 1000 bytes" in plain
+
+
+def test_the_command_line_follows_the_pages(site: Site, told: Any) -> None:
+    headers = {"Authorization": f"Bearer {os.environ['TIERGATE_TOKEN']}"}
+    body = {"url": "rtsp://10.0.0.1/main", "name": "口岸 1"}
+    camera_id = httpx.post(f"{told.url}/api/v1/cameras", json=body, headers=headers).json()["id"]
+    registered(site, camera_id, 0)
+    from_ms = NOON_MS - 1_100 * 10_000
+    for nth in range(1_100):  # more than a page holds
+        start_ms = from_ms + nth * 10_000
+        put_footage(site, camera_id, start_ms, start_ms + 5_000)
+    found = json.loads(told("report", "gaps", "--from", str(from_ms), "--to", str(NOON_MS), "--json"))
+    assert (len(found["items"]), found["next"], found["sum"]["gaps"]) == (1_100, None, 1_100)
+    assert len({gap["from_ms"] for gap in found["items"]}) == 1_100
+
+
+async def test_a_store_that_will_be_full_breaks_the_promise_of_every_camera(site: Site) -> None:
+    async with await site.sign_in("admin") as admin:
+        cameras = [await add_camera(admin, number) for number in (1, 2)]
+        for camera_id in cameras:
+            registered(site, camera_id, NOON_MS - 20 * DAY_MS)
+        found = (await admin.get("/api/v1/reports/retention")).json()
+        assert found["sum"]["breaking"] == 0
+        site.catalog.write(lambda c: c.execute(update(camera_status).values(bit_rate_bps=2_000_000_000)))
+        forecast = (await admin.get("/api/v1/retention/forecast")).json()
+        found = (await admin.get("/api/v1/reports/retention")).json()
+        for one in found["items"]:
+            assert (one["cause"], one["reason"]["code"]) == ("disk", "retention.promise_disk")
+            # The same forecast, asked a moment later of a disk that others write to.
+            assert one["breaks_ms"] == pytest.approx(forecast["full_ms"], abs=DAY_MS)
