@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -78,7 +77,7 @@ def test_mutant_without_asking_again_before_the_deed(monkeypatch: pytest.MonkeyP
 
     def once(self: sweeper.Policies, segments: Iterable[Candidate], now_ms: int) -> Iterator[Verdict]:
         for verdict in plan(self, list(segments), now_ms):
-            yield replace(verdict, keep=False) if verdict.segment.state == "condemned" else verdict
+            yield verdict._replace(keep=False) if verdict.segment.state == "condemned" else verdict
 
     monkeypatch.setattr(sweeper.Policies, "plan", once)
     caught("held footage deleted|early")

@@ -5,7 +5,6 @@ when.
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
@@ -226,7 +225,7 @@ def spans_of(index: FootageIndex, from_ms: int, to_ms: int) -> list[dict[str, An
     # or its time is over.
     first_ms = min([f.start_ms for f in footage] + [g.start_ms for g in missing], default=to_ms)
     return [
-        _span_json(s, words) if s.to_ms > first_ms else _span_json(replace(s, kind=SpanKind.NONE, cause=None), words)
+        _span_json(s, words) if s.to_ms > first_ms else _span_json(s._replace(kind=SpanKind.NONE, cause=None), words)
         for s in spans
     ]
 
