@@ -263,13 +263,14 @@ class Crowd:
 def make_cameras(site: Site) -> dict[str, str]:
     site.catalog.write(lambda c: places.add_department(c, OWNER, "交通局", REGION, site.now_ms()))
     made: dict[str, str] = {"unknown": "21021100011326999999"}
-    for number, (name, more) in enumerate({
+    wanted: dict[str, dict[str, Any]] = {
         "mine": {"sharing": "departments"},
         "other": {"sharing": "departments"},
         "secret": {"sharing": "departments", "secrecy": 1},
         "private": {"department_id": OWNER},
         "removed": {"sharing": "departments"},
-    }.items()):  # fmt: skip
+    }
+    for number, (name, more) in enumerate(wanted.items()):
         made[name] = add(site, f"口岸 {name}", number, **more)
     site.catalog.write(lambda c: cameras.remove_camera(c, made["removed"], site.now_ms()))
     return made
@@ -460,7 +461,7 @@ class Answer:
 def wrong(answer: Answer, wanted: tuple[int, str] | str, demanded: str) -> bool:
     if answer.status is not None and answer.status >= 500 and answer.status != 503:
         return True
-    if wanted != IN:
+    if not isinstance(wanted, str):
         status, code = wanted
         refused = answer.status == status and (not code or answer.code == code)
         return not refused or "口岸" in answer.text
@@ -559,7 +560,8 @@ async def ask(
                 finish(status)
 
     task = asyncio.create_task(site.app(scope, receive, send))
-    await asyncio.wait({task, done}, timeout=_WAIT_S, return_when=asyncio.FIRST_COMPLETED)
+    ends: set[asyncio.Future[Any]] = {task, done}
+    await asyncio.wait(ends, timeout=_WAIT_S, return_when=asyncio.FIRST_COMPLETED)
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await task

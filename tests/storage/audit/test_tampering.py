@@ -206,18 +206,19 @@ def test_no_hand_in_a_file_goes_unseen(times: int, counted: Callable[[object], N
     for number in range(times):
         entries, kept = world(dice)
         at = dice.randrange(kept[-1].seq)
-        how: Hand | Pen = (HANDS + PENS)[number % (len(HANDS) + len(PENS))]
-        if how in PENS:
-            lines = list(log.export(entries, kept))
-            lines[at + 1] = how(dice, lines[at + 1])  # type: ignore[call-arg,arg-type]  # a pen
-            verdict = log.verify_export(lines, PUBLIC, kept)
+        turn = number % (len(HANDS) + len(PENS))
+        if turn < len(HANDS):
+            name = HANDS[turn].__name__
+            verdict = judged(*HANDS[turn](dice, entries, kept, at), kept)
         else:
-            bent, inside = how(dice, entries, kept, at)  # type: ignore[call-arg,arg-type,misc]  # a hand
-            verdict = judged(bent, inside, kept)
-        tried[how.__name__] += 1
-        seen[how.__name__] += not verdict.whole
+            pen = PENS[turn - len(HANDS)]
+            lines, name = list(log.export(entries, kept)), pen.__name__
+            lines[at + 1] = pen(dice, lines[at + 1])
+            verdict = log.verify_export(lines, PUBLIC, kept)
+        tried[name] += 1
+        seen[name] += not verdict.whole
         if verdict.whole:
-            missed.append(f"{how.__name__} at {at}")
+            missed.append(f"{name} at {at}")
     counted(f"tamperings {tried.total()} of {len(tried)} kinds, seen {seen.total()}")
     assert missed == []
     assert set(tried) == {how.__name__ for how in HANDS + PENS}
@@ -273,7 +274,7 @@ def catalog(catalog_url: str) -> Iterator[Catalog]:
 
 def test_no_hand_in_the_table_goes_unseen_in_its_export(catalog: Catalog, counted: Callable[[object], None]) -> None:
     """With the database's own tools, the chain made to fit again."""
-    dice, seen = random.Random(23), 0
+    dice, seen, kept = random.Random(23), 0, list[Checkpoint]()
     for n in range(ENTRIES):
         catalog.write(lambda c, n=n: log.append(c, 1_790_000_000_000 + n, "os:test", "hold.add", f"第{n}号", {"n": n}))  # type: ignore[misc]  # bound now
         if n == ENTRIES - 3:
