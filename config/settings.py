@@ -138,9 +138,19 @@ class Web(Listener):
 class Relay(Listener):
     listen: str = Field("127.0.0.1:8090", description="Address and port for other nodes (`/tier/v1`).")
     public_url: str | None = Field(None, description="URL other nodes use; written into invitations.")
+    allowed_networks: tuple[str, ...] = Field(
+        (),
+        description="Networks in which other nodes are; empty: anywhere but loopback and link-local addresses (SSRF).",
+    )
     max_main: int = Field(1, ge=0, description="Static line cap on 10 Mbit/s: main streams upward at once.")
     max_sub: int = Field(4, ge=0, description="Static line cap on 10 Mbit/s: sub streams upward at once.")
     cache_max_bytes: int = Field(20 * 10**9, ge=0, description="Quota of the temporary cache of lower tiers' footage.")
+
+    @model_validator(mode="after")
+    def _check_networks(self) -> Relay:
+        for network in self.allowed_networks:
+            ipaddress.ip_network(network)
+        return self
 
 
 class Catalog(Section):

@@ -129,7 +129,7 @@ class PeerClient:
                 async for data in answer.aiter_raw():
                     for item in reader.feed(data):
                         yield item
-        except httpx.HTTPError as exc:
+        except (httpx.HTTPError, httpx.InvalidURL) as exc:
             raise _away(exc) from exc
         except ValueError as exc:
             raise TiergateError(Kind.UNAVAILABLE, "tier.peer_garbled") from exc
@@ -165,7 +165,7 @@ class PeerClient:
                     if len(content) > limit:
                         raise TiergateError(Kind.UNAVAILABLE, "tier.peer_garbled")
                 whole = httpx.Response(answer.status_code, headers=_plain(answer.headers), content=bytes(content))
-        except httpx.HTTPError as exc:
+        except (httpx.HTTPError, httpx.InvalidURL) as exc:
             raise _away(exc) from exc
         if whole.status_code != 200:
             raise refusal_of(whole.status_code, whole.content)
@@ -176,7 +176,7 @@ def _plain(headers: httpx.Headers) -> dict[str, str]:
     return {SIGNATURE: headers[SIGNATURE]} if SIGNATURE in headers else {}
 
 
-def _away(exc: httpx.HTTPError) -> TiergateError:
+def _away(exc: Exception) -> TiergateError:
     cause: BaseException | None = exc
     while cause is not None:  # the pin check, deep in the handshake, speaks for itself
         if isinstance(cause, TiergateError):

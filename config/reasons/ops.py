@@ -29,6 +29,10 @@ WORDS: dict[str, tuple[str, str]] = {
         "新存储中有 {count} 个对象与录制不符（首个 {key}）；节点仍使用原存储。",
     ),
     "ops.audit_key": ("The key is not base64url of 32 bytes.", "密钥不是 32 字节的 base64url。"),
+    "ops.audit_anchors": (
+        "{path} holds no signed checkpoint of an audit log, or other lines than these.",
+        "{path} 中没有审计日志的签名检查点，或含有其他内容。",
+    ),
     "ops.audit_export_bad": (
         "The exported log is not whole ({problem}).",
         "导出的日志不完整（{problem}）。",

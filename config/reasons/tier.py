@@ -50,6 +50,10 @@ WORDS: dict[str, tuple[str, str]] = {
         "The TLS certificate of the other node is not the pinned one; the connection was closed before anything was sent.",
         "对方节点的 TLS 证书与锁定的证书不符；未发送任何内容即已断开。",
     ),
+    "tier.address_not_allowed": (
+        "{host} is no address at which another node may be (loopback, link-local, or outside relay.allowed_networks). If a node is there, add its network to relay.allowed_networks in tiergate.toml and restart the node.",
+        "{host} 不是允许的节点地址（本机回环、链路本地，或不在 relay.allowed_networks 内）。如确有节点在该处，请将其网段加入 tiergate.toml 的 relay.allowed_networks，然后重启节点。",
+    ),
     "tier.peer_away": ("The other node does not answer ({problem}).", "对方节点无应答（{problem}）。"),
     "tier.peer_garbled": ("The other node's answer cannot be understood.", "无法解析对方节点的应答。"),
     "tier.peer_refused": ("The other node refused with status {status}.", "对方节点拒绝，状态码 {status}。"),

@@ -20,6 +20,7 @@ from gateway.cameras import onvif as onvif_client
 from gateway.cameras.address import allowed_address
 from gateway.cameras.onvif import OnvifDevice, Profile
 
+SCHEMES = ("rtsp", "rtsps")  #: of what can be a camera
 #: A wall of 16 tiles decodes 640×360 comfortably; anything above 1280×720 is no sub stream (MEASUREMENTS B2).
 _SUB_MAX_PIXELS = 1280 * 720
 _SUB_BEST_PIXELS = 640 * 360
@@ -141,12 +142,15 @@ async def _describe_onvif(
 async def _streams(
     device: OnvifDevice, chosen: Sequence[tuple[str, Profile]], networks: Sequence[str]
 ) -> tuple[StreamOffer, ...]:
-    """URLs of the chosen profiles. A device that names an address outside the allowed networks is refused here."""
+    """URLs of the chosen profiles. A device that names an address outside the allowed networks, or something that is
+    no camera stream, is refused here."""
     offers: list[StreamOffer] = []
     for stream, profile in chosen:
         url, _, _ = split_credentials(await device.stream_url(profile))
-        host = urlsplit(url).hostname or ""
-        await asyncio.to_thread(allowed_address, host, networks)
+        parts = urlsplit(url)
+        if parts.scheme.lower() not in SCHEMES:
+            raise TiergateError(Kind.INVALID, "camera.scheme_refused", scheme=parts.scheme[:20].lower() or "?")
+        await asyncio.to_thread(allowed_address, parts.hostname or "", networks)
         offers.append(StreamOffer(stream, url, profile.token, profile.codec, profile.width, profile.height))
     return tuple(offers)
 

@@ -281,7 +281,8 @@ async def connect(
                 await _guard(service, networks, username, password, timeout_s)
             return service
 
-    camera = Guarded(host, port, username or None, password.reveal() or None, no_cache=True, adjust_time=False)
+    # Empty, never None: the library's security header breaks down on None, and a device without accounts ignores it.
+    camera = Guarded(host, port, username, password.reveal(), no_cache=True, adjust_time=False)
     offset_s = 0.0
     try:
         async with asyncio.timeout(timeout_s * 3):

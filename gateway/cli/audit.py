@@ -31,6 +31,16 @@ def verify(
     key: Annotated[
         str | None, typer.Option(help="Public key (base64url) that must have signed the checkpoints in FILE.")
     ] = None,
+    against: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            dir_okay=False,
+            readable=True,
+            help="Checkpoints that left the machine (one JSON a line; an earlier export will do): FILE must hold every "
+            "one of them, from the first entry on.",
+        ),
+    ] = None,
 ) -> None:
     if file is None:
         answer = client.get("/audit/verify")
@@ -39,14 +49,21 @@ def verify(
             raise TiergateError(Kind.CONFLICT, "cli.audit_broken", seq=answer["broken_at_seq"])
         return
     from config.crypto import unb64
-    from storage.audit.log import verify_export
+    from storage.audit.log import read_checkpoints, verify_export
 
     try:
         trusted = unb64(key) if key is not None else None
     except ValueError:
         raise TiergateError(Kind.INVALID, "ops.audit_key") from None
+    anchors = []
+    if against is not None:
+        try:
+            with against.open(encoding="utf-8", errors="replace") as lines:
+                anchors = read_checkpoints(lines)
+        except (ValueError, RecursionError):
+            raise TiergateError(Kind.INVALID, "ops.audit_anchors", path=against) from None
     with file.open(encoding="utf-8", errors="replace") as lines:
-        verdict = verify_export(lines, trusted)
+        verdict = verify_export(lines, trusted, anchors)
     shown: dict[str, Any] = {
         "ok": verdict.whole,
         "entries": verdict.entries,

@@ -48,7 +48,7 @@ def _config(app: FastAPI, settings: Settings, lifespan: bool, tls: bool) -> uvic
     web = settings.web
     return uvicorn.Config(
         app,
-        http="httptools",
+        http="gateway.web.http:BoundedProtocol",
         ws="gateway.web.frames:FrameProtocol",  # frames made once for all viewers of a stream
         ws_per_message_deflate=False,  # video does not shrink, and it would cost a core
         ws_max_size=_MOST_WS_BYTES,

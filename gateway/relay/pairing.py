@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import secrets
+from collections.abc import Sequence
 from dataclasses import replace
 
 from sqlalchemy import Connection
@@ -56,8 +57,9 @@ async def invite(catalog: Catalog, card: Card, peer_role: str, actor: str, now_m
 
 
 async def accept(
-    catalog: Catalog, clock: Clock, signer: Signer, card: Card, code: str, actor: str, url: str | None = None
-) -> str:
+    catalog: Catalog, clock: Clock, signer: Signer, card: Card, code: str, actor: str, url: str | None,
+    networks: Sequence[str],
+) -> str:  # fmt: skip
     """Redeems a code at the node that made it; the new link's id. Raises with that node's reason."""
     offer = Invite.from_code(code)
     now_ms = clock.wall_ns() // 1_000_000
@@ -67,7 +69,7 @@ async def accept(
         raise TiergateError(Kind.FORBIDDEN, "tier.invite_over")
     if url is not None:
         offer = replace(offer, url=checked_url(url))
-    async with peer_http(offer.tls_sha256) as http:
+    async with peer_http(offer.tls_sha256, networks) as http:
         client = PeerClient(
             offer.url, offer.node, b"", signer, http, lambda: clock.wall_ns() // 1_000_000, secrets.token_bytes
         )

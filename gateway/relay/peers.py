@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import httpx
 
@@ -18,7 +18,10 @@ Entropy = Callable[[int], bytes]
 
 
 class PeerPool:
-    def __init__(self, catalog: Catalog, signer: Signer, now_ms: Callable[[], int], entropy: Entropy) -> None:
+    def __init__(
+        self, catalog: Catalog, signer: Signer, now_ms: Callable[[], int], entropy: Entropy, networks: Sequence[str]
+    ) -> None:
+        self._networks = networks
         self._catalog = catalog
         self._signer = signer
         self._now_ms = now_ms
@@ -28,7 +31,7 @@ class PeerPool:
     def of(self, link: LinkRow) -> PeerClient:
         key = (link.id, link.url, link.tls_sha256)
         if key not in self._http:
-            self._http[key] = peer_http(link.tls_sha256)
+            self._http[key] = peer_http(link.tls_sha256, self._networks)
         return PeerClient(
             link.url, link.peer_node, link.public_key, self._signer, self._http[key], self._now_ms, self._entropy
         )

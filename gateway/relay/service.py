@@ -75,7 +75,7 @@ class RelayService:
         keys = LeaseKeys(settings.paths.keys_dir / "leases", secrets.token_bytes)
         self.cache = Cache(cache_store, keys, catalog, secrets.token_bytes)
         steady = SteadyClock(clock)
-        self._pool = PeerPool(catalog, signer, steady.wall_ms, secrets.token_bytes)
+        self._pool = PeerPool(catalog, signer, steady.wall_ms, secrets.token_bytes, settings.relay.allowed_networks)
         self.pulls = Pulls(catalog, steady, signer, self._pool, self.cache, settings.relay.cache_max_bytes)
         self.upstreams = Upstreams(self._open_upstream, self.pulls.live_check, settings.live.linger_s)
         self.pulls.ended = self.upstreams.end_lease
@@ -107,7 +107,8 @@ class RelayService:
                 yield item
 
     async def _accept(self, code: str, actor: str, url: str | None) -> str:
-        return await pairing.accept(self._catalog, self._clock, self._signer, self.card, code, actor, url)
+        networks = self._settings.relay.allowed_networks
+        return await pairing.accept(self._catalog, self._clock, self._signer, self.card, code, actor, url, networks)
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

@@ -86,7 +86,7 @@ class Guard:
         length = headers.get("content-length", "0")
         if scope["type"] == "websocket":
             return receive
-        if not length.isdigit() or int(length) > problems.BODY_LIMIT_BYTES:
+        if not length.isascii() or not length.isdigit() or int(length) > problems.BODY_LIMIT_BYTES:
             raise too_large
         seen = 0
 

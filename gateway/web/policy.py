@@ -35,6 +35,7 @@ class Policy:
     public: bool = False  #: nobody in particular
     path_session: bool = False  #: the 128 random bits in the path are the credential (`gateway.access.media_sessions`)
     while_must_change: bool = False  #: also before the first password was changed
+    purpose: str = "daily_watch"  #: of `function`, where the request names none
 
 
 class Gate:
@@ -67,7 +68,10 @@ class Gate:
             raise TiergateError(Kind.FORBIDDEN, "access.role_needed", roles=" / ".join(sorted(policy.roles)))
         if policy.function is not None:
             camera_id = str(connection.path_params["camera_id"])
-            await services.looks.decide(principal, policy.function, camera_id, client=client_of(connection))
+            purpose = connection.query_params.get("purpose", policy.purpose)
+            await services.looks.decide(
+                principal, policy.function, camera_id, purpose=purpose, client=client_of(connection)
+            )
         elif policy.camera:
             await services.looks.require_visible(principal, str(connection.path_params["camera_id"]))
         return principal
@@ -83,6 +87,7 @@ def policy(
     public: bool = False,
     path_session: bool = False,
     while_must_change: bool = False,
+    purpose: str = "daily_watch",
 ) -> Any:
     """Declares one of function, camera, role, signed_in, users_only, public, path_session."""
     roles = frozenset((role,) if isinstance(role, str) else role)
@@ -92,7 +97,15 @@ def policy(
     return Depends(
         Gate(
             Policy(
-                function, camera, roles, signed_in or users_only, users_only, public, path_session, while_must_change
+                function,
+                camera,
+                roles,
+                signed_in or users_only,
+                users_only,
+                public,
+                path_session,
+                while_must_change,
+                purpose,
             )
         )
     )

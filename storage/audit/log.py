@@ -272,8 +272,15 @@ class ExportVerdict:
         return self.bad is None
 
 
-def verify_export(lines: Iterable[str], trusted_key: bytes | None = None) -> ExportVerdict:
-    """Judges an export by itself: chain and checkpoints. A part of a log is judged from its first entry on."""
+def verify_export(
+    lines: Iterable[str], trusted_key: bytes | None = None, anchors: Iterable[Checkpoint] = ()
+) -> ExportVerdict:
+    """Judges an export by itself: chain and checkpoints. A part of a log is judged from its first entry on.
+
+    `anchors` are checkpoints that were kept elsewhere. Whoever has the machine can write every line of an export anew,
+    checkpoints left out or signed by a key of their own; what they cannot change is a head that has left. With anchors
+    the export must be the whole log from its first entry on and hold each of these heads.
+    """
     digests: dict[int, bytes] = {}
     first: int | None = None
     at: tuple[int, bytes] | None = None
@@ -284,14 +291,15 @@ def verify_export(lines: Iterable[str], trusted_key: bytes | None = None) -> Exp
 
     for number, line in enumerate(lines, 1):
         try:
-            value = json.loads(line)
+            value = json.loads(line, object_pairs_hook=_once)
             kind = value["kind"]
             if number == 1:
-                if kind != "tiergate-audit" or value["format"] != FORMAT:
+                if value != {"kind": "tiergate-audit", "format": FORMAT}:
                     return verdict("format: line 1")
                 continue
             if kind == "entry":
                 entry = _entry_of(value)
+                _require_same(value, {"kind": "entry", **entry.as_json()})
                 if at is None:
                     first = entry.seq
                     at = (entry.seq - 1, GENESIS if entry.seq == 1 else entry.previous)
@@ -301,18 +309,61 @@ def verify_export(lines: Iterable[str], trusted_key: bytes | None = None) -> Exp
                 at = (entry.seq, entry.digest)
             elif kind == "checkpoint":
                 made = Checkpoint.from_json(value)
+                _require_same(value, {"kind": "checkpoint", **made.as_json()})
                 if not signature_holds(made, trusted_key):
                     return verdict(f"signature: line {number}")
                 if first is None or made.seq >= first:
-                    known = digests.get(made.seq, GENESIS if made.seq == 0 else None)
-                    if known != made.digest:
+                    if _digest_at(digests, made.seq) != made.digest:
                         return verdict(f"checkpoint: seq {made.seq}")
                     good += 1
             else:
                 return verdict(f"line: {number}")
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return verdict(f"line: {number}")
+    for kept in anchors:
+        if not signature_holds(kept, trusted_key):
+            return verdict(f"signature: anchor {kept.seq}")
+        if first not in (None, 1):
+            return verdict(f"start: seq {first}")
+        if _digest_at(digests, kept.seq) != kept.digest:
+            return verdict(f"anchor: seq {kept.seq}")
+        good += 1
     return verdict(None)
+
+
+def read_checkpoints(lines: Iterable[str]) -> list[Checkpoint]:
+    """The checkpoints of a file: one a line, as ``/audit/checkpoint`` gives them, as they lie in the store, or as
+    the lines of an export. Raises ValueError when there is none, or on a line that is neither entry nor checkpoint."""
+    found: list[Checkpoint] = []
+    for line in lines:
+        if not line.strip():
+            continue
+        value = json.loads(line, object_pairs_hook=_once)
+        if not isinstance(value, dict):
+            raise ValueError("not a checkpoint")
+        if value.get("kind") not in ("tiergate-audit", "entry"):
+            found.append(Checkpoint.from_json(value))
+    if not found:
+        raise ValueError("no checkpoint")
+    return found
+
+
+def _digest_at(digests: dict[int, bytes], seq: int) -> bytes | None:
+    return digests.get(seq, GENESIS if seq == 0 else None)
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object whose names stand once: of a name that stands twice, another reader may see the other value."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a name stands twice")
+    return found
+
+
+def _require_same(written: dict[str, Any], understood: dict[str, Any]) -> None:
+    """A line may say nothing that its digest or signature does not cover: 1.5 read as 1, a name of its own."""
+    if canonical_json(written) != canonical_json(understood):
+        raise ValueError("more or other than was signed")
 
 
 def _entry_of(value: dict[str, Any]) -> Entry:

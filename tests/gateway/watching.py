@@ -184,7 +184,8 @@ async def rig(folder: Path) -> AsyncIterator[Rig]:
     base = f"http://127.0.0.1:{listening.getsockname()[1]}"
     server = uvicorn.Server(
         uvicorn.Config(
-            build(services), log_level="warning", lifespan="on", ws="gateway.web.frames:FrameProtocol",
+            build(services), log_level="warning", lifespan="on", http="gateway.web.http:BoundedProtocol",
+            ws="gateway.web.frames:FrameProtocol",
             ws_per_message_deflate=False, timeout_graceful_shutdown=2,
         )
     )  # fmt: skip

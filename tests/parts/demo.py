@@ -94,9 +94,9 @@ class Demo:
             if not node.config.exists():
                 node.init()
             node.password = (node.folder / "first-password").read_text()
-            ports = {
+            ports: dict[str, dict[str, Any]] = {
                 "web": {"listen": f"127.0.0.1:{node.port}"},
-                "relay": {"listen": f"127.0.0.1:{node.relay_port}"},
+                "relay": {"listen": f"127.0.0.1:{node.relay_port}", "allowed_networks": ["127.0.0.0/8"]},
             }
             node.configure(ports)
         if self._minio:

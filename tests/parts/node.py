@@ -254,9 +254,10 @@ def _children(parent: int) -> list[int]:
     return found
 
 
-#: Settings under which cameras on loopback are allowed and everything happens quickly.
+#: Settings under which cameras and other nodes on loopback are allowed and everything happens quickly.
 QUICK: dict[str, dict[str, Any]] = {
     "cameras": {"allowed_networks": ["127.0.0.0/8"]},
+    "relay": {"allowed_networks": ["127.0.0.0/8"]},
     "recorder": {"segment_seconds": 4},
     "retention": {"clock_source": "trusted"},
     "health": {"interval_s": 2},

@@ -217,6 +217,7 @@ async def steer(
     camera_id: str,
     body: Movement,
     principal: Annotated[Principal, policy(function=Function.PTZ)],
+    purpose: Annotated[str, Query(max_length=40)] = "daily_watch",
 ) -> Response:
     """A movement ends by itself after a second unless it is renewed."""
     services = services_of(request)
@@ -225,7 +226,7 @@ async def steer(
     if body.stop:
         await steering.stop(target)
         return Response(status_code=204)
-    async with services.looks.open(principal, Function.PTZ, camera_id, client=client_of(request)):
+    async with services.looks.open(principal, Function.PTZ, camera_id, purpose=purpose, client=client_of(request)):
         await steering.move(target, body.pan, body.tilt, body.zoom)
     return Response(status_code=204)
 

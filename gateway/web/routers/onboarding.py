@@ -18,7 +18,7 @@ from config.redact import Secret, redact_url, split_credentials
 from gateway.access.ids import fresh_id
 from gateway.cameras import address, discovery
 from gateway.cameras import onboarding as devices
-from gateway.cameras.onboarding import Offer
+from gateway.cameras.onboarding import SCHEMES, Offer
 from gateway.web import camera_json
 from gateway.web.policy import client_of, policy
 from gateway.web.services import Services, services_of
@@ -33,7 +33,6 @@ from tiering.access import Principal
 router = APIRouter(prefix="/api/v1", tags=["cameras"])
 Url = Annotated[str, Field(min_length=1, max_length=1000)]
 Degrees = Annotated[str, Field(max_length=20, pattern=r"^-?[0-9]{1,3}(\.[0-9]{1,10})?$")]
-SCHEMES = ("rtsp", "rtsps")
 
 
 class Address(Body):

@@ -110,7 +110,7 @@ async def _narrowed(
 async def clip_file(
     request: Request,
     camera_id: str,
-    principal: Annotated[Principal, policy(function=Function.EXPORT)],
+    principal: Annotated[Principal, policy(function=Function.EXPORT, purpose="evidence")],
     from_: From,
     to: To,
     reason: Why = "",

@@ -39,6 +39,7 @@ async def timeline(
     from_ms: Annotated[TimeMs, Query(alias="from")],
     to_ms: Annotated[TimeMs, Query(alias="to")],
     stream: Annotated[str, Query(pattern="^(main|sub)$")] = "main",
+    purpose: Annotated[str, Query(max_length=40)] = "daily_watch",
 ) -> dict[str, Any]:
     """Facts, not pictures: with `status` all of it, else the times that `playback` covers."""
     services = services_of(request)
@@ -48,13 +49,14 @@ async def timeline(
     if to_ms - from_ms > MOST_HOURS * HOUR_MS:
         raise TiergateError(Kind.INVALID, "time.range_too_long", limit_hours=MOST_HOURS)
     camera = await services.looks.require_visible(principal, camera_id)
-    facts = Facts(from_ms=from_ms, to_ms=to_ms, client=client_of(request))
+    facts = Facts(from_ms=from_ms, to_ms=to_ms, purpose=purpose, client=client_of(request))
     status = decide(principal, Function.STATUS, camera, now_ms, facts)
     if status.allow and principal.kind == "user":
         shown = [(from_ms, to_ms)]
     else:
         shown = allowed_ranges(principal, Function.PLAYBACK, camera, now_ms, facts)
-        if not shown and not decide(principal, Function.PLAYBACK, camera, now_ms, Facts(client=facts.client)).allow:
+        ever = Facts(purpose=purpose, client=facts.client)
+        if not shown and not decide(principal, Function.PLAYBACK, camera, now_ms, ever).allow:
             raise TiergateError(Kind.FORBIDDEN, "access.no_function", function=Function.PLAYBACK)
     if camera.origin == "lower":
         # Its own node knows what is there; a lease's timeline tells it.

@@ -147,7 +147,7 @@ async def node(folder: Path, clock: ManualClock, tier: str, region: str, **relay
         {
             "node": {"name": f"{tier} node", "tier": tier, "region": region},
             "paths": {"data": str(folder)},
-            "relay": {"listen": "127.0.0.1:0", **relay},
+            "relay": {"listen": "127.0.0.1:0", "allowed_networks": ["127.0.0.0/8"], **relay},
             "live": {"linger_s": 0.2},
         }
     )

@@ -45,7 +45,7 @@ async def half(folder: Path, tier: str, region: str) -> AsyncIterator[Half]:
     site = Site(
         folder,
         node={"name": f"{tier} node", "tier": tier, "region": region},
-        relay={"listen": f"127.0.0.1:{free_port()}"},
+        relay={"listen": f"127.0.0.1:{free_port()}", "allowed_networks": ["127.0.0.0/8"]},
     )
     store, cache = FolderStore(folder / "objects", name="video"), FolderStore(folder / "cache", name="cache")
     store.ensure()
@@ -210,7 +210,7 @@ async def test_a_wrong_certificate_is_refused_before_a_byte_is_sent(tmp_path: Pa
     port = server.sockets[0].getsockname()[1]
     good = certificate_sha256(cert)
     for pin, code in ((hashlib.sha256(b"x").digest(), "tier.tls_pin"), (good, "tier.peer_away")):
-        async with peer_http(pin) as http:
+        async with peer_http(pin, ["127.0.0.0/8"]) as http:
             client = PeerClient(f"https://127.0.0.1:{port}", "n" * 16, PUBLIC, Signer(), http, lambda: 0, bytes)
             with pytest.raises(TiergateError) as refused:
                 await client.directory(None)

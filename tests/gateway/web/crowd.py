@@ -1,0 +1,191 @@
+"""The crowd of the matrix in a site whose one camera really sends pictures; cells that need a course of events.
+
+Belongs here: session paths and running looks, told as lists of what went wrong. The tables are in `matrix`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection
+
+from config.errors import TiergateError
+from gateway.access.looks import Look
+from gateway.access.media_sessions import MediaSessions
+from gateway.live.service import make_live
+from gateway.playback.service import make_playback
+from storage.catalog import grants
+from tests.gateway.live.serving import LiveSocket
+from tests.gateway.web.matrix import MINUTE, Crowd, ask, crowd_of
+from tests.gateway.web.site import site_in
+from tests.media import access_units, encode_h264, stream_config
+from tiering.access import CameraResource, Facts, Function, Grant, LeaseFact, Principal, Resources, decide
+
+
+@contextlib.asynccontextmanager
+async def crowd_in(folder: Path) -> AsyncIterator[Crowd]:
+    packets = encode_h264(0.4)
+    with site_in(folder) as site:
+        (site.settings.paths.run_dir / "live").mkdir(exist_ok=True)
+        live = make_live(site.settings, site.catalog)
+        site.services.parts["live"] = live
+        site.services.parts["footage"] = make_playback(site.settings, site.clock, site.catalog, "n", live.hub)
+        async with LiveSocket(site.settings.paths.run_dir / "live" / "0.sock") as camera:
+            camera.config(stream_config("h264", packets))
+            camera.push(*access_units("h264", packets)[:2])
+            try:
+                yield crowd_of(site)
+            finally:
+                await live.hub.close()
+
+
+async def path_cells(crowd: Crowd) -> list[str]:
+    """What is wrong with session paths: `GET /m/<secret>/index.m3u8` in each state that one can be in."""
+    site, paths, bad = crowd.site, crowd.site.services.media_sessions, list[str]()
+    low_ms = site.now_ms() - 5 * MINUTE
+
+    async def opened(text: str, address: str = "127.0.0.1") -> str:
+        who = await site.services.principals.of_credential(text)
+        secret, _ = await paths.open(
+            who, Function.PLAYBACK, crowd.cameras["mine"], from_ms=low_ms, to_ms=low_ms + MINUTE, client=address
+        )
+        return secret
+
+    async def check(what: str, secret: str, *statuses: int, address: str = "127.0.0.1", code: str = "access.") -> None:
+        for tail in ("index.m3u8", "init/01K00000000000000000000000.mp4", "seg/01K00000000000000000000000/0.m4s"):
+            answer = await ask(site, "GET", f"/m/{secret}/{tail}", address=address)
+            if answer.status not in statuses or not answer.code.startswith(code):
+                bad.append(f"{what} {tail}: {answer.status} {answer.code}")
+
+    sign, row = site.services.tokens.sign, crowd.make.row("of paths")
+    text = sign(row)
+    secret = await opened(text)
+    await check("its opener", secret, 404, code="media.")  # nothing was recorded, and the path says so
+    await check("another address", secret, 404, address="127.0.0.2")
+    await check("a guess", secret[:-1] + ("A" if secret[-1] != "A" else "B"), 404)
+    over = await opened(text)
+    await paths.end(over)
+    await check("one that was ended", over, 401, 404)
+    site.catalog.write(lambda c: grants.revoke_token(c, row.jti, "admin", site.now_ms()))
+    site.services.watch.bump()
+    await site.services.looks.review()
+    await check("a revoked token's", secret, 401)
+    services = site.services
+    elsewhere = MediaSessions(site.catalog, site.clock, services.principals, services.looks, services.registers)
+    try:
+        await elsewhere.check(secret, "127.0.0.1")
+        bad.append("another process took up a revoked token's path")
+    except TiergateError as refused:
+        if refused.http_status not in (401, 404):
+            bad.append(f"another process: {refused.http_status}")
+    ending = await opened(sign(crowd.make.row("of short paths", minutes=2)))
+    site.clock.advance(121)
+    await check("an expired token's", ending, 401, 404)
+    site.clock.step_wall(-121)
+    await paths.tend()
+    return bad
+
+
+async def running_cells(crowd: Crowd) -> list[str]:
+    """What is wrong with looks that run while the right to them is taken away; an untouched one goes on."""
+    site, bad = crowd.site, list[str]()
+    looks = site.services.looks
+    sign, row = site.services.tokens.sign, crowd.make.row("running")
+    async with contextlib.AsyncExitStack() as stack:
+
+        async def start(credential: str) -> Look:
+            who = await site.services.principals.of_credential(credential)
+            return await stack.enter_async_context(looks.open(who, Function.LIVE, crowd.cameras["mine"]))
+
+        cut = await start(sign(row))
+        kept = await start(crowd.caller("the right one").bearer or "")
+        short = await start(sign(crowd.make.row("running out", minutes=2)))
+        person, session = crowd.make.person(f"passing {row.jti}")
+        crowd.make.give("user", person)
+        passing = await start(session)
+        await looks.review()
+        for name, look in (("cut", cut), ("kept", kept), ("short", short), ("passing", passing)):
+            if look.ended.is_set():
+                bad.append(f"{name} ended before anything happened")
+
+        def revoke(connection: Connection) -> None:
+            grants.revoke_token(connection, row.jti, "admin", site.now_ms())
+            for grant in grants.grants_of(connection, [("user", person)]):
+                grants.revoke_grant(connection, grant.id, site.now_ms())
+
+        site.catalog.write(revoke)
+        site.services.watch.bump()
+        await looks.review()
+        if passing.end_reason != "revoked":
+            bad.append("a look goes on whose grant was taken away")
+        if cut.end_reason != "revoked":
+            bad.append("a revoked token's look goes on")
+        site.clock.advance(121)
+        await looks.review()
+        if short.end_reason != "expired":
+            bad.append("an expired token's look goes on")
+        if kept.ended.is_set():
+            bad.append("a look was cut that nobody touched")
+        site.clock.step_wall(-121)
+    return bad
+
+
+# --- decisions that no route shows by itself -------------------------------------------------------------------------
+
+_NOW = 1_790_000_000_000
+_LIVE, _PLAYBACK = Function.LIVE, Function.PLAYBACK
+
+
+def _lease(**more: Any) -> LeaseFact:
+    base = LeaseFact(
+        "L1", "held", "n2", frozenset({"c1"}), frozenset({_LIVE, _PLAYBACK, Function.PTZ}), "main",
+        frozenset({("李", "值班室")}), _NOW + 60 * MINUTE, from_ms=_NOW - 120 * MINUTE, to_ms=_NOW,
+    )  # fmt: skip
+    return replace(base, **more)
+
+
+def decision_cells() -> list[str]:
+    """What is wrong with decisions about another tier's camera, by another tier, and after the end of a credential."""
+    duty = Principal("user", "u1", "li", "李", "值班室", roles=frozenset({"duty"}))
+    node = Principal("node", "n2", "街道", "街道", "2102")
+    camera = CameraResource("c1", ("2102",))
+    by_name = Grant("g", "user", Resources(cameras=frozenset({"c1"})), frozenset({_LIVE}))
+    late = {"confirm_by_ms": _NOW - 1}
+    recorded = Facts(from_ms=_NOW - 5, to_ms=_NOW)
+    before = Facts(from_ms=_NOW - 121 * MINUTE, to_ms=_NOW)
+    table: list[tuple[str, Principal, Function, str, dict[str, Any] | None, Facts, str]] = [
+        ("a lease held", duty, _LIVE, "lower", {}, Facts(), "access.allowed"),
+        ("no lease", duty, _LIVE, "lower", None, Facts(), "access.lease_needed"),
+        ("a lease that is over", duty, _LIVE, "lower", {"expires_ms": _NOW}, Facts(), "access.lease_needed"),
+        ("a lease given back", duty, _LIVE, "lower", {"ended_ms": _NOW}, Facts(), "access.lease_needed"),
+        ("another person's", replace(duty, name="王"), _LIVE, "lower", {}, Facts(), "access.lease_not_yours"),
+        ("another unit's", replace(duty, unit="别处"), _LIVE, "lower", {}, Facts(), "access.lease_not_yours"),
+        ("more than the role", replace(duty, roles=frozenset({"auxiliary"})), Function.PTZ, "lower", {}, Facts(),
+         "access.role_lacks"),
+        ("not in the lease", duty, Function.SNAPSHOT, "lower", {}, Facts(), "access.lease_lacks"),
+        ("before its range", duty, _PLAYBACK, "lower", {}, before, "access.footage_outside"),
+        ("unconfirmed, recorded", duty, _PLAYBACK, "lower", late, recorded, "access.lease_lacks"),
+        ("unconfirmed, main", duty, _LIVE, "lower", late, Facts("main"), "access.sub_only"),
+        ("a right of our own at another tier's", replace(duty, roles=frozenset(), grants=(by_name,)), _LIVE, "lower",
+         {}, Facts(), "access.not_found"),
+        ("a node with its lease", node, _LIVE, "own", {"side": "granted"}, Facts(), "access.allowed"),
+        ("a node with another's lease", node, _LIVE, "own", {"side": "granted", "node": "n3"}, Facts(),
+         "access.not_found"),
+        ("a node with a lease of ours", node, _LIVE, "own", {}, Facts(), "access.not_found"),
+        ("a node, another camera", node, _LIVE, "own", {"side": "granted", "cameras": frozenset({"c2"})}, Facts(),
+         "access.not_found"),
+        ("a node, before the range", node, _PLAYBACK, "own", {"side": "granted"}, before, "access.footage_outside"),
+        ("a credential that is over", replace(duty, expires_ms=_NOW), _LIVE, "own", None, Facts(), "access.not_found"),
+    ]  # fmt: skip
+    bad = []
+    for name, who, function, origin, lease, facts, code in table:
+        leases = () if lease is None else (_lease(**lease),)
+        asked = replace(camera, origin=origin, leases=leases)  # type: ignore[arg-type]  # one of the two words
+        got = decide(who, function, asked, _NOW, facts).reason.code
+        if got != code:
+            bad.append(f"{name}: {got}, not {code}")
+    return bad
