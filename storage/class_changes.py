@@ -4,7 +4,7 @@ A change that waits is a fact of the catalog; the sweep applies it when the trus
 the transaction that also renews the forecast, so that what a person announced a week ago does not trip the guard.
 
 Belongs here: asking, waiting, applying. Does not belong here: what is allowed (`storage.classes.judge_change`), who
-may ask.
+may ask, who must agree (`storage.approval_rules`).
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from sqlalchemy import Connection
 
 from config.errors import Kind, TiergateError
 from config.units import DAY_MS
+from storage.approval_rules import Governance, needed_reason, needs_second, shorter_or_above
 from storage.audit import log as audit
 from storage.catalog import facts, retention_rows
-from storage.classes import MIN_DAYS_PER_MONTH, RetentionClass, judge_change
+from storage.classes import MIN_DAYS_PER_MONTH, RetentionClass, judge_change, judge_days
 
 WAIT_MS = 7 * DAY_MS
 _PENDING = "retention.pending"
@@ -51,20 +52,35 @@ def _set_pending(connection: Connection, changes: dict[str, Change]) -> None:
     facts.set(connection, _PENDING, {name: asdict(change) for name, change in changes.items()})
 
 
-def ask(
-    connection: Connection,
-    class_name: str,
-    months: int,
-    now_ms: int,
-    actor: str,
-    legal_basis: str | None = None,
-    small_governance: bool = True,
-) -> Change:
-    """The change, applied already when it only lengthens within the ceiling. Audited.
+def propose(connection: Connection, class_name: str, months: int, legal_basis: str | None) -> dict[str, Any]:
+    """What would be changed, as the parameters of the action `retention.set`: all that two persons have to read.
 
-    Raises retention.class_unknown, class_fixed, below_floor, above_ceiling. Under small governance the delay and the
-    audited notice stand in for the second person that a length above the ceiling needs.
+    Raises retention.class_unknown, class_fixed, below_floor, above_ceiling.
     """
+    class_ = _changeable(connection, class_name)
+    refusal = judge_change(class_, months, bool(legal_basis))
+    if refusal is not None:
+        raise TiergateError(Kind.INVALID, refusal.code, **refusal.params)
+    waiting = pending(connection).get(class_name)
+    return {
+        "class": class_name,
+        "months": months,
+        "from_months": class_.months,
+        "ceiling": class_.ceiling_months,
+        "legal_basis": legal_basis,
+        "replaces_months": None if waiting is None else waiting.months,
+    }
+
+
+def months_of_days(connection: Connection, class_name: str, days: int) -> int:
+    """A length in days as months. Raises retention.class_unknown, class_fixed, below_floor_days, whole_months."""
+    refusal = judge_days(_changeable(connection, class_name), days)
+    if refusal is not None:
+        raise TiergateError(Kind.INVALID, refusal.code, **refusal.params)
+    return days // MIN_DAYS_PER_MONTH
+
+
+def _changeable(connection: Connection, class_name: str) -> RetentionClass:
     classes = retention_rows.classes(connection)
     class_ = classes.get(class_name)
     if class_ is None:
@@ -72,11 +88,29 @@ def ask(
         raise TiergateError(Kind.NOT_FOUND, "retention.class_unknown", **{"class": class_name[:40], "known": known})
     if class_.for_hold or class_.months is None:
         raise TiergateError(Kind.INVALID, "retention.class_fixed", **{"class": class_.name})
-    refusal = judge_change(class_, months, bool(legal_basis), approved=small_governance)
-    if refusal is not None:
-        raise TiergateError(Kind.INVALID, refusal.code, **refusal.params)
-    above = class_.ceiling_months is not None and months > class_.ceiling_months
-    waits = months < class_.months or above
+    return class_
+
+
+def ask(
+    connection: Connection,
+    class_name: str,
+    months: int,
+    now_ms: int,
+    actor: str,
+    legal_basis: str | None = None,
+    governance: Governance = "small",
+    approver: str | None = None,
+) -> Change:
+    """The change, applied already when it only lengthens within the ceiling. Audited.
+
+    Raises retention.class_unknown, class_fixed, below_floor, above_ceiling, and approval.needed for what one person
+    alone may not do under this governance. Under small governance the delay and the audited notice stand in.
+    """
+    proposal = propose(connection, class_name, months, legal_basis)
+    if approver is None and needs_second("retention.set", proposal, governance):
+        needed = needed_reason("retention.set")
+        raise TiergateError(Kind.FORBIDDEN, needed.code, **needed.params)
+    waits = shorter_or_above(proposal)
     min_days = months * MIN_DAYS_PER_MONTH
     change = Change(class_name, months, min_days, now_ms, actor, now_ms + (WAIT_MS if waits else 0), legal_basis)
     waiting = pending(connection)
@@ -86,7 +120,7 @@ def ask(
     else:
         retention_rows.set_class_months(connection, class_name, months, min_days, now_ms)
     _set_pending(connection, waiting)
-    details: dict[str, Any] = {"from_months": class_.months, **asdict(change), "waits": waits}
+    details = {"from_months": proposal["from_months"], **asdict(change), "waits": waits, "approver": approver}
     audit.append(connection, now_ms, actor, "retention.set", class_name, details)
     return change
 

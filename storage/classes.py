@@ -95,13 +95,25 @@ def class_of(
         best = raised
 
 
-def judge_change(class_: RetentionClass, months: int, has_legal_basis: bool, approved: bool) -> Reason | None:
-    """None when `class_` may keep `months` months; else why not. Floors are law and have no exception."""
+def judge_change(class_: RetentionClass, months: int, has_legal_basis: bool) -> Reason | None:
+    """None when `class_` may keep `months` months; else why not. Floors are law and have no exception. Who must agree
+    besides is said by `storage.approval_rules`."""
     floor = FLOOR_MONTHS.get(class_.name, 1)
     if months < floor:
         return Reason("retention.below_floor", {"class": class_.name, "months": months, "floor": floor})
-    if class_.ceiling_months is not None and months > class_.ceiling_months and not (has_legal_basis and approved):
+    if class_.ceiling_months is not None and months > class_.ceiling_months and not has_legal_basis:
         return Reason(
             "retention.above_ceiling", {"class": class_.name, "months": months, "ceiling": class_.ceiling_months}
         )
+    return None
+
+
+def judge_days(class_: RetentionClass, days: int) -> Reason | None:
+    """The same for a length in days: below the floor, or none of whole months. None: judge its months."""
+    floor = FLOOR_MONTHS.get(class_.name, 1)
+    if days < floor * MIN_DAYS_PER_MONTH:
+        shown = {"class": class_.name, "days": days, "floor": floor, "floor_days": floor * MIN_DAYS_PER_MONTH}
+        return Reason("retention.below_floor_days", shown)
+    if days % MIN_DAYS_PER_MONTH:
+        return Reason("retention.whole_months", {"class": class_.name, "days": days})
     return None

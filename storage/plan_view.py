@@ -20,7 +20,7 @@ from config.reasons import Reason
 from config.units import DAY_MS, HOUR_MS
 from storage.catalog import retention_rows
 from storage.catalog.tables import segment
-from storage.classes import RetentionClass
+from storage.classes import MIN_DAYS_PER_MONTH, RetentionClass
 from storage.retention import Candidate, Verdict
 from storage.sweeper import Policies
 
@@ -66,10 +66,11 @@ def require_class(policies: Policies, class_name: str) -> RetentionClass:
     return found
 
 
-def what_if(policies: Policies, class_name: str, months: int) -> Policies:
-    """The same policies with another length of one class. Raises retention.class_unknown."""
+def what_if(policies: Policies, class_name: str, months: int, days: int | None = None) -> Policies:
+    """The same policies with another length of one class; `days` beside whole months, also a length that is refused.
+    Raises retention.class_unknown."""
     found = require_class(policies, class_name)
-    changed = replace(found, months=months, min_days=months * 30)
+    changed = replace(found, months=months, min_days=months * MIN_DAYS_PER_MONTH if days is None else days)
     return replace(policies, classes={**policies.classes, class_name: changed})
 
 

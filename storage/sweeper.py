@@ -22,7 +22,7 @@ from sqlalchemy import Connection, func, select
 from config.clock import Clock, wall_ms
 from config.reasons import Reason
 from config.units import DAY_MS, HOUR_MS
-from storage import class_changes
+from storage import approvals, class_changes
 from storage.audit import log as audit
 from storage.catalog import facts, retention_rows
 from storage.catalog.engine import CHUNK_ROWS, Catalog
@@ -129,6 +129,7 @@ class Sweeper:
         if not dry_run:
             self._age(report.now_ms)
             self._apply_changes(report.now_ms)
+            self._expire_requests(report.now_ms)
         policies = self._catalog.read(Policies.read)
         due = self._due(policies, report)
         refusal = self._guard(due, report.now_ms)
@@ -221,6 +222,12 @@ class Sweeper:
             facts.set(connection, _FORECAST, asdict(expected))
 
         self._catalog.write(write)
+
+    def _expire_requests(self, now_ms: int) -> None:
+        """Requests for a second person whose time is over, and the provisional holds that lapse with them: here, where
+        the clock has been judged. The forecast stays: a lapse that frees more than the guard's slack asks a person."""
+        if self._catalog.read(lambda c: approvals.overdue(c, now_ms)):
+            self._catalog.write(lambda c: approvals.expire(c, now_ms, ACTOR))
 
     def _stepped(self, evidence: ClockEvidence) -> Reason | None:
         """Why the clock that was trusted at the sweep's start may not be used any more, if it jumped since."""

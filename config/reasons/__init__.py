@@ -14,7 +14,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from config.reasons import access, backup, camera, cli, common, device, media, ops, retention, tier, viewing, web
+from config.reasons import (
+    access,
+    approval,
+    backup,
+    camera,
+    cli,
+    common,
+    device,
+    media,
+    ops,
+    retention,
+    tier,
+    viewing,
+    web,
+)
 
 Language = Literal["en", "zh"]
 
@@ -99,6 +113,7 @@ TABLE: dict[str, tuple[str, str]] = _merge(
     ops.WORDS,
     retention.WORDS,
     access.WORDS,
+    approval.WORDS,
     tier.WORDS,
     viewing.WORDS,
     web.WORDS,

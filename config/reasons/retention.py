@@ -33,6 +33,18 @@ WORDS: dict[str, tuple[str, str]] = {
         "Class {class} cannot keep {months} month(s): the law's floor is {floor} month(s).",
         "保存类别 {class} 不能设为 {months} 个月：法定下限为 {floor} 个月。",
     ),
+    "retention.below_floor_days": (
+        "Class {class} cannot keep {days} days: the law's floor is {floor} month(s), never less than {floor_days} days.",
+        "保存类别 {class} 不能设为 {days} 天：法定下限为 {floor} 个月，且不少于 {floor_days} 天。",
+    ),
+    "retention.whole_months": (
+        "Class {class} keeps whole months: write {days} days as months.",
+        "保存类别 {class} 按整月计算：请将 {days} 天改写为月数。",
+    ),
+    "retention.length_once": (
+        "Say how long once: in months or in days.",
+        "保存时长请只用一种写法：月数或天数。",
+    ),
     "retention.above_ceiling": (
         "Class {class} cannot keep {months} months: longer than {ceiling} month(s) needs a legal basis and a second person.",
         "保存类别 {class} 不能设为 {months} 个月：超过 {ceiling} 个月须有法律依据并经第二人批准。",
@@ -54,8 +66,8 @@ WORDS: dict[str, tuple[str, str]] = {
         "类别 {class} 自现在起保存 {months} 个月。",
     ),
     "retention.what_if_half": (
-        "Say both, the class and its months, to see what would be.",
-        "请同时给出类别与月数，才能预演变更。",
+        "Say both, the class and its months (or days), to see what would be.",
+        "请同时给出类别与月数（或天数），才能预演变更。",
     ),
     "retention.keeper_running": (
         "Another keeper of this node is running.",

@@ -34,6 +34,7 @@ NOUNS: dict[str, tuple[str, str]] = {
     "grant": ("grant", "Rights of users, roles and departments."),
     "token": ("token", "Scoped tokens for departments."),
     "retention": ("retention", "How long footage stays, and why."),
+    "approval": ("approval", "What waits for a second person."),
     "hold": ("hold", "Orders that footage stays."),
     "link": ("link", "Pairing with nodes above and below."),
     "lease": ("lease", "What upper nodes may watch here, and what we may watch below."),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -37,7 +37,7 @@ def add(
         "class": class_,
         "review": review,
     }
-    context.show(client.post("/holds", body))
+    _told(client.post("/holds", body))
 
 
 @app.command(help="Release a hold. What another hold covers stays.")
@@ -45,4 +45,12 @@ def release(
     hold: Annotated[str, typer.Argument(help="Hold id.")],
     reason: Annotated[str, typer.Option(help="Why.")],
 ) -> None:
-    context.show(client.post(f"/holds/{client.part(hold)}/release", {"reason": reason}))
+    _told(client.post(f"/holds/{client.part(hold)}/release", {"reason": reason}))
+
+
+def _told(answer: dict[str, Any]) -> None:
+    """The hold; and, where a second person must still agree, that sentence."""
+    notice = answer.get("notice")
+    context.show(answer)
+    if notice is not None:
+        context.note(notice["en"], notice["zh"])

@@ -21,27 +21,41 @@ def show() -> None:
     context.show(answer["sweep"])
 
 
+_DAYS = typer.Option(help="Instead of --months; whole months only, a month is 30 days.")
+_BASIS = typer.Option("--legal-basis", help="Needed above the ceiling.")
+
+
 @app.command("set", help="Change the months of a class, within its floor and ceiling. Shorter waits 7 days.")
 def set_(
     class_: Annotated[str, typer.Argument(metavar="CLASS")],
-    months: Annotated[int, typer.Option(help="Months of the Asia/Shanghai calendar.")],
-    legal_basis: Annotated[str | None, typer.Option("--legal-basis", help="Needed above the ceiling.")] = None,
+    months: Annotated[int | None, typer.Option(help="Months of the Asia/Shanghai calendar.")] = None,
+    days: Annotated[int | None, _DAYS] = None,
+    legal_basis: Annotated[str | None, _BASIS] = None,
 ) -> None:
-    context.show(client.put(f"/retention/{client.part(class_)}", {"months": months, "legal_basis": legal_basis}))
+    body = {"months": months, "days": days, "legal_basis": legal_basis}
+    context.show(client.put(f"/retention/{client.part(class_)}", body))
 
 
-@app.command(help="What goes when: now, or as if a class kept another number of months.")
+@app.command(help="What goes when: now, or as if a class kept another length; whether that may be, and who must agree.")
 def plan(
     at: Annotated[str | None, typer.Option(help="As of this time; default now.")] = None,
-    class_: Annotated[str | None, typer.Option("--class", help="With --months: what if.")] = None,
+    class_: Annotated[str | None, typer.Option("--class", help="With --months or --days: what if.")] = None,
     months: Annotated[int | None, typer.Option()] = None,
+    days: Annotated[int | None, _DAYS] = None,
+    legal_basis: Annotated[str | None, _BASIS] = None,
 ) -> None:
-    answer = client.get("/retention/plan", at=at, **{"class": class_, "months": months})
+    change = {"class": class_, "months": months, "days": days, "legal_basis": legal_basis}
+    answer = client.get("/retention/plan", at=at, **change)
     if context.GLOBALS.json:
         context.show(answer)
-        return
-    context.table(answer["items"], ["camera_id", "class", "segments", "bytes", "first_ms", "last_ms", "reason"])
-    context.show(answer["total"])
+    else:
+        context.table(answer["items"], ["camera_id", "class", "segments", "bytes", "first_ms", "last_ms", "reason"])
+        context.show(answer["total"])
+        for said in (answer["change_refused"], answer["change_needs"]):
+            if said is not None:
+                context.show(said[context.language()])
+    if answer["change_refused"] is not None:
+        raise typer.Exit(1)
 
 
 @app.command(help="Will the store hold what the classes promise, and when is it full? --add plans cameras to come.")

@@ -103,6 +103,7 @@ METRICS: dict[str, str | None] = {
     "tiergate_tombstones_oldest_age_seconds": "tombstones",
     "tiergate_holds_standing": None,
     "tiergate_holds_review_overdue": "holds",
+    "tiergate_approvals_pending": None,
     "tiergate_looks_running": None,
 }
 

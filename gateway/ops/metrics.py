@@ -22,7 +22,7 @@ from config.settings import Settings, is_loopback
 from config.units import HOUR_MS
 from gateway.ops import job_state, signs
 from storage import damage, journal, scrub, sweeper
-from storage.catalog import cameras, facts, gaps, register, retention_rows, segments, status, volume_state
+from storage.catalog import approvals, cameras, facts, gaps, register, retention_rows, segments, status, volume_state
 from storage.catalog.tables import lease, link, segment
 from storage.spool import free_space
 
@@ -197,6 +197,8 @@ def _keeping(connection: Connection, settings: Settings, now_ms: int) -> Iterabl
     overdue = sum(row.review_ms < now_ms for row in standing)
     yield _one("tiergate_holds_standing", "Orders that footage stays.", float(len(standing)))
     yield _one("tiergate_holds_review_overdue", "Holds whose review date has passed.", float(overdue))
+    waiting = float(len(approvals.pending(connection)))
+    yield _one("tiergate_approvals_pending", "Requests that wait for a second person.", waiting)
 
 
 def _promises(connection: Connection, now_ms: int) -> Iterable[Metric]:

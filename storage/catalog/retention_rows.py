@@ -124,6 +124,14 @@ def _rescue(connection: Connection, row: HoldRow) -> None:
     )
 
 
+def approve_hold(connection: Connection, hold_id: str, approver: str) -> bool:
+    """False when there is no such standing hold."""
+    done = connection.execute(
+        update(hold).where(hold.c.id == hold_id, hold.c.released_ms.is_(None)).values(approver=approver)
+    )
+    return done.rowcount == 1
+
+
 def release_hold(connection: Connection, hold_id: str, by: str, now_ms: int) -> bool:
     """False when there is no such standing hold."""
     done = connection.execute(

@@ -316,6 +316,31 @@ hold_camera = Table(
     Index(None, "camera_id"),
 )
 
+#: Requests that wait for a second person, and what became of them; never deleted.
+approval = Table(
+    "approval",
+    metadata,
+    _id(),
+    Column("action", String(40), nullable=False),  # storage.approval_rules.ACTIONS
+    Column("subject", String(120), nullable=False),
+    Column("params", JSON, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("requester_id", String(26), nullable=False),
+    Column("requester", String(60), nullable=False),
+    Column("requester_name", String(120), nullable=False),
+    Column("client", String(64), nullable=False),
+    Column("requested_ms", Ms, nullable=False),
+    Column("expires_ms", Ms, nullable=False),
+    Column("state", String(8), nullable=False),
+    Column("decided_by", String(120), nullable=True),
+    Column("decided_name", String(120), nullable=True),
+    Column("decided_ms", Ms, nullable=True),
+    Column("words", Text, nullable=False),
+    Column("outcome", JSON, nullable=True),
+    CheckConstraint("state IN ('pending','given','refused','expired','used')", name="state"),
+    Index(None, "state", "expires_ms"),
+)
+
 # --- people, rights, registers ---------------------------------------------------------------------------------------
 
 user = Table(

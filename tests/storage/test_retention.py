@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from config.reasons import Reason
 from config.units import DAY_MS, HOUR_MS, SHANGHAI, format_time_ms, parse_time_ms
 from storage import retention
-from storage.classes import Membership, RetentionClass, class_of, judge_change, keep_until_ms
+from storage.classes import Membership, RetentionClass, class_of, judge_change, judge_days, keep_until_ms
 from storage.clock_trust import ClockEvidence, Sighting, judge_clock
 from storage.holds import Hold
 from storage.retention import Candidate, Forecast, Planner, Verdict, judge_guard, may_delete, plan
@@ -94,12 +94,28 @@ def test_a_key_camera_never_keeps_less_than_an_ordinary_one() -> None:
 
 
 def test_floor_has_no_exception_and_ceiling_needs_basis_and_second_person() -> None:
-    below = judge_change(DEFAULT, 0, True, True)
+    below = judge_change(DEFAULT, 0, True)
     assert below is not None and below.code == "retention.below_floor"
-    above = judge_change(KEY, 4, False, False)
+    above = judge_change(KEY, 4, False)
     assert above is not None and above.code == "retention.above_ceiling"
-    assert judge_change(KEY, 4, True, True) is None
-    assert judge_change(KEY, 3, False, False) is None
+    assert judge_change(KEY, 4, True) is None
+    assert judge_change(KEY, 3, False) is None
+
+
+@pytest.mark.parametrize(
+    ("class_", "days", "code"),
+    [
+        (DEFAULT, 20, "retention.below_floor_days"),
+        (DEFAULT, 29, "retention.below_floor_days"),
+        (KEY, 60, "retention.below_floor_days"),
+        (DEFAULT, 45, "retention.whole_months"),
+        (DEFAULT, 30, None),
+        (KEY, 120, None),
+    ],
+)
+def test_a_length_in_days_is_whole_months_above_the_floor(class_: RetentionClass, days: int, code: str | None) -> None:
+    refusal = judge_days(class_, days)
+    assert (refusal and refusal.code) == code
 
 
 moments = st.integers(NOW_MS - 400 * DAY_MS, NOW_MS + 30 * DAY_MS)

@@ -14,6 +14,7 @@ from config.ids import ulid
 from config.reasons import Reason
 from config.units import DAY_MS, HOUR_MS, parse_time_ms
 from storage import class_changes, sweeper
+from storage.approval_rules import Governance
 from storage.audit import log as audit
 from storage.catalog import facts, retention_rows, segments
 from storage.catalog.engine import Catalog
@@ -331,18 +332,24 @@ def test_a_shorter_class_waits_seven_days_and_does_not_trip_the_guard(place: Pla
 
 
 def test_a_longer_class_holds_at_once_and_floors_have_no_exception(place: Place) -> None:
-    def ask(months: int, name: str = "key", basis: str | None = None, small: bool = True) -> class_changes.Change:
-        return place.catalog.write(lambda c: class_changes.ask(c, name, months, place.now_ms, "user:a", basis, small))
+    def ask(
+        months: int, name: str = "key", basis: str | None = None, governance: Governance = "small"
+    ) -> class_changes.Change:
+        return place.catalog.write(
+            lambda c: class_changes.ask(c, name, months, place.now_ms, "user:a", basis, governance)
+        )
 
-    for months, name, basis, small, code in (
-        (2, "key", "order", True, "retention.below_floor"),
-        (4, "key", None, True, "retention.above_ceiling"),
-        (4, "key", "order", False, "retention.above_ceiling"),
-        (9, "permanent", "order", True, "retention.class_fixed"),
-        (9, "none", "order", True, "retention.class_unknown"),
-    ):
+    refused: tuple[tuple[int, str, str | None, Governance, str], ...] = (
+        (2, "key", "order", "small", "retention.below_floor"),
+        (4, "key", None, "small", "retention.above_ceiling"),
+        (4, "key", None, "full", "retention.above_ceiling"),
+        (4, "key", "order", "full", "approval.needed"),
+        (9, "permanent", "order", "small", "retention.class_fixed"),
+        (9, "none", "order", "small", "retention.class_unknown"),
+    )
+    for months, name, basis, governance, code in refused:
         with pytest.raises(TiergateError) as caught:
-            ask(months, name, basis, small)
+            ask(months, name, basis, governance)
         assert caught.value.reason.code == code
     assert ask(3).effective_ms == place.now_ms
     assert ask(4, basis="order").effective_ms == place.now_ms + 7 * DAY_MS

@@ -2,9 +2,9 @@
 // Live refresh: server-sent events name what changed, polling stands in while they are away.
 
 import { address } from "./api.js";
-import { checkSession, refreshAll, refreshCamera, refreshCameras, refreshLeases, store } from "./state.js";
+import { checkSession, refreshAll, refreshApprovals, refreshCamera, refreshCameras, refreshLeases, store } from "./state.js";
 
-const TOPICS = ["message", "camera", "lease", "link", "health"];
+const TOPICS = ["message", "camera", "lease", "link", "health", "approval"];
 const POLL_MS = 10_000, SLOW_POLL_MS = 60_000, SETTLE_MS = 250;
 
 /** Starts listening; the answer ends it. */
@@ -14,17 +14,18 @@ export function listen() {
   let ended = false;
   /** @type {Set<string>} */
   const cameras = new Set();
-  let leases = false, all = false, settle = 0;
+  let leases = false, approvals = false, all = false, settle = 0;
 
   const flush = async () => {
     settle = 0;
-    const ids = [...cameras], doLeases = leases, doAll = all;
+    const ids = [...cameras], doLeases = leases, doApprovals = approvals, doAll = all;
     cameras.clear();
-    leases = all = false;
+    leases = approvals = all = false;
     try {
       if (doAll || ids.length > 20) await refreshCameras();
       else await Promise.all(ids.map(refreshCamera));
       if (doLeases) await Promise.all([refreshLeases(), doAll ? null : refreshCameras()]);
+      if (doApprovals) await refreshApprovals();
       if (ids.length || doAll) store.set((s) => ({ timelineEpoch: s.timelineEpoch + 1 }));
     } catch { /* the next event or poll asks again */ }
   };
@@ -41,6 +42,7 @@ export function listen() {
     const id = event.id;
     if (topic === "session") void checkSession().catch(() => {});
     else if (topic === "lease" || topic === "link") leases = true;
+    else if (topic === "approval") approvals = true;
     else if ((topic === "camera" || topic === "health") && typeof id === "string") cameras.add(id);
     else all = true;
     if (!settle) settle = window.setTimeout(flush, SETTLE_MS);

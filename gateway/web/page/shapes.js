@@ -114,6 +114,7 @@ export function sections(session) {
     ["links", ["security_admin", "system_admin"]],
     ["retention", ["system_admin", "duty"]],
     ["holds", ["duty"]],
+    ["approvals", ["duty", "security_admin", "system_admin", "audit_admin"]],
     ["incidents", ["duty", "operator"]],
     ["pulls", ["duty", "operator", "security_admin"]],
     ["register", ["audit_admin"]],

@@ -43,6 +43,7 @@ export const store = createStore({
   cameras: /** @type {Map<string, shapes.Camera>} */ (new Map()),
   camerasLoaded: false,
   leases: /** @type {shapes.Lease[]} */ ([]),
+  approvals: /** @type {any[]} */ ([]), // undecided ones that the person may read
   view: "wall",
   layout: kept.layout,
   tiles: Array.from({ length: MOST }, (_, i) => tile(i, typeof kept.cameras[i] === "string" ? kept.cameras[i] : null)),
@@ -104,7 +105,7 @@ export async function checkSession() {
 export async function signOut() {
   await remove("/session").catch(() => {});
   for (const player of players.values()) player.clear();
-  store.set({ phase: "out", session: null, cameras: new Map(), leases: [], dialog: null, view: "wall", camerasLoaded: false });
+  store.set({ phase: "out", session: null, cameras: new Map(), leases: [], approvals: [], dialog: null, view: "wall", camerasLoaded: false });
 }
 
 // --- what the server knows ----------------------------------------------------------------------------------------
@@ -145,6 +146,14 @@ export async function refreshLeases() {
   store.set({ leases: [...leases.values()] });
 }
 
+export async function refreshApprovals() {
+  if (store.get().session?.kind !== "user") return;
+  store.set({ approvals: await list("/approvals", { state: "pending" }).catch(() => []) });
+}
+
+/** Those that wait for this person's word. @param {any[]} approvals */
+export const approvalsToDecide = (approvals) => approvals.filter((one) => one.may_decide);
+
 export async function refreshAll() {
   try {
     const node = await get("/node");
@@ -152,7 +161,7 @@ export async function refreshAll() {
     store.set({ node });
     const regions = await list("/regions").catch(() => []);
     store.set({ regions });
-    await Promise.all([refreshCameras(), refreshLeases()]);
+    await Promise.all([refreshCameras(), refreshLeases(), refreshApprovals()]);
   } catch (error) {
     store.set({ reachable: /** @type {any} */ (error).status !== 0 });
   }

@@ -1,12 +1,13 @@
 // @ts-check
 // The line at the top: which node this is, what one does here, what time it is, who is signed in.
 
+import { WaitingCount } from "./admin/approvals.js";
 import { cx, html } from "./dom.js";
 import { useNow } from "./clock.js";
 import { setLanguage, t, tk } from "./i18n.js";
 import { Icon } from "./icons.js";
 import { sections } from "./shapes.js";
-import { openDialog, signOut, store } from "./state.js";
+import { approvalsToDecide, openDialog, signOut, store } from "./state.js";
 import { useStore } from "./store.js";
 import { clock, day, parts } from "./time.js";
 import { WallTools } from "./wall.js";
@@ -37,7 +38,7 @@ export function TopBar() {
       ${node.region_name && html`<span class="dim">${node.region_name}</span>`}${node.tier && html`<span class="chip">${tk("tier", node.tier)}</span>`}</div>
     <nav class="views" aria-label=${t("view.label")}>
       <button type="button" class=${cx("tool", "wide", view === "wall" && "on")} aria-current=${view === "wall" ? "page" : null} onClick=${() => store.set({ view: "wall" })}><${Icon} name="wall" /><span class="label">${t("view.wall")}</span></button>
-      ${admin.length > 0 && html`<button type="button" id="view-admin" class=${cx("tool", "wide", view !== "wall" && "on")} aria-current=${view !== "wall" ? "page" : null} onClick=${() => store.set({ view: admin[0] })}><${Icon} name="gear" /><span class="label">${t("view.admin")}</span></button>`}
+      ${admin.length > 0 && html`<button type="button" id="view-admin" class=${cx("tool", "wide", view !== "wall" && "on")} aria-current=${view !== "wall" ? "page" : null} onClick=${() => store.set((s) => ({ view: approvalsToDecide(s.approvals).length ? "approvals" : admin[0] }))}><${Icon} name="gear" /><span class="label">${t("view.admin")}</span><${WaitingCount} /></button>`}
       ${duty && html`<button type="button" id="open-pull" class="tool wide" title="P" onClick=${() => openDialog("pull", {})}><${Icon} name="pull" /><span class="label">${t("view.pull")}</span></button>`}
     </nav>
     ${view === "wall" && html`<${WallTools} />`}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from gateway.web.routers import (
+    approvals,
     areas,
     audit,
     cameras,
@@ -50,6 +51,7 @@ ROUTERS: list[APIRouter] = [
     events.router,
     retention.router,
     holds.router,
+    approvals.router,
     reports.router,
     operations.router,
     live.router,

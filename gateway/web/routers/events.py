@@ -16,7 +16,8 @@ from gateway.access import resources
 from gateway.ops import job_state
 from gateway.web.policy import policy
 from gateway.web.services import Services, services_of
-from storage.catalog import cameras, facts, volume_state
+from storage.approval_rules import may_read
+from storage.catalog import approvals, cameras, facts, volume_state
 from storage.catalog.tables import lease, link, peer_camera
 from tiering.access import Function, Principal, decide
 
@@ -87,6 +88,9 @@ def snapshot(services: Services, connection: Connection, principal: Principal) -
             state["node", name] = trouble and trouble["code"]
         for row in connection.execute(select(lease).where(lease.c.expires_ms > now_ms - 60_000)):
             state["lease", row.id] = (row.side, row.expires_ms, row.confirmed_ms, row.ended_ms)
+        for asked in approvals.pending(connection):
+            if may_read(asked, principal.kind, principal.id, principal.roles):
+                state["approval", asked.id] = asked.state
         for row in connection.execute(select(link)):
             state["link", row.id] = (row.suspended_ms, row.removed_ms)
     return state

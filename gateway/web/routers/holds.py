@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Query, Request, Response
 from pydantic import Field
 from sqlalchemy import Connection
 
 from config.errors import Kind, TiergateError
 from config.units import DAY_MS, parse_duration_ms
-from gateway.access import footage
+from gateway.access import approvals, footage
 from gateway.access.ids import fresh_id
 from gateway.web.policy import client_of, policy
+from gateway.web.routers.approvals import MAY_QUEUE, queued
 from gateway.web.services import services_of
 from gateway.web.wire import Body, Cursor, Limit, LongText, Name, ShortText, TimeMs, page
+from storage.approval_rules import Approval, needs_second
 from storage.audit import log as audit
 from storage.catalog import retention_rows
 from storage.catalog.retention_rows import HoldRow
@@ -78,14 +81,15 @@ async def list_holds(
     return page([as_json(row, seen) for row in rest[:limit]], rest[limit - 1].id if len(rest) > limit else None)
 
 
-@router.post("", status_code=201)
+@router.post("", status_code=201, responses=MAY_QUEUE)
 async def add_hold(
-    request: Request, body: NewHold, principal: Annotated[Principal, policy(users_only=True)]
+    request: Request, response: Response, body: NewHold, principal: Annotated[Principal, policy(users_only=True)]
 ) -> dict[str, Any]:
     """Needs the function `hold` on each camera for the whole range, which may lie in the future.
 
-    Under small governance no second person approves: the hold stands at once, its approver stays empty, and the audit
-    says so. Holding is the direction in which a mistake costs disk space, not evidence.
+    It protects at once: holding is the direction in which a mistake costs disk space, not evidence. Under full
+    governance it does so provisionally (202) and lapses unless a second person approves it in time; under small
+    governance its approver stays empty, and the audit says so.
     """
     services, client = services_of(request), client_of(request)
     if body.to <= body.from_:
@@ -111,7 +115,9 @@ async def add_hold(
         released_by=None,
     )
 
-    def write(connection: Connection) -> dict[str, tuple[int, int]]:
+    governance = services.settings.node.governance
+
+    def write(connection: Connection) -> tuple[dict[str, tuple[int, int]], Approval | None]:
         footage.require_hold(connection, principal, cameras, row.from_ms, row.to_ms, now_ms, client)
         known = [c.name for c in retention_rows.classes(connection).values() if c.for_hold]
         if row.class_name not in known:
@@ -119,30 +125,61 @@ async def add_hold(
                 Kind.INVALID, "retention.hold_class_unknown", **{"class": row.class_name, "known": ", ".join(known)}
             )
         retention_rows.add_hold(connection, row)
-        details = as_json(row) | {"governance": services.settings.node.governance}
+        details = as_json(row) | {"governance": governance}
         audit.append(connection, now_ms, principal.actor, "hold.add", row.id, details)
-        return retention_rows.footage_in(connection, cameras, row.from_ms, row.to_ms)
+        asked = None
+        if needs_second("hold.add", _params(row), governance):
+            asked = approvals.ask(
+                connection, services.clock, principal, "hold.add", row.id, _params(row), row.reason, client
+            )
+        return retention_rows.footage_in(connection, cameras, row.from_ms, row.to_ms), asked
 
-    states = await services.write(write)
+    states, asked = await services.write(write)
+    more: dict[str, Any] = {}
+    if asked is not None:
+        response.status_code = 202
+        more = queued(asked, "approval.hold_stands")
     gone = [states[state] for state in ("deleting", "deleted", "lost") if state in states]
     here = [found for state, found in states.items() if state not in ("deleting", "deleted", "lost")]
-    return as_json(row) | {
-        "footage": {
-            "segments": sum(count for count, _ in here),
-            "bytes": sum(size for _, size in here),
-            "gone_segments": sum(count for count, _ in gone),
+    return (
+        as_json(row)
+        | more
+        | {
+            "footage": {
+                "segments": sum(count for count, _ in here),
+                "bytes": sum(size for _, size in here),
+                "gone_segments": sum(count for count, _ in gone),
+            }
         }
+    )
+
+
+def _params(row: HoldRow) -> dict[str, Any]:
+    """What two persons read of a hold before one of them places or releases it."""
+    return {
+        "cameras": list(row.cameras),
+        "from_ms": row.from_ms,
+        "to_ms": row.to_ms,
+        "case_no": row.case_no,
+        "class": row.class_name,
+        "review_ms": row.review_ms,
     }
 
 
-@router.post("/{hold_id}/release")
+@router.post("/{hold_id}/release", responses=MAY_QUEUE)
 async def release(
-    request: Request, hold_id: str, body: Release, principal: Annotated[Principal, policy(users_only=True)]
+    request: Request,
+    response: Response,
+    hold_id: str,
+    body: Release,
+    principal: Annotated[Principal, policy(users_only=True)],
 ) -> dict[str, Any]:
-    """Needs the function `hold` on each of its cameras. What another hold covers stays."""
+    """Needs the function `hold` on each of its cameras. What another hold covers stays. Under full governance the hold
+    stands (202) until a second person has approved its release."""
     services, client = services_of(request), client_of(request)
+    governance = services.settings.node.governance
 
-    def write(connection: Connection) -> HoldRow:
+    def write(connection: Connection) -> tuple[HoldRow, Approval | None]:
         now_ms = services.now_ms()
         known = {row.id: row for row in retention_rows.holds(connection, standing_only=False)}
         row = known.get(hold_id)
@@ -150,9 +187,18 @@ async def release(
         if row is None or seen.isdisjoint(row.cameras):
             raise TiergateError(Kind.NOT_FOUND, "retention.hold_unknown", hold=hold_id[:40])
         footage.require_hold(connection, principal, row.cameras, row.from_ms, row.to_ms, now_ms, client)
-        if not retention_rows.release_hold(connection, hold_id, principal.actor, now_ms):
+        if row.released_ms is not None:
             raise TiergateError(Kind.CONFLICT, "retention.hold_released_already", hold=hold_id)
+        if needs_second("hold.release", _params(row), governance):
+            return row, approvals.ask(
+                connection, services.clock, principal, "hold.release", hold_id, _params(row), body.reason, client
+            )
+        retention_rows.release_hold(connection, hold_id, principal.actor, now_ms)
         audit.append(connection, now_ms, principal.actor, "hold.release", hold_id, {"reason": body.reason})
-        return {r.id: r for r in retention_rows.holds(connection, standing_only=False)}[hold_id]
+        return replace(row, released_ms=now_ms, released_by=principal.actor), None
 
-    return as_json(await services.write(write))
+    row, asked = await services.write(write)
+    if asked is None:
+        return as_json(row)
+    response.status_code = 202
+    return as_json(row) | queued(asked)

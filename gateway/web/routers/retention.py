@@ -6,24 +6,26 @@ import asyncio
 from collections.abc import Callable
 from typing import Annotated, Any, TypeVar
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Query, Request, Response
 from pydantic import Field
 from sqlalchemy import Connection
 
 from config.errors import Kind, TiergateError
 from config.reasons import TABLE, Reason
 from config.units import HOUR_MS, format_time_ms
-from gateway.access import footage
+from gateway.access import approvals, footage
 from gateway.ops import clock_evidence, promise
 from gateway.ops.locks import SWEEP_LOCK, alone
 from gateway.web.policy import client_of, policy
+from gateway.web.routers.approvals import MAY_QUEUE, queued
 from gateway.web.services import Services, services_of
 from gateway.web.wire import Body, ShortText, TimeMs, page
 from storage import class_changes, sweeper
+from storage.approval_rules import Governance, needed_reason, needs_second
 from storage.audit import log as audit
 from storage.catalog import facts, retention_rows
 from storage.catalog.engine import Catalog
-from storage.classes import RetentionClass, judge_change
+from storage.classes import MIN_DAYS_PER_MONTH, RetentionClass, judge_change, judge_days
 from storage.forecast import ASSUMED_BPS, Forecast, Inflow
 from storage.holds import holds_on
 from storage.objects import make_store
@@ -36,7 +38,10 @@ router = APIRouter(prefix="/api/v1/retention", tags=["retention"])
 
 
 class ClassChange(Body):
-    months: int = Field(ge=0, le=1200)
+    """One of `months` and `days`: a class keeps whole months."""
+
+    months: int | None = Field(None, ge=0, le=1200)
+    days: int | None = Field(None, ge=0, le=36_000)
     legal_basis: ShortText | None = None
 
 
@@ -72,22 +77,33 @@ async def show(request: Request, principal: Annotated[Principal, policy(users_on
     return await services_of(request).read(read)
 
 
-@router.put("/{class_name}")
+@router.put("/{class_name}", responses=MAY_QUEUE)
 async def change(
     request: Request,
+    response: Response,
     class_name: str,
     body: ClassChange,
     principal: Annotated[Principal, policy(role="system_admin")],
 ) -> dict[str, Any]:
-    """Longer holds at once; shorter, or above the ceiling, after seven days, applied by the sweep."""
-    services = services_of(request)
-    small = services.settings.node.governance == "small"
+    """Longer holds at once; shorter, or above the ceiling, after seven days, applied by the sweep. Under full
+    governance these two wait for a second person first."""
+    services, client = services_of(request), client_of(request)
+    if (body.months is None) == (body.days is None):
+        raise TiergateError(Kind.INVALID, "retention.length_once", field="months")
 
     def write(connection: Connection) -> dict[str, Any]:
         now_ms = services.now_ms()
-        made = class_changes.ask(
-            connection, class_name, body.months, now_ms, principal.actor, body.legal_basis, small_governance=small
-        )
+        months, basis, governance = body.months, body.legal_basis, services.settings.node.governance
+        if months is None:
+            months = class_changes.months_of_days(connection, class_name, body.days or 0)
+        proposal = class_changes.propose(connection, class_name, months, basis)
+        if needs_second("retention.set", proposal, governance):
+            asked = approvals.ask(
+                connection, services.clock, principal, "retention.set", class_name, proposal, basis or "", client
+            )
+            said = queued(asked)
+            return {"class": class_name, "months": months, "waits": True, "reason": said["notice"]} | said
+        made = class_changes.ask(connection, class_name, months, now_ms, principal.actor, basis, governance)
         waits = made.effective_ms > now_ms
         reason = Reason(
             "retention.change_waits" if waits else "retention.change_done",
@@ -103,7 +119,10 @@ async def change(
             "reason": reason.as_json(),
         }
 
-    return await services.write(write)
+    answer = await services.write(write)
+    if "approval" in answer:
+        response.status_code = 202
+    return answer
 
 
 @router.get("/plan")
@@ -113,26 +132,33 @@ async def plan(
     at: TimeMs | None = None,
     class_name: Annotated[str | None, Query(alias="class", max_length=20)] = None,
     months: Annotated[int | None, Query(ge=0, le=1200)] = None,
+    days: Annotated[int | None, Query(ge=0, le=36_000)] = None,
+    legal_basis: Annotated[str | None, Query(max_length=200)] = None,
 ) -> dict[str, Any]:
-    """Per camera, class and reason what stays and what goes at a time, or as if a class kept other months."""
+    """Per camera, class and reason what stays and what goes at a time, or as if a class kept another length.
+
+    Of such a change it says as well whether it is refused, and whether a second person must approve it."""
     services = services_of(request)
-    if (class_name is None) != (months is None):
+    if (class_name is None) != (months is None and days is None):
         raise TiergateError(Kind.INVALID, "retention.what_if_half")
+    if months is not None and days is not None:
+        raise TiergateError(Kind.INVALID, "retention.length_once", field="months")
     at_ms = services.now_ms() if at is None else at
-    client = client_of(request)
+    client, governance = client_of(request), services.settings.node.governance
+    has_basis = bool((legal_basis or "").strip())
 
-    def read(connection: Connection) -> tuple[list[PlanItem], Reason | None]:
+    def read(connection: Connection) -> tuple[list[PlanItem], Reason | None, Reason | None]:
         policies = Policies.read(connection)
-        refusal = None
-        if class_name is not None and months is not None:
+        refusal = second = None
+        if class_name is not None:
+            kept = (days or 0) // MIN_DAYS_PER_MONTH if months is None else months
             if class_name in policies.classes:
-                small = services.settings.node.governance == "small"
-                refusal = judge_change(policies.classes[class_name], months, has_legal_basis=False, approved=small)
-            policies = what_if(policies, class_name, months)
+                refusal, second = _judged(policies.classes[class_name], kept, days, has_basis, governance)
+            policies = what_if(policies, class_name, kept, days)
         seen = footage.visible_cameras(connection, principal, services.now_ms(), client)
-        return plan_view(connection, policies, at_ms, seen), refusal
+        return plan_view(connection, policies, at_ms, seen), refusal, second
 
-    items, refusal = await asyncio.to_thread(_apart, services, read)
+    items, refusal, second = await asyncio.to_thread(_apart, services, read)
     going = [item for item in items if not item.keep]
     return page([item.as_json() for item in items]) | {
         "at_ms": at_ms,
@@ -145,7 +171,20 @@ async def plan(
             "remove_last_ms": max((i.last_ms for i in going), default=None),
         },
         "change_refused": refusal and refusal.as_json(),
+        "change_needs": second and second.as_json(),
     }
+
+
+def _judged(
+    class_: RetentionClass, months: int, days: int | None, has_basis: bool, governance: Governance
+) -> tuple[Reason | None, Reason | None]:
+    """(why the change would be refused, who must approve it): the second also while the legal basis is missing."""
+    refusal = None if days is None else judge_days(class_, days)
+    refusal = refusal or judge_change(class_, months, has_basis)
+    if class_.months is None or (refusal is not None and refusal.code != "retention.above_ceiling"):
+        return refusal, None
+    params = {"months": months, "from_months": class_.months, "ceiling": class_.ceiling_months}
+    return refusal, needed_reason("retention.set") if needs_second("retention.set", params, governance) else None
 
 
 @router.get("/forecast")

@@ -81,6 +81,8 @@ ROUTES: dict[str, str] = {
     "GET /api/v1/holds": "users",
     "POST /api/v1/holds": "users",
     "POST /api/v1/holds/{hold_id}/release": "users",
+    "GET /api/v1/approvals": "users",
+    "POST /api/v1/approvals/{approval_id}": "users",
     "GET /api/v1/reports/coverage": "users",
     "GET /api/v1/reports/gaps": "users",
     "GET /api/v1/reports/retention": "users",

@@ -6,6 +6,7 @@ import { t } from "../i18n.js";
 import { sections } from "../shapes.js";
 import { store } from "../state.js";
 import { useStore } from "../store.js";
+import { ApprovalsPage, WaitingCount } from "./approvals.js";
 import { AreasPage } from "./areas.js";
 import { CamerasPage } from "./cameras.js";
 import { DepartmentsPage, TokensPage } from "./departments.js";
@@ -19,7 +20,7 @@ import { UsersPage } from "./users.js";
 /** @type {Record<string, any>} */
 const PAGES = {
   cameras: CamerasPage, areas: AreasPage, departments: DepartmentsPage, tokens: TokensPage, users: UsersPage, links: LinksPage, retention: RetentionPage,
-  holds: HoldsPage, incidents: IncidentsPage, pulls: PullsPage, register: RegisterPage, audit: AuditPage, node: NodePage,
+  holds: HoldsPage, approvals: ApprovalsPage, incidents: IncidentsPage, pulls: PullsPage, register: RegisterPage, audit: AuditPage, node: NodePage,
 };
 
 /** @param {{section: string}} props */
@@ -30,5 +31,5 @@ export function AdminView({ section }) {
   const shown = open.includes(section) ? section : open[0];
   const Shown = PAGES[shown];
   return html`<main class="admin"><nav class="admin-nav" aria-label=${t("view.admin")}>${open.map((name) => html`<button key=${name} type="button" data-section=${name} class=${cx(name === shown && "on")} aria-current=${name === shown ? "page" : null}
-    onClick=${() => store.set({ view: name })}>${t(`admin.${name}`)}</button>`)}</nav><div class="admin-body">${Shown ? html`<${Shown} key=${shown} />` : null}</div></main>`;
+    onClick=${() => store.set({ view: name })}>${t(`admin.${name}`)}${name === "approvals" && html` <${WaitingCount} />`}</button>`)}</nav><div class="admin-body">${Shown ? html`<${Shown} key=${shown} />` : null}</div></main>`;
 }

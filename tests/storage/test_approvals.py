@@ -1,0 +1,178 @@
+"""The second person's queue in the catalog: who may decide, until when, and that one decision wins."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy import Connection
+
+from config.errors import TiergateError
+from config.ids import ulid
+from config.reasons import TABLE
+from storage import approvals
+from storage.approval_rules import (
+    ACTIONS,
+    STATES,
+    Approval,
+    may_not_decide,
+    may_read,
+    needed_reason,
+    needs_second,
+    over,
+    shown,
+    state_at,
+)
+from storage.audit import log as audit
+from storage.catalog import approvals as rows
+from storage.catalog import retention_rows
+from storage.catalog.engine import Catalog
+from storage.catalog.retention_rows import HoldRow
+from tiering.access import ROLES
+
+NOW_MS = 1_790_000_000_000
+CLASS = {
+    "class": "key", "months": 4, "from_months": 3, "ceiling": 3, "legal_basis": "市令 5", "replaces_months": None,
+}  # fmt: skip
+HOLD = {"cameras": ["C"], "from_ms": 1, "to_ms": 2, "case_no": "A-1", "class": "1_year", "review_ms": 3}
+PARAMS = {"retention.set": CLASS, "hold.add": HOLD, "hold.release": HOLD}
+
+
+def request(number: int = 0, action: str = "retention.set", subject: str = "key") -> Approval:
+    return Approval(
+        ulid(NOW_MS, number.to_bytes(10, "big")), action, subject, PARAMS[action], "因案", "U1", "asker", "申请人",
+        "127.0.0.1", NOW_MS, NOW_MS + ACTIONS[action].wait_ms,
+    )  # fmt: skip
+
+
+# --- rules ---
+
+_kinds = st.sampled_from(["user", "token", "node"])
+_roles = st.frozensets(st.sampled_from(sorted(ROLES)))
+
+
+@given(st.sampled_from(sorted(ACTIONS)), _kinds, st.sampled_from(["U1", "U2"]), _roles)
+def test_only_another_person_with_a_fitting_role_decides(
+    action: str, kind: str, id_: str, roles: frozenset[str]
+) -> None:
+    allowed = may_not_decide(request(action=action), kind, id_, roles) is None
+    assert allowed == (kind == "user" and id_ != "U1" and bool(roles & ACTIONS[action].givers))
+    assert not allowed or may_read(request(action=action), kind, id_, roles)
+
+
+@given(st.sampled_from(sorted(ACTIONS)), st.sampled_from(STATES), st.integers(-1, 10 * 24 * 3_600_000))
+def test_nothing_is_decided_twice_or_late(action: str, state: str, waited_ms: int) -> None:
+    row = replace(request(action=action), state=state)  # type: ignore[arg-type]  # one of STATES
+    now_ms = NOW_MS + waited_ms
+    open_ = state == "pending" and waited_ms < ACTIONS[action].wait_ms
+    assert (over(row, now_ms) is None) == open_ == (state_at(row, now_ms) == "pending")
+
+
+def test_one_person_is_enough_under_small_governance_and_for_what_only_lengthens() -> None:
+    shorter, longer = CLASS | {"months": 3, "from_months": 4}, CLASS | {"months": 3, "from_months": 2}
+    assert needs_second("retention.set", CLASS, "full") and needs_second("retention.set", shorter, "full")
+    assert not needs_second("retention.set", longer, "full")
+    assert needs_second("hold.add", HOLD, "full") and needs_second("hold.release", HOLD, "full")
+    assert not any(needs_second(action, PARAMS[action], "small") for action in ACTIONS)
+
+
+def test_every_action_has_words_roles_that_exist_and_a_time() -> None:
+    for code, action in ACTIONS.items():
+        assert action.givers <= set(ROLES) and action.wait_ms > 0
+        said = [shown(request(action=code)).as_json(), needed_reason(code).as_json()]
+        assert all("{" not in reason[language] for reason in said for language in ("en", "zh"))
+        assert {reason["code"] for reason in said} <= set(TABLE)
+
+
+# --- rows, on each database ---
+
+
+@pytest.fixture
+def catalog(catalog_url: str) -> Iterator[Catalog]:
+    opened = Catalog(catalog_url)
+    yield opened
+    opened.close()
+
+
+def ask(catalog: Catalog, asked: Approval) -> Approval:
+    return catalog.write(lambda c: approvals.ask(c, asked))
+
+
+def give(catalog: Catalog, seen: Approval, who: str) -> Approval:
+    """What `who` gives, believing that the request is as it was `seen`."""
+
+    def write(c: Connection) -> Approval:
+        decided = approvals.decide(c, seen, "given", f"user:{who}", "批准人", "同意", NOW_MS + 5)
+        return approvals.used(c, decided, NOW_MS + 5)
+
+    return catalog.write(write)
+
+
+def refusal(work: Callable[[], object]) -> str:
+    with pytest.raises(TiergateError) as caught:
+        work()
+    return caught.value.reason.code
+
+
+def test_a_request_reads_back_whole_and_moves_once(catalog: Catalog) -> None:
+    asked = ask(catalog, request())
+    assert catalog.read(lambda c: rows.find(c, asked.id)) == asked
+    assert refusal(lambda: ask(catalog, request(1))) == "approval.asked_already"
+    done = give(catalog, asked, "b")
+    assert catalog.read(lambda c: rows.find(c, asked.id)) == done
+    assert (done.state, done.decided_name, done.words, done.decided_ms) == ("used", "批准人", "同意", NOW_MS + 5)
+    assert refusal(lambda: give(catalog, asked, "c")) == "approval.decided"  # what an old page still believes
+    assert refusal(lambda: give(catalog, done, "c")) == "approval.decided"
+    assert catalog.read(lambda c: [r.id for r in rows.newest(c, ["used"], None)]) == [asked.id]
+    assert catalog.read(lambda c: rows.newest(c, STATES, asked.id)) == []
+    actions = [e.action for e in catalog.read(lambda c: audit.entries(c, action="approval."))]
+    assert actions == ["approval.ask", "approval.give", "approval.use"]
+
+
+def test_of_two_who_give_at_the_same_moment_one_does(catalog: Catalog, catalog_url: str) -> None:
+    """Two web processes, each with a catalog of its own; both have seen the request before either decides."""
+    asked = [ask(catalog, request(n, subject=f"s{n}")) for n in range(20)]
+    start = threading.Barrier(2)
+    done: list[str] = []
+    refused: list[str] = []
+
+    def giver(who: str) -> None:
+        mine = Catalog(catalog_url)
+        for row in asked:
+            start.wait(60)
+            try:
+                done.append(give(mine, row, who).id)
+            except TiergateError as error:
+                refused.append(error.reason.code)
+        mine.close()
+
+    threads = [threading.Thread(target=giver, args=(who,)) for who in "ab"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+    assert sorted(done) == [row.id for row in asked]
+    assert refused == ["approval.decided"] * len(asked)
+    assert len(catalog.read(lambda c: audit.entries(c, action="approval.use"))) == len(asked)
+
+
+def test_a_provisional_hold_lapses_with_its_request_and_no_other(catalog: Catalog) -> None:
+    def write(c: Connection) -> None:
+        for id_ in ("H1", "H2"):
+            hold = HoldRow(id_, ("C",), 1, 2, "甲", "因案", "A-1", None, "1_year", 3, NOW_MS, None, None)
+            retention_rows.add_hold(c, hold)
+
+    catalog.write(write)
+    asked = ask(catalog, request(1, "hold.add", "H1"))
+    catalog.write(lambda c: approvals.expire(c, asked.expires_ms - 1, "system:keeper"))
+    assert {h.id for h in catalog.read(retention_rows.holds)} == {"H1", "H2"}
+    catalog.write(lambda c: approvals.expire(c, asked.expires_ms, "system:keeper"))
+    assert {h.id for h in catalog.read(retention_rows.holds)} == {"H2"}
+    found = catalog.read(lambda c: rows.find(c, asked.id))
+    assert found is not None and (found.state, found.decided_by) == ("expired", "system:keeper")
+    acts = [(e.action, e.subject) for e in catalog.read(lambda c: audit.entries(c, actor="system:keeper"))]
+    assert acts == [("approval.expire", asked.id), ("hold.lapse", "H1")]
