@@ -336,6 +336,23 @@ WORDS: dict[str, tuple[str, str]] = {
         "Held footage has a second copy in a folder; a folder has no lock.",
         "保全录像在文件夹中有第二份副本；文件夹没有锁定功能。",
     ),
+    "ops.rules_ok": ("The buckets' own rules are as planned.", "各存储桶自身的规则与计划一致。"),
+    "ops.rules_differ": (
+        "{count} rule(s) of the buckets differ from the plan.",
+        "存储桶有 {count} 条规则与计划不符。",
+    ),
+    "ops.rules_next": (
+        "`tiergate retention apply` shows them; with --yes it sets them.",
+        "运行 tiergate retention apply 查看；加 --yes 执行。",
+    ),
+    "ops.rules_dangerous": (
+        "Rule {rule} of bucket {bucket}, which is not ours, deletes objects after {days} day(s): footage that must stay.",
+        "存储桶 {bucket} 的外来规则 {rule} 会在 {days} 天后删除对象：其中有必须保留的录像。",
+    ),
+    "ops.rules_dangerous_next": (
+        "Remove that rule in the store; tiergate never touches rules of other hands.",
+        "请在存储中删除该规则；tiergate 不会改动他人设置的规则。",
+    ),
     "ops.audit_ok": ("The audit chain is whole ({count} entries).", "审计链完整（{count} 条）。"),
     "ops.audit_cut": (
         "The audit log no longer has the head that was signed at {at}: its end was cut or replaced.",

@@ -76,6 +76,18 @@ def apply(settings: Settings, plans: list[Plan]) -> list[BucketState]:
     return [replace(state, differences=tuple(map(_refused, state.differences))) for state in compare(settings, plans)]
 
 
+def withdraw_net(settings: Settings, plans: list[Plan]) -> bool:
+    """Takes the net from under footage that is held by now, whoever set it when; whether there was one."""
+    for plan in plans:
+        if plan.purpose != "video" or any(rule.expire_days is not None for rule in plan.rules):
+            continue
+        state = _compare(settings, plan)
+        if any(one.change == "remove" and one.rule.expire_days is not None for one in state.differences):
+            set_rules(_bucket(settings, plan), plan.rules)
+            return True
+    return False
+
+
 def _refused(one: Difference) -> Difference:
     return replace(one, change="refused") if one.change in ("add", "change", "remove") else one
 

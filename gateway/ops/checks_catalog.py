@@ -11,7 +11,7 @@ from config.errors import TiergateError
 from config.reasons import TABLE, Reason
 from config.units import DAY_MS, HOUR_MS, format_time_ms
 from gateway.access.keys import load_keys
-from gateway.ops import job_state, promise
+from gateway.ops import bucket_rules, job_state, promise
 from gateway.ops.findings import Finding, Level, Probe, fine, found
 from storage import canary, damage, evidence_state, journal, scrub, sweeper
 from storage.audit import log as audit
@@ -236,6 +236,27 @@ def evidence(connection: Connection, probe: Probe) -> Iterator[Finding]:
         yield found("evidence", "warn", Reason("ops.evidence_waits", params), Reason("ops.evidence_next"))
     elif standing and not bad:
         yield fine("evidence", "ops.evidence_ok", count=sum(s.standing.verified for _, s in standing))
+
+
+def rules(connection: Connection, probe: Probe) -> Iterator[Finding]:
+    """Rules that the buckets carry out by themselves. That uploads end is the keeper's work where a store cannot."""
+    if probe.quick:
+        return
+    try:
+        plans = bucket_rules.plans(connection, probe.settings, load_keys(probe.settings).node_id)
+    except TiergateError:
+        return  # the keys have a line of their own
+    states = bucket_rules.compare(probe.settings, plans)
+    told = [(state.bucket, one) for state in states for one in state.differences]
+    danger = [(bucket, one.rule) for bucket, one in told if one.change == "dangerous"]
+    for bucket, rule in danger:
+        params: dict[str, object] = {"bucket": bucket, "rule": rule.id, "days": rule.expire_days}
+        yield found("rules", "bad", Reason("ops.rules_dangerous", params), Reason("ops.rules_dangerous_next"))
+    differ = [one for _, one in told if one.change in ("add", "change", "remove") and one.rule.expire_days is not None]
+    if differ:
+        yield found("rules", "warn", Reason("ops.rules_differ", {"count": len(differ)}), Reason("ops.rules_next"))
+    elif told and not danger:
+        yield fine("rules", "ops.rules_ok")
 
 
 def audit_log(connection: Connection, probe: Probe) -> Iterator[Finding]:

@@ -49,6 +49,7 @@ _CATALOG: tuple[Callable[[Connection, Probe], Iterable[Finding]], ...] = (
     checks_catalog.promises,
     checks_catalog.holds,
     checks_catalog.evidence,
+    checks_catalog.rules,
     checks_catalog.audit_log,
     checks_catalog.peers,
     checks_catalog.pulls,

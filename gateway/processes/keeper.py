@@ -19,7 +19,7 @@ from config.clock import wall_ms
 from config.errors import Kind, TiergateError
 from config.units import HOUR_MS
 from gateway.compose.keeper import KeeperParts, build_keeper
-from gateway.ops import backup_work, clock_evidence, job_state, promise
+from gateway.ops import backup_work, bucket_rules, clock_evidence, job_state, promise
 from gateway.ops.checks_catalog import BACKLOG_WARN_MS
 from gateway.ops.jobs import Job, Jobs
 from gateway.ops.locks import KEEPER_LOCK, SWEEP_LOCK, alone
@@ -160,12 +160,21 @@ class Keeper:
         if not self._lock_tried or tried is None or abs(now_ms - tried.at_ms) >= canary.EVERY_MS:
             canary.run(parts.catalog, parts.evidence, parts.node_id, now_ms)
             self._lock_tried = True
+        self._withdraw_net(now_ms)
         report = self._evidence.run()
         if report.copied or report.failed or report.missing or report.released:
             _log.info("evidence", extra=asdict(report))
         parts.catalog.write(lambda c: evidence_state.remember(c, now_ms))
         if report.away:
             raise base.unavailable("the evidence store or its source")
+
+    def _withdraw_net(self, now_ms: int) -> None:
+        """A bucket's own rule knows no holds: it must not stand a minute longer than footage is free."""
+        parts = self._parts
+        plans = parts.catalog.read(lambda c: bucket_rules.plans(c, parts.settings, parts.node_id))
+        if bucket_rules.withdraw_net(parts.settings, plans):
+            _log.warning("the bucket's net is withdrawn: a hold stands, or nobody wants it")
+            parts.catalog.write(lambda c: audit.append(c, now_ms, ACTOR, "retention.net_withdrawn", "bucket rules", {}))
 
     def _clock_trusted(self) -> bool:
         parts = self._parts

@@ -12,6 +12,8 @@ from minio.lifecycleconfig import Expiration, LifecycleConfig, Rule
 
 from config.ids import ulid
 from config.units import DAY_MS, HOUR_MS
+from gateway.ops import bucket_rules, checks_catalog
+from gateway.ops.findings import Probe
 from gateway.ops.locks import SWEEP_LOCK, alone
 from storage.catalog import evidence_rows, gaps, segments
 from storage.catalog.gaps import GapRow
@@ -316,12 +318,22 @@ async def test_the_buckets_get_the_planned_rules_when_told_to_and_other_hands_ru
             assert refused == ({UNFINISHED.id} if s3_server.kind == "minio" else set())
             said = "retention.rules_left" if refused else "retention.rules_set"
             assert (done["to_do"], done["reason"]["code"]) == (0, said)
+            probe = Probe(site.settings, site.clock, site.catalog)
+            (finding,) = site.catalog.read(lambda c: list(checks_catalog.rules(c, probe)))
+            assert (finding.level, finding.reason.params["rule"]) == ("bad", "theirs")
+            plans = site.catalog.read(lambda c: bucket_rules.plans(c, site.settings, site.services.keys.node_id))
+            assert not bucket_rules.withdraw_net(site.settings, plans)  # nothing is held
             camera = await add_camera(admin, 1)
             await hold(admin, camera, site.now_ms() - DAY_MS, site.now_ms())
+            found = site.catalog.read(lambda c: list(checks_catalog.rules(c, probe)))
+            assert [f.level for f in found] == ["bad", "warn"]
+            plans = site.catalog.read(lambda c: bucket_rules.plans(c, site.settings, site.services.keys.node_id))
+            assert bucket_rules.withdraw_net(site.settings, plans)
+            assert not bucket_rules.withdraw_net(site.settings, plans)
             under = (await admin.post(url, params={"yes": True})).json()
             states = {b["purpose"]: b for b in under["buckets"]}
             assert [r for r in states["video"]["rules"] if r["id"].startswith("tiergate-net")] == []
             actions = [e["action"] for e in (await admin.get("/api/v1/audit")).json()["items"]]
             assert "retention.apply" in actions
-        found = client.get_bucket_lifecycle(f"{prefix}-video")
-        assert found is None or not any(rule.expiration for rule in found.rules)
+        left = client.get_bucket_lifecycle(f"{prefix}-video")
+        assert left is None or not any(rule.expiration for rule in left.rules)
