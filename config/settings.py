@@ -76,6 +76,11 @@ class Paths(Section):
         description="Further spool folders, each on a disk of its own: cameras are spread over all, and a disk that "
         "fails or fills hands its cameras to another. A new disk gets a new folder name.",
     )
+    evidence_dir: Path | None = Field(
+        None,
+        description="Folder of the second copy of held footage when the store is a folder, best on another disk; "
+        "default: beside the store, <store folder>-evidence.",
+    )
 
     @model_validator(mode="after")
     def _check(self) -> Paths:
@@ -183,6 +188,11 @@ class Store(Section):
         None,
         gt=0,
         description="Most that the store may hold: S3 does not tell the size of a bucket.",
+    )
+    expire_by_rule: bool = Field(
+        False,
+        description="S3 only: a last net of the bucket itself, a month after the longest class; never while a hold "
+        "stands. `tiergate retention apply` sets it.",
     )
     upload_workers: int = Field(4, ge=1, le=64, description="Uploads at once.")
     scrub_bytes_per_s: int = Field(

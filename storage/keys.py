@@ -14,6 +14,7 @@ from config.ids import is_ulid
 
 CATALOG_FOLDER = "_catalog"  #: beneath the node: journals and checkpoints, not footage
 QUARANTINE_FOLDER = "_quarantine"  #: beneath the node: damaged bytes that a whole copy has replaced
+CANARY_FOLDER = "_canary"  #: beneath the node, in the evidence store: what must not be deletable
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SEGMENT = re.compile(
     r"(?P<node>[A-Za-z0-9_][A-Za-z0-9._-]*)/(?P<camera>[0-9A-Za-z]+)/[0-9]{4}/[0-9]{2}/[0-9]{2}/[0-9]{2}/"

@@ -96,6 +96,12 @@ class Policies:
         return now_ms - min(days, default=0) * DAY_MS + 1
 
 
+def clock_trust_of(connection: Connection, evidence: ClockEvidence) -> Trust:
+    """Whether the time of `evidence` may delete, by what earlier sweeps have seen."""
+    sighting, high_water_ms = facts.get(connection, _SIGHTING), facts.get(connection, _HIGH_WATER)
+    return judge_clock(evidence, Sighting(**sighting) if sighting else None, high_water_ms)
+
+
 class Sweeper:
     """Runs in the keeper. `evidence` asks kernel, store and peers for the time at the moment of the call."""
 
@@ -123,7 +129,7 @@ class Sweeper:
         """
         evidence = self._evidence()
         report = SweepReport(evidence.wall_ms, dry_run)
-        trust = self._trust(evidence)
+        trust = self._catalog.read(lambda c: clock_trust_of(c, evidence))
         if not trust.trusted:
             return self._refuse(report, trust.reason)
         if not dry_run:
@@ -148,13 +154,6 @@ class Sweeper:
         return report
 
     # --- steps ---------------------------------------------------------------------------------------------------
-
-    def _trust(self, evidence: ClockEvidence) -> Trust:
-        def read(connection: Connection) -> tuple[Any, Any]:
-            return facts.get(connection, _SIGHTING), facts.get(connection, _HIGH_WATER)
-
-        sighting, high_water_ms = self._catalog.read(read)
-        return judge_clock(evidence, Sighting(**sighting) if sighting else None, high_water_ms)
 
     def _age(self, now_ms: int) -> None:
         while self._catalog.write(lambda c: retention_rows.age_from(c, now_ms, self._chunk_rows)) == self._chunk_rows:

@@ -304,6 +304,59 @@ WORDS: dict[str, tuple[str, str]] = {
         "`tiergate hold list`; release it, or place it anew.",
         "运行 tiergate hold list；请解除或重新下达。",
     ),
+    "ops.evidence_ok": (
+        "{count} held segment(s) are verified in both places.",
+        "已有 {count} 段保全录像在两处核验无误。",
+    ),
+    "ops.evidence_bad": (
+        "{count} held segment(s) are damaged, lost, or cannot be copied, first case {case}.",
+        "有 {count} 段保全录像损坏、丢失或无法复制（首案号 {case}）。",
+    ),
+    "ops.evidence_waits": (
+        "{count} held segment(s) are not yet in two places; the oldest has waited {minutes} min.",
+        "有 {count} 段保全录像尚未在两处保存；最久的已等待 {minutes} 分钟。",
+    ),
+    "ops.evidence_next": (
+        "`tiergate hold list` shows which hold; look at the keeper's log and at `tiergate store check`.",
+        "运行 tiergate hold list 查看是哪一项保全令；请查看 keeper 日志并运行 tiergate store check。",
+    ),
+    "ops.evidence_lock_ok": (
+        "The evidence store refused to delete a locked object: both belts hold.",
+        "证据存储拒绝删除已锁定的对象：两道保护均有效。",
+    ),
+    "ops.evidence_lock_lies": (
+        "The evidence store deleted a locked object: its locks protect nothing. Held footage is kept by the catalog alone.",
+        "证据存储删除了已锁定的对象：其锁定无效。保全录像仅由目录保护。",
+    ),
+    "ops.evidence_lock_absent": (
+        "The evidence bucket has no Object Lock: held footage is kept by the catalog and a second copy, not by a lock.",
+        "证据存储桶没有对象锁定：保全录像由目录和第二份副本保护，没有锁定。",
+    ),
+    "ops.evidence_lock_next": (
+        "Use a store with Object Lock and a new evidence bucket (store.evidence_bucket): a bucket gets its lock when it is made.",
+        "请使用支持对象锁定的存储，并换用新的证据存储桶（store.evidence_bucket）：锁定只能在建桶时启用。",
+    ),
+    "ops.evidence_folder": (
+        "Held footage has a second copy in a folder; a folder has no lock.",
+        "保全录像在文件夹中有第二份副本；文件夹没有锁定功能。",
+    ),
+    "ops.rules_ok": ("The buckets' own rules are as planned.", "各存储桶自身的规则与计划一致。"),
+    "ops.rules_differ": (
+        "{count} rule(s) of the buckets differ from the plan.",
+        "存储桶有 {count} 条规则与计划不符。",
+    ),
+    "ops.rules_next": (
+        "`tiergate retention apply` shows them; with --yes it sets them.",
+        "运行 tiergate retention apply 查看；加 --yes 执行。",
+    ),
+    "ops.rules_dangerous": (
+        "Rule {rule} of bucket {bucket}, which is not ours, deletes objects after {days} day(s): footage that must stay.",
+        "存储桶 {bucket} 的外来规则 {rule} 会在 {days} 天后删除对象：其中有必须保留的录像。",
+    ),
+    "ops.rules_dangerous_next": (
+        "Remove that rule in the store; tiergate never touches rules of other hands.",
+        "请在存储中删除该规则；tiergate 不会改动他人设置的规则。",
+    ),
     "ops.audit_ok": ("The audit chain is whole ({count} entries).", "审计链完整（{count} 条）。"),
     "ops.audit_cut": (
         "The audit log no longer has the head that was signed at {at}: its end was cut or replaced.",

@@ -145,6 +145,26 @@ WORDS: dict[str, tuple[str, str]] = {
         "At most {needed_gb} GB are needed (from {day}); how much the store holds is not known: set store.capacity_bytes.",
         "最多需要 {needed_gb} GB（{day} 起）；存储容量未知，请设置 store.capacity_bytes。",
     ),
+    "retention.rules_none": (
+        "The store has no lifecycle rules for bucket {bucket}: unfinished uploads are ended by the keeper alone.",
+        "存储不支持存储桶 {bucket} 的生命周期规则：未完成的上传仅由 keeper 清理。",
+    ),
+    "retention.rules_folder": (
+        "The store is a folder: it has no rules of its own, the keeper does all of it.",
+        "存储为文件夹：没有自身规则，全部由 keeper 执行。",
+    ),
+    "retention.rules_dry": (
+        "{count} rule(s) differ from the plan; nothing was changed. `--yes` sets them.",
+        "有 {count} 条规则与计划不符；未作更改。加 --yes 执行。",
+    ),
+    "retention.rules_set": (
+        "The buckets' rules are as planned.",
+        "各存储桶的规则与计划一致。",
+    ),
+    "retention.rules_left": (
+        "The store does not take {count} rule(s); the keeper does their work.",
+        "存储不接受 {count} 条规则；由 keeper 代为执行。",
+    ),
     "retention.forecast_next": (
         "Enlarge the store, or record less: `tiergate retention forecast` shows each camera's share.",
         "请扩充存储或减少录入：`tiergate retention forecast` 列出每台摄像机的占用。",

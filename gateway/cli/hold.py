@@ -10,12 +10,19 @@ from gateway.cli import client, context
 
 app = typer.Typer()
 
-_COLUMNS = ["id", "cameras", "from_ms", "to_ms", "case_no", "owner", "class", "review_ms", "released_ms"]
+_COLUMNS = ["id", "cameras", "from_ms", "to_ms", "case_no", "owner", "class", "review_ms", "evidence", "verified",
+            "released_ms"]  # fmt: skip
 
 
-@app.command("list", help="Standing holds; --all also released ones.")
+@app.command("list", help="Standing holds, and whether their footage is in two places; --all also released ones.")
 def list_(everything: Annotated[bool, typer.Option("--all")] = False) -> None:
-    context.show(client.everything("/holds", all=everything or None), _COLUMNS)
+    answer = client.everything("/holds", all=everything or None)
+    if not context.GLOBALS.json:
+        for row in answer["items"]:
+            found = row["evidence"] or {}
+            row["evidence"] = found.get("colour", "")
+            row["verified"] = f"{found['verified']}/{found['segments']}" if found else ""
+    context.show(answer, _COLUMNS)
 
 
 @app.command(help="Hold footage of cameras from … to …; the range may lie in the future.")

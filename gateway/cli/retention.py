@@ -84,6 +84,20 @@ def explain(
     context.show(client.get("/retention/explain", camera=camera, at=at or None))
 
 
+@app.command(help="Rules of the buckets themselves: how they differ from the plan; --yes sets them.")
+def apply(yes: Annotated[bool, typer.Option("--yes", help="Do it.")] = False) -> None:
+    answer = client.post("/retention/apply", yes=yes)
+    if context.GLOBALS.json:
+        context.show(answer)
+    else:
+        rules = [{"bucket": b["bucket"]} | rule for b in answer["buckets"] for rule in b["rules"]]
+        context.table(rules, ["bucket", "change", "id", "prefix", "abort_days", "expire_days"])
+        for bucket in answer["buckets"]:
+            if bucket["problem"] is not None:
+                context.show(bucket["problem"][context.language()])
+        context.show(answer["reason"][context.language()])
+
+
 @app.command(help="Delete what is due. --dry-run is the same sweep without the deed.")
 def sweep(
     dry_run: Annotated[bool, typer.Option("--dry-run")] = False,

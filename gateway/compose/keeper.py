@@ -1,4 +1,4 @@
-"""Builds the keeper: uploads, sweep, scrub, journal, checkpoints, backups."""
+"""Builds the keeper: uploads, evidence, sweep, scrub, journal, checkpoints, backups."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from config.settings import Settings
 from gateway.access.keys import load_keys
 from storage.catalog.engine import Catalog
 from storage.damage import Mender
-from storage.objects import make_store
+from storage.objects import make_evidence_store, make_store
 from storage.objects.base import ObjectStore
+from storage.objects.evidence import EvidenceStore
 from storage.scrub import Scrubber
 from storage.spools import Spools, make_spools
 from storage.sweeper import ACTOR
@@ -27,6 +28,8 @@ class KeeperParts:
     sweep_catalog: Catalog  #: a long plan must not hold up the rows of uploads
     scrubber: Scrubber
     store: ObjectStore
+    evidence: EvidenceStore
+    mender: Mender
     spools: Spools
     uploader: Uploader
     node_id: str
@@ -41,7 +44,8 @@ def build_keeper(settings: Settings, settings_file: Path) -> KeeperParts:
     store = make_store(settings)
     spools = make_spools(settings, clock, keys.node_id)
     uploader = Uploader(catalog, store, spools, clock, settings.store.upload_workers)
-    mender = Mender(catalog, store, spools, ACTOR, [make_store(settings, "evidence")])
+    evidence = make_evidence_store(settings)
+    mender = Mender(catalog, store, spools, ACTOR, [evidence])
     scrubber = Scrubber(catalog, store, clock, mender)
     return KeeperParts(
         settings,
@@ -51,6 +55,8 @@ def build_keeper(settings: Settings, settings_file: Path) -> KeeperParts:
         sweep_catalog,
         scrubber,
         store,
+        evidence,
+        mender,
         spools,
         uploader,
         keys.node_id,

@@ -11,9 +11,9 @@ from config.errors import TiergateError
 from config.reasons import TABLE, Reason
 from config.units import DAY_MS, HOUR_MS, format_time_ms
 from gateway.access.keys import load_keys
-from gateway.ops import job_state, promise
+from gateway.ops import bucket_rules, job_state, promise
 from gateway.ops.findings import Finding, Level, Probe, fine, found
-from storage import damage, journal, scrub, sweeper
+from storage import canary, damage, evidence_state, journal, scrub, sweeper
 from storage.audit import log as audit
 from storage.catalog import cameras as camera_rows
 from storage.catalog import facts, leases, links, retention_rows, segments, status
@@ -29,6 +29,7 @@ FULL_SOON_MS = 14 * DAY_MS
 LINK_SILENT_MS = 5 * _MINUTE_MS
 PURGE_LATE_MS = 5 * _MINUTE_MS
 TOMBSTONE_WARN_MS = HOUR_MS
+EVIDENCE_WAITS_MS = HOUR_MS
 MOST_LINES = 20  #: of one check: forty offline cameras are one fault of the network
 
 
@@ -231,6 +232,52 @@ def holds(connection: Connection, probe: Probe) -> Iterator[Finding]:
         yield found("holds", "warn", reason, Reason("ops.holds_next"))
     else:
         yield fine("holds", "ops.holds_ok", count=len(standing))
+
+
+def evidence(connection: Connection, probe: Probe) -> Iterator[Finding]:
+    """Whether held footage is in two places, and which of the two belts is there."""
+    standing = evidence_state.of_standing(connection)
+    proof, in_bucket = canary.proof(connection), probe.settings.store.kind == "s3"
+    if proof == "lies":
+        yield found("evidence", "bad", Reason("ops.evidence_lock_lies"), Reason("ops.evidence_lock_next"))
+    elif proof == "absent" and in_bucket:
+        yield found("evidence", "warn", Reason("ops.evidence_lock_absent"), Reason("ops.evidence_lock_next"))
+    elif proof == "absent":
+        yield fine("evidence", "ops.evidence_folder")
+    elif proof == "proven":
+        yield fine("evidence", "ops.evidence_lock_ok")
+    bad = [(row, state.standing.bad) for row, state in standing if state.standing.bad]
+    if bad:
+        params: dict[str, object] = {"count": sum(count for _, count in bad), "case": bad[0][0].case_no}
+        yield found("evidence", "bad", Reason("ops.evidence_bad", params), Reason("ops.evidence_next"))
+    since = [s.standing.oldest_waiting_ms for _, s in standing if s.standing.oldest_waiting_ms is not None]
+    age_ms = max(0, probe.now_ms - min(since, default=probe.now_ms))
+    if age_ms >= EVIDENCE_WAITS_MS:
+        params = {"count": sum(s.standing.waiting for _, s in standing), "minutes": age_ms // _MINUTE_MS}
+        yield found("evidence", "warn", Reason("ops.evidence_waits", params), Reason("ops.evidence_next"))
+    elif standing and not bad:
+        yield fine("evidence", "ops.evidence_ok", count=sum(s.standing.verified for _, s in standing))
+
+
+def rules(connection: Connection, probe: Probe) -> Iterator[Finding]:
+    """Rules that the buckets carry out by themselves. That uploads end is the keeper's work where a store cannot."""
+    if probe.quick:
+        return
+    try:
+        plans = bucket_rules.plans(connection, probe.settings, load_keys(probe.settings).node_id)
+    except TiergateError:
+        return  # the keys have a line of their own
+    states = bucket_rules.compare(probe.settings, plans)
+    told = [(state.bucket, one) for state in states for one in state.differences]
+    danger = [(bucket, one.rule) for bucket, one in told if one.change == "dangerous"]
+    for bucket, rule in danger:
+        params: dict[str, object] = {"bucket": bucket, "rule": rule.id, "days": rule.expire_days}
+        yield found("rules", "bad", Reason("ops.rules_dangerous", params), Reason("ops.rules_dangerous_next"))
+    differ = [one for _, one in told if one.change in ("add", "change", "remove") and one.rule.expire_days is not None]
+    if differ:
+        yield found("rules", "warn", Reason("ops.rules_differ", {"count": len(differ)}), Reason("ops.rules_next"))
+    elif told and not danger:
+        yield fine("rules", "ops.rules_ok")
 
 
 def audit_log(connection: Connection, probe: Probe) -> Iterator[Finding]:

@@ -49,6 +49,8 @@ _CATALOG: tuple[Callable[[Connection, Probe], Iterable[Finding]], ...] = (
     checks_catalog.promises,
     checks_catalog.reach,
     checks_catalog.holds,
+    checks_catalog.evidence,
+    checks_catalog.rules,
     checks_catalog.audit_log,
     checks_catalog.peers,
     checks_catalog.pulls,
@@ -104,6 +106,13 @@ METRICS: dict[str, str | None] = {
     "tiergate_holds_standing": None,
     "tiergate_holds_review_overdue": "holds",
     "tiergate_approvals_pending": None,
+    "tiergate_holds": "evidence",
+    "tiergate_evidence_copies": None,
+    "tiergate_evidence_bytes": None,
+    "tiergate_evidence_waiting_age_seconds": "evidence",
+    "tiergate_evidence_bad_segments": "evidence",
+    "tiergate_evidence_lock_proven": "evidence",
+    "tiergate_evidence_canary_age_seconds": "jobs",
     "tiergate_looks_running": None,
 }
 

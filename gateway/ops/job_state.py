@@ -13,7 +13,8 @@ from storage.catalog import facts
 
 #: The keeper's jobs.
 JOB_NAMES = (
-    "store", "sweep", "journal", "checkpoint", "uploads", "leftovers", "forecast", "scrub", "catalog", "backup"
+    "store", "sweep", "evidence", "journal", "checkpoint", "uploads", "leftovers", "forecast", "scrub", "catalog",
+    "backup",
 )  # fmt: skip
 _PREFIX = "job."
 UPLOADS = "keeper.uploads"  #: fact: {"behind", "away_since_ms", "failures", "corrupt", "problem"} of the uploader

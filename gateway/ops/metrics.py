@@ -21,8 +21,19 @@ from config.errors import Kind, TiergateError
 from config.settings import Settings, is_loopback
 from config.units import HOUR_MS
 from gateway.ops import job_state, signs
-from storage import damage, journal, scrub, sweeper
-from storage.catalog import approvals, cameras, facts, gaps, register, retention_rows, segments, status, volume_state
+from storage import canary, damage, evidence_state, journal, scrub, sweeper
+from storage.catalog import (
+    approvals,
+    cameras,
+    evidence_rows,
+    facts,
+    gaps,
+    register,
+    retention_rows,
+    segments,
+    status,
+    volume_state,
+)
 from storage.catalog.tables import lease, link, segment
 from storage.spool import free_space
 
@@ -268,6 +279,30 @@ def _whole(connection: Connection, settings: Settings, now_ms: int) -> Iterable[
     yield _one("tiergate_tombstones_oldest_age_seconds", "How long the oldest decided deletion is not done.", late)
 
 
+def _evidence(connection: Connection, settings: Settings, now_ms: int) -> Iterable[Metric]:
+    found = evidence_state.summary(connection)
+    colours = () if found is None else tuple(((k,), float(v)) for k, v in sorted(found.colours.items()))
+    help_ = "Standing holds: green when every segment is verified in two places, none without footage yet."
+    yield Metric("tiergate_holds", help_, ("colour",), colours)
+    copies = evidence_rows.counts(connection)
+    counted = tuple(((state,), float(count)) for state, (count, _) in sorted(copies.items()))
+    yield Metric("tiergate_evidence_copies", "Second copies of held segments.", ("state",), counted)
+    size = sum(size for state, (_, size) in copies.items() if state in ("verified", "releasing"))
+    yield _one("tiergate_evidence_bytes", "Bytes of second copies.", float(size))
+    waits = None if found is None else max(0, now_ms - (found.oldest_waiting_ms or now_ms)) / 1000
+    yield _one("tiergate_evidence_waiting_age_seconds", "How long held footage waits for its second copy.", waits)
+    bad = None if found is None else float(found.bad)
+    help_ = "Held segments that are damaged, lost, or cannot be copied."
+    yield _one("tiergate_evidence_bad_segments", help_, bad)
+    tried = canary.last(connection)
+    told = tried is not None and tried.proof in ("proven", "lies")
+    proven = float(tried.proof == "proven") if tried is not None and told else None
+    help_ = "1 when the store refused to delete a locked object, 0 when it did not; absent: it has no locks."
+    yield _one("tiergate_evidence_lock_proven", help_, proven)
+    age = None if tried is None else max(0, now_ms - tried.at_ms) / 1000
+    yield _one("tiergate_evidence_canary_age_seconds", "Time since the store's locks were tried.", age)
+
+
 def _processes(connection: Connection, settings: Settings, now_ms: int) -> Iterable[Metric]:
     run_dir = settings.paths.run_dir
     lags: list[tuple[tuple[str, ...], float]] = []
@@ -304,7 +339,7 @@ def _processes(connection: Connection, settings: Settings, now_ms: int) -> Itera
 
 
 #: Each is asked at every scrape, in one read transaction.
-READERS: list[Reader] = [_cameras, _footage, _recorders, _access, _disks, _keeping, _whole, _processes]
+READERS: list[Reader] = [_cameras, _footage, _recorders, _access, _disks, _keeping, _whole, _evidence, _processes]
 
 
 def read_facts(connection: Connection, settings: Settings, now_ms: int) -> list[Metric]:

@@ -21,6 +21,7 @@ from storage import damage
 from storage.catalog import gaps, segments
 from storage.catalog.engine import Catalog
 from storage.catalog.segments import SegmentRow
+from storage.evidence import EvidenceSource
 from storage.media import fragment_index
 from storage.media.access_unit import StreamConfig
 from storage.media.boxes import HEAD_MAX_BYTES, parse_init, parse_moof, salvage
@@ -33,6 +34,7 @@ from storage.spools import Spools
 CHUNK_BYTES = 1 << 20
 WINDOW_SEGMENTS = 3_000  #: 24 h of minutes, and the breaks of a bad line
 _CONFIGS = 256
+_SECOND = 4_096
 _ACTOR = "system:web"
 
 
@@ -75,12 +77,20 @@ class Footage:
     """Reads footage. Methods that touch disk or store run in threads."""
 
     def __init__(
-        self, catalog: Catalog, spool: Spool | Spools, store: ObjectStore, lower: LowerFootage | None = None
+        self,
+        catalog: Catalog,
+        spool: Spool | Spools,
+        store: ObjectStore,
+        lower: LowerFootage | None = None,
+        evidence: EvidenceSource | None = None,
     ) -> None:
         self._catalog = catalog
         self._spool = spool
         self._store = store
         self.lower = lower
+        self._evidence = evidence
+        #: Segments whose main copy is gone or damaged and whose second copy was compared whole.
+        self._second: OrderedDict[str, None] = OrderedDict()
         self._configs: OrderedDict[str, StreamConfig] = OrderedDict()
 
     # -- what there is -----------------------------------------------------------------------------------------------
@@ -180,6 +190,11 @@ class Footage:
         """A range; shorter only at the end of the file. Raises media.play_bytes_away, media.store_unavailable."""
         if piece.lease_id is not None:
             return await self._below().read(piece, offset, length)
+        if piece.segment_id in self._second and piece.object_key is not None and self._evidence is not None:
+            try:
+                return await asyncio.to_thread(self._evidence.read, piece.object_key, offset, length)
+            except TiergateError:
+                self._second.pop(piece.segment_id, None)  # away, or gone since: the main copy is asked again
         data = await asyncio.to_thread(self._spool.read, piece.camera_id, piece.segment_id, offset, length)
         if data is not None:
             return data
@@ -192,9 +207,23 @@ class Footage:
         try:
             return await asyncio.to_thread(self._store.read, key, offset, length)
         except TiergateError as exc:
-            if exc.reason.code == "media.object_missing":
-                raise TiergateError(Kind.UNAVAILABLE, "media.play_bytes_away") from exc
-            raise
+            if exc.reason.code != "media.object_missing":
+                raise
+            if self._evidence is not None and await self._has_second(piece):
+                return await asyncio.to_thread(self._evidence.read, key, offset, length)
+            raise TiergateError(Kind.UNAVAILABLE, "media.play_bytes_away") from exc
+
+    async def _has_second(self, piece: Piece) -> bool:
+        """Whether the evidence store has the piece whole; it is read from there from now on."""
+        evidence, key, sha256 = self._evidence, piece.object_key, piece.sha256
+        if evidence is None or key is None or sha256 is None or piece.segment_id in self._second:
+            return False
+        if not await asyncio.to_thread(evidence.has_whole, piece.segment_id, key, sha256):
+            return False
+        self._second[piece.segment_id] = None
+        while len(self._second) > _SECOND:
+            self._second.popitem(last=False)
+        return True
 
     async def examine(self, piece: Piece) -> Piece:
         """The piece, its bytes compared with what was recorded. One that is found damaged is marked for everybody, and
@@ -214,6 +243,8 @@ class Footage:
             await self._catalog.awrite(
                 lambda c: damage.mark_found(c, piece.segment_id, _ACTOR, wall_ms(self._spool.clock))
             )
+        if await self._has_second(piece):
+            return replace(piece, verified=True, damaged=False)
         kept = tuple(f for f in piece.fragments if _is_fragment(whole[f.offset : f.offset + f.size], f.size))
         return replace(piece, verified=True, damaged=True, fragments=kept)
 

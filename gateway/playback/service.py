@@ -11,7 +11,8 @@ from gateway.playback.footage import Footage, LowerFootage
 from gateway.playback.snapshot import Snapshots
 from gateway.processes.worker_client import WorkerClient
 from storage.catalog.engine import Catalog
-from storage.objects import make_store
+from storage.evidence import EvidenceSource
+from storage.objects import make_evidence_store, make_store
 from storage.spools import make_spools
 
 
@@ -25,6 +26,7 @@ def make_playback(
     settings: Settings, clock: Clock, catalog: Catalog, node_id: str, hub: Hub, lower: LowerFootage | None = None
 ) -> PlaybackService:
     """`hub` is the live service's: a snapshot of now is one more viewer."""
-    footage = Footage(catalog, make_spools(settings, clock, node_id), make_store(settings), lower)
+    evidence = EvidenceSource(catalog, make_evidence_store(settings))
+    footage = Footage(catalog, make_spools(settings, clock, node_id), make_store(settings), lower, evidence)
     worker = WorkerClient(settings.paths.run_dir / "worker.sock")
     return PlaybackService(footage, Snapshots(hub, footage, worker))

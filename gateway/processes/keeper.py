@@ -1,5 +1,5 @@
-"""The keeper: spool into store, sweep, scrub, journal, signed heads of the audit log, backups, upkeep of the catalog.
-One per node, no camera sockets.
+"""The keeper: spool into store, second copies of held footage, sweep, scrub, journal, signed heads of the audit log,
+backups, upkeep of the catalog. One per node, no camera sockets.
 
 Order of a start: lock, store and spool made ready, then uploads, then jobs; what was missed while it was away is caught
 up with by the jobs' first run. While the store is away the keeper stays: the spool buffers, and it says so.
@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Iterator, Sequence, Set
+from dataclasses import asdict
 
 from sqlalchemy import Connection
 
@@ -18,16 +19,18 @@ from config.clock import wall_ms
 from config.errors import Kind, TiergateError
 from config.units import HOUR_MS
 from gateway.compose.keeper import KeeperParts, build_keeper
-from gateway.ops import backup_work, clock_evidence, job_state, promise
+from gateway.ops import backup_work, bucket_rules, clock_evidence, job_state, promise
 from gateway.ops.checks_catalog import BACKLOG_WARN_MS
 from gateway.ops.jobs import Job, Jobs
 from gateway.ops.locks import KEEPER_LOCK, SWEEP_LOCK, alone
 from gateway.processes import child
-from storage import journal, volume
+from storage import canary, evidence_state, journal, volume
 from storage.audit import log as audit
 from storage.catalog import facts, segments
+from storage.evidence import EvidenceKeeper
+from storage.objects import base
 from storage.objects.folder import FolderStore
-from storage.sweeper import Sweeper
+from storage.sweeper import Sweeper, clock_trust_of
 
 _log = logging.getLogger(__name__)
 
@@ -40,6 +43,7 @@ ACTOR = "keeper"
 SCRUB_S = 10  #: the scrub reads in bursts of so many seconds' worth
 CATALOG_S = 30
 BACKUP_LOOK_S = 600  #: whether the night's backup is due
+EVIDENCE_S = 60
 _LOCK_WAIT_S = 10.0
 _UPLOADER_PAUSE_S = 5.0
 
@@ -59,10 +63,15 @@ class Keeper:
             lambda: clock_evidence.gather(parts.clock, parts.store, trusted),
             settings.retention.grace_hours * HOUR_MS,
         )
+        self._evidence = EvidenceKeeper(
+            parts.sweep_catalog, parts.store, parts.evidence, parts.clock, parts.mender, self._clock_trusted
+        )
+        self._evidence_ready = self._lock_tried = False
         self.jobs = Jobs(parts.catalog, parts.clock)
         for name, interval_s, work in (
             ("store", STORE_CHECK_S, self.make_store_ready),
             ("sweep", settings.retention.sweep_minutes * 60, self.sweep),
+            ("evidence", EVIDENCE_S, self.keep_evidence),
             ("journal", JOURNAL_S, self.write_journal),
             ("checkpoint", JOURNAL_S, self.write_checkpoint),
             ("uploads", JOURNAL_S, self.tell_uploads),
@@ -136,6 +145,42 @@ class Keeper:
             report = self._sweeper.sweep()
         if report.condemned or report.deleted or report.failed:
             _log.info("sweep", extra={k: v for k, v in report.as_json().items() if k != "refused"})
+
+    def keep_evidence(self) -> None:
+        """Second copies of held footage; first of all, and every day, whether the store's locks hold."""
+        parts = self._parts
+        if not self._evidence_ready:
+            parts.evidence.ensure()
+            if isinstance(parts.evidence, FolderStore):
+                volume_id = parts.evidence.volume_id
+                parts.catalog.write(lambda c: volume.recognise(c, "evidence", volume_id))
+            self._evidence_ready = True
+        now_ms = wall_ms(parts.clock)
+        tried = parts.catalog.read(canary.last)
+        if not self._lock_tried or tried is None or abs(now_ms - tried.at_ms) >= canary.EVERY_MS:
+            canary.run(parts.catalog, parts.evidence, parts.node_id, now_ms)
+            self._lock_tried = True
+        self._withdraw_net(now_ms)
+        report = self._evidence.run()
+        if report.copied or report.failed or report.missing or report.released:
+            _log.info("evidence", extra=asdict(report))
+        parts.catalog.write(lambda c: evidence_state.remember(c, now_ms))
+        if report.away:
+            raise base.unavailable("the evidence store or its source")
+
+    def _withdraw_net(self, now_ms: int) -> None:
+        """A bucket's own rule knows no holds: it must not stand a minute longer than footage is free."""
+        parts = self._parts
+        plans = parts.catalog.read(lambda c: bucket_rules.plans(c, parts.settings, parts.node_id))
+        if bucket_rules.withdraw_net(parts.settings, plans):
+            _log.warning("the bucket's net is withdrawn: a hold stands, or nobody wants it")
+            parts.catalog.write(lambda c: audit.append(c, now_ms, ACTOR, "retention.net_withdrawn", "bucket rules", {}))
+
+    def _clock_trusted(self) -> bool:
+        parts = self._parts
+        trusted = parts.settings.retention.clock_source == "trusted"
+        seen = clock_evidence.gather(parts.clock, parts.evidence, trusted)
+        return parts.catalog.read(lambda c: clock_trust_of(c, seen)).trusted
 
     def scrub(self) -> None:
         self._parts.scrubber.run(self._parts.settings.store.scrub_bytes_per_s * SCRUB_S)

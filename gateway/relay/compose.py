@@ -20,7 +20,8 @@ from gateway.playback.footage import Footage
 from gateway.relay.adapters import KeySigner, LooksRegister, OwnFootage, RecorderFrames
 from gateway.relay.service import RelayService
 from storage.catalog.engine import Catalog
-from storage.objects import make_store
+from storage.evidence import EvidenceSource
+from storage.objects import make_evidence_store, make_store
 from storage.spools import make_spools
 
 
@@ -48,7 +49,8 @@ def build_relay(settings: Settings, listener: socket.socket | None = None) -> Re
     registers = Registers(catalog, clock, settings.paths.run_dir, "relay")
     looks = Looks(catalog, clock, principals, registers, watch)
     spools = make_spools(settings, clock, keys.node_id)
-    footage = Footage(catalog, spools, make_store(settings))
+    evidence = EvidenceSource(catalog, make_evidence_store(settings))
+    footage = Footage(catalog, spools, make_store(settings), evidence=evidence)
     service = RelayService(
         settings,
         catalog,

@@ -341,6 +341,24 @@ approval = Table(
     Index(None, "state", "expires_ms"),
 )
 
+EVIDENCE_STATES = ("wanted", "verified", "releasing", "gone")
+
+#: The second copy of a held segment. Which holds need it is reckoned from the holds themselves, so no count can drift.
+evidence_copy = Table(
+    "evidence_copy",
+    metadata,
+    Column("segment_id", String(26), ForeignKey("segment.id"), primary_key=True),
+    Column("state", String(10), CheckConstraint(f"state IN {EVIDENCE_STATES}", name="state"), nullable=False),
+    Column("version_id", String(200), nullable=True),  # NULL: not copied yet, or a store without versions
+    Column("tries", Integer, nullable=False, server_default="0"),  # since the last success
+    Column("next_ms", Ms, nullable=False),  # not looked at before
+    Column("problem", String(60), nullable=True),  # reason code, or the name of an exception
+    Column("read_ms", Ms, nullable=True),  # last read back whole
+    Column("locked_until_ms", Ms, nullable=True),
+    Column("legal_hold", Boolean, nullable=False, server_default="0"),
+    Index(None, "state", "next_ms"),
+)
+
 # --- people, rights, registers ---------------------------------------------------------------------------------------
 
 user = Table(

@@ -27,6 +27,9 @@ _TEMPORARY = ".incoming"
 class FolderStore:
     """`name` is for errors. With `read_back` a linked file is hashed before it counts as stored."""
 
+    _links = True  #: a link to the spool's file is the object; False: it has bytes of its own
+    _mode = 0o640
+
     def __init__(self, root: Path, name: str = "store", read_back: bool = True) -> None:
         self._root = root
         self._name = name
@@ -52,6 +55,8 @@ class FolderStore:
         with _translated(key):
             self._present()
             volume.make_folders(target.parent, self._root)
+            if not self._links:
+                return self._copy(key, path, target, sha256, bytes)
             try:
                 os.link(path, target)
             except FileExistsError:
@@ -190,7 +195,7 @@ class FolderStore:
         folder = self._root / _TEMPORARY
         folder.mkdir(mode=0o750, exist_ok=True)
         path = folder / secrets.token_hex(16)
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640)
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, self._mode)
         try:
             yield fd, path
         finally:

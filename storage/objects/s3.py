@@ -10,7 +10,7 @@ A store whose clock is wrong refuses signatures (S3 allows 15 minutes): requests
 Footage keeps ours, and `server_time` tells whoever asks how far apart they are (FAULTS B25).
 
 Belongs here: requests, deadlines, translation of S3 errors. Does not belong here: retries over minutes
-(`storage.uploader`), lifecycle rules (the retention clock is ours), evidence locks (`storage.evidence`).
+(`storage.uploader`), lifecycle rules (the retention clock is ours), locked evidence (`storage.objects.s3_evidence`).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, BinaryIO, cast
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import urllib3
 from minio import Minio
@@ -39,7 +39,9 @@ from minio.signer import sign_v4_s3
 from urllib3.response import BaseHTTPResponse
 
 from config.clock import Clock, SystemClock, wall_ms
+from config.errors import TiergateError
 from config.redact import Secret
+from storage.lifecycle import UNFINISHED, UNFINISHED_DAYS
 from storage.objects import base
 from storage.objects.base import CHUNK_BYTES, ObjectInfo, check_key
 
@@ -56,7 +58,6 @@ _CHECKSUM_MODE = {"x-amz-checksum-mode": "ENABLED"}
 _SIGNATURE = ("authorization", "x-amz-date")
 #: A store further away than this is asked again in its own time before its refusal is believed.
 _SKEW_NOTICED_MS = 5 * 60_000
-_UNFINISHED_RULE = "tiergate-unfinished-uploads"
 _REFUSALS = frozenset(
     {
         "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "NoSuchBucket", "AuthorizationHeaderMalformed",
@@ -79,7 +80,6 @@ class S3Store:
         secret_key: Secret,
         ca_file: Path | None = None,
         connections: int = 8,
-        object_lock: bool = False,
         clock: Clock | None = None,
     ) -> None:
         parts = urlsplit(endpoint)
@@ -87,7 +87,6 @@ class S3Store:
             raise base.refused("endpoint must be http(s)://host[:port]")
         self._base = f"{parts.scheme}://{parts.netloc}"
         self._bucket = bucket
-        self._object_lock = object_lock
         self._clock = clock or SystemClock()
         self._pool = _SignedPool(
             self._clock,
@@ -117,37 +116,61 @@ class S3Store:
     def bucket(self) -> str:
         return self._bucket
 
+    @property
+    def server(self) -> str:
+        return self._base
+
     # --- contract ---
 
     def ensure(self) -> None:
         with _translated(""):
             if not self._client.bucket_exists(self._bucket):
                 try:
-                    self._client.make_bucket(self._bucket, object_lock=self._object_lock)
+                    self._make_bucket()
                 except S3Error as exc:
                     if exc.code not in ("BucketAlreadyOwnedByYou", "BucketAlreadyExists"):
                         raise
             self._end_unfinished_by_rule()
 
+    def _make_bucket(self) -> None:
+        self._client.make_bucket(self._bucket)
+
     def _end_unfinished_by_rule(self) -> None:
         """Unfinished uploads end by themselves after a day, where the store can do that; `drop_unfinished` else."""
         try:
-            standing = self._client.get_bucket_lifecycle(self._bucket)
-            rules = list(standing.rules) if standing is not None else []
-            if any(rule.abort_incomplete_multipart_upload is not None for rule in rules):
+            rules = self.lifecycle()
+            if rules is None or any(rule.abort_incomplete_multipart_upload is not None for rule in rules):
                 return
-            ends = AbortIncompleteMultipartUpload(days_after_initiation=1)
+            ends = AbortIncompleteMultipartUpload(days_after_initiation=UNFINISHED_DAYS)
             rules.append(
                 Rule(
-                    status=ENABLED, rule_filter=Filter(prefix=""), rule_id=_UNFINISHED_RULE,
+                    status=ENABLED, rule_filter=Filter(prefix=""), rule_id=UNFINISHED.id,
                     abort_incomplete_multipart_upload=ends,
                 )
             )  # fmt: skip
-            self._client.set_bucket_lifecycle(self._bucket, LifecycleConfig(rules))
-        except (MinioException, ValueError) as exc:
+            self.set_lifecycle(rules)
+        except (TiergateError, ValueError) as exc:
             _log.info(
                 "the store takes no lifecycle rule", extra={"bucket": self._bucket, "problem": type(exc).__name__}
             )
+
+    def lifecycle(self) -> list[Rule] | None:
+        """The bucket's own rules; None of a server that has no such thing."""
+        try:
+            with _translated(""):
+                standing = self._client.get_bucket_lifecycle(self._bucket)
+        except TiergateError as exc:
+            if exc.reason.params.get("problem") in ("NotImplemented", "MethodNotAllowed"):
+                return None
+            raise
+        return list(standing.rules) if standing is not None else []
+
+    def set_lifecycle(self, rules: Sequence[Rule]) -> None:
+        with _translated(""):
+            if rules:
+                self._client.set_bucket_lifecycle(self._bucket, LifecycleConfig(list(rules)))
+            else:
+                self._client.delete_bucket_lifecycle(self._bucket)
 
     def put_file(
         self, key: str, path: Path, sha256: bytes, bytes: int, metadata: Mapping[str, str] | None = None
@@ -242,14 +265,15 @@ class S3Store:
     # --- inside ---
 
     def _put(
-        self, key: str, body: BinaryIO, sha256: bytes, size: int, content_type: str, metadata: Mapping[str, str]
-    ) -> ObjectInfo:
+        self, key: str, body: BinaryIO, sha256: bytes, size: int, content_type: str, metadata: Mapping[str, str],
+        once: bool = True,
+    ) -> ObjectInfo:  # fmt: skip
         check_key(key)
         checksum = base64.b64encode(sha256).decode()
         headers = {
             "Content-Length": str(size),
             "Content-Type": content_type,
-            "If-None-Match": "*",
+            **({"If-None-Match": "*"} if once else {}),
             "x-amz-checksum-sha256": checksum,
             **{f"x-amz-meta-{name}": _ascii(value) for name, value in metadata.items()},
         }
@@ -274,9 +298,12 @@ class S3Store:
             digest.update(piece)
         return digest.digest()
 
-    def _request(self, method: str, key: str, headers: dict[str, str], body: _Body | None = None) -> BaseHTTPResponse:
+    def _request(
+        self, method: str, key: str, headers: dict[str, str], body: _Body | None = None,
+        query: Mapping[str, str] | None = None,
+    ) -> BaseHTTPResponse:  # fmt: skip
         """One signed request; the whole answer is read. Keys that `check_key` admits need no quoting."""
-        url = f"{self._base}/{self._bucket}" + (f"/{key}" if key else "")
+        url = f"{self._base}/{self._bucket}" + (f"/{key}" if key else "") + (f"?{urlencode(query)}" if query else "")
         return self._pool.request(
             method,
             url,
@@ -288,7 +315,12 @@ class S3Store:
 
     def _is_versioned(self) -> bool:
         if self._versioned is None:
-            status = self._client.get_bucket_versioning(self._bucket).status
+            try:
+                status = self._client.get_bucket_versioning(self._bucket).status
+            except S3Error as exc:
+                if exc.code not in ("NotImplemented", "MethodNotAllowed"):
+                    raise
+                status = None  # a server without versions
             self._versioned = bool(status) and status != "Off"
         return self._versioned
 

@@ -14,15 +14,15 @@ from sqlalchemy import Connection, insert, update
 from config.clock import ManualClock, SystemClock, wall_ms
 from config.ids import ulid
 from config.reasons import Reason, text
-from config.settings import Settings, build
+from config.settings import Settings, Store, build
 from config.units import HOUR_MS, format_time_ms
 from gateway.access.keys import ensure_keys
 from gateway.ops import doctor, job_state, metrics, promise
 from gateway.ops.certificates import make_private_ca
 from gateway.ops.findings import Finding
-from storage import journal, scrub, sweeper
+from storage import evidence_state, journal, scrub, sweeper
 from storage.audit import log as audit
-from storage.catalog import facts, gaps, places, retention_rows, volume_state
+from storage.catalog import evidence_rows, facts, gaps, places, retention_rows, volume_state
 from storage.catalog.engine import Catalog
 from storage.catalog.gaps import GapRow
 from storage.catalog.migrate import migrate
@@ -275,6 +275,51 @@ def test_an_overdue_hold_and_a_silent_link(place: Place) -> None:
     found = place.wrong()
     assert found["holds"].reason.params["case"] == "案 7"
     assert found["links"].reason.params == {"name": "社区二", "minutes": 60}
+
+
+def test_held_footage_that_is_not_in_two_places_is_told_and_so_is_a_lock_that_lies(tmp_path: Path) -> None:
+    in_bucket = {"kind": "s3", "endpoint": "http://127.0.0.1:9", "access_key": "a", "secret_key": "b"}
+    place = Place(tmp_path)
+    values = segment_values(ulid(1, bytes(10)), "stored")
+    place.catalog.write(lambda c: c.execute(insert(segment).values(**values)))
+    row = HoldRow(
+        "H", (CAMERA,), 1, 2, "o", "r", "案 8", None, "3_months", place.now_ms + HOUR_MS * 99, place.now_ms, None, None
+    )
+    place.catalog.write(lambda c: retention_rows.add_hold(c, row))
+
+    def told() -> Finding | None:
+        return place.wrong(quick=True).get("evidence")
+
+    assert told() is None  # only just placed
+    place.clock.advance(2 * 3_600)
+    found = told()
+    assert found is not None and (found.level, found.reason.params) == ("warn", {"count": 1, "minutes": 120})
+    place.catalog.write(lambda c: evidence_rows.want(c, [values["id"]], 1))
+    place.catalog.write(lambda c: evidence_rows.change(c, values["id"], ("wanted",), tries=3))
+    found = told()
+    assert found is not None and (found.level, found.reason.params) == ("bad", {"count": 1, "case": "案 8"})
+    place.catalog.write(lambda c: evidence_rows.change(c, values["id"], ("wanted",), state="verified"))
+    assert told() is None
+    place.catalog.write(lambda c: evidence_state.remember(c, place.now_ms))
+    read = place.catalog.read(lambda c: metrics.read_facts(c, place.settings, place.now_ms))
+    samples = {m.name: dict(m.samples) for m in read}
+    assert samples["tiergate_holds"] == {("green",): 1.0}
+    assert samples["tiergate_evidence_copies"] == {("verified",): 1.0}
+    assert samples["tiergate_evidence_lock_proven"] == {}
+    place.catalog.write(lambda c: facts.set(c, "evidence.canary", {"at_ms": place.now_ms, "proof": "absent"}))
+    assert told() is None  # a folder never had one
+    place.settings = place.settings.model_copy(update={"store": Store(**in_bucket)})
+    found = told()
+    assert found is not None and (found.level, found.reason.code) == ("warn", "ops.evidence_lock_absent")
+    place.catalog.write(lambda c: facts.set(c, "evidence.canary", {"at_ms": place.now_ms, "proof": "lies"}))
+    found = told()
+    assert found is not None and (found.level, found.reason.code) == ("bad", "ops.evidence_lock_lies")
+    place.catalog.write(lambda c: evidence_state.remember(c, place.now_ms))
+    read = place.catalog.read(lambda c: metrics.read_facts(c, place.settings, place.now_ms))
+    samples = {m.name: dict(m.samples) for m in read}
+    assert samples["tiergate_evidence_lock_proven"] == {(): 0.0}
+    assert samples["tiergate_holds"] == {("yellow",): 1.0}
+    place.catalog.close()
 
 
 def test_a_changed_entry_and_a_cut_end_of_the_audit_log(place: Place) -> None:

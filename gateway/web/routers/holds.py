@@ -17,6 +17,7 @@ from gateway.web.policy import client_of, policy
 from gateway.web.routers.approvals import MAY_QUEUE, queued
 from gateway.web.services import services_of
 from gateway.web.wire import Body, Cursor, Limit, LongText, Name, ShortText, TimeMs, page
+from storage import evidence_state
 from storage.approval_rules import Approval, needs_second
 from storage.audit import log as audit
 from storage.catalog import retention_rows
@@ -68,17 +69,29 @@ async def list_holds(
     cursor: Cursor = None,
     limit: Limit = 500,
 ) -> dict[str, Any]:
-    """Standing holds on cameras of the caller's catalogue; with `all` also released ones."""
+    """Standing holds on cameras of the caller's catalogue; with `all` also released ones.
+
+    `evidence` of a standing one: how much of its footage is verified in both places. `green` only when all of it is.
+    """
     services, client = services_of(request), client_of(request)
 
-    def read(connection: Connection) -> tuple[list[HoldRow], frozenset[str]]:
+    def read(connection: Connection) -> dict[str, Any]:
         seen = footage.visible_cameras(connection, principal, services.now_ms(), client)
         rows = retention_rows.holds(connection, standing_only=not all_)
-        return [row for row in rows if not seen.isdisjoint(row.cameras)], seen
+        mine = [row for row in rows if not seen.isdisjoint(row.cameras) and (cursor is None or row.id > cursor)]
+        rest = sorted(mine, key=lambda r: r.id)
+        items = [as_json(row, seen) | {"evidence": _evidence(connection, row, seen)} for row in rest[:limit]]
+        return page(items, rest[limit - 1].id if len(rest) > limit else None)
 
-    rows, seen = await services.read(read)
-    rest = [row for row in sorted(rows, key=lambda r: r.id) if cursor is None or row.id > cursor]
-    return page([as_json(row, seen) for row in rest[:limit]], rest[limit - 1].id if len(rest) > limit else None)
+    return await services.read(read)
+
+
+def _evidence(connection: Connection, row: HoldRow, visible: frozenset[str]) -> dict[str, Any] | None:
+    """Of the cameras that the caller may know of."""
+    if row.released_ms is not None:
+        return None
+    mine = replace(row, cameras=tuple(c for c in row.cameras if c in visible))
+    return evidence_state.of_hold(connection, mine).as_json()
 
 
 @router.post("", status_code=201, responses=MAY_QUEUE)

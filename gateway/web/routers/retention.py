@@ -14,13 +14,13 @@ from config.errors import Kind, TiergateError
 from config.reasons import TABLE, Reason
 from config.units import HOUR_MS, format_time_ms
 from gateway.access import approvals, footage
-from gateway.ops import clock_evidence, promise
+from gateway.ops import bucket_rules, clock_evidence, promise
 from gateway.ops.locks import SWEEP_LOCK, alone
 from gateway.web.policy import client_of, policy
 from gateway.web.routers.approvals import MAY_QUEUE, queued
 from gateway.web.services import Services, services_of
 from gateway.web.wire import Body, ShortText, TimeMs, page
-from storage import class_changes, sweeper
+from storage import class_changes, lifecycle, sweeper
 from storage.approval_rules import Governance, needed_reason, needs_second
 from storage.audit import log as audit
 from storage.catalog import facts, retention_rows
@@ -278,6 +278,33 @@ async def explain(
         }
 
     return await services.read(read)
+
+
+@router.post("/apply")
+async def apply(
+    request: Request, principal: Annotated[Principal, policy(role=("system_admin",))], yes: bool = False
+) -> dict[str, Any]:
+    """How the buckets' own rules differ from the plan; with `yes` they are set. Rules of other hands stay."""
+    services = services_of(request)
+    plans = await services.read(lambda c: bucket_rules.plans(c, services.settings, services.keys.node_id))
+    if not plans:
+        return {"buckets": [], "to_do": 0, "applied": False, "reason": Reason("retention.rules_folder").as_json()}
+    if yes:
+        details = {plan.purpose: [rule.as_json() for rule in plan.rules] for plan in plans}
+        await services.write(
+            lambda c: audit.append(c, services.now_ms(), principal.actor, "retention.apply", "bucket rules", details)
+        )
+    work = bucket_rules.apply if yes else bucket_rules.compare
+    states = await asyncio.to_thread(work, services.settings, plans)
+    to_do = sum(len(lifecycle.to_do(state.differences)) for state in states)
+    refused = sum(one.change == "refused" for state in states for one in state.differences)
+    code = "retention.rules_dry" if to_do else "retention.rules_left" if refused else "retention.rules_set"
+    return {
+        "buckets": [state.as_json() for state in states],
+        "to_do": to_do,
+        "applied": yes,
+        "reason": Reason(code, {"count": to_do or refused} if to_do or refused else {}).as_json(),
+    }
 
 
 @router.post("/sweep")

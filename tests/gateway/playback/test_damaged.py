@@ -8,15 +8,19 @@ from pathlib import Path
 import pytest
 from sqlalchemy import insert as insert_into
 
-from config.clock import SystemClock
+from config.clock import ManualClock, SystemClock
 from config.errors import TiergateError
 from gateway.playback import clip
 from gateway.playback.footage import Footage
 from gateway.web.routers.timeline import read_spans
 from storage import damage
-from storage.catalog import gaps, places, segments
+from storage.catalog import gaps, places, retention_rows, segments
 from storage.catalog.engine import Catalog
+from storage.catalog.retention_rows import HoldRow
 from storage.catalog.tables import camera
+from storage.damage import Mender
+from storage.evidence import EvidenceKeeper, EvidenceSource
+from storage.objects.evidence import FolderEvidence
 from storage.objects.folder import FolderStore
 from storage.spool import Spool
 from tests.media import WALL_NS, decode_mp4
@@ -126,3 +130,42 @@ async def test_the_timeline_shows_damaged_footage_as_footage_and_says_so(place: 
     place.catalog.write(lambda c: gaps.withdraw(c, row.id, now_ms))
     place.catalog.write(lambda c: segments.set_state(c, [row.id], ["lost"], "stored"))
     assert spans() == [("footage", None)]
+
+
+def with_evidence(place: Place, folder: Path) -> FolderEvidence:
+    """All of it is held and copied; those who show it may read the copies."""
+    second = FolderEvidence(folder / "objects-evidence")
+    second.ensure()
+    hold = HoldRow("H", (CAMERA,), FROM_MS, TO_MS, "o", "r", "A-1", None, "3_months", TO_MS, TO_MS, None, None)
+    place.catalog.write(lambda c: retention_rows.add_hold(c, hold))
+    mender = Mender(place.catalog, place.store, place.spool, "test")
+    clock = ManualClock(SystemClock().wall_ns())
+    keeper = EvidenceKeeper(place.catalog, place.store, second, clock, mender, lambda: True)
+    assert keeper.run().copied == len(place.recorded)
+    place.footage = Footage(place.catalog, place.spool, place.store, evidence=EvidenceSource(place.catalog, second))
+    return second
+
+
+@pytest.mark.fault("B30")
+async def test_held_footage_that_is_gone_or_damaged_is_shown_from_its_second_copy(place: Place, tmp_path: Path) -> None:
+    before = (await place.clip())[1]
+    with_evidence(place, tmp_path)
+    place.store.delete(place.recorded[0].segment.object_key)
+    place.rot(1)
+    planned, data = await place.clip()
+    assert planned.damaged == ()
+    assert data == before
+    # That the main copy rots is known to everybody, and mended elsewhere.
+    assert place.catalog.read(lambda c: damage.is_marked(c, place.recorded[1].segment.id))
+    # Replay asks for ranges and nothing whole.
+    (piece, *_) = await place.footage.window(CAMERA, "main", FROM_MS, TO_MS)
+    assert len(await place.footage.read(piece, 10, 100)) == 100
+
+
+async def test_a_second_copy_that_is_not_what_was_recorded_is_never_shown(place: Place, tmp_path: Path) -> None:
+    second = with_evidence(place, tmp_path)
+    spoil(second, place.recorded[0].segment.object_key, lambda data: data.__setitem__(99, data[99] ^ 1))
+    place.store.delete(place.recorded[0].segment.object_key)
+    with pytest.raises(TiergateError) as caught:
+        await place.clip()
+    assert caught.value.reason.code == "media.play_bytes_away"

@@ -7,16 +7,22 @@ from pathlib import Path
 
 import httpx
 import pytest
+from minio.commonconfig import ENABLED, Filter
+from minio.lifecycleconfig import Expiration, LifecycleConfig, Rule
 
 from config.ids import ulid
 from config.units import DAY_MS, HOUR_MS
+from gateway.ops import bucket_rules, checks_catalog
+from gateway.ops.findings import Probe
 from gateway.ops.locks import SWEEP_LOCK, alone
-from storage.catalog import gaps, segments
+from storage.catalog import evidence_rows, gaps, segments
 from storage.catalog.gaps import GapRow
 from storage.catalog.segments import SegmentRow
 from storage.keys import segment_key
+from storage.lifecycle import UNFINISHED
 from storage.objects import make_store
 from tests.gateway.web.site import ALL_ROLES, Site, add_camera, site_in
+from tests.parts.s3 import S3Server
 
 SEGMENT_MS = 60_000
 
@@ -248,3 +254,86 @@ async def test_the_forecast_counts_cameras_that_are_there_and_those_to_come(site
         assert 90 <= key["stay_days"] <= 96
         unknown = await admin.get("/api/v1/retention/forecast", params={"add": 1, "class": "gold"})
         assert unknown.status_code == 404 and unknown.json()["code"] == "retention.class_unknown"
+
+
+@pytest.mark.fault("B21")
+async def test_a_hold_says_how_much_of_its_footage_is_in_two_places(site: Site) -> None:
+    now_ms = site.now_ms()
+    async with await site.sign_in("admin") as admin:
+        camera = await add_camera(admin, 1)
+        first, second = footage(site, camera, now_ms - DAY_MS, now_ms - DAY_MS + HOUR_MS)
+        await hold(admin, camera, now_ms - 2 * DAY_MS, now_ms)
+
+        async def told() -> dict[str, object]:
+            (item,) = (await admin.get("/api/v1/holds")).json()["items"]
+            return dict(item["evidence"])
+
+        found = await told()
+        assert (found["colour"], found["segments"], found["waiting"], found["lock"]) == ("yellow", 2, 2, "unknown")
+        site.catalog.write(lambda c: evidence_rows.want(c, [first, second], now_ms))
+        site.catalog.write(lambda c: evidence_rows.change(c, first, ("wanted",), state="verified"))
+        assert (await told())["verified"] == 1
+        site.catalog.write(lambda c: evidence_rows.change(c, second, ("wanted",), state="verified"))
+        assert (await told())["colour"] == "green"
+        site.catalog.write(lambda c: evidence_rows.change(c, second, ("verified",), state="wanted", tries=3))
+        assert (await told())["colour"] == "red"
+
+
+async def test_a_folder_has_no_rules_to_apply(site: Site) -> None:
+    async with await site.sign_in("admin") as admin:
+        answer = (await admin.post("/api/v1/retention/apply", params={"yes": True})).json()
+        assert answer["reason"]["code"] == "retention.rules_folder"
+        assert answer["buckets"] == []
+
+
+@pytest.mark.real
+async def test_the_buckets_get_the_planned_rules_when_told_to_and_other_hands_rules_stay(
+    s3_server: S3Server, tmp_path: Path
+) -> None:
+    prefix = s3_server.new_bucket("rules")
+    store = s3_server.settings(prefix) | {"expire_by_rule": True}
+    with site_in(tmp_path, retention={"clock_source": "trusted"}, store=store) as site:
+        site.user("admin", ALL_ROLES)
+        for purpose in ("video", "evidence", "cache"):
+            made = make_store(site.settings, purpose)
+            made.ensure()
+        theirs = Rule(status=ENABLED, rule_filter=Filter(prefix=""), rule_id="theirs", expiration=Expiration(days=7))
+        client = s3_server.client()
+        client.set_bucket_lifecycle(f"{prefix}-evidence", LifecycleConfig([theirs]))
+        async with await site.sign_in("admin") as admin:
+            url = "/api/v1/retention/apply"
+            dry = (await admin.post(url)).json()
+            assert dry["to_do"] > 0 and not dry["applied"]
+            assert (await admin.post(url)).json() == dry  # nothing was changed
+            done = (await admin.post(url, params={"yes": True})).json()
+            states = {b["purpose"]: b for b in done["buckets"]}
+            changes = {(r["id"], r["change"]) for r in states["evidence"]["rules"]}
+            assert ("theirs", "dangerous") in changes
+            cache = {r["id"]: r["change"] for r in states["cache"]["rules"]}
+            assert cache["tiergate-cache"] == "keep"
+            net = [r for r in states["video"]["rules"] if r["id"].startswith("tiergate-net")]
+            assert {(r["change"], r["expire_days"]) for r in net} == {("keep", 3 * 31 + 30)}
+            refused = {r["id"] for b in done["buckets"] for r in b["rules"] if r["change"] == "refused"}
+            # MinIO has no rule that ends uploads; the keeper does it, and that is said.
+            assert refused == ({UNFINISHED.id} if s3_server.kind == "minio" else set())
+            said = "retention.rules_left" if refused else "retention.rules_set"
+            assert (done["to_do"], done["reason"]["code"]) == (0, said)
+            probe = Probe(site.settings, site.clock, site.catalog)
+            (finding,) = site.catalog.read(lambda c: list(checks_catalog.rules(c, probe)))
+            assert (finding.level, finding.reason.params["rule"]) == ("bad", "theirs")
+            plans = site.catalog.read(lambda c: bucket_rules.plans(c, site.settings, site.services.keys.node_id))
+            assert not bucket_rules.withdraw_net(site.settings, plans)  # nothing is held
+            camera = await add_camera(admin, 1)
+            await hold(admin, camera, site.now_ms() - DAY_MS, site.now_ms())
+            found = site.catalog.read(lambda c: list(checks_catalog.rules(c, probe)))
+            assert [f.level for f in found] == ["bad", "warn"]
+            plans = site.catalog.read(lambda c: bucket_rules.plans(c, site.settings, site.services.keys.node_id))
+            assert bucket_rules.withdraw_net(site.settings, plans)
+            assert not bucket_rules.withdraw_net(site.settings, plans)
+            under = (await admin.post(url, params={"yes": True})).json()
+            states = {b["purpose"]: b for b in under["buckets"]}
+            assert [r for r in states["video"]["rules"] if r["id"].startswith("tiergate-net")] == []
+            actions = [e["action"] for e in (await admin.get("/api/v1/audit")).json()["items"]]
+            assert "retention.apply" in actions
+        left = client.get_bucket_lifecycle(f"{prefix}-video")
+        assert left is None or not any(rule.expiration for rule in left.rules)

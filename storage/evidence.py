@@ -1,0 +1,308 @@
+"""Second copies of held footage: made, locked, looked at every day, and let go last of all. (FAULTS B20, B21, B26)
+
+One pass: order copies of what standing holds cover and nobody has ordered, make those that are due, look at those that
+were made. A row becomes ``verified`` only after the copy was read back and locked; a pass that is killed anywhere is
+made up for by the next, which finds what the last has left. One segment that cannot be copied is tried again later
+and stops no other (FAULTS B17). A copy goes when no hold covers its segment, its lock has run out and the clock is
+trusted: ``releasing`` is entered in the transaction that reads the holds again, and the store has the last word.
+
+Belongs here: I/O around `storage.evidence_rules`. Does not belong here: rules, the canary (`storage.canary`),
+the main copy's deletion (`storage.sweeper`).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from sqlalchemy import Connection
+
+from config.clock import Clock, wall_ms
+from config.errors import TiergateError
+from config.units import DAY_MS, HOUR_MS
+from storage import damage
+from storage.audit import log as audit
+from storage.catalog import evidence_rows, retention_rows
+from storage.catalog.engine import CHUNK_ROWS, Catalog
+from storage.catalog.evidence_rows import CopyRow
+from storage.catalog.retention_rows import HoldRow
+from storage.catalog.segments import SegmentRow
+from storage.classes import RetentionClass
+from storage.damage import Mender
+from storage.evidence_rules import LockTerms, Need, lock_terms, may_go
+from storage.objects.base import ObjectStore
+from storage.objects.evidence import EvidenceStore, Lock
+
+logger = logging.getLogger(__name__)
+
+ACTOR = "system:keeper"
+LOOK_EVERY_MS = DAY_MS
+READ_EVERY_MS = 30 * DAY_MS  #: so often a copy is read back whole
+FAILED_AFTER = 3  #: tries in a row until a hold says that a copy cannot be made
+_RETRY_MS, _RETRY_MOST_MS = 60_000, 6 * HOUR_MS
+_AWAY_AFTER = 3  #: failures one after another that are the store's, not a segment's
+
+
+@dataclass(slots=True)
+class EvidenceReport:
+    """What one pass did."""
+
+    ordered: int = 0
+    copied: int = 0
+    failed: int = 0
+    looked_at: int = 0
+    missing: int = 0  #: copies that were verified once and are not there, or not whole, any more
+    released: int = 0
+    away: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Orders:
+    holds: list[HoldRow]
+    classes: dict[str, RetentionClass]
+
+    def needs(self, row: SegmentRow) -> list[Need]:
+        return [
+            Need(hold.class_name, hold.created_ms)
+            for hold in self.holds
+            if hold.rule().covers(row.camera_id, row.start_ms, row.end_ms)
+        ]
+
+
+def _orders(connection: Connection) -> _Orders:
+    return _Orders(retention_rows.holds(connection), retention_rows.classes(connection))
+
+
+class EvidenceKeeper:
+    """Runs in the keeper, alone. `clock_trusted` is asked before a copy goes, and only then."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        store: ObjectStore,
+        evidence: EvidenceStore,
+        clock: Clock,
+        mender: Mender,
+        clock_trusted: Callable[[], bool],
+    ) -> None:
+        self._catalog = catalog
+        self._store = store
+        self._evidence = evidence
+        self._clock = clock
+        self._mender = mender
+        self._clock_trusted = clock_trusted
+
+    def run(self, copies: int = 500, looks: int = 500) -> EvidenceReport:
+        """One pass over so many at most. Raises only when the catalog, or the evidence store itself, cannot be used."""
+        report = EvidenceReport()
+        orders = self._catalog.read(_orders)
+        self._order(orders, report)
+        self._copy(copies, report)
+        if not report.away:
+            self._look(looks, report)
+        return report
+
+    # --- copies ---
+
+    def _order(self, orders: _Orders, report: EvidenceReport) -> None:
+        for hold in orders.holds:
+            while True:
+
+                def write(connection: Connection, hold: HoldRow = hold) -> int:
+                    ids = evidence_rows.uncopied(connection, hold, CHUNK_ROWS)
+                    evidence_rows.want(connection, ids, wall_ms(self._clock))
+                    return len(ids)
+
+                if not self._catalog.read(lambda c, hold=hold: evidence_rows.uncopied(c, hold, 1)):  # type: ignore[misc]  # a bound default
+                    break
+                report.ordered += self._catalog.write(write)
+
+    def _copy(self, limit: int, report: EvidenceReport) -> None:
+        now_ms = wall_ms(self._clock)
+        due = self._catalog.read(lambda c: evidence_rows.due(c, ("wanted",), now_ms, limit))
+        in_a_row = 0
+        for copy, row in due:
+            orders = self._catalog.read(_orders)  # a hold released meanwhile orders nothing
+            needs = orders.needs(row)
+            if not needs:
+                self._withdraw(copy, row, report)
+                continue
+            if row.state not in ("stored", "condemned"):
+                self._put_off(copy, "media.object_missing")
+                continue
+            try:
+                self._make(copy, row, needs, orders)
+            except TiergateError as exc:
+                report.failed += 1
+                in_a_row = in_a_row + 1 if exc.reason.code == "media.store_unavailable" else 0
+                self._put_off(copy, exc.reason.code)
+                self._mend(row, exc.reason.code)
+            except Exception as exc:  # one bad segment must not stop the others; it is tried again
+                report.failed += 1
+                logger.exception("evidence copy failed", extra={"segment": row.id})
+                self._put_off(copy, type(exc).__name__)
+            else:
+                in_a_row = 0
+                report.copied += 1
+            if in_a_row >= _AWAY_AFTER:
+                report.away = True
+                return
+
+    def _make(self, copy: CopyRow, row: SegmentRow, needs: Sequence[Need], orders: _Orders) -> None:
+        """Copy, read back, lock, and only then the row."""
+        made = self._evidence.copy_from(self._store, row.object_key, row.sha256, row.bytes)
+        now_ms = wall_ms(self._clock)
+        known = copy.version_id == made.version_id
+        has = LockTerms(copy.locked_until_ms if known else None, known and copy.legal_hold)
+        wanted = lock_terms(row.end_ms, needs, orders.classes, has, now_ms)
+        lock = self._evidence.lock(row.object_key, made.version_id, Lock(wanted.until_ms, wanted.legal_hold))
+
+        values = {
+            "state": "verified", "version_id": made.version_id, "tries": 0, "problem": None, "read_ms": now_ms,
+            "next_ms": now_ms + LOOK_EVERY_MS, "locked_until_ms": lock.until_ms, "legal_hold": lock.legal_hold,
+        }  # fmt: skip
+        self._catalog.write(lambda c: evidence_rows.change(c, row.id, ("wanted",), **values))
+
+    def _put_off(self, copy: CopyRow, problem: str, states: Sequence[str] = ("wanted",)) -> None:
+        wait_ms = min(_RETRY_MS << min(copy.tries, 10), _RETRY_MOST_MS)
+        values = {"tries": copy.tries + 1, "problem": problem[:60], "next_ms": wall_ms(self._clock) + wait_ms}
+        self._catalog.write(lambda c: evidence_rows.change(c, copy.segment_id, states, **values))
+
+    def _mend(self, row: SegmentRow, problem: str) -> None:
+        """A main copy that is not what its row says is brought back from the spool, or said to be damaged."""
+        if problem in ("media.object_corrupt", "media.object_missing"):
+            try:
+                self._mender.mend(row, wall_ms(self._clock))
+            except TiergateError as exc:
+                logger.warning("a held segment cannot be mended now", extra={"segment": row.id, "reason": str(exc)})
+
+    # --- looks ---
+
+    def _look(self, limit: int, report: EvidenceReport) -> None:
+        now_ms = wall_ms(self._clock)
+        states = ("verified", "releasing")
+        for copy, row in self._catalog.read(lambda c: evidence_rows.due(c, states, now_ms, limit)):
+            report.looked_at += 1
+            orders = self._catalog.read(_orders)
+            needs = orders.needs(row)
+            try:
+                if needs:
+                    self._look_at(copy, row, needs, orders, report)
+                else:
+                    self._withdraw(copy, row, report)
+            except TiergateError as exc:
+                report.failed += 1
+                self._put_off(copy, exc.reason.code, states)
+                if exc.reason.code == "media.store_unavailable":
+                    report.away = True
+                    return
+
+    def _look_at(
+        self, copy: CopyRow, row: SegmentRow, needs: Sequence[Need], orders: _Orders, report: EvidenceReport
+    ) -> None:
+        """Whether both copies are there, and the lock long enough."""
+        now_ms = wall_ms(self._clock)
+        if copy.state == "releasing":  # ordered anew between two passes
+            self._catalog.write(lambda c: evidence_rows.want(c, [row.id], now_ms))
+            return
+        reads = copy.read_ms is None or now_ms - copy.read_ms >= READ_EVERY_MS
+        whole = (
+            self._evidence.is_whole(row.object_key, copy.version_id, row.sha256)
+            if reads
+            else self._evidence.has_version(row.object_key, copy.version_id, row.bytes)
+        )
+        if not whole:
+            report.missing += 1
+            self._found_missing(copy, row, now_ms)
+            return
+        if row.state in ("stored", "condemned") and self._store.head(row.object_key) is None:
+            self._mender.mend(row, now_ms)
+        has = LockTerms(copy.locked_until_ms, copy.legal_hold)
+        wanted = lock_terms(row.end_ms, needs, orders.classes, has, now_ms)
+        lock = Lock(has.until_ms, has.legal_hold)
+        if wanted != has:
+            lock = self._evidence.lock(row.object_key, copy.version_id, Lock(wanted.until_ms, wanted.legal_hold))
+        values = {
+            "next_ms": now_ms + LOOK_EVERY_MS, "read_ms": now_ms if reads else copy.read_ms, "tries": 0,
+            "problem": None, "locked_until_ms": lock.until_ms, "legal_hold": lock.legal_hold,
+        }  # fmt: skip
+        self._catalog.write(lambda c: evidence_rows.change(c, row.id, ("verified",), **values))
+
+    def _found_missing(self, copy: CopyRow, row: SegmentRow, now_ms: int) -> None:
+        """Said loudly, and copied again while the main copy is there."""
+        logger.error("a copy of held footage is gone or damaged", extra={"segment": row.id, "key": row.object_key})
+
+        def write(connection: Connection) -> None:
+            values = {"next_ms": now_ms, "version_id": None, "locked_until_ms": None, "legal_hold": False}
+            if evidence_rows.change(connection, row.id, ("verified",), state="wanted", **values):
+                details = {"ids": [row.id], "version": copy.version_id}
+                audit.append(connection, now_ms, ACTOR, "evidence.missing", row.object_key, details)
+
+        self._catalog.write(write)
+
+    # --- the end ---
+
+    def _withdraw(self, copy: CopyRow, row: SegmentRow, report: EvidenceReport) -> None:
+        """No hold covers the segment any more: the copy goes as soon as it may."""
+        now_ms = wall_ms(self._clock)
+        has = LockTerms(copy.locked_until_ms, copy.legal_hold)
+        if has.legal_hold:
+            self._evidence.lock(row.object_key, copy.version_id, Lock(None, False))
+            has = LockTerms(has.until_ms, False)
+            self._catalog.write(lambda c: evidence_rows.change(c, row.id, (copy.state,), legal_hold=False))
+        if not may_go((), has, now_ms) or not self._clock_trusted():
+            # A look each day finds the lock's end soon enough, and a clock that is trusted again.
+            later_ms = now_ms + LOOK_EVERY_MS
+            self._catalog.write(lambda c: evidence_rows.change(c, row.id, (copy.state,), next_ms=later_ms))
+            return
+        if not self._catalog.write(partial(self._enter_releasing, row=row, state=copy.state, now_ms=now_ms)):
+            return
+        version_id: str | None = None
+        try:
+            for version_id in self._evidence.versions(row.object_key):
+                self._evidence.delete_version(row.object_key, version_id)
+        except TiergateError as exc:
+            if exc.reason.code != "media.store_refused":
+                raise
+            self._put_off(copy, exc.reason.code, ("releasing",))
+            if version_id is not None:  # a pass that was killed may have left a legal hold that no row tells
+                self._evidence.lock(row.object_key, version_id, Lock(None, False))
+            return
+
+        def write(connection: Connection) -> None:
+            gone = {"state": "gone", "version_id": None, "locked_until_ms": None, "problem": None, "tries": 0}
+            if evidence_rows.change(connection, row.id, ("releasing",), **gone):
+                audit.append(connection, now_ms, ACTOR, "evidence.delete", row.object_key, {"ids": [row.id]})
+
+        self._catalog.write(write)
+        report.released += 1
+
+    @staticmethod
+    def _enter_releasing(connection: Connection, row: SegmentRow, state: str, now_ms: int) -> bool:
+        """In the transaction that reads the holds again; a hold placed since keeps the copy."""
+        if _orders(connection).needs(row):
+            return False
+        return evidence_rows.change(connection, row.id, (state,), state="releasing", next_ms=now_ms)
+
+
+class EvidenceSource:
+    """Footage whose main copy is gone or damaged, for those who show it: the copy, compared whole before any of it."""
+
+    def __init__(self, catalog: Catalog, evidence: EvidenceStore) -> None:
+        self._catalog = catalog
+        self._evidence = evidence
+
+    def has_whole(self, segment_id: str, key: str, sha256: bytes) -> bool:
+        """False as well when the evidence store does not answer."""
+        copy = self._catalog.read(lambda c: evidence_rows.copy_of(c, segment_id))
+        if copy is None or copy.state not in ("verified", "releasing"):
+            return False
+        try:
+            return damage.digest_of(self._evidence, key) == sha256
+        except TiergateError:
+            return False
+
+    def read(self, key: str, offset: int, length: int) -> bytes:
+        return self._evidence.read(key, offset, length)

@@ -1,0 +1,103 @@
+"""Held footage for tests: real segments in a store, a second store, holds, and the keeper of second copies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from config.clock import ManualClock, SystemClock, wall_ms
+from config.redact import Secret
+from storage import evidence_state
+from storage.catalog import evidence_rows, retention_rows
+from storage.catalog.evidence_rows import CopyRow
+from storage.catalog.retention_rows import HoldRow
+from storage.damage import Mender
+from storage.evidence import EvidenceKeeper, EvidenceReport
+from storage.evidence_state import HoldState
+from storage.objects.base import ObjectStore
+from storage.objects.evidence import EvidenceStore, FolderEvidence
+from storage.objects.folder import FolderStore
+from storage.objects.s3 import S3Store
+from storage.objects.s3_evidence import S3Evidence
+from tests.media import WALL_NS
+from tests.parts.s3 import S3Server
+from tests.storage.footage import CAMERA, Recorded, insert, make_catalog, make_spool, new_id, record
+from tests.storage.test_check import upload
+
+FROM_MS, TO_MS = WALL_NS // 10**6, WALL_NS // 10**6 + 60_000
+
+
+def in_bucket(server: S3Server, bucket: str, kind: type[S3Store] = S3Store) -> S3Store:
+    return kind(server.url, server.region, bucket, Secret(server.access_key), Secret(server.secret_key))
+
+
+def evidence_on(server: S3Server, bucket: str, kind: type[S3Evidence] = S3Evidence) -> S3Evidence:
+    made = in_bucket(server, bucket, kind)
+    assert isinstance(made, S3Evidence)
+    return made
+
+
+class EvidencePlace:
+    def __init__(self, folder: Path, store: ObjectStore | None = None, evidence: EvidenceStore | None = None) -> None:
+        self.catalog = make_catalog(folder)
+        self.spool = make_spool(folder)
+        self.store = store or FolderStore(folder / "objects")
+        self.evidence = evidence or FolderEvidence(folder / "objects-evidence")
+        self.store.ensure()
+        self.evidence.ensure()
+        self.clock = ManualClock(SystemClock().wall_ns())  # a store judges locks by its own clock
+        self.clock_trusted = True
+
+    def recorded(self, seconds: float = 4.0, wall_ns: int = WALL_NS) -> list[Recorded]:
+        found = record(self.spool, seconds, wall_ns=wall_ns)
+        insert(self.catalog, found)
+        return sorted(found, key=lambda one: one.segment.start_ms)
+
+    def stored(self, seconds: float = 4.0, wall_ns: int = WALL_NS) -> list[Recorded]:
+        found = self.recorded(seconds, wall_ns)
+        upload(self.catalog, self.store, self.spool)
+        return found
+
+    def hold(self, from_ms: int = FROM_MS, to_ms: int = TO_MS, class_name: str = "3_months", **more: Any) -> HoldRow:
+        now_ms = wall_ms(self.clock)
+        row = HoldRow(
+            new_id(), (CAMERA,), from_ms, to_ms, "owner", "why", "A-1", None, class_name, now_ms + 10**9, now_ms,
+            None, None,
+        )  # fmt: skip
+        row = replace(row, **more)
+        self.catalog.write(lambda c: retention_rows.add_hold(c, row))
+        return row
+
+    def release(self, hold: HoldRow) -> None:
+        assert self.catalog.write(lambda c: retention_rows.release_hold(c, hold.id, "somebody", wall_ms(self.clock)))
+
+    def keeper(self, evidence: EvidenceStore | None = None) -> EvidenceKeeper:
+        """The keeper has started anew."""
+        second = evidence or self.evidence
+        mender = Mender(self.catalog, self.store, self.spool, "test", [second])
+        return EvidenceKeeper(self.catalog, self.store, second, self.clock, mender, lambda: self.clock_trusted)
+
+    def run(self, days: float = 0, evidence: EvidenceStore | None = None) -> EvidenceReport:
+        self.clock.advance(days * 86_400)
+        return self.keeper(evidence).run()
+
+    def state(self, hold: HoldRow) -> HoldState:
+        return self.catalog.read(lambda c: evidence_state.of_hold(c, hold))
+
+    def copy(self, one: Recorded) -> CopyRow:
+        found = self.catalog.read(lambda c: evidence_rows.copy_of(c, one.segment.id))
+        assert found is not None
+        return found
+
+    def spoil_main(self, one: Recorded) -> None:
+        """Its bytes are others, in the same place."""
+        key = one.segment.object_key
+        data = bytearray(self.store.read(key))
+        data[len(data) // 2] ^= 1
+        self.store.delete(key)
+        self.store.put_bytes(key, bytes(data))
+
+
+MakePlace = Callable[..., EvidencePlace]

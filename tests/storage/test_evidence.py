@@ -1,0 +1,354 @@
+"""Second copies of held footage, on a folder and on real S3 servers: made, proven, and let go last of all."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from config.clock import ManualClock, wall_ms
+from config.units import DAY_MS
+from storage import damage
+from storage.audit import log as audit
+from storage.objects import base
+from storage.objects.evidence import FolderEvidence, Lock
+from storage.objects.folder import FolderStore
+from storage.objects.s3_evidence import S3Evidence
+from tests.media import WALL_NS
+from tests.parts.s3 import S3Server
+from tests.storage.evidence_child import POINTS
+from tests.storage.evidence_place import TO_MS, EvidencePlace, evidence_on, in_bucket
+from tests.storage.footage import Recorded
+from tests.storage.test_check import upload
+
+SERVERS = [pytest.param("seaweedfs", marks=pytest.mark.real), pytest.param("minio_server", marks=pytest.mark.real)]
+
+
+@pytest.fixture(params=["folder", *SERVERS])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[EvidencePlace]:
+    if request.param == "folder":
+        made = EvidencePlace(tmp_path)
+    else:
+        server = request.getfixturevalue(request.param)
+        name = server.new_bucket()
+        made = EvidencePlace(tmp_path, in_bucket(server, name), evidence_on(server, f"{name}-evidence"))
+    yield made
+    made.catalog.close()
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> Iterator[EvidencePlace]:
+    made = EvidencePlace(tmp_path)
+    yield made
+    made.catalog.close()
+
+
+def held_whole(place: EvidencePlace, recorded: list[Recorded]) -> bool:
+    return all(
+        place.evidence.is_whole(one.segment.object_key, place.copy(one).version_id, one.segment.sha256)
+        for one in recorded
+    )
+
+
+def actions(place: EvidencePlace) -> list[str]:
+    return [entry.action for entry in place.catalog.read(lambda c: audit.entries(c))]
+
+
+def remove_behind_our_back(place: EvidencePlace, one: Recorded) -> None:
+    """As an administrator of the store can: with the right to bypass."""
+    key, version = one.segment.object_key, place.copy(one).version_id
+    if isinstance(place.evidence, S3Evidence):
+        place.evidence._request(
+            "DELETE", key, {"x-amz-bypass-governance-retention": "true"}, query={"versionId": str(version)}
+        )
+    else:
+        place.evidence.delete(key)
+    assert not place.evidence.has_version(key, version, one.segment.bytes)
+
+
+@pytest.mark.fault("B21")
+def test_a_hold_is_green_when_all_that_it_covers_is_in_both_places_and_nothing_else_is(place: EvidencePlace) -> None:
+    past = place.stored()
+    hold = place.hold(to_ms=past[1].segment.end_ms - 1)  # touches two of four
+    assert place.state(hold).colour == "yellow"
+    assert place.run().copied == 2
+    state = place.state(hold)
+    assert (state.colour, state.standing.segments, state.standing.verified) == ("green", 2, 2)
+    assert held_whole(place, past[:2])
+    assert [info.key for info in place.evidence.list()] == [one.segment.object_key for one in past[:2]]
+    assert place.run().copied == 0  # nothing is done twice
+
+
+@pytest.mark.fault("B21")
+def test_footage_that_comes_while_the_hold_stands_is_copied_as_it_is_stored(place: EvidencePlace) -> None:
+    hold = place.hold(to_ms=TO_MS + 3_600_000)
+    assert (place.run().copied, place.state(hold).colour) == (0, "none")
+    first = place.stored()
+    assert place.run().copied == len(first)
+    on_its_way = place.recorded(wall_ns=WALL_NS + 30 * 10**9)
+    place.run()
+    state = place.state(hold)
+    assert (state.colour, state.standing.waiting) == ("yellow", len(on_its_way))
+    assert state.standing.oldest_waiting_ms == hold.created_ms  # it could not wait longer than the hold stands
+    upload(place.catalog, place.store, place.spool)
+    assert place.run().copied == len(on_its_way)
+    assert place.state(hold).colour == "green"
+    assert held_whole(place, first + on_its_way)
+
+
+def test_a_copy_has_bytes_of_its_own_and_cannot_be_written(folders: EvidencePlace) -> None:
+    (one, *_) = folders.stored(1.0)
+    folders.hold()
+    folders.run()
+    store, evidence = folders.store, folders.evidence
+    assert isinstance(store, FolderStore) and isinstance(evidence, FolderEvidence)
+    first, second = (root / one.segment.object_key for root in (store.root, evidence.root))
+    assert first.stat().st_ino != second.stat().st_ino
+    assert second.stat().st_nlink == 1
+    assert second.stat().st_mode & 0o222 == 0
+    first.chmod(0o640)
+    first.write_bytes(b"rot")
+    assert held_whole(folders, [one])
+
+
+def test_one_segment_that_cannot_be_copied_stops_no_other_and_the_hold_is_red(place: EvidencePlace) -> None:
+    recorded = place.stored()
+    place.spoil_main(recorded[0])
+    hold = place.hold()
+    report = place.run()
+    assert (report.copied, report.failed) == (len(recorded) - 1, 1)
+    assert held_whole(place, recorded[1:])
+    # Nothing that is not what was recorded is left in the evidence store as if it were.
+    assert place.evidence.versions(recorded[0].segment.object_key) == []
+    state = place.state(hold)
+    assert (state.colour, state.standing.bad, state.standing.verified) == ("red", 1, len(recorded) - 1)
+    assert place.catalog.read(lambda c: damage.is_marked(c, recorded[0].segment.id))
+    assert place.copy(recorded[0]).problem == "media.object_corrupt"
+
+
+def test_a_copy_that_was_removed_behind_our_back_is_found_told_and_made_again(place: EvidencePlace) -> None:
+    recorded = place.stored()
+    hold = place.hold()
+    place.run()
+    remove_behind_our_back(place, recorded[0])
+    assert place.run(days=1.1).missing == 1
+    assert "evidence.missing" in actions(place)
+    assert place.state(hold).colour == "yellow"
+    assert place.run().copied == 1
+    assert place.state(hold).colour == "green"
+    assert held_whole(place, recorded)
+
+
+def test_a_copy_that_rots_is_found_by_reading_it_and_made_again(folders: EvidencePlace) -> None:
+    recorded = folders.stored()
+    hold = folders.hold()
+    folders.run()
+    assert isinstance(folders.evidence, FolderEvidence)
+    path = folders.evidence.root / recorded[0].segment.object_key
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.chmod(0o640)
+    path.write_bytes(data)
+    assert folders.run(days=1.1).missing == 0  # its size is right
+    assert folders.run(days=30).missing == 1
+    assert folders.run().copied == 1
+    assert folders.state(hold).colour == "green"
+    assert held_whole(folders, recorded)
+
+
+def test_a_main_copy_that_is_gone_comes_back_from_the_evidence(place: EvidencePlace) -> None:
+    recorded = place.stored()
+    hold = place.hold()
+    place.run()
+    place.store.delete(recorded[0].segment.object_key)
+    place.run(days=1.1)
+    assert place.store.read(recorded[0].segment.object_key) == place.evidence.read(recorded[0].segment.object_key)
+    assert "store.replace" in actions(place)
+    assert place.state(hold).colour == "green"
+
+
+class LockingFolder(FolderEvidence):
+    """Locks that run by the test's clock: no real server lets three months pass in a test."""
+
+    clock: ManualClock
+    refusals = 0
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.locks: dict[str, Lock] = {}
+
+    def can_lock(self) -> bool:
+        return True
+
+    def lock(self, key: str, version_id: str | None, lock: Lock) -> Lock:
+        before = self.locks.get(key, Lock()).until_ms
+        self.locks[key] = Lock(max(before or 0, lock.until_ms or 0) or None, lock.legal_hold)
+        return self.locks[key]
+
+    def delete_version(self, key: str, version_id: str | None) -> None:
+        lock = self.locks.get(key, Lock())
+        if lock.legal_hold or (lock.until_ms or 0) > wall_ms(self.clock):
+            self.refusals += 1
+            raise base.refused("ObjectLocked")
+        super().delete_version(key, version_id)
+
+
+@pytest.fixture
+def locking(tmp_path: Path) -> Iterator[tuple[EvidencePlace, LockingFolder]]:
+    evidence = LockingFolder(tmp_path / "objects-evidence")
+    made = EvidencePlace(tmp_path, evidence=evidence)
+    evidence.clock = made.clock
+    yield made, evidence
+    made.catalog.close()
+
+
+def test_the_copy_goes_after_the_last_release_and_after_its_lock(
+    locking: tuple[EvidencePlace, LockingFolder],
+) -> None:
+    place, evidence = locking
+    recorded = place.stored(1.0)
+    key = recorded[0].segment.object_key
+    first, second = place.hold(), place.hold(class_name="1_year")
+    place.run()
+    assert (evidence.locks[key].until_ms or 0) >= second.created_ms + 365 * DAY_MS
+    place.release(first)
+    place.run(days=200)
+    assert held_whole(place, recorded)
+    place.release(second)
+    place.run(days=100)
+    assert held_whole(place, recorded)  # the lock runs on
+    place.run(days=70)
+    assert evidence.head(key) is None
+    assert evidence.refusals == 0  # it was not tried before
+    assert place.copy(recorded[0]).state == "gone"
+    assert "evidence.delete" in actions(place)
+    # A hold placed anew begins anew.
+    again = place.hold()
+    place.run()
+    assert place.state(again).colour == "green"
+
+
+def test_a_standing_hold_renews_its_lock_and_permanent_is_a_legal_hold(
+    locking: tuple[EvidencePlace, LockingFolder],
+) -> None:
+    place, evidence = locking
+    (one,) = place.stored(1.0)
+    hold = place.hold()
+    place.run()
+    for _ in range(60):
+        place.run(days=5)
+        assert (evidence.locks[one.segment.object_key].until_ms or 0) > wall_ms(place.clock)
+    for_ever = place.hold(class_name="permanent")
+    place.run(days=1.1)
+    assert evidence.locks[one.segment.object_key].legal_hold
+    place.release(hold)
+    place.run(days=4_000)
+    assert held_whole(place, [one])
+    place.release(for_ever)
+    place.run(days=1.1)
+    assert evidence.head(one.segment.object_key) is None
+
+
+def test_no_copy_goes_on_a_clock_that_nobody_trusts(folders: EvidencePlace) -> None:
+    (one,) = folders.stored(1.0)
+    hold = folders.hold()
+    folders.run()
+    folders.release(hold)
+    folders.clock_trusted = False
+    folders.run(days=4_000)
+    assert held_whole(folders, [one])
+    folders.clock_trusted = True
+    folders.run(days=1.1)
+    assert folders.evidence.head(one.segment.object_key) is None
+
+
+# --- faults in the middle ---
+
+
+class _Stopping(S3Evidence):
+    """The server is killed between the making of the third copy and its reading back."""
+
+    server_child: S3Server
+    reads = 0
+    hits = 0
+
+    def is_whole(self, key: str, version_id: str | None, sha256: bytes) -> bool:
+        type(self).reads += 1
+        if type(self).reads == 3:
+            type(self).hits += 1
+            self.server_child.kill()
+        return super().is_whole(key, version_id, sha256)
+
+
+@pytest.mark.real
+def test_a_server_stopped_in_mid_copy_costs_nothing(s3_factory: Callable[[], S3Server], tmp_path: Path) -> None:
+    server = s3_factory()
+    bucket = server.new_bucket()
+    place = EvidencePlace(tmp_path, in_bucket(server, bucket), evidence_on(server, f"{bucket}-evidence"))
+    recorded = place.stored(8.0)
+    hold = place.hold()
+    _Stopping.reads = _Stopping.hits = 0
+    _Stopping.server_child = server
+    report = place.run(evidence=evidence_on(server, f"{bucket}-evidence", _Stopping))
+    assert _Stopping.hits == 1
+    assert (report.copied, report.away) == (2, True)
+    assert place.state(hold).colour == "yellow"
+    server.start()
+    place.clock.advance(3_600)
+    assert place.run().copied == len(recorded) - 2
+    assert place.state(hold).colour == "green"
+    assert held_whole(place, recorded)
+    for one in recorded:  # what the stopped pass had left was found, not made twice
+        assert len(place.evidence.versions(one.segment.object_key)) == 1
+    place.catalog.close()
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("where", ["folder", "minio_server"])
+def test_a_pass_that_is_killed_anywhere_is_made_up_for(
+    request: pytest.FixtureRequest, tmp_path: Path, where: str, counted: Callable[[object], None]
+) -> None:
+    kills = 0
+    for number, point in enumerate(POINTS):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        settings: dict[str, str] = {}
+        if where == "folder":
+            place = EvidencePlace(folder)
+        else:
+            server = request.getfixturevalue(where)
+            bucket = server.new_bucket()
+            settings = server.settings(bucket) | {"bucket": bucket}
+            place = EvidencePlace(folder, in_bucket(server, bucket), evidence_on(server, settings["evidence_bucket"]))
+        recorded = place.stored()
+        hold = place.hold()
+        if point.endswith("delete_version"):
+            if where != "folder":
+                continue  # its locks run for three months
+            place.run()
+            place.release(hold)
+            place.clock.advance(2 * 86_400)
+        argv = [sys.executable, "-m", "tests.storage.evidence_child", str(folder), point, str(place.clock.wall_ns())]
+        done = subprocess.run(argv, input=json.dumps(settings), text=True, capture_output=True, cwd=os.getcwd())
+        assert done.returncode == -signal.SIGKILL, done.stderr
+        kills += 1
+        place.clock.advance(60)
+        place.run()
+        if point.endswith("delete_version"):
+            assert [place.copy(one).state for one in recorded] == ["gone"] * len(recorded)
+            assert list(place.evidence.list()) == []
+            assert len(list(place.store.list())) == len(recorded)
+        else:
+            assert place.state(hold).colour == "green", point
+            assert held_whole(place, recorded)
+            versions = [len(place.evidence.versions(one.segment.object_key)) for one in recorded]
+            assert versions == [1] * len(recorded), point
+        place.catalog.close()
+    counted(f"{where}: kills {kills}, copies lost or made twice 0")
+    assert kills >= len(POINTS) - 1
