@@ -6,6 +6,8 @@ Rows about footage are never deleted: a `segment` row outlives its bytes as the 
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import (
     JSON,
     BigInteger,
@@ -37,6 +39,11 @@ metadata = MetaData(
 Ms = BigInteger  #: UTC epoch milliseconds
 TIERS = ("city", "district", "street", "community")
 _TIER_CHECK = "tier IN ('city','district','street','community')"
+
+
+def _only(condition: str) -> dict[str, Any]:
+    """Of an index that holds but these rows."""
+    return {"sqlite_where": text(condition), "postgresql_where": text(condition)}
 
 
 def _id() -> Column[str]:
@@ -204,8 +211,6 @@ run = Table(
     Index(None, "camera_id", "started_ms"),
 )
 
-_SPOOLED = "volume IS NOT NULL"
-_DATE_UNKNOWN = "time_trust = 'unknown'"
 SEGMENT_STATES = ("spooled", "stored", "condemned", "deleting", "deleted", "lost")
 
 segment = Table(
@@ -252,14 +257,8 @@ segment = Table(
     Index("ix_segment_timeline", "camera_id", "stream", "start_ms", "end_ms", "state", "class_", "run_id", "id"),
     Index("ix_segment_state_end", "state", "end_ms"),
     # Only the few that have a spool copy.
-    Index("ix_segment_volume", "volume", "id", sqlite_where=text(_SPOOLED), postgresql_where=text(_SPOOLED)),
-    Index(
-        "ix_segment_aged",
-        "aged_from_ms",
-        "id",
-        sqlite_where=text(_DATE_UNKNOWN),
-        postgresql_where=text(_DATE_UNKNOWN),
-    ),
+    Index("ix_segment_volume", "volume", "id", **_only("volume IS NOT NULL")),
+    Index("ix_segment_aged", "aged_from_ms", "id", **_only("time_trust = 'unknown'")),
     UniqueConstraint("object_key"),
 )
 
