@@ -13,6 +13,7 @@ the main copy's deletion (`storage.sweeper`).
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -41,7 +42,7 @@ ACTOR = "system:keeper"
 LOOK_EVERY_MS = DAY_MS
 READ_EVERY_MS = 30 * DAY_MS  #: so often a copy is read back whole
 FAILED_AFTER = 3  #: tries in a row until a hold says that a copy cannot be made
-_RETRY_MS, _RETRY_MOST_MS = 60_000, 6 * HOUR_MS
+_RETRY_MS, _RETRY_AWAY_MS, _RETRY_MOST_MS = 60_000, 120_000, 6 * HOUR_MS
 _AWAY_AFTER = 3  #: failures one after another that are the store's, not a segment's
 
 
@@ -93,6 +94,11 @@ class EvidenceKeeper:
         self._clock = clock
         self._mender = mender
         self._clock_trusted = clock_trusted
+        self._stopping = threading.Event()
+
+    def stop(self) -> None:
+        """A pass that goes on ends with the segment in hand."""
+        self._stopping.set()
 
     def run(self, copies: int = 500, looks: int = 500) -> EvidenceReport:
         """One pass over so many at most. Raises only when the catalog, or the evidence store itself, cannot be used."""
@@ -124,6 +130,8 @@ class EvidenceKeeper:
         due = self._catalog.read(lambda c: evidence_rows.due(c, ("wanted",), now_ms, limit))
         in_a_row = 0
         for copy, row in due:
+            if self._stopping.is_set():
+                return
             orders = self._catalog.read(_orders)  # a hold released meanwhile orders nothing
             needs = orders.needs(row)
             if not needs:
@@ -136,7 +144,7 @@ class EvidenceKeeper:
                 self._make(copy, row, needs, orders)
             except TiergateError as exc:
                 report.failed += 1
-                in_a_row = in_a_row + 1 if exc.reason.code == "media.store_unavailable" else 0
+                in_a_row = in_a_row + 1 if exc.reason.code == evidence_rows.AWAY else 0
                 self._put_off(copy, exc.reason.code)
                 self._mend(row, exc.reason.code)
             except Exception as exc:  # one bad segment must not stop the others; it is tried again
@@ -166,7 +174,9 @@ class EvidenceKeeper:
         self._catalog.write(lambda c: evidence_rows.change(c, row.id, ("wanted",), **values))
 
     def _put_off(self, copy: CopyRow, problem: str, states: Sequence[str] = ("wanted",)) -> None:
-        wait_ms = min(_RETRY_MS << min(copy.tries, 10), _RETRY_MOST_MS)
+        # A store that comes back is used at once.
+        most_ms = _RETRY_AWAY_MS if problem == evidence_rows.AWAY else _RETRY_MOST_MS
+        wait_ms = min(_RETRY_MS << min(copy.tries, 10), most_ms)
         values = {"tries": copy.tries + 1, "problem": problem[:60], "next_ms": wall_ms(self._clock) + wait_ms}
         self._catalog.write(lambda c: evidence_rows.change(c, copy.segment_id, states, **values))
 
@@ -184,6 +194,8 @@ class EvidenceKeeper:
         now_ms = wall_ms(self._clock)
         states = ("verified", "releasing")
         for copy, row in self._catalog.read(lambda c: evidence_rows.due(c, states, now_ms, limit)):
+            if self._stopping.is_set():
+                return
             report.looked_at += 1
             orders = self._catalog.read(_orders)
             needs = orders.needs(row)
@@ -195,7 +207,7 @@ class EvidenceKeeper:
             except TiergateError as exc:
                 report.failed += 1
                 self._put_off(copy, exc.reason.code, states)
-                if exc.reason.code == "media.store_unavailable":
+                if exc.reason.code == evidence_rows.AWAY:
                     report.away = True
                     return
 
@@ -260,8 +272,9 @@ class EvidenceKeeper:
         if not self._catalog.write(partial(self._enter_releasing, row=row, state=copy.state, now_ms=now_ms)):
             return
         version_id: str | None = None
+        versions = self._evidence.versions(row.object_key)
         try:
-            for version_id in self._evidence.versions(row.object_key):
+            for version_id in versions:
                 self._evidence.delete_version(row.object_key, version_id)
         except TiergateError as exc:
             if exc.reason.code != "media.store_refused":
@@ -273,7 +286,7 @@ class EvidenceKeeper:
 
         def write(connection: Connection) -> None:
             gone = {"state": "gone", "version_id": None, "locked_until_ms": None, "problem": None, "tries": 0}
-            if evidence_rows.change(connection, row.id, ("releasing",), **gone):
+            if evidence_rows.change(connection, row.id, ("releasing",), **gone) and versions:
                 audit.append(connection, now_ms, ACTOR, "evidence.delete", row.object_key, {"ids": [row.id]})
 
         self._catalog.write(write)

@@ -88,6 +88,7 @@ class Keeper:
         self.jobs.start()
         uploads = asyncio.create_task(self._upload(stopping), name="uploads")
         await stopping.wait()
+        self._evidence.stop()
         await self.jobs.stop()
         await uploads
 

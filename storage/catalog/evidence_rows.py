@@ -22,6 +22,7 @@ _SEGMENT = tuple(segment.c[f.name] for f in fields(SegmentRow))
 #: What a hold may still save.
 _HERE = ("spooled", "stored", "condemned", "deleting")
 _IN_STORE = ("stored", "condemned")
+AWAY = "media.store_unavailable"  #: a problem that is no segment's
 _FAR_MS = 2 * DAY_MS
 
 
@@ -123,10 +124,12 @@ def counts(connection: Connection) -> dict[str, tuple[int, int]]:
 
 
 def standing_of(connection: Connection, hold: HoldRow, failed_after: int) -> Standing:
-    """How far a hold's footage is in two places. A copy that failed `failed_after` times in a row counts as bad."""
+    """How far a hold's footage is in two places. A copy that failed `failed_after` times in a row counts as bad,
+    unless a store was away."""
     lost = segment.c.state == "lost"
     copied = func.coalesce(evidence_copy.c.state == "verified", False)
-    failed = (evidence_copy.c.state == "wanted") & (evidence_copy.c.tries >= failed_after)
+    tried = (evidence_copy.c.state == "wanted") & (evidence_copy.c.tries >= failed_after)
+    failed = tried & (func.coalesce(evidence_copy.c.problem, "") != AWAY)
     bad = gap.c.id.is_not(None) | lost | func.coalesce(failed, False)
     whole = copied & ~bad & segment.c.state.in_(_IN_STORE)
     query = (

@@ -27,7 +27,7 @@ from storage.objects.base import ObjectInfo, ObjectStore, check_key
 from storage.objects.evidence import UNLOCKED, Lock
 from storage.objects.s3 import S3Store, _BehindTheEnd, _judge, _log, _pieces, _translated
 
-_NO_LOCK = frozenset({"ObjectLockConfigurationNotFoundError", "NotImplemented", "MethodNotAllowed", "NoSuchBucket"})
+_NO_LOCK = frozenset({"ObjectLockConfigurationNotFoundError", "NotImplemented", "MethodNotAllowed"})
 _NOT_LOCKED = frozenset(
     {"NoSuchObjectLockConfiguration", "ObjectLockConfigurationNotFoundError", "NoSuchObjectLegalHold"}
 )
@@ -163,7 +163,9 @@ class S3Evidence(S3Store):
     def _versions(self, key: str, with_markers: bool = False) -> Sequence[ObjectInfo]:
         """Newest first."""
         check_key(key)
-        if not self._is_versioned():
+        with _translated(key):
+            versioned = self._is_versioned()
+        if not versioned:
             found = self.head(key)
             return [] if found is None else [found]
         with _translated(key):

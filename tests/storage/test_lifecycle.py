@@ -64,6 +64,15 @@ def test_the_net_covers_footage_and_neither_journal_nor_signed_heads() -> None:
         assert not any(f"{NODE}/{folder}/x".startswith(rule.prefix) for rule in ends)
 
 
+def test_a_hold_or_a_class_that_keeps_for_ever_leaves_no_place_for_the_net() -> None:
+    month = RetentionClass("default", 0, 1, 30, 1, False)
+    assert len(for_footage({"default": month}, NODE, True, False)) == 11
+    assert for_footage({"default": month}, NODE, False, False) == (UNFINISHED,)
+    assert for_footage({"default": month}, NODE, True, True) == (UNFINISHED,)
+    for_ever = RetentionClass("key", 10, None, None, None, False)
+    assert for_footage({"default": month, "key": for_ever}, NODE, True, False) == (UNFINISHED,)
+
+
 def test_evidence_never_ends_by_itself_and_the_cache_does() -> None:
     assert [rule.expire_days for rule in for_evidence()] == [None]
     assert [rule.expire_days for rule in for_cache()] == [None, 30]
