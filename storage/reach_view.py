@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any
 
 from sqlalchemy import Connection, select
@@ -118,10 +119,10 @@ def overkept(connection: Connection, policies: Policies, now_ms: int) -> dict[st
     """Per camera; cameras without any are not in it."""
     found: dict[str, Overkept] = {}
     before_ms = policies.may_be_due_before_ms(now_ms) - DELETE_WITHIN_MS
-    for state in _STANDING:
+    for state, date_unknown in product(_STANDING, (False, True)):
         after: tuple[int, str] | None = None
-        while page := retention_rows.candidates(connection, state, before_ms, after, _PAGE_ROWS):
-            after = (page[-1].end_ms, page[-1].id)
+        while page := retention_rows.candidates(connection, state, before_ms, after, _PAGE_ROWS, date_unknown):
+            after = (page[-1].ages_from_ms, page[-1].id)
             # Bytes stand in each of these states, whatever the plan may do to it.
             for verdict in policies.plan([_as_stored(row) for row in page], now_ms):
                 if verdict.keep or verdict.delete_by_ms is None or verdict.delete_by_ms > now_ms:

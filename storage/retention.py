@@ -34,6 +34,11 @@ class Candidate:
     date_unknown: bool = False  #: nobody vouches for the clock that it was dated by
     aged_from_ms: int | None = None  #: then: when a proven clock first saw it
 
+    @property
+    def ages_from_ms(self) -> int:
+        """By what candidates are ordered: its end, or when it was first seen."""
+        return self.aged_from_ms if self.date_unknown and self.aged_from_ms is not None else self.end_ms
+
 
 class Verdict(NamedTuple):
     """A tuple, because a plan makes millions of them."""

@@ -174,8 +174,7 @@ class Sweeper:
             if not page:
                 return
             yield page
-            last = page[-1]
-            after = (last.end_ms if last.aged_from_ms is None else last.aged_from_ms, last.id)
+            after = (page[-1].ages_from_ms, page[-1].id)
 
     def _due(self, policies: Policies, report: SweepReport) -> list[Verdict]:
         due: list[Verdict] = []

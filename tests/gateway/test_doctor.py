@@ -153,7 +153,7 @@ def test_what_is_kept_too_long_is_a_finding_and_a_metric_that_is_absent_until_it
     assert "overkept" not in place.wrong()
     for number, days in enumerate((50, 3)):
         here = {"start_ms": now_ms - days * day_ms, "end_ms": now_ms - days * day_ms + 60_000, "object_key": f"k{days}"}
-        row = segment_values(f"S{number}", "stored") | here
+        row = segment_values(f"S{number}", "stored") | here | {"time_trust": "synchronised"}
         place.catalog.write(lambda c, row=row: c.execute(insert(segment).values(**row)))  # type: ignore[misc]  # a bound default
     found = place.wrong()["overkept"]
     assert (found.level, found.reason.code, found.reason.params["count"]) == ("bad", "retention.overkept", 1)

@@ -78,6 +78,7 @@ ROUTES: dict[str, str] = {
     "GET /api/v1/retention/explain": "users",
     "GET /api/v1/retention/forecast": "duty+system_admin",
     "POST /api/v1/retention/sweep": "duty+system_admin",
+    "POST /api/v1/retention/apply": "system_admin",
     "GET /api/v1/holds": "users",
     "POST /api/v1/holds": "users",
     "POST /api/v1/holds/{hold_id}/release": "users",
