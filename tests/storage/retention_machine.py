@@ -240,6 +240,12 @@ class RetentionMachine(RuleBasedStateMachine):
         if now_ms < ends_ms:
             self.violations.append(f"deleted {(ends_ms - now_ms) / HOUR_MS:.1f} h early: {found}")
 
+    def span_of(self, found: Footage) -> tuple[int, int]:
+        """Of unknown date: any time before it was seen."""
+        if found.dated:
+            return found.start_ms, found.end_ms
+        return 0, self.seen_ms.get(found.key, self.true_ms)
+
     # --- footage ---
 
     @initialize()
@@ -290,6 +296,9 @@ class RetentionMachine(RuleBasedStateMachine):
         )  # fmt: skip
         self.inner_catalog.write(lambda c: retention_rows.add_hold(c, row))
         self.law.holds[id_] = (camera, row.from_ms, row.to_ms)
+        for key, found in self.footage.items():  # what it rescues is not due again before a sweep says so
+            if self.law.held(found.camera, *self.span_of(found)):
+                self.due_since.pop(key, None)
 
     @precondition(lambda self: self.law.holds)
     @rule(data=st.data())
@@ -378,9 +387,9 @@ class RetentionMachine(RuleBasedStateMachine):
         states = self.inner_catalog.read(lambda c: segments.existing(c, [f.id for f in self.footage.values()]))
         for key, found in self.footage.items():
             state = states.get(found.id)
-            start_ms, end_ms = found.start_ms, found.end_ms
-            if not found.dated:  # may be of any time before it was seen
-                start_ms, end_ms = 0, self.seen_ms.setdefault(key, now_ms)
+            if not found.dated:
+                self.seen_ms.setdefault(key, now_ms)
+            start_ms, end_ms = self.span_of(found)
             ended = now_ms >= self.law.ends_ms(found.camera, start_ms, end_ms, now_ms)
             if state in (None, "spooled") or not ended or self.law.held(found.camera, start_ms, end_ms):
                 self.due_since.pop(key, None)
