@@ -57,6 +57,7 @@ ROWS: dict[str, tuple[str, str]] = {
     "B18": ("An override is passed over and footage goes early", "the longest of all rules that match, explained"),
     "B25": ("The store's clock is wrong", "signed for its clock, or a clear alarm; nothing expires by it"),
     "B26": ("A versioned bucket only marks deletes", "deleted by version: bytes really gone"),
+    "B27": ("Object Lock that does not lock", "a canary tries it: found at the first probe"),
     "B28": ("A key used again", "keys hold a ULID and are never used twice"),
     "B29": ("A changed setting wipes footage", "shorter policies wait and say beforehand what they would delete"),
     "B30": ("Bits rot, or files are cut, in the store", "found by the scrub; bytes served are what the row's hash says"),

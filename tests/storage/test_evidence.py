@@ -73,7 +73,6 @@ def remove_behind_our_back(place: EvidencePlace, one: Recorded) -> None:
     assert not place.evidence.has_version(key, version, one.segment.bytes)
 
 
-@pytest.mark.fault("B21")
 def test_a_hold_is_green_when_all_that_it_covers_is_in_both_places_and_nothing_else_is(place: EvidencePlace) -> None:
     past = place.stored()
     hold = place.hold(to_ms=past[1].segment.end_ms - 1)  # touches two of four
@@ -86,7 +85,6 @@ def test_a_hold_is_green_when_all_that_it_covers_is_in_both_places_and_nothing_e
     assert place.run().copied == 0  # nothing is done twice
 
 
-@pytest.mark.fault("B21")
 def test_footage_that_comes_while_the_hold_stands_is_copied_as_it_is_stored(place: EvidencePlace) -> None:
     hold = place.hold(to_ms=TO_MS + 3_600_000)
     assert (place.run().copied, place.state(hold).colour) == (0, "none")

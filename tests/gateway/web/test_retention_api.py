@@ -256,7 +256,6 @@ async def test_the_forecast_counts_cameras_that_are_there_and_those_to_come(site
         assert unknown.status_code == 404 and unknown.json()["code"] == "retention.class_unknown"
 
 
-@pytest.mark.fault("B21")
 async def test_a_hold_says_how_much_of_its_footage_is_in_two_places(site: Site) -> None:
     now_ms = site.now_ms()
     async with await site.sign_in("admin") as admin:
