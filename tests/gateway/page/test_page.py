@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -132,15 +133,15 @@ def test_stopped_camera_says_why_on_tile_and_timeline(page_node: PageNode, engli
     arrange(page, "1", [])
     put(page, page_node.stopped)
     until(lambda: states(page)[0]["state"] == "playing", 30, "its live picture")
+    stopped_ms = time.time_ns() // 1_000_000
     page_node.rtsp.unplug("fading")
     try:
         until(lambda: page.query_selector(".tile-words strong") is not None, 60, "a sentence instead of the picture")
 
         def explained() -> dict[str, Any] | None:
             """The newest gap, once the recorder has written its cause."""
-            return next(
-                (g for g in page_node.node.footage(page_node.stopped, "gap")[-1:] if g["cause"] != "unknown"), None
-            )
+            gaps = page_node.node.footage(page_node.stopped, "gap")
+            return next((gap for gap in gaps if gap["to_ms"] > stopped_ms and gap["cause"] != "unknown"), None)
 
         gap = until(explained, 60, "a gap with its cause on the timeline")
         until(
