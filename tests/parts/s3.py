@@ -144,6 +144,8 @@ class SeaweedFS(S3Server):
             str(weed), "-logtostderr=true", "mini", f"-dir={self.data}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
             f"-s3.port={self.port}", f"-master.port={master}", f"-volume.port={volume}", f"-filer.port={filer}",
             f"-admin.port={admin}", "-webdav=false", "-admin.ui=false",
+            # By itself it takes free space / 128 MB, and a bucket takes seven: on a small disk the suite has too many.
+            "-volume.max=20000",
         ]  # fmt: skip
         env = {"AWS_ACCESS_KEY_ID": self.access_key, "AWS_SECRET_ACCESS_KEY": self.secret_key}
         return Child(argv, self.data / "server.log", env=env)
