@@ -199,6 +199,8 @@ STEPS = {"steps": 0, "sweeps": 0, "refused": 0, "crashes": 0, "deleted": 0, "res
 class RetentionMachine(RuleBasedStateMachine):
     """Subclasses say where catalog and store live."""
 
+    undated_quarters = 1  #: of the footage, so many quarters have a date that nobody vouches for
+
     def open(self) -> tuple[Catalog, MemoryStore | DiskStore]:
         raise NotImplementedError
 
@@ -251,19 +253,20 @@ class RetentionMachine(RuleBasedStateMachine):
     @initialize()
     def some_footage(self) -> None:
         for which in CAMERAS:
-            self.record(which, 0, True, None)
+            self.record(which, 0, True, 3, 0)
 
     @rule(
         camera=st.sampled_from(CAMERAS), minutes_ago=st.integers(0, 600), stored=st.booleans(),
-        wrong_by_days=st.none() | st.sampled_from([-57 * 365, -57 * 365, -40, 0, 40]),
+        undated=st.integers(0, 3), wrong_by_days=st.sampled_from([-57 * 365, -40, 0, 40]),
     )  # fmt: skip
-    def record(self, camera: str, minutes_ago: int, stored: bool, wrong_by_days: int | None) -> None:
+    def record(self, camera: str, minutes_ago: int, stored: bool, undated: int, wrong_by_days: int) -> None:
         self._made += 1
+        dated = undated >= self.undated_quarters
         end_ms = self.true_ms - minutes_ago * 60_000
         id_ = ulid(end_ms - 60_000, self._made.to_bytes(10, "big"))
         key = segment_key("node", camera, end_ms - 60_000, id_)
-        found = Footage(id_, camera, end_ms - 60_000, end_ms, key, wrong_by_days is None)
-        wrong_ms = (wrong_by_days or 0) * DAY_MS
+        found = Footage(id_, camera, end_ms - 60_000, end_ms, key, dated)
+        wrong_ms = 0 if dated else wrong_by_days * DAY_MS
         self.inner_store.put(found.key)
         self.footage[found.key] = found
         row = SegmentRow(
@@ -287,11 +290,14 @@ class RetentionMachine(RuleBasedStateMachine):
 
     @rule(camera=st.sampled_from(CAMERAS), hours_ago=st.integers(-100, 24 * 120), hours=st.integers(1, 24 * 200))
     def hold(self, camera: str, hours_ago: int, hours: int) -> None:
-        self._made += 1
         from_ms = self.true_ms - hours_ago * HOUR_MS
+        self._hold(camera, from_ms, from_ms + hours * HOUR_MS)
+
+    def _hold(self, camera: str, from_ms: int, to_ms: int) -> None:
+        self._made += 1
         id_ = ulid(self.true_ms, self._made.to_bytes(10, "big"))
         row = HoldRow(
-            id_, (camera,), from_ms, from_ms + hours * HOUR_MS, "owner", "why", "case", None, "3_months",
+            id_, (camera,), from_ms, to_ms, "owner", "why", "case", None, "3_months",
             self.true_ms + 90 * DAY_MS, self.true_ms, None, None,
         )  # fmt: skip
         self.inner_catalog.write(lambda c: retention_rows.add_hold(c, row))
@@ -414,6 +420,20 @@ class RetentionMachine(RuleBasedStateMachine):
         for _ in range(days):
             self.clock.advance(DAY_MS // 1000)
             self._sweep(confirmed=10_000)
+
+    @rule(which=st.integers(0, 7), after_grace=st.booleans())
+    def rescue_at_the_last_moment(self, which: int, after_grace: bool) -> None:
+        """A hold on what is condemned, within its grace or after it, while the store refuses to delete."""
+        self.quiet_days(1)
+        if after_grace:
+            self.store.denies = True
+            self.clock.advance(DAY_MS // 1000)
+            self._sweep(confirmed=10_000)
+        condemned = [self.footage[key] for key in sorted(self.due_since) if self.inner_store.has(key)]
+        if condemned:
+            found = condemned[which % len(condemned)]
+            self._hold(found.camera, found.start_ms, found.end_ms)
+        self.quiet_days(2)
 
     @rule(writes=st.integers(0, 5), after_commit=st.booleans(), deletes=st.none() | st.integers(0, 2))
     def die_in_a_sweep(self, writes: int, after_commit: bool, deletes: int | None) -> None:
