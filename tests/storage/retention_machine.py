@@ -489,13 +489,13 @@ def prepared() -> bytes:
         url = f"sqlite:///{Path(folder) / 'catalog.db'}"
         migrate(url)
         catalog = Catalog(url)
-        catalog.write(_furnish)
+        catalog.write(furnish)
         image = catalog.read(dump)
         catalog.close()
     return image
 
 
-def _furnish(connection: Connection) -> None:
+def furnish(connection: Connection) -> None:
     connection.execute(insert(region).values(code="21", name="省", tier="city", valid_from_ms=0))
     for id_ in CAMERAS:
         values = {"id": id_, "name": "门", "tier": "community", "region": "21", "created_ms": 0, "changed_ms": 0}

@@ -16,6 +16,7 @@ from storage.classes import Membership, RetentionClass, class_of, judge_change, 
 from storage.clock_trust import ClockEvidence, Sighting, judge_clock
 from storage.holds import Hold
 from storage.retention import Candidate, Forecast, Planner, Verdict, judge_guard, may_delete, plan
+from tests.parts.zone import ZONES, host_zone
 
 CLASSES = {
     "default": RetentionClass("default", 0, 1, 30, 1, False),
@@ -35,6 +36,7 @@ def judge(candidate: Candidate, members: list[Membership], orders: list[Hold]) -
     return verdict
 
 
+@pytest.mark.parametrize("zone", ZONES)
 @pytest.mark.parametrize(
     ("end", "class_", "until"),
     [
@@ -48,10 +50,11 @@ def judge(candidate: Candidate, members: list[Membership], orders: list[Hold]) -
         ("2026-07-31T12:00:00+08:00", KEY, "2026-10-31T12:00:00.000+08:00"),  # 92 days
     ],
 )
-def test_a_month_is_never_less_than_thirty_days(end: str, class_: RetentionClass, until: str) -> None:
-    found = keep_until_ms(parse_time_ms(end), class_)
-    assert found is not None
-    assert format_time_ms(found, local=True) == until
+def test_a_month_is_never_less_than_thirty_days(end: str, class_: RetentionClass, until: str, zone: str) -> None:
+    with host_zone(zone):
+        found = keep_until_ms(parse_time_ms(end), class_)
+        assert found is not None
+        assert format_time_ms(found, local=True) == until
 
 
 def test_the_local_calendar_counts_not_utc() -> None:
