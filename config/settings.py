@@ -12,6 +12,7 @@ import ipaddress
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
@@ -275,6 +276,31 @@ class Backup(Section):
         return self
 
 
+class Alarms(Section):
+    least: Literal["warn", "bad"] = Field("warn", description="Findings of `doctor` below this are no alarm.")
+    command: tuple[str, ...] = Field(
+        (),
+        description="Program and arguments, run for each alarm that is raised, gets worse or is over; it reads JSON "
+        "from its standard input.",
+    )
+    webhook: str | None = Field(None, description="Address that gets the same by POST; https unless on loopback.")
+    secret: SecretText = Field(
+        Secret(""), description="Signs what the webhook gets; better TIERGATE_ALARMS__SECRET_FILE."
+    )
+    ca_file: Path | None = Field(None, description="CA certificate of the webhook, when it is private.")
+
+    @model_validator(mode="after")
+    def _check(self) -> Alarms:
+        if self.webhook is not None:
+            parts = urlsplit(self.webhook)
+            plain = parts.scheme == "http" and is_loopback(parts.hostname or "")
+            if not parts.hostname or not (parts.scheme == "https" or plain):
+                raise ValueError("webhook must be an https address, or http on loopback")
+            if parts.username or parts.password:
+                raise ValueError("webhook must not hold a password; secret signs it")
+        return self
+
+
 class Clock(Section):
     """The machine's, but for a node under test: a clock that somebody moves deletes footage too early."""
 
@@ -310,6 +336,7 @@ class Settings(Section):
     live: Live = Live()
     health: Health = Health()
     backup: Backup = Backup()
+    alarms: Alarms = Alarms()
     clock: Clock = Clock()
     log: Log = Log()
 

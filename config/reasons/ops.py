@@ -357,6 +357,19 @@ WORDS: dict[str, tuple[str, str]] = {
         "Remove that rule in the store; tiergate never touches rules of other hands.",
         "请在存储中删除该规则；tiergate 不会改动他人设置的规则。",
     ),
+    "ops.alarm_command": (
+        "The alarm program {command} did not take the news: {problem}.",
+        "告警程序 {command} 未接收消息：{problem}。",
+    ),
+    "ops.alarm_webhook": (
+        "The alarm webhook did not take the news: {problem}.",
+        "告警 webhook 未接收消息：{problem}。",
+    ),
+    "ops.alarm_no_hook": (
+        "No hook is set: give alarms.command or alarms.webhook in the settings.",
+        "未设置告警出口：请在配置中填写 alarms.command 或 alarms.webhook。",
+    ),
+    "ops.alarm_test": ("This is a test of the alarm hooks.", "这是一条告警测试消息。"),
     "ops.audit_ok": ("The audit chain is whole ({count} entries).", "审计链完整（{count} 条）。"),
     "ops.audit_cut": (
         "The audit log no longer has the head that was signed at {at}: its end was cut or replaced.",

@@ -24,6 +24,7 @@ NOUNS: dict[str, tuple[str, str]] = {
     "restore": ("restore", "Make the node of a backup on this machine."),
     "upgrade": ("upgrade", "Bring the catalog to this version."),
     "doctor": ("doctor", "Say what is wrong and what to do next."),
+    "alarm": ("alarm", "What stands wrong, and who is told."),
     "login": ("login", "Sign in; later commands run as this user."),
     "logout": ("logout", "End the session of `login`."),
     "region": ("region", "Regions of the four tiers."),

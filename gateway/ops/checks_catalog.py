@@ -12,7 +12,8 @@ from config.reasons import TABLE, Reason
 from config.units import DAY_MS, HOUR_MS, format_time_ms
 from gateway.access.keys import load_keys
 from gateway.ops import bucket_rules, job_state, promise
-from gateway.ops.findings import Finding, Level, Probe, fine, found
+from gateway.ops.findings import Finding, Level, fine, found
+from gateway.ops.probe import Probe
 from storage import canary, damage, evidence_state, journal, scrub, sweeper
 from storage.audit import log as audit
 from storage.catalog import cameras as camera_rows

@@ -17,7 +17,8 @@ from config.errors import TiergateError
 from config.reasons import Reason, text
 from config.settings import Listener, is_loopback, split_listen
 from gateway.access.keys import load_keys
-from gateway.ops.findings import Finding, Level, Probe, fine, found
+from gateway.ops.findings import Finding, Level, fine, found
+from gateway.ops.probe import Probe
 from gateway.ops.signs import read_sign
 from storage import volume
 from storage.catalog import migrate, volume_state

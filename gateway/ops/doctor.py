@@ -17,7 +17,8 @@ from config.clock import Clock
 from config.reasons import Reason
 from config.settings import Settings
 from gateway.ops import checks_catalog, checks_machine
-from gateway.ops.findings import Finding, Probe
+from gateway.ops.findings import Finding
+from gateway.ops.probe import Probe
 from storage.catalog import migrate
 from storage.catalog.engine import Catalog
 
@@ -55,6 +56,9 @@ _CATALOG: tuple[Callable[[Connection, Probe], Iterable[Finding]], ...] = (
     checks_catalog.peers,
     checks_catalog.pulls,
 )
+
+#: They walk what grows with the footage, or ask the store much: not for every look of the alarms.
+SLOW = frozenset({"promises", "reach", "rules", "audit_log"})
 
 #: Metric -> the check whose lines explain it when it is red; None: a count that is never red by itself.
 METRICS: dict[str, str | None] = {
@@ -114,23 +118,32 @@ METRICS: dict[str, str | None] = {
     "tiergate_evidence_lock_proven": "evidence",
     "tiergate_evidence_canary_age_seconds": "jobs",
     "tiergate_looks_running": None,
+    "tiergate_alarms": None,
+    "tiergate_alarms_waiting": "jobs",
 }
 
 
-def examine(settings: Settings, clock: Clock, quick: bool = False) -> Iterator[Finding]:
-    """All findings, the good ones too. A check that itself fails is a finding and stops no other."""
+def examine(
+    settings: Settings, clock: Clock, quick: bool = False, wanted: Callable[[str], bool] = lambda name: True
+) -> Iterator[Finding]:
+    """All findings, the good ones too. A check that itself fails is a finding and stops no other.
+
+    `quick` shortens the walk over the audit log; `wanted` chooses checks by name.
+    """
     catalog = _open(settings)
     probe = Probe(settings, clock, catalog, quick)
     try:
         for check in _MACHINE:
-            yield from _safe(check.__name__, lambda check=check: list(check(probe)))  # type: ignore[misc]  # a bound default
+            if wanted(check.__name__):
+                yield from _safe(check.__name__, lambda check=check: list(check(probe)))  # type: ignore[misc]  # a bound default
         if catalog is None:
             return
         for look in _CATALOG:
-            yield from _safe(
-                look.__name__,
-                lambda look=look, catalog=catalog: catalog.read(lambda c: list(look(c, probe))),  # type: ignore[misc]  # bound defaults
-            )
+            if wanted(look.__name__):
+                yield from _safe(
+                    look.__name__,
+                    lambda look=look, catalog=catalog: catalog.read(lambda c: list(look(c, probe))),  # type: ignore[misc]  # bound defaults
+                )
     finally:
         if catalog is not None:
             catalog.close()

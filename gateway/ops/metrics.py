@@ -20,7 +20,7 @@ from sqlalchemy import Connection, func, select
 from config.errors import Kind, TiergateError
 from config.settings import Settings, is_loopback
 from config.units import HOUR_MS
-from gateway.ops import job_state, signs
+from gateway.ops import alarms, job_state, signs
 from storage import canary, damage, evidence_state, journal, scrub, sweeper
 from storage.catalog import (
     approvals,
@@ -212,6 +212,14 @@ def _keeping(connection: Connection, settings: Settings, now_ms: int) -> Iterabl
     yield _one("tiergate_approvals_pending", "Requests that wait for a second person.", waiting)
 
 
+def _alarms(connection: Connection, settings: Settings, now_ms: int) -> Iterable[Metric]:
+    known = alarms.Alarms.from_json(facts.get(connection, alarms.FACT))
+    levels = Counter(alarm.told for alarm in known.standing)
+    samples = tuple(((level,), float(levels[level])) for level in ("warn", "bad"))
+    yield Metric("tiergate_alarms", "Findings of `doctor` that stand, by level.", ("level",), samples)
+    yield _one("tiergate_alarms_waiting", "News of alarms that a hook has not taken.", float(len(known.waiting)))
+
+
 def _promises(connection: Connection, now_ms: int) -> Iterable[Metric]:
     """As the keeper found it a few hours ago: it reads too much for every scrape."""
     told = facts.get(connection, job_state.PROMISES) or {"cameras": {}, "overkept": None}
@@ -339,7 +347,18 @@ def _processes(connection: Connection, settings: Settings, now_ms: int) -> Itera
 
 
 #: Each is asked at every scrape, in one read transaction.
-READERS: list[Reader] = [_cameras, _footage, _recorders, _access, _disks, _keeping, _whole, _evidence, _processes]
+READERS: list[Reader] = [
+    _cameras,
+    _footage,
+    _recorders,
+    _access,
+    _disks,
+    _keeping,
+    _alarms,
+    _whole,
+    _evidence,
+    _processes,
+]
 
 
 def read_facts(connection: Connection, settings: Settings, now_ms: int) -> list[Metric]:

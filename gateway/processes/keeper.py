@@ -1,5 +1,5 @@
 """The keeper: spool into store, second copies of held footage, sweep, scrub, journal, signed heads of the audit log,
-backups, upkeep of the catalog. One per node, no camera sockets.
+backups, alarms, upkeep of the catalog. One per node, no camera sockets.
 
 Order of a start: lock, store and spool made ready, then uploads, then jobs; what was missed while it was away is caught
 up with by the jobs' first run. While the store is away the keeper stays: the spool buffers, and it says so.
@@ -19,10 +19,11 @@ from config.clock import wall_ms
 from config.errors import Kind, TiergateError
 from config.units import HOUR_MS
 from gateway.compose.keeper import KeeperParts, build_keeper
-from gateway.ops import backup_work, bucket_rules, clock_evidence, job_state, promise
+from gateway.ops import alarm_hooks, backup_work, bucket_rules, clock_evidence, job_state, promise
 from gateway.ops.checks_catalog import BACKLOG_WARN_MS
 from gateway.ops.jobs import Job, Jobs
 from gateway.ops.locks import KEEPER_LOCK, SWEEP_LOCK, alone
+from gateway.ops.lookout import Lookout
 from gateway.processes import child
 from storage import canary, evidence_state, journal, volume
 from storage.audit import log as audit
@@ -44,6 +45,7 @@ SCRUB_S = 10  #: the scrub reads in bursts of so many seconds' worth
 CATALOG_S = 30
 BACKUP_LOOK_S = 600  #: whether the night's backup is due
 EVIDENCE_S = 60
+ALARMS_S = 30
 _LOCK_WAIT_S = 10.0
 _UPLOADER_PAUSE_S = 5.0
 
@@ -67,6 +69,9 @@ class Keeper:
             parts.sweep_catalog, parts.store, parts.evidence, parts.clock, parts.mender, self._clock_trusted
         )
         self._evidence_ready = self._lock_tried = False
+        self._lookout = Lookout(
+            parts.sweep_catalog, settings, parts.clock, parts.node_id, alarm_hooks.hooks(settings.alarms)
+        )
         self.jobs = Jobs(parts.catalog, parts.clock)
         for name, interval_s, work in (
             ("store", STORE_CHECK_S, self.make_store_ready),
@@ -80,6 +85,7 @@ class Keeper:
             *([("scrub", SCRUB_S, self.scrub)] if settings.store.scrub_bytes_per_s else []),
             ("catalog", CATALOG_S, self.cut_catalog_log),
             ("backup", BACKUP_LOOK_S, self.back_up),
+            ("alarms", ALARMS_S, self.look_for_alarms),
         ):
             self.jobs.add(Job(name, interval_s, work))
 
@@ -215,6 +221,10 @@ class Keeper:
         made = backup_work.nightly(parts.settings, parts.settings_file, wall_ms(parts.clock))
         if made is not None:
             _log.info("backup", extra={"file": made.name})
+
+    def look_for_alarms(self) -> None:
+        """Raises when a hook does not take what it should: that too is a finding."""
+        self._lookout.look()
 
     def tell_uploads(self) -> None:
         """The uploader's state as a fact, when it changed; that it falls behind, and that it has caught up, audited."""

@@ -21,7 +21,7 @@ from config.ids import ulid
 from config.redact import Secret
 from config.settings import build
 from gateway.ops import checks_catalog
-from gateway.ops.findings import Probe
+from gateway.ops.probe import Probe
 from storage.catalog import segments
 from storage.catalog.engine import Catalog
 from storage.catalog.segments import SegmentRow

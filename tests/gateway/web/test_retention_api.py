@@ -13,8 +13,8 @@ from minio.lifecycleconfig import Expiration, LifecycleConfig, Rule
 from config.ids import ulid
 from config.units import DAY_MS, HOUR_MS
 from gateway.ops import bucket_rules, checks_catalog
-from gateway.ops.findings import Probe
 from gateway.ops.locks import SWEEP_LOCK, alone
+from gateway.ops.probe import Probe
 from storage.catalog import evidence_rows, gaps, segments
 from storage.catalog.gaps import GapRow
 from storage.catalog.segments import SegmentRow

@@ -1,0 +1,108 @@
+"""The keeper's look at everything that `doctor` checks: alarms into catalog and audit log, news to the hooks.
+
+Belongs here: the sequence of one look. Does not belong here: what an alarm is (`gateway.ops.alarms`).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterator, Mapping
+
+from sqlalchemy import Connection
+
+from config.clock import Clock, wall_ms
+from config.errors import TiergateError
+from config.ids import ulid
+from config.settings import Settings
+from config.units import HOUR_MS
+from gateway.ops import alarms, doctor
+from gateway.ops.alarm_hooks import Hook, message
+from gateway.ops.alarms import Alarms, News
+from gateway.ops.findings import Finding
+from storage.audit import log as audit
+from storage.catalog import facts
+from storage.catalog.engine import Catalog
+
+_log = logging.getLogger(__name__)
+
+ACTOR = "keeper"
+#: What `doctor.SLOW` names is looked at so often; between, its last word stands.
+SLOW_EVERY_MS = HOUR_MS
+
+
+class Lookout:
+    def __init__(
+        self, catalog: Catalog, settings: Settings, clock: Clock, node_id: str, hooks: Mapping[str, Hook]
+    ) -> None:
+        self._catalog = catalog
+        self._settings = settings
+        self._clock = clock
+        self._node_id = node_id
+        self._hooks = hooks
+        self._slow: list[Finding] = []
+        self._slow_next_ns = 0
+
+    def look(self) -> None:
+        """Raises the last trouble of a hook, after everything else is done."""
+        findings = self._findings()
+        now_ms = wall_ms(self._clock)
+        before = read(self._catalog)
+        after, news = alarms.look(
+            before, findings, now_ms, _ids(now_ms), self._hooks.keys(), self._settings.alarms.least
+        )
+        after = alarms.only_for(after, self._hooks.keys())
+
+        def write(connection: Connection) -> None:
+            facts.set(connection, alarms.FACT, after.as_json())
+            for one in news:
+                details = {"level": one.level, "since_ms": one.since_ms, "reason": one.reason}
+                audit.append(connection, now_ms, ACTOR, f"alarm.{one.turn}", one.check, details)
+
+        if after != before:
+            self._catalog.write(write)
+        for one in news:
+            _log.warning("alarm", extra={"turn": one.turn, "check": one.check, "code": one.reason["code"]})
+        self._deliver(after)
+
+    def _findings(self) -> list[Finding]:
+        now_ns = self._clock.monotonic_ns()
+        if now_ns >= self._slow_next_ns:
+            self._slow = self._examine(lambda name: name in doctor.SLOW)
+            self._slow_next_ns = now_ns + SLOW_EVERY_MS * 1_000_000
+        return [*self._examine(lambda name: name not in doctor.SLOW), *self._slow]
+
+    def _examine(self, wanted: Callable[[str], bool]) -> list[Finding]:
+        return list(doctor.examine(self._settings, self._clock, quick=True, wanted=wanted))
+
+    def _deliver(self, state: Alarms) -> None:
+        """In order, hook by hook; what one hook does not take waits there and holds up no other."""
+        trouble: TiergateError | None = None
+        for name, hook in self._hooks.items():
+            done: list[str] = []
+            for news in [news for news in state.waiting if name in news.waits_for]:
+                try:
+                    hook(self._message(news), wall_ms(self._clock) // 1000)
+                except TiergateError as error:
+                    trouble = error
+                    break
+                done.append(news.id)
+            if done:
+                state = alarms.taken(state, name, done)
+                remembered = state.as_json()
+                self._catalog.write(lambda c, value=remembered: facts.set(c, alarms.FACT, value))  # type: ignore[misc]  # a bound default
+        if trouble is not None:
+            raise trouble
+
+    def _message(self, news: News) -> dict[str, object]:
+        return message(news, self._node_id, self._settings.node.name)
+
+
+def read(catalog: Catalog) -> Alarms:
+    """The alarms as the keeper last left them."""
+    return Alarms.from_json(catalog.read(lambda c: facts.get(c, alarms.FACT)))
+
+
+def _ids(now_ms: int) -> Iterator[str]:
+    while True:
+        yield ulid(now_ms, os.urandom(10))
