@@ -16,6 +16,7 @@ import io
 import itertools
 import os
 import socket
+import stat
 import sys
 import termios
 from collections.abc import Callable
@@ -271,6 +272,8 @@ class Stage:
         if self._client is None or self._client.getsockname() != peer:
             for name in os.listdir("/proc/self/fd"):
                 with contextlib.suppress(OSError):
+                    if not stat.S_ISSOCK(os.fstat(int(name)).st_mode):
+                        continue
                     one = socket.socket(fileno=os.dup(int(name)))
                     if one.family == socket.AF_INET and one.getsockname() == peer:
                         self._client = one
