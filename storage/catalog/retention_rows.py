@@ -91,6 +91,10 @@ def holds(connection: Connection, standing_only: bool = True) -> list[HoldRow]:
     ]  # fmt: skip
 
 
+#: Written out: the index of these few is used only for the condition that it was made with.
+_DATE_UNKNOWN = segment.c.time_trust == literal_column("'unknown'")
+
+
 def add_hold(connection: Connection, row: HoldRow) -> None:
     connection.execute(
         insert(hold).values(
@@ -111,15 +115,15 @@ def add_hold(connection: Connection, row: HoldRow) -> None:
 
 
 def _rescue(connection: Connection, row: HoldRow) -> None:
-    """Condemned footage that the hold touches stands again: a hold placed within the grace wins."""
+    """Condemned footage that the hold touches stands again: a hold placed within the grace wins.
+
+    Footage of unknown date may be of any time before it was first seen (`storage.retention.Planner`).
+    """
+    dated = (segment.c.start_ms <= row.to_ms) & (segment.c.end_ms >= row.from_ms)
+    touched = (not_(_DATE_UNKNOWN) & dated) | (_DATE_UNKNOWN & (segment.c.aged_from_ms >= row.from_ms))
     connection.execute(
         update(segment)
-        .where(
-            segment.c.state == "condemned",
-            segment.c.camera_id.in_(row.cameras),
-            segment.c.start_ms <= row.to_ms,
-            segment.c.end_ms >= row.from_ms,
-        )
+        .where(segment.c.state == "condemned", segment.c.camera_id.in_(row.cameras), touched)
         .values(state="stored", condemned_ms=None, delete_reason=None)
     )
 
@@ -156,10 +160,6 @@ _CANDIDATE = (
     (segment.c.time_trust == "unknown").label("date_unknown"),
     segment.c.aged_from_ms,
 )
-
-
-#: Written out: the index of these few is used only for the condition that it was made with.
-_DATE_UNKNOWN = segment.c.time_trust == literal_column("'unknown'")
 
 
 def age_from(connection: Connection, now_ms: int, limit: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -60,8 +61,10 @@ class Place:
     def sweep(self, dry_run: bool = False) -> SweepReport:
         return self.sweeper().sweep(dry_run)
 
-    def footage(self, end_ms: int, camera: str = CAMERA, state: str = "stored") -> SegmentRow:
-        row = self._segment(end_ms, camera, state)
+    def footage(
+        self, end_ms: int, camera: str = CAMERA, state: str = "stored", time_trust: str = "synchronised"
+    ) -> SegmentRow:
+        row = replace(self._segment(end_ms, camera, state), time_trust=time_trust)
         self.catalog.write(lambda c: segments.insert_segments(c, [row]))
         return row
 
@@ -85,7 +88,8 @@ class Place:
         )  # fmt: skip
 
     def hold(self, from_ms: int, to_ms: int, *cameras: str) -> str:
-        id_ = ulid(self.now_ms, bytes(9) + bytes([len(cameras)]))
+        self._made += 1
+        id_ = ulid(self.now_ms, self._made.to_bytes(10, "big"))
         row = HoldRow(
             id_, cameras or (CAMERA,), from_ms, to_ms, "owner", "why", "case-1", None, "3_months",
             self.now_ms + 90 * DAY_MS, self.now_ms, None, None,
@@ -168,6 +172,24 @@ def test_a_hold_within_the_grace_rescues(place: Place) -> None:
     report = place.sweep()
     assert report.kept_by_hold == 1
     assert place.has_bytes(old)
+
+
+def test_a_hold_rescues_footage_of_unknown_date_by_when_it_was_first_seen(place: Place) -> None:
+    """Its row says a day that is still to come; nothing that is recorded then can be meant."""
+    false_ms = place.now_ms + 365 * DAY_MS
+    old = place.footage(false_ms, time_trust="unknown")
+    place.sweep()
+    seen_ms = place.now_ms
+    for _ in range(32):
+        place.clock.advance(DAY_S)
+        place.sweep()
+        if place.state(old) == "condemned":
+            break
+    assert place.state(old) == "condemned"
+    place.hold(false_ms - DAY_MS, false_ms + DAY_MS)
+    assert place.state(old) == "condemned"
+    place.hold(seen_ms - DAY_MS, seen_ms - HOUR_MS)
+    assert place.state(old) == "stored"
 
 
 def test_two_holds_on_one_footage_are_counted(place: Place) -> None:
