@@ -224,10 +224,11 @@ def test_a_ticker_that_stalls_is_seen_although_the_loop_turns(
 def test_a_log_that_nobody_reads_stops_no_recorder(station: Station, rtsp_server: RtspServer) -> None:
     """The reader of a container's log sleeps; the pipe is full; pictures go on to the disk."""
     camera = station.add_camera(rtsp_server.url("tiny"))
-    noise = station.folder / "noise"
+    noise, stacks = station.folder / "noise", station.folder / "stacks"
     noise.mkdir()
     (noise / "sitecustomize.py").write_text(
-        "import logging\n"
+        "import faulthandler, logging, signal\n"
+        f"faulthandler.register(signal.SIGUSR1, file=open({str(stacks)!r}, 'w'))\n"
         "from gateway.ingest.fleet import Fleet\n"
         "tick = Fleet.tick\n"
         "def noisy(self):\n"
@@ -245,7 +246,13 @@ def test_a_log_that_nobody_reads_stops_no_recorder(station: Station, rtsp_server
             until(partial(is_full, recorder.stderr.fileno()), 30, "the pipe is full", every_s=1.0)
             goes_on(station, camera)
             recorder.terminate()
-            recorder.wait(15)
+            try:
+                code = recorder.wait(12)
+            except subprocess.TimeoutExpired:
+                recorder.send_signal(signal.SIGUSR1)
+                until(stacks.read_text, 10, "its stacks")
+                pytest.fail(stacks.read_text())
+            assert code == 0
             assert [gap.cause for gap in station.gaps(camera)] == ["recorder_down"]
         finally:
             recorder.kill()
