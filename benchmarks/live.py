@@ -118,8 +118,48 @@ async def _bare(port: int) -> None:
         await asyncio.sleep(max(0.0, due - loop.time()))
 
 
+class _Frames:
+    """Reads past the frames of one WebSocket and finds the pings among them (RFC 6455 §5.2)."""
+
+    def __init__(self) -> None:
+        self._head = b""  #: what has come of a frame's head, or of a ping
+        self._skip = 0  #: bytes of its payload that are still to come
+
+    def pings(self, data: memoryview) -> list[bytes]:
+        found = []
+        while data:
+            if self._skip:
+                taken = min(self._skip, len(data))
+                self._skip -= taken
+                data = data[taken:]
+                continue
+            self._head += bytes(data[: (missing := self._whole() - len(self._head))])
+            data = data[missing:]
+            if len(self._head) < self._whole():
+                continue
+            if self._head[0] & 0x0F == 0x9:
+                found.append(self._head[2:])
+            else:
+                self._skip = self._length()
+            self._head = b""
+        return found
+
+    def _whole(self) -> int:
+        """Length of the head, as far as it is known; a ping is short and read with its payload."""
+        if len(self._head) < 2:
+            return 2
+        short = self._head[1] & 0x7F
+        if self._head[0] & 0x0F == 0x9:
+            return 2 + short
+        return 2 + {126: 2, 127: 8}.get(short, 0)
+
+    def _length(self) -> int:
+        short = self._head[1] & 0x7F
+        return short if short < 126 else int.from_bytes(self._head[2:], "big")
+
+
 def _viewers(port: int, count: int, request: bytes) -> None:
-    """`count` sockets that read and forget; prints what has come each second."""
+    """`count` sockets that read, answer pings and forget; prints what has come each second."""
     selector = selectors.DefaultSelector()
     for _ in range(count):
         sock = socket.create_connection(("127.0.0.1", port))
@@ -131,16 +171,20 @@ def _viewers(port: int, count: int, request: bytes) -> None:
             if b" 101 " not in head:
                 raise SystemExit(head.decode(errors="replace"))
         sock.setblocking(False)
-        selector.register(sock, selectors.EVENT_READ)
+        selector.register(sock, selectors.EVENT_READ, _Frames() if request else None)
     buffer = bytearray(1 << 18)
     total, told = 0, time.monotonic()
     while True:
         for key, _ in selector.select(0.2):
+            viewer: Any = key.fileobj
             with contextlib.suppress(BlockingIOError):
-                got = key.fileobj.recv_into(buffer)  # type: ignore[union-attr]  # our sockets
+                got = viewer.recv_into(buffer)
                 if not got:
                     raise SystemExit("a viewer was cut off")
                 total += got
+                for ping in key.data.pings(memoryview(buffer)[:got]) if key.data is not None else ():
+                    # Whoever does not answer is cut off. A client masks, if only with zeros.
+                    viewer.sendall(bytes([0x8A, 0x80 | len(ping), 0, 0, 0, 0]) + ping)
         # Reading in steps of one frame: many small wake-ups would only heat the box.
         time.sleep(0.02)
         if time.monotonic() - told >= 0.5:
