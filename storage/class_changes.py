@@ -106,6 +106,9 @@ def ask(
     Raises retention.class_unknown, class_fixed, below_floor, above_ceiling, and approval.needed for what one person
     alone may not do under this governance. Under small governance the delay and the audited notice stand in.
     """
+    _changeable(connection, class_name)
+    # A change whose week is over holds, whether or not a sweep has come by since: a later word does not undo it.
+    apply(connection, [change for change in due(connection, now_ms) if change.class_name == class_name], now_ms, actor)
     proposal = propose(connection, class_name, months, legal_basis)
     if approver is None and needs_second("retention.set", proposal, governance):
         needed = needed_reason("retention.set")

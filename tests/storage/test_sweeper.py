@@ -353,6 +353,26 @@ def test_a_shorter_class_waits_seven_days_and_does_not_trip_the_guard(place: Pla
     assert {place.state(row) for row in rows[:100]} == {"stored"}
 
 
+def test_a_change_whose_week_is_over_holds_although_another_replaces_it_before_a_sweep(place: Place) -> None:
+    """Found by the retention machine: the longer promise was dropped, and footage went a month early."""
+
+    def ask(months: int) -> None:
+        place.catalog.write(lambda c: class_changes.ask(c, "default", months, place.now_ms, "user:x", "a law"))
+
+    ask(2)
+    old = place.footage(place.now_ms - 24 * DAY_MS)
+    for _ in range(8):
+        place.clock.advance(DAY_S)
+    ask(4)
+    for _ in range(3):
+        place.sweep()
+        assert place.has_bytes(old)
+        place.clock.advance(DAY_S)
+    assert place.catalog.read(retention_rows.classes)["default"].months == 2
+    entries = place.catalog.read(lambda c: audit.tail(c, action="retention."))
+    assert [entry.action for entry in entries].count("retention.apply") == 1
+
+
 def test_a_longer_class_holds_at_once_and_floors_have_no_exception(place: Place) -> None:
     def ask(
         months: int, name: str = "key", basis: str | None = None, governance: Governance = "small"
