@@ -25,8 +25,8 @@ def run(*argv: str | Path, cwd: Path, env: dict[str, str] | None = None) -> subp
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Built from a copy: setuptools would find the leavings of older builds in the checkout."""
     copy = tmp_path_factory.mktemp("source") / "tiergate"
-    left_out = shutil.ignore_patterns(".*", "build", "dist", "*.egg-info", "__pycache__", "tests", "node_modules", "var")
-    shutil.copytree(ROOT, copy, ignore=left_out)
+    named = (".*", "build", "dist", "*.egg-info", "__pycache__", "tests", "node_modules", "var")
+    shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(*named))
     out = tmp_path_factory.mktemp("wheel")
     # The locked setuptools of .venv builds it: nothing is fetched, no Node is called.
     bare_path = {**os.environ, "PATH": "/usr/bin:/bin", "npm_config_offline": "true"}
