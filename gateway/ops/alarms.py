@@ -52,7 +52,7 @@ class Alarm:
     since_ms: int
     reason: dict[str, Any]  #: `Reason.as_json`
     next: dict[str, Any] | None
-    seen: int = 1  #: looks in a row
+    seen: int = 1  #: looks in a row, no further than `LOOKS`
     missed: int = 0  #: looks in a row
     told: Level = "ok"  #: the level at which it was last news
 
@@ -135,7 +135,9 @@ def look(
         if known is None:
             alarm = Alarm(finding.check, finding.level, now_ms, reason, following)
         else:
-            alarm = replace(known, level=finding.level, reason=reason, next=following, seen=known.seen + 1, missed=0)
+            alarm = replace(
+                known, level=finding.level, reason=reason, next=following, seen=min(LOOKS, known.seen + 1), missed=0
+            )
         if alarm.seen >= LOOKS and _RANK[alarm.level] > _RANK[alarm.told]:
             tell("raised" if alarm.told == "ok" else "worse", alarm)
             alarm = replace(alarm, told=alarm.level)

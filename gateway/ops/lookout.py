@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 
 from sqlalchemy import Connection
 
@@ -89,8 +90,7 @@ class Lookout:
                 done.append(news.id)
             if done:
                 state = alarms.taken(state, name, done)
-                remembered = state.as_json()
-                self._catalog.write(lambda c, value=remembered: facts.set(c, alarms.FACT, value))  # type: ignore[misc]  # a bound default
+                self._catalog.write(partial(facts.set, key=alarms.FACT, value=state.as_json()))
         if trouble is not None:
             raise trouble
 
