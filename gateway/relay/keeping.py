@@ -41,6 +41,7 @@ class Keeping:
         self._told: set[str] = set()
         self._ended: set[str] = set()
         self._overdue: set[str] = set()
+        self._purging = asyncio.Lock()  #: one purge, one statement: the loop and whoever ends a lease may meet
         self.problems: dict[str, Reason] = {}  #: link id -> why its node does not answer
 
     @contextlib.asynccontextmanager
@@ -103,6 +104,10 @@ class Keeping:
 
     async def purge_due(self) -> None:
         """Deletes what is due now. An emergency that nobody confirmed in time loses its cache while it still runs."""
+        async with self._purging:
+            await self._purge_due()
+
+    async def _purge_due(self) -> None:
         catalog, now_ms = self._pulls.catalog, self._pulls.clock.now_ms()
         late, due = await catalog.aread(lambda c: (leases.unconfirmed_late(c, now_ms), leases.to_purge(c, now_ms)))
         for row in late:

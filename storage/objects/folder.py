@@ -22,6 +22,7 @@ from storage.objects import base
 from storage.objects.base import CHUNK_BYTES, ObjectInfo, check_key
 
 _TEMPORARY = ".incoming"
+_TRIES = 100  #: to enter a folder that others keep emptying
 
 
 class FolderStore:
@@ -54,11 +55,10 @@ class FolderStore:
         target = self._target(key)
         with _translated(key):
             self._present()
-            volume.make_folders(target.parent, self._root)
-            if not self._links:
-                return self._copy(key, path, target, sha256, bytes)
             try:
-                os.link(path, target)
+                if not self._links:
+                    return self._copy(key, path, target, sha256, bytes)
+                self._enter(path, target)
             except FileExistsError:
                 return self._same(key, target, sha256, bytes)
             except OSError as exc:
@@ -76,12 +76,11 @@ class FolderStore:
         digest = hashlib.sha256(data).digest()
         with _translated(key):
             self._present()
-            volume.make_folders(target.parent, self._root)
             with self._temporary() as (fd, temporary):
                 _write_all(fd, data)
                 os.fsync(fd)
                 try:
-                    os.link(temporary, target)
+                    self._enter(temporary, target)
                 except FileExistsError:
                     return self._same(key, target, digest, len(data))
             volume.fsync_folder(target.parent)
@@ -123,13 +122,18 @@ class FolderStore:
                 target.unlink()
             except (FileNotFoundError, NotADirectoryError):
                 return
-            volume.fsync_folder(target.parent)
+            for folder in target.parents:
+                with contextlib.suppress(FileNotFoundError):
+                    volume.fsync_folder(folder)
+                    break  # else another delete took the folder with its last object: the one above tells of both
             # Folders of past hours go with their last object; one that is filled again meanwhile simply stays.
             for folder in target.parents:
                 if folder == self._root:
                     break
                 try:
                     folder.rmdir()
+                except FileNotFoundError:
+                    continue
                 except OSError:
                     break
 
@@ -167,6 +171,17 @@ class FolderStore:
         """An unmounted volume looks like an empty folder: nothing is written to it, nothing is missing from it."""
         volume.read_identity(self._root, self._name)
 
+    def _enter(self, source: Path, target: Path) -> None:
+        """Links `source` as `target`, whose folders a delete may take away, empty, between their making and this."""
+        for _ in range(_TRIES):
+            try:
+                volume.make_folders(target.parent, self._root)
+                return os.link(source, target)
+            except FileNotFoundError:
+                if not source.exists():
+                    raise
+        raise base.unavailable("ENOENT")
+
     def _same(self, key: str, target: Path, sha256: bytes, size: int) -> ObjectInfo:
         if target.stat().st_size != size or _sha256_of(target) != sha256:
             raise base.exists(key)
@@ -184,7 +199,7 @@ class FolderStore:
                 raise base.corrupt(key)
             os.fsync(fd)
             try:
-                os.link(temporary, target)
+                self._enter(temporary, target)
             except FileExistsError:
                 return self._same(key, target, sha256, size)
         volume.fsync_folder(target.parent)

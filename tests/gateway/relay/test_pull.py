@@ -253,6 +253,21 @@ def _acknowledged(node_: Node, lease: str) -> bool:
     return row is not None and row.purge_statement is not None and "acknowledged_ms" in row.purge_statement
 
 
+async def test_purges_that_meet_are_one(tmp_path: Path) -> None:
+    """Who ends a pull purges at once, and so does the loop: one entry in the audit log, one statement."""
+    async with pair(tmp_path) as (upper, lower):
+        segment = lower.record(CAMERA, lower.now_ms - 600_000)
+        ended = []
+        for _ in range(5):
+            lease = await pull(upper)
+            await upper.control.read(lease, segment.id, CAMERA, "main", 0, segment.bytes)
+            await asyncio.gather(*(upper.control.end(lease, "released", "user:duty") for _ in range(4)))
+            ended.append(lease)
+        assert objects(upper) == []
+        of_purge = select(audit.c.subject).where(audit.c.action == "lease.purge")
+        assert sorted(upper.catalog.read(lambda c: list(c.execute(of_purge).scalars()))) == sorted(ended)
+
+
 async def test_a_node_that_was_down_purges_before_it_serves(tmp_path: Path) -> None:
     from config.clock import ManualClock
 
