@@ -27,7 +27,7 @@ from storage import damage
 from storage.audit import log as audit
 from storage.catalog import evidence_rows, retention_rows
 from storage.catalog.engine import CHUNK_ROWS, Catalog
-from storage.catalog.evidence_rows import CopyRow
+from storage.catalog.evidence_rows import CopyRow, Due
 from storage.catalog.retention_rows import HoldRow
 from storage.catalog.segments import SegmentRow
 from storage.classes import RetentionClass
@@ -64,11 +64,11 @@ class _Orders:
     holds: list[HoldRow]
     classes: dict[str, RetentionClass]
 
-    def needs(self, row: SegmentRow) -> list[Need]:
+    def needs(self, one: Due) -> list[Need]:
         return [
             Need(hold.class_name, hold.created_ms)
             for hold in self.holds
-            if hold.rule().covers(row.camera_id, row.start_ms, row.end_ms)
+            if hold.rule().covers(one.segment.camera_id, one.start_ms, one.end_ms)
         ]
 
 
@@ -115,13 +115,14 @@ class EvidenceKeeper:
     def _order(self, orders: _Orders, report: EvidenceReport) -> None:
         for hold in orders.holds:
             while True:
+                now_ms = wall_ms(self._clock)
 
-                def write(connection: Connection, hold: HoldRow = hold) -> int:
-                    ids = evidence_rows.uncopied(connection, hold, CHUNK_ROWS)
-                    evidence_rows.want(connection, ids, wall_ms(self._clock))
+                def write(connection: Connection, hold: HoldRow = hold, now_ms: int = now_ms) -> int:
+                    ids = evidence_rows.uncopied(connection, hold, now_ms, CHUNK_ROWS)
+                    evidence_rows.want(connection, ids, now_ms)
                     return len(ids)
 
-                if not self._catalog.read(lambda c, hold=hold: evidence_rows.uncopied(c, hold, 1)):  # type: ignore[misc]  # a bound default
+                if not self._catalog.read(partial(evidence_rows.uncopied, hold=hold, now_ms=now_ms, limit=1)):
                     break
                 report.ordered += self._catalog.write(write)
 
@@ -129,19 +130,20 @@ class EvidenceKeeper:
         now_ms = wall_ms(self._clock)
         due = self._catalog.read(lambda c: evidence_rows.due(c, ("wanted",), now_ms, limit))
         in_a_row = 0
-        for copy, row in due:
+        for one in due:
+            copy, row = one.copy, one.segment
             if self._stopping.is_set():
                 return
             orders = self._catalog.read(_orders)  # a hold released meanwhile orders nothing
-            needs = orders.needs(row)
+            needs = orders.needs(one)
             if not needs:
-                self._withdraw(copy, row, report)
+                self._withdraw(one, report)
                 continue
             if row.state not in ("stored", "condemned"):
                 self._put_off(copy, "media.object_missing")
                 continue
             try:
-                self._make(copy, row, needs, orders)
+                self._make(one, needs, orders)
             except TiergateError as exc:
                 report.failed += 1
                 in_a_row = in_a_row + 1 if exc.reason.code == evidence_rows.AWAY else 0
@@ -158,13 +160,14 @@ class EvidenceKeeper:
                 report.away = True
                 return
 
-    def _make(self, copy: CopyRow, row: SegmentRow, needs: Sequence[Need], orders: _Orders) -> None:
+    def _make(self, one: Due, needs: Sequence[Need], orders: _Orders) -> None:
         """Copy, read back, lock, and only then the row."""
+        copy, row = one.copy, one.segment
         made = self._evidence.copy_from(self._store, row.object_key, row.sha256, row.bytes)
         now_ms = wall_ms(self._clock)
         known = copy.version_id == made.version_id
         has = LockTerms(copy.locked_until_ms if known else None, known and copy.legal_hold)
-        wanted = lock_terms(row.end_ms, needs, orders.classes, has, now_ms)
+        wanted = lock_terms(one.end_ms, needs, orders.classes, has, now_ms)
         lock = self._evidence.lock(row.object_key, made.version_id, Lock(wanted.until_ms, wanted.legal_hold))
 
         values = {
@@ -193,29 +196,27 @@ class EvidenceKeeper:
     def _look(self, limit: int, report: EvidenceReport) -> None:
         now_ms = wall_ms(self._clock)
         states = ("verified", "releasing")
-        for copy, row in self._catalog.read(lambda c: evidence_rows.due(c, states, now_ms, limit)):
+        for one in self._catalog.read(lambda c: evidence_rows.due(c, states, now_ms, limit)):
             if self._stopping.is_set():
                 return
             report.looked_at += 1
             orders = self._catalog.read(_orders)
-            needs = orders.needs(row)
+            needs = orders.needs(one)
             try:
                 if needs:
-                    self._look_at(copy, row, needs, orders, report)
+                    self._look_at(one, needs, orders, report)
                 else:
-                    self._withdraw(copy, row, report)
+                    self._withdraw(one, report)
             except TiergateError as exc:
                 report.failed += 1
-                self._put_off(copy, exc.reason.code, states)
+                self._put_off(one.copy, exc.reason.code, states)
                 if exc.reason.code == evidence_rows.AWAY:
                     report.away = True
                     return
 
-    def _look_at(
-        self, copy: CopyRow, row: SegmentRow, needs: Sequence[Need], orders: _Orders, report: EvidenceReport
-    ) -> None:
+    def _look_at(self, one: Due, needs: Sequence[Need], orders: _Orders, report: EvidenceReport) -> None:
         """Whether both copies are there, and the lock long enough."""
-        now_ms = wall_ms(self._clock)
+        copy, row, now_ms = one.copy, one.segment, wall_ms(self._clock)
         if copy.state == "releasing":  # ordered anew between two passes
             self._catalog.write(lambda c: evidence_rows.want(c, [row.id], now_ms))
             return
@@ -232,7 +233,7 @@ class EvidenceKeeper:
         if row.state in ("stored", "condemned") and self._store.head(row.object_key) is None:
             self._mender.mend(row, now_ms)
         has = LockTerms(copy.locked_until_ms, copy.legal_hold)
-        wanted = lock_terms(row.end_ms, needs, orders.classes, has, now_ms)
+        wanted = lock_terms(one.end_ms, needs, orders.classes, has, now_ms)
         lock = Lock(has.until_ms, has.legal_hold)
         if wanted != has:
             lock = self._evidence.lock(row.object_key, copy.version_id, Lock(wanted.until_ms, wanted.legal_hold))
@@ -256,9 +257,9 @@ class EvidenceKeeper:
 
     # --- the end ---
 
-    def _withdraw(self, copy: CopyRow, row: SegmentRow, report: EvidenceReport) -> None:
+    def _withdraw(self, one: Due, report: EvidenceReport) -> None:
         """No hold covers the segment any more: the copy goes as soon as it may."""
-        now_ms = wall_ms(self._clock)
+        copy, row, now_ms = one.copy, one.segment, wall_ms(self._clock)
         has = LockTerms(copy.locked_until_ms, copy.legal_hold)
         if has.legal_hold:
             self._evidence.lock(row.object_key, copy.version_id, Lock(None, False))
@@ -269,7 +270,7 @@ class EvidenceKeeper:
             later_ms = now_ms + LOOK_EVERY_MS
             self._catalog.write(lambda c: evidence_rows.change(c, row.id, (copy.state,), next_ms=later_ms))
             return
-        if not self._catalog.write(partial(self._enter_releasing, row=row, state=copy.state, now_ms=now_ms)):
+        if not self._catalog.write(partial(self._enter_releasing, one=one, now_ms=now_ms)):
             return
         version_id: str | None = None
         versions = self._evidence.versions(row.object_key)
@@ -293,11 +294,12 @@ class EvidenceKeeper:
         report.released += 1
 
     @staticmethod
-    def _enter_releasing(connection: Connection, row: SegmentRow, state: str, now_ms: int) -> bool:
+    def _enter_releasing(connection: Connection, one: Due, now_ms: int) -> bool:
         """In the transaction that reads the holds again; a hold placed since keeps the copy."""
-        if _orders(connection).needs(row):
+        if _orders(connection).needs(one):
             return False
-        return evidence_rows.change(connection, row.id, (state,), state="releasing", next_ms=now_ms)
+        states = (one.copy.state,)
+        return evidence_rows.change(connection, one.segment.id, states, state="releasing", next_ms=now_ms)
 
 
 class EvidenceSource:

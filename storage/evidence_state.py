@@ -41,13 +41,14 @@ class HoldState:
         }
 
 
-def of_hold(connection: Connection, hold: HoldRow) -> HoldState:
-    standing, lock = evidence_rows.standing_of(connection, hold, FAILED_AFTER), canary.proof(connection)
+def of_hold(connection: Connection, hold: HoldRow, now_ms: int) -> HoldState:
+    standing = evidence_rows.standing_of(connection, hold, FAILED_AFTER, now_ms)
+    lock = canary.proof(connection)
     return HoldState(standing, colour(standing, lock), lock)
 
 
-def of_standing(connection: Connection) -> list[tuple[HoldRow, HoldState]]:
-    return [(row, of_hold(connection, row)) for row in retention_rows.holds(connection)]
+def of_standing(connection: Connection, now_ms: int) -> list[tuple[HoldRow, HoldState]]:
+    return [(row, of_hold(connection, row, now_ms)) for row in retention_rows.holds(connection)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,7 @@ class Summary:
 
 
 def remember(connection: Connection, now_ms: int) -> None:
-    states = [state for _, state in of_standing(connection)]
+    states = [state for _, state in of_standing(connection, now_ms)]
     since = [s.standing.oldest_waiting_ms for s in states if s.standing.oldest_waiting_ms is not None]
     value = {
         "at_ms": now_ms,

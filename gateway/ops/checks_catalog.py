@@ -237,7 +237,7 @@ def holds(connection: Connection, probe: Probe) -> Iterator[Finding]:
 
 def evidence(connection: Connection, probe: Probe) -> Iterator[Finding]:
     """Whether held footage is in two places, and which of the two belts is there."""
-    standing = evidence_state.of_standing(connection)
+    standing = evidence_state.of_standing(connection, probe.now_ms)
     proof, in_bucket = canary.proof(connection), probe.settings.store.kind == "s3"
     if proof == "lies":
         yield found("evidence", "bad", Reason("ops.evidence_lock_lies"), Reason("ops.evidence_lock_next"))

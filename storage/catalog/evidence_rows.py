@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, case, func, insert, select, update
+from sqlalchemy import Connection, and_, case, func, insert, not_, select, update
 
 from config.units import DAY_MS
-from storage.catalog.retention_rows import HoldRow
+from storage.catalog.retention_rows import DATE_UNKNOWN, HoldRow
 from storage.catalog.segments import SEGMENT_MAX_MS, SegmentRow
 from storage.catalog.tables import evidence_copy, gap, segment
 from storage.evidence_rules import Standing
@@ -42,30 +42,49 @@ class CopyRow:
 _COPY = tuple(evidence_copy.c[f.name] for f in fields(CopyRow))
 
 
-def _covered(hold: HoldRow) -> Any:
-    return (
-        segment.c.camera_id.in_(hold.cameras)
-        & segment.c.stream.in_(("main", "sub"))  # so that the timeline's index serves
-        & (segment.c.start_ms <= hold.to_ms)
-        & (segment.c.start_ms >= hold.from_ms - SEGMENT_MAX_MS)
-        & (segment.c.end_ms >= hold.from_ms)
-        & (segment.c.kind == "own")
+class Due(NamedTuple):
+    """A copy to be looked at. `start_ms` and `end_ms`: of what time its pictures may be, as the plan sees it."""
+
+    copy: CopyRow
+    segment: SegmentRow
+    start_ms: int
+    end_ms: int
+
+
+def _covered(hold: HoldRow, now_ms: int) -> tuple[Any, Any]:
+    """Conditions for footage that a hold touches: of known date, and of unknown (`storage.retention.Planner`). Each
+    has an index of its own; joined by "or" neither would serve."""
+    own = segment.c.camera_id.in_(hold.cameras) & (segment.c.kind == "own")
+    dated = and_(
+        own,
+        segment.c.stream.in_(("main", "sub")),  # so that the timeline's index serves
+        segment.c.start_ms <= hold.to_ms,
+        segment.c.start_ms >= hold.from_ms - SEGMENT_MAX_MS,
+        segment.c.end_ms >= hold.from_ms,
+        not_(DATE_UNKNOWN),
     )
+    seen = segment.c.aged_from_ms >= hold.from_ms
+    if hold.from_ms <= now_ms:
+        seen |= segment.c.aged_from_ms.is_(None)
+    return dated, and_(own, DATE_UNKNOWN, seen)
 
 
-def uncopied(connection: Connection, hold: HoldRow, limit: int) -> list[str]:
+def uncopied(connection: Connection, hold: HoldRow, now_ms: int, limit: int) -> list[str]:
     """Segments in the store that a hold covers and that nobody has ordered a copy of."""
-    query = (
-        select(segment.c.id)
-        .select_from(segment.outerjoin(evidence_copy))
-        .where(
-            _covered(hold),
-            segment.c.state.in_(_IN_STORE),
-            evidence_copy.c.state.is_(None) | evidence_copy.c.state.in_(("releasing", "gone")),
+    found: list[str] = []
+    for covered in _covered(hold, now_ms):
+        query = (
+            select(segment.c.id)
+            .select_from(segment.outerjoin(evidence_copy))
+            .where(
+                covered,
+                segment.c.state.in_(_IN_STORE),
+                evidence_copy.c.state.is_(None) | evidence_copy.c.state.in_(("releasing", "gone")),
+            )
+            .limit(limit - len(found))
         )
-        .limit(limit)
-    )
-    return list(connection.execute(query).scalars())
+        found += connection.execute(query).scalars()
+    return found
 
 
 def want(connection: Connection, ids: Sequence[str], now_ms: int) -> None:
@@ -81,10 +100,10 @@ def want(connection: Connection, ids: Sequence[str], now_ms: int) -> None:
         connection.execute(update(evidence_copy).where(evidence_copy.c.segment_id.in_(known)).values(**again))
 
 
-def due(connection: Connection, states: Sequence[str], now_ms: int, limit: int) -> list[tuple[CopyRow, SegmentRow]]:
+def due(connection: Connection, states: Sequence[str], now_ms: int, limit: int) -> list[Due]:
     """Rows to be looked at, the longest waiting first."""
     query = (
-        select(*_COPY, *(column.label(f"s_{column.key}") for column in _SEGMENT))
+        select(*_COPY, *(column.label(f"s_{column.key}") for column in _SEGMENT), segment.c.aged_from_ms)
         .select_from(evidence_copy.join(segment))
         .where(
             evidence_copy.c.state.in_(states),
@@ -95,7 +114,14 @@ def due(connection: Connection, states: Sequence[str], now_ms: int, limit: int) 
         .limit(limit)
     )
     split = len(_COPY)
-    return [(CopyRow(*row[:split]), SegmentRow(*row[split:])) for row in connection.execute(query)]
+    found = []
+    for *values, aged_from_ms in connection.execute(query):
+        row = SegmentRow(*values[split:])
+        start_ms, end_ms = row.start_ms, row.end_ms
+        if row.time_trust == "unknown":
+            start_ms, end_ms = 0, now_ms if aged_from_ms is None else aged_from_ms
+        found.append(Due(CopyRow(*values[:split]), row, start_ms, end_ms))
+    return found
 
 
 def change(connection: Connection, segment_id: str, from_states: Sequence[str], **values: Any) -> bool:
@@ -123,7 +149,7 @@ def counts(connection: Connection) -> dict[str, tuple[int, int]]:
     return {state: (int(count), int(size)) for state, count, size in connection.execute(query)}
 
 
-def standing_of(connection: Connection, hold: HoldRow, failed_after: int) -> Standing:
+def standing_of(connection: Connection, hold: HoldRow, failed_after: int, now_ms: int) -> Standing:
     """How far a hold's footage is in two places. A copy that failed `failed_after` times in a row counts as bad,
     unless a store was away."""
     lost = segment.c.state == "lost"
@@ -132,23 +158,21 @@ def standing_of(connection: Connection, hold: HoldRow, failed_after: int) -> Sta
     failed = tried & (func.coalesce(evidence_copy.c.problem, "") != AWAY)
     bad = gap.c.id.is_not(None) | lost | func.coalesce(failed, False)
     whole = copied & ~bad & segment.c.state.in_(_IN_STORE)
-    query = (
-        select(
-            func.count(),
-            func.coalesce(func.sum(segment.c.bytes), 0),
-            func.coalesce(func.sum(case((whole, 1), else_=0)), 0),
-            func.coalesce(func.sum(case((bad, 1), else_=0)), 0),
-            func.min(case((~whole & ~bad, segment.c.end_ms))),
+    counted = select(
+        func.count(),
+        func.coalesce(func.sum(segment.c.bytes), 0),
+        func.coalesce(func.sum(case((whole, 1), else_=0)), 0),
+        func.coalesce(func.sum(case((bad, 1), else_=0)), 0),
+        func.min(case((~whole & ~bad, func.coalesce(segment.c.aged_from_ms, segment.c.end_ms)))),
+    ).select_from(
+        segment.outerjoin(evidence_copy).outerjoin(
+            gap, (gap.c.id == segment.c.id) & (gap.c.cause == "damaged") & (gap.c.to_ms > gap.c.from_ms)
         )
-        .select_from(
-            segment.outerjoin(evidence_copy).outerjoin(
-                gap, (gap.c.id == segment.c.id) & (gap.c.cause == "damaged") & (gap.c.to_ms > gap.c.from_ms)
-            )
-        )
-        # What was lost while it was held counts; what was lost before was no footage to hold.
-        .where(_covered(hold), segment.c.state.in_(_HERE) | (lost & evidence_copy.c.state.is_not(None)))
     )
-    count, size, verified, failures, oldest = connection.execute(query).one()
+    # What was lost while it was held counts; what was lost before was no footage to hold.
+    counts_here = segment.c.state.in_(_HERE) | (lost & evidence_copy.c.state.is_not(None))
+    parts = [connection.execute(counted.where(covered, counts_here)).one() for covered in _covered(hold, now_ms)]
+    count, size, verified, failures = (sum(int(part[n]) for part in parts) for n in range(4))
+    oldest = min((part[4] for part in parts if part[4] is not None), default=None)
     waiting_ms = None if oldest is None else max(oldest, hold.created_ms)
-    waiting = int(count) - int(verified) - int(failures)
-    return Standing(int(count), int(size), int(verified), waiting, int(failures), waiting_ms)
+    return Standing(count, size, verified, count - verified - failures, failures, waiting_ms)

@@ -92,7 +92,7 @@ def holds(connection: Connection, standing_only: bool = True) -> list[HoldRow]:
 
 
 #: Written out: the index of these few is used only for the condition that it was made with.
-_DATE_UNKNOWN = segment.c.time_trust == literal_column("'unknown'")
+DATE_UNKNOWN = segment.c.time_trust == literal_column("'unknown'")
 
 
 def add_hold(connection: Connection, row: HoldRow) -> None:
@@ -120,7 +120,7 @@ def _rescue(connection: Connection, row: HoldRow) -> None:
     Footage of unknown date may be of any time before it was first seen (`storage.retention.Planner`).
     """
     dated = (segment.c.start_ms <= row.to_ms) & (segment.c.end_ms >= row.from_ms)
-    touched = (not_(_DATE_UNKNOWN) & dated) | (_DATE_UNKNOWN & (segment.c.aged_from_ms >= row.from_ms))
+    touched = (not_(DATE_UNKNOWN) & dated) | (DATE_UNKNOWN & (segment.c.aged_from_ms >= row.from_ms))
     connection.execute(
         update(segment)
         .where(segment.c.state == "condemned", segment.c.camera_id.in_(row.cameras), touched)
@@ -164,7 +164,7 @@ _CANDIDATE = (
 
 def age_from(connection: Connection, now_ms: int, limit: int) -> int:
     """Footage of unknown date that was not seen before ages from `now_ms` on; how much there was, up to `limit`."""
-    fresh = select(segment.c.id).where(_DATE_UNKNOWN, segment.c.aged_from_ms.is_(None)).limit(limit)
+    fresh = select(segment.c.id).where(DATE_UNKNOWN, segment.c.aged_from_ms.is_(None)).limit(limit)
     return connection.execute(update(segment).where(segment.c.id.in_(fresh)).values(aged_from_ms=now_ms)).rowcount
 
 
@@ -181,7 +181,7 @@ def candidates(
     by = segment.c.aged_from_ms if date_unknown else segment.c.end_ms
     query = (
         select(*_CANDIDATE)
-        .where(segment.c.state == state, by < before_ms, _DATE_UNKNOWN if date_unknown else not_(_DATE_UNKNOWN))
+        .where(segment.c.state == state, by < before_ms, DATE_UNKNOWN if date_unknown else not_(DATE_UNKNOWN))
         .order_by(by, segment.c.id)
         .limit(limit)
     )

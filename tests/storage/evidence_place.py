@@ -84,7 +84,7 @@ class EvidencePlace:
         return self.keeper(evidence).run()
 
     def state(self, hold: HoldRow) -> HoldState:
-        return self.catalog.read(lambda c: evidence_state.of_hold(c, hold))
+        return self.catalog.read(lambda c: evidence_state.of_hold(c, hold, wall_ms(self.clock)))
 
     def copy(self, one: Recorded) -> CopyRow:
         found = self.catalog.read(lambda c: evidence_rows.copy_of(c, one.segment.id))

@@ -11,12 +11,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
 
 from config.clock import ManualClock, wall_ms
 from config.errors import TiergateError
 from config.units import DAY_MS
 from storage import damage
 from storage.audit import log as audit
+from storage.catalog.tables import segment
 from storage.objects import base
 from storage.objects.evidence import FolderEvidence, Lock
 from storage.objects.folder import FolderStore
@@ -99,6 +101,30 @@ def test_footage_that_comes_while_the_hold_stands_is_copied_as_it_is_stored(plac
     assert place.run().copied == len(on_its_way)
     assert place.state(hold).colour == "green"
     assert held_whole(place, first + on_its_way)
+
+
+def test_footage_of_unknown_date_is_copied_by_when_it_was_first_seen(place: EvidencePlace) -> None:
+    """A camera whose battery died says 1970: what it shows may be of any time before somebody saw it."""
+    old = place.stored(wall_ns=4 * 10**9)
+
+    def change(aged_from_ms: int | None) -> None:
+        values = {"time_trust": "unknown", "aged_from_ms": aged_from_ms}
+        place.catalog.write(lambda c: c.execute(update(segment).values(**values)))
+
+    change(None)
+    coming = place.hold(from_ms=wall_ms(place.clock) + 3_600_000, to_ms=wall_ms(place.clock) + 7_200_000)
+    assert place.run().copied == 0  # what has ended is not of tomorrow
+    assert place.state(coming).colour == "none"
+    place.release(coming)
+    change(TO_MS)
+    later = place.hold(from_ms=TO_MS + 1, to_ms=TO_MS + 60_000)
+    assert place.run().copied == 0
+    assert place.state(later).colour == "none"
+    place.release(later)
+    hold = place.hold()
+    assert place.state(hold).colour == "yellow"
+    assert place.run().copied == len(old)
+    assert place.state(hold).colour == "green" and held_whole(place, old)
 
 
 def test_a_copy_has_bytes_of_its_own_and_cannot_be_written(folders: EvidencePlace) -> None:

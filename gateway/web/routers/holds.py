@@ -74,24 +74,25 @@ async def list_holds(
     `evidence` of a standing one: how much of its footage is verified in both places. `green` only when all of it is.
     """
     services, client = services_of(request), client_of(request)
+    now_ms = services.now_ms()
 
     def read(connection: Connection) -> dict[str, Any]:
-        seen = footage.visible_cameras(connection, principal, services.now_ms(), client)
+        seen = footage.visible_cameras(connection, principal, now_ms, client)
         rows = retention_rows.holds(connection, standing_only=not all_)
         mine = [row for row in rows if not seen.isdisjoint(row.cameras) and (cursor is None or row.id > cursor)]
         rest = sorted(mine, key=lambda r: r.id)
-        items = [as_json(row, seen) | {"evidence": _evidence(connection, row, seen)} for row in rest[:limit]]
+        items = [as_json(row, seen) | {"evidence": _evidence(connection, row, seen, now_ms)} for row in rest[:limit]]
         return page(items, rest[limit - 1].id if len(rest) > limit else None)
 
     return await services.read(read)
 
 
-def _evidence(connection: Connection, row: HoldRow, visible: frozenset[str]) -> dict[str, Any] | None:
+def _evidence(connection: Connection, row: HoldRow, visible: frozenset[str], now_ms: int) -> dict[str, Any] | None:
     """Of the cameras that the caller may know of."""
     if row.released_ms is not None:
         return None
     mine = replace(row, cameras=tuple(c for c in row.cameras if c in visible))
-    return evidence_state.of_hold(connection, mine).as_json()
+    return evidence_state.of_hold(connection, mine, now_ms).as_json()
 
 
 @router.post("", status_code=201, responses=MAY_QUEUE)
