@@ -24,6 +24,7 @@ from tiering.grants import (
     Function,
     Grant,
     LeaseFact,
+    Posting,
     Principal,
     Resources,
     Stream,
@@ -41,6 +42,7 @@ __all__ = [
     "Function",
     "Grant",
     "LeaseFact",
+    "Posting",
     "Principal",
     "Resources",
     "Stream",
@@ -106,7 +108,27 @@ def lease_as_grant(lease: LeaseFact, now_ms: int) -> Grant | None:
 def decide(
     principal: Principal, function: Function, resource: CameraResource | None, now_ms: int, facts: Facts = _NOTHING_MORE
 ) -> Decision:
-    """May `principal` use `function` on `resource` now, as `facts` describe the request? Unknown means no."""
+    """May `principal` use `function` on `resource` now, as `facts` describe the request? Unknown means no.
+
+    Who is posted may what both the home unit and the posted one may. Roles and personal grants are of the home.
+    """
+    home, there = _decide(principal, function, resource, now_ms, facts), _posted(principal, now_ms)
+    if there is None or not home.visible:
+        return home
+    away = _decide(there, function, resource, now_ms, facts)
+    if not away.visible:
+        return _HIDDEN
+    if not home.allow:
+        return home
+    if not away.allow:
+        return replace(away, reason=Reason("access.posting_lacks", {"function": function, "unit": there.unit}))
+    max_stream = lower_stream(home.max_stream, away.max_stream)
+    return replace(home, max_stream=max_stream, until_ms=_earliest(home.until_ms, away.until_ms))
+
+
+def _decide(
+    principal: Principal, function: Function, resource: CameraResource | None, now_ms: int, facts: Facts
+) -> Decision:
     if resource is None or _over(principal, now_ms):
         return _HIDDEN
     grants = _effective(principal, resource, now_ms)
@@ -137,11 +159,27 @@ def allowed_ranges(
     """The parts of `facts`' footage range that `function` may touch, ascending and disjoint."""
     if _over(principal, now_ms) or facts.from_ms is None or facts.to_ms is None:
         return []
-    grants = _effective(principal, resource, now_ms)
-    return _ranges(grants, function, resource, now_ms, facts)
+    home = _ranges(_effective(principal, resource, now_ms), function, resource, now_ms, facts)
+    there = _posted(principal, now_ms)
+    if there is None:
+        return home
+    away = _ranges(_effective(there, resource, now_ms), function, resource, now_ms, facts)
+    both = ((max(a, c), min(b, d)) for a, b in home for c, d in away)
+    return [(low, high) for low, high in both if low < high]
 
 
 # --- which grants count ----------------------------------------------------------------------------------------------
+
+
+def _posted(principal: Principal, now_ms: int) -> Principal | None:
+    """Anybody of the unit that `principal` is posted to now: its grants, no role."""
+    posting = principal.posting
+    if posting is None or now_ms >= posting.until_ms:
+        return None
+    return replace(
+        principal, unit=posting.unit, department_id=posting.department_id, roles=frozenset(), grants=posting.grants,
+        posting=None,
+    )  # fmt: skip
 
 
 def _over(principal: Principal, now_ms: int) -> bool:

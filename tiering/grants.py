@@ -269,6 +269,16 @@ class Grant:
 
 
 @dataclass(frozen=True, slots=True)
+class Posting:
+    """A person at work in another unit for a time: what both their home and that unit may (`tiering.access.decide`)."""
+
+    department_id: str
+    unit: str
+    grants: tuple[Grant, ...]  #: the unit's
+    until_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class Principal:
     """Who asks. Grants are loaded; those of roles are added by `decide`."""
 
@@ -276,13 +286,14 @@ class Principal:
     id: str  #: user id, token jti, or key id of a node
     login: str  #: sign-in name; a token's label; a node's name
     name: str  #: the natural person, the token's label, the node
-    unit: str  #: department's name, or the node's region
+    unit: str  #: department's name, both names of a person who is posted, or the node's region
     department_id: str | None = None
     roles: frozenset[str] = frozenset()
     grants: tuple[Grant, ...] = ()
     expires_ms: int | None = None
     session: str | None = None  #: hex of the session's hash, when signed in by one: signing out ends its looks
     must_change: bool = False
+    posting: Posting | None = None
 
     @property
     def actor(self) -> str:

@@ -178,6 +178,18 @@ WORDS: dict[str, tuple[str, str]] = {
     "access.name_taken": ("{name} exists already.", "{name} 已存在。"),
     "access.role_unknown": ("There is no role {role}.", "没有角色 {role}。"),
     "access.user_unknown": ("There is no user {user}.", "没有用户 {user}。"),
+    "access.posting_lacks": (
+        "You are posted to {unit}, which may not use {function} here.",
+        "您现派驻于{unit}，该单位在此不得使用{function}。",
+    ),
+    "access.posting_admin": (
+        "Administrators and the person's own department are no posting: take the roles away first, or name another unit.",
+        "管理员不得派驻，也不得派驻到本单位：请先撤销管理角色，或指定其他单位。",
+    ),
+    "access.posting_end": (
+        "A posting needs a unit and an end within 366 days.",
+        "派驻须填写单位和 366 天之内的结束时间。",
+    ),
     "access.last_admin": (
         "At least one enabled user must keep the role {role}.",
         "至少须有一名启用的用户保有角色 {role}。",

@@ -74,7 +74,7 @@ def decide(
     row = rows.find(connection, approval_id)
     if row is None or not may_read(row, principal.kind, principal.id, principal.roles):
         raise TiergateError(Kind.NOT_FOUND, "approval.unknown", approval=approval_id[:40])
-    giver = _now(connection, principals, principal.id)
+    giver = _now(connection, principals, principal.id, now_ms)
     bar = may_not_decide(row, principal.kind, principal.id, frozenset() if giver is None else giver.roles)
     if bar is not None:
         raise TiergateError(Kind.FORBIDDEN, bar.code, **bar.params)
@@ -89,7 +89,7 @@ def decide(
         return decided
     try:
         with connection.begin_nested():
-            requester = _now(connection, principals, row.requester_id)
+            requester = _now(connection, principals, row.requester_id, now_ms)
             if requester is None:
                 raise _gone(row)
             PERFORM[row.action](connection, decided, requester, now_ms)
@@ -98,10 +98,12 @@ def decide(
     return approvals.used(connection, decided, now_ms)
 
 
-def _now(connection: Connection, principals: Principals, user_id: str) -> Principal | None:
+def _now(connection: Connection, principals: Principals, user_id: str, now_ms: int) -> Principal | None:
     """The person with the roles and grants of this moment; None for one who is not there any more, or disabled."""
     user = people.users(connection, [user_id]).get(user_id)
-    return None if user is None or user.disabled_ms is not None else principals.of_user(connection, user, None)
+    if user is None or user.disabled_ms is not None:
+        return None
+    return principals.of_user(connection, user, None, now_ms)
 
 
 def _gone(row: Approval) -> TiergateError:

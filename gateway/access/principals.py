@@ -5,6 +5,7 @@ Belongs here: reading who it is. Does not belong here: what they may do (`tierin
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -23,8 +24,9 @@ from storage.catalog.grants import TokenRow
 from storage.catalog.people import User
 from storage.catalog.sessions import SessionRow
 from storage.catalog.tables import link
-from tiering.grants import Grant, Principal
+from tiering.grants import Grant, Posting, Principal
 
+_UNIT_MAX = 58  #: of each of the two units of a person who is posted, so that a register's row names both
 _CACHED = 2_000  #: principals kept between two moves of the catalog
 
 
@@ -57,7 +59,7 @@ class Principals:
             self._cache.clear()
             self._cached_stamp = stamp
         known = self._cache.get(key)
-        if known is not None and (known.expires_ms is None or now_ms < known.expires_ms):
+        if known is not None and now_ms < _good_until_ms(known):
             return known
         if credential.startswith(PREFIX):
             found = await self._catalog.aread(lambda c: self.by_session(c, key, now_ms))
@@ -95,7 +97,7 @@ class Principals:
         user = people.users(connection, [reference["id"]]).get(reference["id"])
         if user is None or user.disabled_ms is not None:
             raise TiergateError(Kind.UNAUTHENTICATED, "access.user_disabled")
-        return self.of_user(connection, user, None)
+        return self.of_user(connection, user, None, now_ms)
 
     def by_session(self, connection: Connection, id_hash: bytes, now_ms: int) -> Principal:
         """Raises access.session_over, access.user_disabled, access.token_revoked, access.token_expired."""
@@ -110,29 +112,48 @@ class Principals:
         user = people.users(connection, [row.user_id or ""]).get(row.user_id or "")
         if user is None or user.disabled_ms is not None:
             raise TiergateError(Kind.UNAUTHENTICATED, "access.user_disabled")
-        return self.of_user(connection, user, row)
+        return self.of_user(connection, user, row, now_ms)
 
-    def of_user(self, connection: Connection, user: User, session: SessionRow | None) -> Principal:
+    def of_user(self, connection: Connection, user: User, session: SessionRow | None, now_ms: int) -> Principal:
         subjects = [("user", user.id), *(("role", role) for role in user.roles)]
         if user.department_id is not None:
             subjects.append(("department", user.department_id))
-        loaded = []
-        for row in grant_rows.grants_of(connection, subjects):
-            source = {"user": "user", "role": "role", "department": "department"}[row.subject_kind]
-            loaded.append(Grant.from_json(row.id, source, row.value))  # type: ignore[arg-type]  # one of the three words above
+        unit, posting = user.unit or self._home, _posting(connection, user, now_ms)
         return Principal(
             kind="user",
             id=user.id,
             login=user.login,
             name=user.name,
-            unit=user.unit or self._home,
+            unit=unit if posting is None else f"{unit[:_UNIT_MAX]} → {posting.unit[:_UNIT_MAX]}",
             department_id=user.department_id,
             roles=frozenset(user.roles),
-            grants=tuple(loaded),
+            grants=_grants(connection, subjects),
             expires_ms=None if session is None else session.expires_ms,
             session=None if session is None else session.id_hash.hex(),
             must_change=user.must_change,
+            posting=posting,
         )
+
+
+def _grants(connection: Connection, subjects: list[tuple[str, str]]) -> tuple[Grant, ...]:
+    loaded = []
+    for row in grant_rows.grants_of(connection, subjects):
+        source = {"user": "user", "role": "role", "department": "department"}[row.subject_kind]
+        loaded.append(Grant.from_json(row.id, source, row.value))  # type: ignore[arg-type]  # one of the three words above
+    return tuple(loaded)
+
+
+def _posting(connection: Connection, user: User, now_ms: int) -> Posting | None:
+    if user.posted_to is None or user.posted_until_ms is None or now_ms >= user.posted_until_ms:
+        return None
+    grants = _grants(connection, [("department", user.posted_to)])
+    return Posting(user.posted_to, user.posted_unit, grants, user.posted_until_ms)
+
+
+def _good_until_ms(principal: Principal) -> float:
+    """When what is kept of a principal must be read again at the latest."""
+    ends = [principal.expires_ms, None if principal.posting is None else principal.posting.until_ms]
+    return min((end for end in ends if end is not None), default=math.inf)
 
 
 def key_of(principal: Principal) -> tuple[str, str, str | None]:

@@ -14,7 +14,8 @@ app = typer.Typer()
 
 @app.command("list", help="All users.")
 def list_() -> None:
-    context.show(client.everything("/users"), ["id", "login", "name", "department", "roles", "disabled_ms"])
+    columns = ["id", "login", "name", "department", "posted_unit", "posted_until_ms", "roles", "disabled_ms"]
+    context.show(client.everything("/users"), columns)
 
 
 @app.command(help="Add a person. The first password must be changed at first sign-in.")
@@ -41,6 +42,15 @@ def change(
 ) -> None:
     body = {"name": name, "roles": role or None, "disabled": True if disable else None}
     context.show(client.patch(f"/users/{client.part(user)}", {k: v for k, v in body.items() if v is not None}))
+
+
+@app.command(help="Post a person to another department for a time: they may what both units may. No --to ends it.")
+def post(
+    user: Annotated[str, typer.Argument(help="User id.")],
+    to: Annotated[str | None, typer.Option("--to", help="Department id.")] = None,
+    until: Annotated[str | None, typer.Option("--until", help="When the posting ends.")] = None,
+) -> None:
+    context.show(client.patch(f"/users/{client.part(user)}", {"posted_to": to, "posted_until": until}))
 
 
 @app.command(

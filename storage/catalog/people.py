@@ -26,15 +26,23 @@ class User:
     must_change: bool
     created_ms: int
     disabled_ms: int | None
+    posted_to: str | None = None  #: department that the person works in for a time
+    posted_until_ms: int | None = None
+    posted_unit: str = ""  #: its name
 
 
-_QUERY = select(user, department.c.name.label("unit")).outerjoin(department, department.c.id == user.c.department_id)
+_there = department.alias("there")
+_QUERY = (
+    select(user, department.c.name.label("unit"), _there.c.name.label("posted_unit"))
+    .outerjoin(department, department.c.id == user.c.department_id)
+    .outerjoin(_there, _there.c.id == user.c.posted_to)
+)
 
 
 def _user(row: Row[Any]) -> User:
     return User(
         row.id, row.login, row.name, row.department_id, row.unit or "", tuple(row.roles), row.password_hash,
-        row.must_change, row.created_ms, row.disabled_ms,
+        row.must_change, row.created_ms, row.disabled_ms, row.posted_to, row.posted_until_ms, row.posted_unit or "",
     )  # fmt: skip
 
 

@@ -20,6 +20,7 @@ from tiering.access import (
     Function,
     Grant,
     LeaseFact,
+    Posting,
     Principal,
     Resources,
     allowed_ranges,
@@ -52,6 +53,50 @@ def token(*grants: Grant, **more: Any) -> Principal:
 
 def allowed(principal: Principal, name: str, camera: CameraResource = CAMERA, now_ms: int = NOW, **facts: Any) -> bool:
     return decide(principal, Function(name), camera, now_ms, Facts(**facts)).allow
+
+
+def test_who_is_posted_may_what_both_units_may_and_after_it_what_the_home_may() -> None:
+    home = (grant("live", "playback", source="user"), grant("live", "playback", source="department"))
+    there = grant("live", source="department", max_stream="sub", valid_to_ms=NOW + 2 * MINUTE)
+    posted = user(*home, posting=Posting("dep1", "教育局", (there,), NOW + MINUTE))
+    seen = decide(posted, Function.LIVE, CAMERA, NOW, Facts(stream="sub"))
+    assert (seen.allow, seen.max_stream, seen.until_ms) == (True, "sub", NOW + 2 * MINUTE)
+    assert not allowed(posted, "live", stream="main")
+    refused = decide(posted, Function.PLAYBACK, CAMERA, NOW, Facts(from_ms=NOW - MINUTE, to_ms=NOW))
+    assert refused.visible and refused.reason.code == "access.posting_lacks"
+    assert refused.reason.params == {"function": "playback", "unit": "教育局"}
+    assert allowed(posted, "playback", now_ms=NOW + MINUTE, from_ms=NOW - MINUTE, to_ms=NOW)
+    # Roles are of the home; a unit that may nothing shows nothing.
+    operator = user(roles=("operator",), posting=Posting("dep1", "教育局", (), NOW + MINUTE))
+    assert not decide(operator, Function.LIVE, CAMERA, NOW).visible and allowed(operator, "live", now_ms=NOW + MINUTE)
+
+
+@st.composite
+def _of_unit(draw: st.DrawFn) -> tuple[Grant, ...]:
+    names = draw(st.lists(st.sampled_from(["live", "playback", "export", "catalog"]), min_size=1, max_size=3))
+    windows = st.sampled_from([None, NOW - 60 * MINUTE, NOW - 20 * MINUTE])
+    effect = draw(st.sampled_from(["allow", "allow", "allow", "deny"]))
+    made = grant(*names, effect=effect, source="department", footage_from_ms=draw(windows))
+    more = draw(st.booleans())
+    return (made, *draw(_of_unit())) if more else (made,)
+
+
+@given(_of_unit(), _of_unit(), st.sampled_from(["live", "playback", "export"]), st.integers(0, 3))
+@settings(max_examples=300, deadline=None)
+def test_a_posting_is_an_intersection(
+    home: tuple[Grant, ...], there: tuple[Grant, ...], name: str, quarter: int
+) -> None:
+    range_ = Facts(from_ms=NOW - 40 * MINUTE + quarter * 10 * MINUTE, to_ms=NOW)
+    facts = range_ if name != "live" else Facts(stream="sub")
+    function = Function(name)
+    posted = user(*home, department_id="dep1", posting=Posting("dep1", "教育局", there, NOW + MINUTE))
+    both = [user(*home, department_id="dep1"), user(*there, department_id="dep1")]
+    seen, alone = decide(posted, function, CAMERA, NOW, facts), [decide(p, function, CAMERA, NOW, facts) for p in both]
+    assert seen.allow == all(d.allow for d in alone) and seen.visible == all(d.visible for d in alone)
+    if name != "live":
+        parts = [allowed_ranges(p, function, CAMERA, NOW, facts) for p in both]
+        inside = [(max(a, c), min(b, d)) for a, b in parts[0] for c, d in parts[1] if max(a, c) < min(b, d)]
+        assert allowed_ranges(posted, function, CAMERA, NOW, facts) == inside
 
 
 def test_nobody_without_a_grant_sees_that_the_camera_exists() -> None:

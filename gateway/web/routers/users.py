@@ -10,11 +10,12 @@ from sqlalchemy import Connection
 
 from config.errors import Kind, TiergateError
 from config.redact import Secret
+from config.units import DAY_MS
 from gateway.access.ids import fresh_id
 from gateway.access.passwords import check_strength
 from gateway.web.policy import policy
 from gateway.web.services import services_of
-from gateway.web.wire import Body, Cursor, Limit, Name, page
+from gateway.web.wire import Body, Cursor, Limit, Name, TimeMs, page
 from storage.audit import log as audit
 from storage.catalog import people, places, sessions
 from storage.catalog.people import User
@@ -23,6 +24,8 @@ from tiering.access import ROLES, Principal
 router = APIRouter(prefix="/api/v1", tags=["users"])
 #: Somebody must always be able to administer, to give rights and to read the log.
 _KEPT = ("system_admin", "security_admin", "audit_admin")
+_ADMINISTRATORS = frozenset(_KEPT)
+POSTED_MOST_MS = 366 * DAY_MS
 
 
 class NewUser(Body):
@@ -40,6 +43,8 @@ class ChangedUser(Body):
     department_id: str | None = Field(None, max_length=26)
     password: str | None = Field(None, min_length=1, max_length=256)
     disabled: bool | None = None
+    posted_to: str | None = Field(None, max_length=26)  #: department; null ends the posting
+    posted_until: TimeMs | None = None
 
 
 def as_json(user: User) -> dict[str, Any]:
@@ -53,6 +58,9 @@ def as_json(user: User) -> dict[str, Any]:
         "must_change": user.must_change,
         "created_ms": user.created_ms,
         "disabled_ms": user.disabled_ms,
+        "posted_to": user.posted_to,
+        "posted_unit": user.posted_unit or None,
+        "posted_until_ms": user.posted_until_ms,
     }
 
 
@@ -105,7 +113,10 @@ async def add_user(
 async def change_user(
     request: Request, user_id: str, body: ChangedUser, principal: Annotated[Principal, policy(role="security_admin")]
 ) -> dict[str, Any]:
-    """Disabling, new roles and a new password end what the person is looking at within seconds."""
+    """Disabling, new roles and a new password end what the person is looking at within seconds.
+
+    Who is posted (`posted_to`, `posted_until`) may what both their own unit and that one may; the register names both.
+    """
     services = services_of(request)
     digest: str | None = None
     if body.roles is not None:
@@ -130,8 +141,12 @@ async def change_user(
             values["department_id"] = body.department_id
         if body.disabled is not None:
             values["disabled_ms"] = now_ms if body.disabled else None
+        if "posted_to" in body.model_fields_set or body.posted_until is not None:
+            values |= _posting(connection, user, body, now_ms)
         if digest is not None:
             values |= {"password_hash": digest, "must_change": True}
+        if user.posted_to is not None and _ADMINISTRATORS & set(body.roles or ()) and "posted_to" not in values:
+            raise TiergateError(Kind.CONFLICT, "access.posting_admin", field="roles")
         _keep_somebody(connection, user, body)
         people.change_user(connection, user_id, values)
         if body.disabled or digest is not None:
@@ -141,6 +156,20 @@ async def change_user(
         return people.require_user(connection, user_id)
 
     return as_json(await services.write(write))
+
+
+def _posting(connection: Connection, user: User, body: ChangedUser, now_ms: int) -> dict[str, Any]:
+    """Raises access.posting_end, access.posting_admin, access.department_unknown."""
+    if body.posted_to is None and body.posted_until is None:
+        return {"posted_to": None, "posted_until_ms": None}
+    if body.posted_to is None or body.posted_until is None or not now_ms < body.posted_until <= now_ms + POSTED_MOST_MS:
+        raise TiergateError(Kind.INVALID, "access.posting_end", field="posted_until")
+    home = body.department_id if "department_id" in body.model_fields_set else user.department_id
+    roles = user.roles if body.roles is None else body.roles
+    if body.posted_to == home or _ADMINISTRATORS & set(roles):
+        raise TiergateError(Kind.CONFLICT, "access.posting_admin", field="posted_to")
+    places.require_department(connection, body.posted_to)
+    return {"posted_to": body.posted_to, "posted_until_ms": body.posted_until}
 
 
 def _keep_somebody(connection: Connection, user: User, body: ChangedUser) -> None:

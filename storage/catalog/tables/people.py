@@ -31,6 +31,8 @@ user = Table(
     Column("must_change", Boolean, nullable=False, server_default="0"),
     Column("created_ms", Ms, nullable=False),
     Column("disabled_ms", Ms, nullable=True),
+    Column("posted_to", String(26), nullable=True),  # a department; without it nobody is posted
+    Column("posted_until_ms", Ms, nullable=True),
 )
 
 session = Table(

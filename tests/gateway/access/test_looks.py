@@ -20,7 +20,7 @@ from gateway.access.ids import hash_of
 from gateway.access.looks import Look
 from gateway.access.media_sessions import MediaSessions
 from gateway.access.register import Registers, process_mark
-from storage.catalog import cameras, grants, people, register, sessions
+from storage.catalog import cameras, grants, people, places, register, sessions
 from storage.catalog.cameras import NewCamera, change_camera, create_camera
 from storage.catalog.engine import Catalog
 from storage.catalog.register import RegisterRow
@@ -41,7 +41,12 @@ def camera(site: Site, sharing: str = "departments") -> str:
 
 def person(site: Site, *roles: str) -> Principal:
     id_ = site.user("li", roles)
-    return site.catalog.read(lambda c: site.services.principals.of_user(c, people.users(c, [id_])[id_], None))
+    return principal(site, id_)
+
+
+def principal(site: Site, id_: str) -> Principal:
+    of_user = site.services.principals.of_user
+    return site.catalog.read(lambda c: of_user(c, people.users(c, [id_])[id_], None, site.now_ms()))
 
 
 def rows(site: Site) -> list[RegisterRow]:
@@ -119,11 +124,40 @@ async def test_expiry_ends_a_running_look(site: Site) -> None:
     }
     user_id = site.user("li")
     site.catalog.write(lambda c: grants.add_grant(c, grants.GrantRow("g", "user", user_id, value, 1, "admin")))
-    who = site.catalog.read(lambda c: site.services.principals.of_user(c, people.users(c, [user_id])[user_id], None))
+    who = principal(site, user_id)
     async with site.running(), site.services.looks.open(who, Function.LIVE, id_) as look:
         assert look.constraints.until_ms == until_ms
         site.clock.advance(4)
         assert await ended(look) == "expired"
+
+
+async def test_a_posting_ends_what_the_other_unit_may_not_and_the_register_names_both(site: Site) -> None:
+    id_, who = camera(site), person(site, "operator")
+    home = {"effect": "allow", "resources": {"cameras": [id_]}, "functions": ["live"], "conditions": {}}
+    site.catalog.write(lambda c: places.add_department(c, "D1", "教育局", REGION, 1))
+    site.catalog.write(lambda c: places.add_department(c, "D2", "应急局", REGION, 1))
+    site.catalog.write(lambda c: grants.add_grant(c, grants.GrantRow("g", "department", "D2", home, 1, "admin")))
+    until_ms = site.now_ms() + 60_000
+
+    def post(unit: str) -> None:
+        values = {"posted_to": unit, "posted_until_ms": until_ms}
+        site.catalog.write(lambda c: people.change_user(c, who.id, values))
+        site.services.watch.bump()
+
+    async with site.running(), site.services.looks.open(who, Function.LIVE, id_) as look:
+        post("D1")
+        assert await ended(look) == "revoked"
+    post("D2")
+    posted = principal(site, who.id)
+    async with site.services.looks.open(posted, Function.LIVE, id_):
+        pass
+    with pytest.raises(TiergateError) as refused:
+        async with site.services.looks.open(posted, Function.PLAYBACK, id_, from_ms=1, to_ms=2):
+            raise AssertionError("a picture that the unit may not see")
+    assert refused.value.reason.code == "access.posting_lacks"
+    assert {row.unit for row in rows(site)} == {who.unit, f"{who.unit} → 应急局"}
+    site.clock.advance(60)
+    assert principal(site, who.id) == who
 
 
 async def test_an_unrelated_change_ends_nothing(site: Site) -> None:

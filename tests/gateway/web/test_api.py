@@ -178,6 +178,40 @@ async def test_disabling_a_person_ends_the_session(site: Site) -> None:
         assert (await watcher.get("/api/v1/cameras")).status_code == 401
 
 
+async def test_a_person_is_posted_until_an_end_and_an_administrator_never(site: Site) -> None:
+    id_, now_ms = site.user("li", ("operator",)), site.now_ms()
+    async with await site.sign_in("admin") as admin, await site.sign_in("li") as li:
+        unit = (await admin.post("/api/v1/departments", json={"name": "教育局", "region": "210211001003"})).json()["id"]
+        camera = await add_camera(admin, 1, sharing="departments")
+        grant = {"subject_kind": "department", "subject": unit, "resources": {"cameras": [camera]}}
+        assert (await admin.post("/api/v1/grants", json=grant | {"functions": ["catalog"]})).status_code == 201
+        await add_camera(admin, 2)
+
+        async def change(user: str, **values: object) -> tuple[int, str | None]:
+            answer = await admin.patch(f"/api/v1/users/{user}", json=values)
+            return answer.status_code, answer.json().get("code")
+
+        async def seen() -> int:
+            return len((await li.get("/api/v1/cameras")).json()["items"])
+
+        assert await seen() == 2
+        for until in (now_ms, now_ms + 367 * 86_400_000, None):
+            assert await change(id_, posted_to=unit, posted_until=until) == (422, "access.posting_end")
+        assert (await change(id_, posted_to="01K0000000000000000000NONE", posted_until=now_ms + 1000))[0] == 422
+        administrator = site.user("wang", ("audit_admin",))
+        wrong = await change(administrator, posted_to=unit, posted_until=now_ms + 1000)
+        assert wrong == (409, "access.posting_admin")
+        assert (await change(id_, posted_to=unit, posted_until=now_ms + 60_000))[0] == 200
+        assert await change(id_, roles=["security_admin"]) == (409, "access.posting_admin")
+        assert await seen() == 1
+        listed = {u["id"]: u for u in (await admin.get("/api/v1/users")).json()["items"]}[id_]
+        assert (listed["posted_unit"], listed["posted_until_ms"]) == ("教育局", now_ms + 60_000)
+        assert "→ 教育局" in (await li.get("/api/v1/session")).json()["unit"]
+        site.clock.advance(60)
+        assert await seen() == 2  # by itself, although nothing was written
+        assert (await change(id_, posted_to=None))[0] == 200
+
+
 async def test_ten_wrong_passwords_a_minute_from_one_client_and_the_owner_elsewhere(site: Site) -> None:
     async with site.client(address="10.9.9.9") as guesser, site.client(address="10.1.1.1") as owner:
         codes = [

@@ -300,7 +300,7 @@ class Bench:
 
     def _person(self, id_: str) -> Principal:
         of_user = self.site.services.principals.of_user
-        return self.site.catalog.read(lambda c: of_user(c, people.require_user(c, id_), None))
+        return self.site.catalog.read(lambda c: of_user(c, people.require_user(c, id_), None, self.site.now_ms()))
 
     def ask(self) -> Approval:
         """The same request as ever, after whatever waited before is over."""
