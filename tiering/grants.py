@@ -340,6 +340,10 @@ ROLES: dict[str, tuple[Grant, ...]] = {
         _role("auxiliary", _F.LIVE, _F.STATUS, _F.CATALOG),
         _role("auxiliary", _F.PLAYBACK, conditions=Conditions(look_back_ms=LOOK_BACK_OF_AUXILIARY_MS)),
     ),
+    "analysis": (_role("analysis", _F.PLAYBACK, _F.SNAPSHOT, _F.HOLD, _F.STATUS, _F.CATALOG),),
+    "inspection": (
+        _role("inspection", _F.LIVE, _F.SNAPSHOT, _F.STATUS, _F.CATALOG, conditions=Conditions(max_stream="sub")),
+    ),
 }
 
 

@@ -162,6 +162,8 @@ def test_what_is_not_shared_reaches_no_token_and_no_other_department() -> None:
         ("operator", "live playback snapshot ptz status catalog", "export hold manage talk"),
         ("duty", "live playback snapshot ptz status catalog export hold", "manage talk"),
         ("auxiliary", "live status catalog", "snapshot export ptz hold manage"),
+        ("analysis", "playback snapshot hold status catalog", "live export ptz talk manage"),
+        ("inspection", "live snapshot status catalog", "playback export ptz talk hold manage"),
     ],
 )
 def test_roles_give_what_they_say(role: str, has: str, lacks: str) -> None:

@@ -113,12 +113,12 @@ export function sections(session) {
     ["users", ["security_admin"]],
     ["links", ["security_admin", "system_admin"]],
     ["retention", ["system_admin", "duty"]],
-    ["holds", ["duty"]],
+    ["holds", ["duty", "analysis"]],
     ["approvals", ["duty", "security_admin", "system_admin", "audit_admin"]],
     ["incidents", ["duty", "operator"]],
-    ["pulls", ["duty", "operator", "security_admin"]],
-    ["register", ["audit_admin"]],
-    ["audit", ["audit_admin"]],
+    ["pulls", ["duty", "operator", "inspection", "security_admin"]],
+    ["register", ["audit_admin", "inspection"]],
+    ["audit", ["audit_admin", "inspection"]],
     ["node", ["system_admin"]],
   ];
   return who.filter(([, wanted]) => !Array.isArray(roles) || wanted.some((r) => roles.includes(r))).map(([name]) => name);

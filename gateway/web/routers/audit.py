@@ -17,13 +17,14 @@ from storage.catalog.register import RegisterRow
 from tiering.access import Principal
 
 router = APIRouter(prefix="/api/v1", tags=["audit"])
+_READERS = ("audit_admin", "inspection")
 Text = Annotated[str | None, Query(max_length=120)]
 
 
 @router.get("/audit")
 async def list_audit(
     request: Request,
-    principal: Annotated[Principal, policy(role="audit_admin")],
+    principal: Annotated[Principal, policy(role=_READERS)],
     action: Text = None,
     actor: Text = None,
     subject: Text = None,
@@ -75,7 +76,7 @@ def as_json(row: RegisterRow, camera_name: str | None) -> dict[str, Any]:
 @router.get("/register")
 async def list_register(
     request: Request,
-    principal: Annotated[Principal, policy(role="audit_admin")],
+    principal: Annotated[Principal, policy(role=_READERS)],
     camera: Text = None,
     unit: Text = None,
     person: Text = None,

@@ -20,6 +20,8 @@ from tiering.lease import Person
 
 router = APIRouter(prefix="/api/v1/pulls", tags=["pulls"])
 _APPROVERS = frozenset({"duty"})
+_EMERGENCY = frozenset({"duty", "operator"})
+_SUPERVISION = frozenset({"duty", "inspection"})
 
 
 class NewPull(Body):
@@ -63,13 +65,14 @@ async def list_pulls(request: Request, principal: Annotated[Principal, policy(us
 
 @router.post("", status_code=201)
 async def start(
-    request: Request, body: NewPull, principal: Annotated[Principal, policy(role=("duty", "operator"))]
+    request: Request, body: NewPull, principal: Annotated[Principal, policy(role=("duty", "operator", "inspection"))]
 ) -> dict[str, Any]:
     """One lease per lower node that has cameras of the list. The first lease's fields, all of them under `items`,
     refusals of other nodes under `refused`, and in `narrowed` what is less than was asked."""
     services = services_of(request)
-    if body.mechanism != "emergency" and "duty" not in principal.roles:
-        raise TiergateError(Kind.FORBIDDEN, "access.role_needed", roles="duty", field="mechanism")
+    may = _EMERGENCY if body.mechanism == "emergency" else _SUPERVISION
+    if may.isdisjoint(principal.roles):
+        raise TiergateError(Kind.FORBIDDEN, "access.role_needed", roles=", ".join(sorted(may)), field="mechanism")
     if (body.from_ is None) != (body.to is None) or (
         body.from_ is not None and body.to is not None and body.from_ >= body.to
     ):
@@ -130,7 +133,7 @@ async def renew(
 async def stop(
     request: Request,
     lease_id: str,
-    principal: Annotated[Principal, policy(role=("duty", "operator", "security_admin"))],
+    principal: Annotated[Principal, policy(role=("duty", "operator", "inspection", "security_admin"))],
 ) -> Response:
     """Ends the pull on both sides; its temporary cache goes at once."""
     services = services_of(request)

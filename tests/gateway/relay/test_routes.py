@@ -74,6 +74,7 @@ async def test_the_sentence_of_the_pull_by_its_routes(tmp_path: Path) -> None:
             side.site.user("duty", ("duty",))
             side.site.user("second", ("duty",))
             side.site.user("guest", ("auxiliary",))
+            side.site.user("inspector", ("inspection",))
         up, down = await upper.site.sign_in("admin"), await lower.site.sign_in("admin")
         camera = await add_camera(down, 7)
         invite = await down.post("/api/v1/links/invite", json={"peer_role": "upper"})
@@ -131,7 +132,19 @@ async def test_the_sentence_of_the_pull_by_its_routes(tmp_path: Path) -> None:
 
         await until_async(purged, 10, "the purge statement arrives")
         await _incidents(duty, camera)
-        for client in (up, down, duty, second, guest):
+
+        inspector = await upper.site.sign_in("inspector")
+        refused = await inspector.post("/api/v1/pulls", json=body)
+        assert (refused.status_code, refused.json()["code"]) == (403, "access.role_needed")
+        check = {**body, "mechanism": "supervision", "case": "P-1", "reason": "monthly check", "approver": "duty"}
+        kept = await inspector.post("/api/v1/pulls", json=check)
+        assert (kept.status_code, kept.json()["code"]) == (403, "tier.camera_not_shared")  # the lower node's veto
+        assert (await down.patch(f"/api/v1/cameras/{camera}", json={"sharing": "upper"})).status_code == 200
+        looked_at = await inspector.post("/api/v1/pulls", json=check)
+        assert looked_at.status_code == 201, looked_at.text
+        assert (await inspector.delete(f"/api/v1/pulls/{looked_at.json()['id']}")).status_code == 204
+        assert (await inspector.get("/api/v1/register")).status_code == 200
+        for client in (up, down, duty, second, guest, inspector):
             await client.aclose()
 
 

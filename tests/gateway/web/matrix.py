@@ -27,7 +27,8 @@ IN = "in"  #: the gate and every decision let this caller through; what the rout
 
 _ADMINS = "security_admin+system_admin"
 _KEEPERS = "duty+operator"
-_STAFF = "audit_admin+auxiliary+duty+operator+security_admin+system_admin"
+_STAFF = "analysis+audit_admin+auxiliary+duty+inspection+operator+security_admin+system_admin"
+_READERS = "audit_admin+inspection"
 _WATCHERS = "audit_admin+security_admin"
 
 #: What each route demands: public, path, signed_in, users, camera, a function, or the roles of which one is needed.
@@ -67,10 +68,10 @@ ROUTES: dict[str, str] = {
     "POST /api/v1/tokens/preview": "security_admin",
     "POST /api/v1/tokens": "security_admin",
     "POST /api/v1/tokens/{jti}/revoke": "security_admin",
-    "GET /api/v1/audit": "audit_admin",
+    "GET /api/v1/audit": _READERS,
     "GET /api/v1/audit/verify": "audit_admin",
     "GET /api/v1/audit/checkpoint": "audit_admin",
-    "GET /api/v1/register": "audit_admin",
+    "GET /api/v1/register": _READERS,
     "GET /api/v1/events": "signed_in",
     "GET /api/v1/retention": "users",
     "PUT /api/v1/retention/{class_name}": "system_admin",
@@ -109,10 +110,10 @@ ROUTES: dict[str, str] = {
     "PATCH /api/v1/links/{link_id}": "security_admin",
     "DELETE /api/v1/links/{link_id}": "security_admin",
     "GET /api/v1/pulls": "users",
-    "POST /api/v1/pulls": _KEEPERS,
+    "POST /api/v1/pulls": "duty+inspection+operator",
     "GET /api/v1/pulls/{lease_id}": "users",
     "POST /api/v1/pulls/{lease_id}/renew": "duty",
-    "DELETE /api/v1/pulls/{lease_id}": "duty+operator+security_admin",
+    "DELETE /api/v1/pulls/{lease_id}": "duty+inspection+operator+security_admin",
     "GET /api/v1/leases": "users",
     "GET /api/v1/leases/{lease_id}": "users",
     "POST /api/v1/leases/{lease_id}/confirm": "duty",
@@ -188,6 +189,8 @@ _ROLES: dict[str, dict[str, str]] = {
     "operator": _OPERATOR,
     "duty": _OPERATOR | {"export": IN},
     "auxiliary": {"live": IN, "playback": IN},
+    "analysis": {"playback": IN, "snapshot": IN},
+    "inspection": {"live": IN, "snapshot": IN},
 }
 #: What single functions are worth: steering needs live, a still of the past needs playback.
 _ALONE = {name: {name: IN} for name in ("live", "playback", "export")} | {
@@ -420,7 +423,7 @@ def _people(site: Site, make: _Maker) -> list[Caller]:
 
 
 TIMELINE = "GET /api/v1/cameras/{camera_id}/timeline"
-_WITH_STATUS = {"system_admin", "operator", "duty", "auxiliary"}
+_WITH_STATUS = {"system_admin", "operator", "duty", "auxiliary", "analysis", "inspection"}
 _PLAYS_SOMETHING = {IN, "access.footage_outside", "access.look_back", "access.sub_only"}
 
 # --- what must come of it -------------------------------------------------------------------------------------------

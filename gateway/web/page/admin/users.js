@@ -10,7 +10,7 @@ import { now } from "../clock.js";
 import { fromInput, inputStamp, stamp } from "../time.js";
 import { Once, Page, Table, doing, useList } from "./parts.js";
 
-const ROLES = ["system_admin", "security_admin", "audit_admin", "duty", "operator", "auxiliary"];
+const ROLES = ["system_admin", "security_admin", "audit_admin", "duty", "operator", "auxiliary", "analysis", "inspection"];
 
 /** @param {any} u */
 const posted = (u) => Boolean(u.posted_to) && u.posted_until_ms > now();
