@@ -96,6 +96,10 @@ class PeerClient:
             "POST", "/tier/v1/purge-statements", body={"statement": statement, "signature": signature}
         )
 
+    async def heads(self, ours: dict[str, Any]) -> dict[str, Any]:
+        """Gives the signed head of our audit log; the answer holds the peer's."""
+        return await self._json("POST", "/tier/v1/heads", body={"checkpoint": ours})
+
     async def notice(self, topic: str, text: str) -> dict[str, Any]:
         return await self._json("POST", "/tier/v1/notices", body={"topic": topic, "text": text})
 

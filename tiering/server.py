@@ -24,7 +24,9 @@ from config.errors import Kind, TiergateError
 from config.ids import ulid
 from config.reasons import Reason
 from config.units import DAY_MS
+from storage.audit import heads
 from storage.audit import log as audit
+from storage.audit.log import Checkpoint
 from storage.catalog import gaps, leases, links, peers, segments
 from storage.catalog.engine import Catalog
 from storage.catalog.leases import LeaseRow
@@ -409,6 +411,17 @@ class TierServer:
         await self.catalog.awrite(change)
         return {"received_ms": now_ms, "accepted": clean}
 
+    async def heads(self, link: LinkRow, value: Mapping[str, Any]) -> dict[str, Any]:
+        """The signed head of the other node's audit log, for that of ours: each keeps the other's."""
+        theirs = head_from_json(value)
+        now_ms = self.steady.now_ms()
+
+        def change(connection: Connection) -> Checkpoint:
+            keep_head(connection, link, theirs, now_ms)
+            return audit.signed_head(connection, self.signer.public_key, self.signer.sign, now_ms)
+
+        return {"checkpoint": (await self.catalog.awrite(change)).as_json()}
+
     async def notice(self, link: LinkRow, value: Mapping[str, Any]) -> dict[str, Any]:
         """Something the other node's people should read here; it goes into the audit log."""
         topic, text = wire.text_field(value, "topic", 40, 1), wire.text_field(value, "text")
@@ -419,6 +432,22 @@ class TierServer:
 
         await self.catalog.awrite(change)
         return {"received_ms": now_ms}
+
+
+def head_from_json(value: Mapping[str, Any]) -> Checkpoint:
+    """Raises tier.body_malformed."""
+    try:
+        return Checkpoint.from_json(value.get("checkpoint"))
+    except (ValueError, OverflowError) as exc:
+        raise TiergateError(Kind.INVALID, "tier.body_malformed", field="checkpoint") from exc
+
+
+def keep_head(connection: Connection, link: LinkRow, theirs: Checkpoint, now_ms: int) -> bool:
+    """`storage.audit.heads.keep` of a peer. Raises tier.head_signature."""
+    try:
+        return heads.keep(connection, link.peer_node, link.public_key, theirs, now_ms)
+    except ValueError as exc:
+        raise TiergateError(Kind.FORBIDDEN, "tier.head_signature", peer=link.peer_name) from exc
 
 
 def verify_text(text: str, signature: str, public_key: bytes) -> None:

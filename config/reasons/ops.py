@@ -29,6 +29,10 @@ WORDS: dict[str, tuple[str, str]] = {
         "新存储中有 {count} 个对象与录制不符（首个 {key}）；节点仍使用原存储。",
     ),
     "ops.audit_key": ("The key is not base64url of 32 bytes.", "密钥不是 32 字节的 base64url。"),
+    "ops.audit_witness_key": (
+        "--witness needs --key: the public key of the node whose log FILE is.",
+        "--witness 须同时给出 --key：FILE 所属节点的公钥。",
+    ),
     "ops.audit_anchors": (
         "{path} holds no signed checkpoint of an audit log, or other lines than these.",
         "{path} 中没有审计日志的签名检查点，或含有其他内容。",
@@ -386,6 +390,22 @@ WORDS: dict[str, tuple[str, str]] = {
     "ops.link_next": (
         "Check the line and the node at its other end; `tiergate link list`.",
         "请检查线路与对端节点；tiergate link list。",
+    ),
+    "ops.head_back": (
+        "On {at} the audit log of {name} ended before the head that it had given us, or had another entry there.",
+        "{at} 发现 {name} 的审计日志早于其曾交给本节点的日志头，或该处条目不同。",
+    ),
+    "ops.head_back_next": (
+        "Ask there whether a backup was restored; compare with `audit verify FILE --witness OUR_EXPORT`.",
+        "请向对方核实是否恢复过备份；可用 audit verify FILE --witness 本节点导出文件 核对。",
+    ),
+    "ops.head_old": (
+        "{name} gave us the head of its audit log {hours} h ago for the last time.",
+        "{name} 最近一次交来审计日志头是在 {hours} 小时前。",
+    ),
+    "ops.heads_ok": (
+        "{count} linked nodes and this one keep each other's audit heads.",
+        "与 {count} 个对端节点互存审计日志头。",
     ),
     "ops.lease_unconfirmed": ("A pull is not confirmed in time: case {case}.", "调阅未按时补办确认：案号 {case}。"),
     "ops.lease_next": ("Confirm or end it: `tiergate lease list`.", "请确认或结束：tiergate lease list。"),

@@ -105,6 +105,10 @@ WORDS: dict[str, tuple[str, str]] = {
     "tier.lease_unknown": ("There is no such lease.", "没有该调阅许可。"),
     "tier.lease_expired": ("The lease has expired.", "调阅许可已到期。"),
     "tier.lease_ended": ("The lease was ended.", "调阅许可已结束。"),
+    "tier.head_signature": (
+        "The head of the audit log of {peer} is not signed by that node.",
+        "{peer} 的审计日志头不是由该节点签名。",
+    ),
     "tier.lease_signature": (
         "The document is not signed by the node it should be from, or was changed.",
         "文件签名与来源节点不符，或内容被改动。",

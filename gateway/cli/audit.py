@@ -41,6 +41,13 @@ def verify(
             "one of them, from the first entry on.",
         ),
     ] = None,
+    witness: Annotated[
+        Path | None,
+        typer.Option(
+            help="Export of a linked node: FILE must hold every head that the node of --key gave to it, from the first "
+            "entry on.",
+        ),
+    ] = None,
 ) -> None:
     if file is None:
         answer = client.get("/audit/verify")
@@ -49,6 +56,7 @@ def verify(
             raise TiergateError(Kind.CONFLICT, "cli.audit_broken", seq=answer["broken_at_seq"])
         return
     from config.crypto import unb64
+    from storage.audit.heads import read_heads
     from storage.audit.log import read_checkpoints, verify_export
 
     try:
@@ -62,6 +70,14 @@ def verify(
                 anchors = read_checkpoints(lines)
         except (ValueError, RecursionError):
             raise TiergateError(Kind.INVALID, "ops.audit_anchors", path=against) from None
+    if witness is not None:
+        if trusted is None:
+            raise TiergateError(Kind.INVALID, "ops.audit_witness_key")
+        try:
+            with witness.open(encoding="utf-8", errors="replace") as lines:
+                anchors += read_heads(lines, trusted)
+        except (ValueError, RecursionError):
+            raise TiergateError(Kind.INVALID, "ops.audit_anchors", path=witness) from None
     with file.open(encoding="utf-8", errors="replace") as lines:
         verdict = verify_export(lines, trusted, anchors)
     shown: dict[str, Any] = {

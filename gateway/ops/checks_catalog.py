@@ -15,6 +15,7 @@ from gateway.ops import bucket_rules, job_state, promise
 from gateway.ops.findings import Finding, Level, fine, found
 from gateway.ops.probe import Probe
 from storage import canary, damage, evidence_state, journal, scrub, sweeper
+from storage.audit import heads as audit_heads
 from storage.audit import log as audit
 from storage.catalog import cameras as camera_rows
 from storage.catalog import facts, leases, links, retention_rows, segments, status
@@ -29,6 +30,7 @@ SWEEP_OLD_MS, REFUSED_BAD_MS = 26 * HOUR_MS, DAY_MS
 FULL_SOON_MS = 14 * DAY_MS
 LINK_SILENT_MS = 5 * _MINUTE_MS
 PURGE_LATE_MS = 5 * _MINUTE_MS
+HEAD_OLD_MS, HEAD_BACK_SHOWN_MS = DAY_MS, 30 * DAY_MS
 TOMBSTONE_WARN_MS = HOUR_MS
 EVIDENCE_WAITS_MS = HOUR_MS
 MOST_LINES = 20  #: of one check: forty offline cameras are one fault of the network
@@ -323,6 +325,25 @@ def peers(connection: Connection, probe: Probe) -> Iterator[Finding]:
             yield found("links", "bad", reason, following)
     if rows and not bad:
         yield fine("links", "ops.links_ok", count=len(rows))
+
+
+def heads(connection: Connection, probe: Probe) -> Iterator[Finding]:
+    """Whether linked nodes' audit logs only ever grew, by the signed heads that they give us."""
+    known = [(row, audit_heads.seen(connection, row.peer_node)) for row in links.all_of(connection)]
+    given = [(row, last) for row, last in known if last is not None]
+    bad = False
+    for row, last in given:
+        if last.back_ms is not None and probe.now_ms - last.back_ms < HEAD_BACK_SHOWN_MS:
+            bad = True
+            at = format_time_ms(last.back_ms, local=True)
+            reason = Reason("ops.head_back", {"name": row.peer_name, "at": at})
+            yield found("heads", "bad", reason, Reason("ops.head_back_next"))
+        elif row.usable and probe.now_ms - last.at_ms > HEAD_OLD_MS:
+            bad = True
+            reason = Reason("ops.head_old", {"name": row.peer_name, "hours": (probe.now_ms - last.at_ms) // HOUR_MS})
+            yield found("heads", "warn", reason, Reason("ops.link_next"))
+    if given and not bad:
+        yield fine("heads", "ops.heads_ok", count=len(given))
 
 
 def pulls(connection: Connection, probe: Probe) -> Iterator[Finding]:

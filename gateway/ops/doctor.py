@@ -54,6 +54,7 @@ _CATALOG: tuple[Callable[[Connection, Probe], Iterable[Finding]], ...] = (
     checks_catalog.rules,
     checks_catalog.audit_log,
     checks_catalog.peers,
+    checks_catalog.heads,
     checks_catalog.pulls,
 )
 

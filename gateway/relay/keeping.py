@@ -15,6 +15,7 @@ from sqlalchemy import Connection
 
 from config.errors import TiergateError
 from config.reasons import Reason
+from config.units import HOUR_MS
 from gateway.relay.pulls import Pulls
 from storage.audit import log as audit
 from storage.catalog import leases, links
@@ -22,13 +23,14 @@ from storage.catalog.leases import LeaseRow
 from storage.catalog.links import LinkRow
 from tiering import directory
 from tiering.lease import canonical_json
-from tiering.server import PURGE_GRACE_MS, TierServer
+from tiering.server import PURGE_GRACE_MS, TierServer, head_from_json, keep_head
 from tiering.signing import Signer
 
 _log = logging.getLogger(__name__)
 POLL_S = 5.0
 PURGE_S = 2.0
 IDLE_S = 1.0
+HEADS_EVERY_MS, HEADS_LOOK_S = HOUR_MS, 60.0
 SEEN_MS = 30_000  #: `last_seen_ms` is written this often, not at each poll
 
 
@@ -41,6 +43,7 @@ class Keeping:
         self._told: set[str] = set()
         self._ended: set[str] = set()
         self._overdue: set[str] = set()
+        self._heads_ms: dict[str, int] = {}  #: link -> when heads were last exchanged
         self._purging = asyncio.Lock()  #: one purge, one statement: the loop and whoever ends a lease may meet
         self.problems: dict[str, Reason] = {}  #: link id -> why its node does not answer
 
@@ -50,6 +53,7 @@ class Keeping:
             asyncio.create_task(self._loop(POLL_S, self.poll), name="directory-polls"),
             asyncio.create_task(self._loop(PURGE_S, self.tidy), name="cache-purge"),
             asyncio.create_task(self._loop(IDLE_S, self._server.close_idle), name="idle-looks"),
+            asyncio.create_task(self._loop(HEADS_LOOK_S, self.exchange_heads), name="audit-heads"),
         ]
         try:
             yield
@@ -93,6 +97,28 @@ class Keeping:
         self._digests[link.id] = found.digest
         for lease_id in over:
             self._pulls.ended(lease_id, Reason("tier.lease_ended"))
+
+    # -- heads of audit logs -----------------------------------------------------------------------------------------
+
+    async def exchange_heads(self) -> None:
+        """With every lower node once an hour; it is the upper one that calls, as for everything."""
+        below = await self._pulls.catalog.aread(lambda c: links.all_of(c, "lower"))
+        for link in below:
+            now_ms, last_ms = self._pulls.clock.now_ms(), self._heads_ms.get(link.id)
+            if link.usable and link.id not in self.problems and (last_ms is None or now_ms - last_ms >= HEADS_EVERY_MS):
+                try:
+                    await self._exchange(link, now_ms)
+                except TiergateError as exc:
+                    _log.warning("no heads were exchanged", extra={"link": link.id, "code": exc.reason.code})
+                else:
+                    self._heads_ms[link.id] = now_ms
+
+    async def _exchange(self, link: LinkRow, now_ms: int) -> None:
+        catalog, sign = self._pulls.catalog, self._signer.sign
+        ours = await catalog.aread(lambda c: audit.signed_head(c, self._signer.public_key, sign, now_ms))
+        theirs = head_from_json(await self._pulls.pool.of(link).heads(ours.as_json()))
+        if not await catalog.awrite(lambda c: keep_head(c, link, theirs, now_ms)):
+            _log.error("the audit log of the lower node has gone back", extra={"link": link.id, "seq": theirs.seq})
 
     # -- endings -----------------------------------------------------------------------------------------------------
 

@@ -126,6 +126,9 @@ def build(server: TierServer, frames: LiveFrames) -> Starlette:
     async def purged(link: LinkRow, _: Request, value: dict[str, Any]) -> dict[str, Any]:
         return await server.purge_statement(link, value)
 
+    async def heads(link: LinkRow, _: Request, value: dict[str, Any]) -> dict[str, Any]:
+        return await server.heads(link, value)
+
     async def notice(link: LinkRow, _: Request, value: dict[str, Any]) -> dict[str, Any]:
         return await server.notice(link, value)
 
@@ -158,6 +161,7 @@ def build(server: TierServer, frames: LiveFrames) -> Starlette:
             Route("/tier/v1/leases/{lease}/index/{camera}", call(index), methods=["GET"]),
             Route("/tier/v1/leases/{lease}/segments/{segment}", call(segment), methods=["GET"]),
             Route("/tier/v1/purge-statements", call(purged), methods=["POST"]),
+            Route("/tier/v1/heads", call(heads), methods=["POST"]),
             Route("/tier/v1/notices", call(notice), methods=["POST"]),
             Route("/{rest:path}", guarded(unknown), methods=["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD"]),
         ]

@@ -15,7 +15,7 @@ acts are recorded (their callers), where checkpoints are kept (the keeper puts t
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -221,11 +221,16 @@ def _statement(seq: int, digest: bytes, at_ms: int) -> bytes:
 
 def checkpoint(connection: Connection, private_key: bytes, now_ms: int) -> Checkpoint:
     """A signed head of the log as it is now."""
+    public_key = crypto.DEFAULT_SUITE.public_key(private_key)
+    return signed_head(connection, public_key, lambda text: crypto.sign(private_key, text), now_ms)
+
+
+def signed_head(
+    connection: Connection, public_key: bytes, sign: Callable[[bytes], crypto.Signed], now_ms: int
+) -> Checkpoint:
+    """The same by somebody who keeps the private key."""
     seq, digest = head(connection)
-    return Checkpoint(
-        seq, digest, now_ms, crypto.DEFAULT_SUITE.public_key(private_key),
-        crypto.sign(private_key, _statement(seq, digest, now_ms)),
-    )  # fmt: skip
+    return Checkpoint(seq, digest, now_ms, public_key, sign(_statement(seq, digest, now_ms)))
 
 
 def checkpoint_holds(connection: Connection, made: Checkpoint, trusted_key: bytes | None = None) -> bool:

@@ -44,6 +44,7 @@ ROUTES = {
     "GET /tier/v1/leases/{lease}/index/{camera}": "camera",
     "GET /tier/v1/leases/{lease}/segments/{segment}": "segment",
     "POST /tier/v1/purge-statements": "link",
+    "POST /tier/v1/heads": "link",
     "POST /tier/v1/notices": "link",
 }
 
