@@ -294,6 +294,7 @@ class Principal:
     session: str | None = None  #: hex of the session's hash, when signed in by one: signing out ends its looks
     must_change: bool = False
     posting: Posting | None = None
+    opened_until_ms: int | None = None  #: a break-glass seal that they opened gives roles until then
 
     @property
     def actor(self) -> str:

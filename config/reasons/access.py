@@ -190,6 +190,14 @@ WORDS: dict[str, tuple[str, str]] = {
         "A posting needs a unit and an end within 366 days.",
         "派驻须填写单位和 366 天之内的结束时间。",
     ),
+    "access.seal_wrong": (
+        "There is no such seal, or it was opened or made void before. The attempt is in the audit log.",
+        "封存码不存在、已启用或已作废。此次尝试已记入审计日志。",
+    ),
+    "access.seal_unknown": ("There is no seal {seal}.", "没有封存权限 {seal}。"),
+    "access.seal_own": ("Somebody else reviews what you opened.", "须由他人复核您启用的封存权限。"),
+    "access.seal_not_open": ("This seal was not opened, or is reviewed already.", "该封存权限未启用或已复核。"),
+    "access.seal_running": ("Its rights still run: end them first, then review.", "权限仍在有效期内：请先终止再复核。"),
     "access.last_admin": (
         "At least one enabled user must keep the role {role}.",
         "至少须有一名启用的用户保有角色 {role}。",

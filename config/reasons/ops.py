@@ -407,6 +407,18 @@ WORDS: dict[str, tuple[str, str]] = {
         "{count} linked nodes and this one keep each other's audit heads.",
         "与 {count} 个对端节点互存审计日志头。",
     ),
+    "ops.break_glass_open": (
+        "{person} broke the glass on {at} and has the duty officer's rights until {until}: {reason}",
+        "{person} 于 {at} 启用封存权限，在 {until} 前拥有值班长权限：{reason}",
+    ),
+    "ops.break_glass_unreviewed": (
+        "{person} broke the glass on {at}, and nobody has reviewed it: {reason}",
+        "{person} 于 {at} 启用过封存权限，尚未复核：{reason}",
+    ),
+    "ops.break_glass_next": (
+        "Look at the register of those hours, then `tiergate break-glass review`.",
+        "请查看该时段登记簿，然后执行 tiergate break-glass review。",
+    ),
     "ops.lease_unconfirmed": ("A pull is not confirmed in time: case {case}.", "调阅未按时补办确认：案号 {case}。"),
     "ops.lease_next": ("Confirm or end it: `tiergate lease list`.", "请确认或结束：tiergate lease list。"),
     "ops.purge_late": (

@@ -13,10 +13,12 @@ from sqlalchemy import Connection, select
 
 from config.clock import Clock, wall_ms
 from config.errors import Kind, TiergateError
+from gateway.access import break_glass
 from gateway.access.ids import hash_of
 from gateway.access.sessions import PREFIX
 from gateway.access.tokens import Tokens, standing
 from gateway.access.watch import CatalogWatch
+from storage.catalog import break_glass as break_glass_rows
 from storage.catalog import grants as grant_rows
 from storage.catalog import people, sessions
 from storage.catalog.engine import Catalog
@@ -115,7 +117,9 @@ class Principals:
         return self.of_user(connection, user, row, now_ms)
 
     def of_user(self, connection: Connection, user: User, session: SessionRow | None, now_ms: int) -> Principal:
-        subjects = [("user", user.id), *(("role", role) for role in user.roles)]
+        opened = break_glass_rows.running_of(connection, user.id, now_ms)
+        roles = frozenset(user.roles) | (break_glass.ROLES_GIVEN if opened is not None else frozenset())
+        subjects = [("user", user.id), *(("role", role) for role in sorted(roles))]
         if user.department_id is not None:
             subjects.append(("department", user.department_id))
         unit, posting = user.unit or self._home, _posting(connection, user, now_ms)
@@ -126,12 +130,13 @@ class Principals:
             name=user.name,
             unit=unit if posting is None else f"{unit[:_UNIT_MAX]} → {posting.unit[:_UNIT_MAX]}",
             department_id=user.department_id,
-            roles=frozenset(user.roles),
+            roles=roles,
             grants=_grants(connection, subjects),
             expires_ms=None if session is None else session.expires_ms,
             session=None if session is None else session.id_hash.hex(),
             must_change=user.must_change,
-            posting=posting,
+            posting=posting if opened is None else None,
+            opened_until_ms=None if opened is None else opened.until_ms,
         )
 
 
@@ -152,7 +157,8 @@ def _posting(connection: Connection, user: User, now_ms: int) -> Posting | None:
 
 def _good_until_ms(principal: Principal) -> float:
     """When what is kept of a principal must be read again at the latest."""
-    ends = [principal.expires_ms, None if principal.posting is None else principal.posting.until_ms]
+    posting = principal.posting
+    ends = [principal.expires_ms, principal.opened_until_ms, None if posting is None else posting.until_ms]
     return min((end for end in ends if end is not None), default=math.inf)
 
 

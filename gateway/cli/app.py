@@ -36,6 +36,7 @@ NOUNS: dict[str, tuple[str, str]] = {
     "token": ("token", "Scoped tokens for departments."),
     "retention": ("retention", "How long footage stays, and why."),
     "approval": ("approval", "What waits for a second person."),
+    "break-glass": ("break_glass", "Rights in a sealed envelope, for the night when who may is not there."),
     "hold": ("hold", "Orders that footage stays."),
     "link": ("link", "Pairing with nodes above and below."),
     "lease": ("lease", "What upper nodes may watch here, and what we may watch below."),

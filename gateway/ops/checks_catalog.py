@@ -17,8 +17,8 @@ from gateway.ops.probe import Probe
 from storage import canary, damage, evidence_state, journal, scrub, sweeper
 from storage.audit import heads as audit_heads
 from storage.audit import log as audit
+from storage.catalog import break_glass, facts, leases, links, retention_rows, segments, status
 from storage.catalog import cameras as camera_rows
-from storage.catalog import facts, leases, links, retention_rows, segments, status
 from storage.catalog import gaps as gap_rows
 from storage.catalog import status as recorder_status
 from storage.catalog.tables import camera
@@ -344,6 +344,17 @@ def heads(connection: Connection, probe: Probe) -> Iterator[Finding]:
             yield found("heads", "warn", reason, Reason("ops.link_next"))
     if given and not bad:
         yield fine("heads", "ops.heads_ok", count=len(given))
+
+
+def broken_glass(connection: Connection, probe: Probe) -> Iterator[Finding]:
+    """Loud from the moment a seal is opened until somebody else has reviewed it."""
+    for row in break_glass.unreviewed(connection):
+        until_ms = row.until_ms or 0
+        params = {"person": row.person, "at": format_time_ms(row.used_ms or 0, local=True), "reason": row.reason}
+        reason = Reason("ops.break_glass_unreviewed", params)
+        if until_ms > probe.now_ms:
+            reason = Reason("ops.break_glass_open", params | {"until": format_time_ms(until_ms, local=True)})
+        yield found("break_glass", "bad", reason, Reason("ops.break_glass_next"))
 
 
 def pulls(connection: Connection, probe: Probe) -> Iterator[Finding]:

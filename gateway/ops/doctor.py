@@ -56,6 +56,7 @@ _CATALOG: tuple[Callable[[Connection, Probe], Iterable[Finding]], ...] = (
     checks_catalog.peers,
     checks_catalog.heads,
     checks_catalog.pulls,
+    checks_catalog.broken_glass,
 )
 
 #: They walk what grows with the footage, or ask the store much: not for every look of the alarms.

@@ -68,6 +68,7 @@ async def describe(services: Services, principal: Principal) -> dict[str, Any]:
         ],
         "expires_ms": principal.expires_ms,
         "must_change": principal.must_change,
+        "break_glass_until_ms": principal.opened_until_ms,
         "valid_until_ms": until_ms,
         "plain": plain_words(shown, names, until_ms),
         # DESIGN §7: whoever sees pictures by a token, or of another tier, sees their own name in them.

@@ -26,7 +26,17 @@ from storage.catalog.tables.footage import (
     run,
     segment,
 )
-from storage.catalog.tables.people import approval, audit, grant, media_session, register, session, token, user
+from storage.catalog.tables.people import (
+    approval,
+    audit,
+    break_glass,
+    grant,
+    media_session,
+    register,
+    session,
+    token,
+    user,
+)
 from storage.catalog.tables.places import department, fact, region
 from storage.catalog.tables.tiers import (
     cache_object,
@@ -48,6 +58,7 @@ __all__ = [
     "area",
     "area_camera",
     "audit",
+    "break_glass",
     "cache_object",
     "camera",
     "camera_health",

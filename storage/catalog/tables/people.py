@@ -78,6 +78,26 @@ token = Table(
 )
 
 #: Session paths `/m/<128 bit>/…`: one camera, one function, one window, re-decided each 5 s.
+#: Rights in a sealed envelope: the code's hash, who opened it and why, and what somebody else found afterwards.
+break_glass = Table(
+    "break_glass",
+    metadata,
+    ulid_column(),
+    Column("seal_hash", LargeBinary(32), nullable=False, unique=True),
+    Column("sealed_ms", Ms, nullable=False),
+    Column("sealed_by", String(120), nullable=False),
+    Column("hours", Integer, nullable=False),
+    Column("void_ms", Ms, nullable=True),
+    Column("used_ms", Ms, nullable=True),
+    Column("user_id", String(26), ForeignKey("user.id"), nullable=True),
+    Column("reason", Text, nullable=False),
+    Column("until_ms", Ms, nullable=True),
+    Column("reviewed_ms", Ms, nullable=True),
+    Column("reviewed_by", String(120), nullable=True),
+    Column("words", Text, nullable=False),
+    Index(None, "user_id", "until_ms"),
+)
+
 media_session = Table(
     "media_session",
     metadata,

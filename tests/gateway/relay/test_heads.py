@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from sqlalchemy import delete, select
+from sqlalchemy import Connection, delete, select
 
 from config import crypto
 from config.errors import TiergateError
@@ -37,13 +37,13 @@ def write_anew(node: Node, more: int) -> None:
     """As the owner of the machine can: the first entry is another one, and the whole chain is good again."""
     kept = entries(node)
 
-    def change(connection: object) -> None:
-        connection.execute(delete(audit))  # type: ignore[attr-defined]  # a Connection
+    def change(connection: Connection) -> None:
+        connection.execute(delete(audit))
         for entry in kept[: len(kept) - 2]:
             actor = "user:nobody" if entry.seq == 1 else entry.actor
-            log.append(connection, entry.at_ms, actor, entry.action, entry.subject, entry.details)  # type: ignore[arg-type]
+            log.append(connection, entry.at_ms, actor, entry.action, entry.subject, entry.details)
         for _ in range(2 + more):
-            log.append(connection, node.now_ms, "user:nobody", "camera.change", "x", {})  # type: ignore[arg-type]
+            log.append(connection, node.now_ms, "user:nobody", "camera.change", "x", {})
 
     node.catalog.write(change)
     assert node.catalog.read(log.verify_catalog) is None
