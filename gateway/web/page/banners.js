@@ -2,12 +2,12 @@
 // Lines that say who watches across tiers: below calmly that somebody above looks, above loudly that nobody has confirmed yet.
 
 import { cx, html, useState } from "./dom.js";
-import { post, remove } from "./api.js";
+import { list, post, remove } from "./api.js";
 import { useNow } from "./clock.js";
 import { say, t, tk } from "./i18n.js";
 import { Icon } from "./icons.js";
 import { running, unconfirmed } from "./shapes.js";
-import { openDialog, refreshCameras, refreshLeases, showCameras, store, toast } from "./state.js";
+import { enterAgain, openDialog, refreshCameras, refreshLeases, showCameras, store, toast } from "./state.js";
 import { useStore } from "./store.js";
 import { clock, span } from "./time.js";
 
@@ -33,7 +33,24 @@ export async function confirmLease(id) {
   await refreshLeases().catch(() => {});
 }
 
+/** One's own broken glass: what it gives, how long, and how to end it. @param {{until_ms: number}} props */
+function BrokenGlass({ until_ms }) {
+  const at = useNow();
+  const end = async () => {
+    try {
+      const mine = (await list("/break-glass")).filter((one) => one.state === "opened" && one.until_ms > at);
+      for (const one of mine) await remove(`/break-glass/${one.id}`);
+    } catch (error) {
+      toast(error, "bad");
+    }
+    await enterAgain().catch(() => {});
+  };
+  return html`<div class="banner alarm" id="broken-glass" role="alert"><${Icon} name="warn" /><strong>${t("seals.banner")}</strong><span>${t("seals.banner_text")}</span><b>${t("banner.left", { left: span(until_ms - at) })}</b><span class="grow"></span>
+    <button type="button" class="small danger" onClick=${() => void end()}>${t("seals.end")}</button></div>`;
+}
+
 export function Banners() {
+  const opened_ms = useStore(store, (s) => s.session?.break_glass_until_ms || 0);
   const leases = useStore(store, (s) => s.leases);
   const cameras = useStore(store, (s) => s.cameras);
   const at = useNow();
@@ -43,11 +60,13 @@ export function Banners() {
   const held = alive.filter((one) => one.side === "held");
   const open = held.filter((one) => unconfirmed(one, at));
   const calm = held.filter((one) => !unconfirmed(one, at));
-  if (!alive.length) return null;
+  const broken = opened_ms > at;
+  if (!alive.length && !broken) return null;
   /** @param {string[]} ids */
   const names = (ids) => ids.slice(0, 3).map((id) => cameras.get(id)?.name || id).join("、") + (ids.length > 3 ? t("more", { count: ids.length - 3 }) : "");
   const shownWatched = more ? watched : watched.slice(0, 1);
   return html`<aside class="banners" aria-label=${t("banner.label")}>
+    ${broken && html`<${BrokenGlass} until_ms=${opened_ms} />`}
     ${open.map((one) => html`<div key=${one.id} class="banner alarm" role="alert"><${Icon} name="warn" /><strong>${t("banner.unconfirmed")}</strong>
       <span>${tk("mechanism", one.kind)} ${one.case} · ${one.reason} · ${names(one.cameras)} ${say(one.violation)}</span>
       <b>${(one.confirm_by_ms || 0) > at ? t("banner.confirm_in", { left: span((one.confirm_by_ms || 0) - at) }) : t("banner.confirm_late")}</b><b>${t("banner.left", { left: span(one.expires_ms - at) })}</b><span class="grow"></span>

@@ -119,6 +119,7 @@ export function sections(session) {
     ["pulls", ["duty", "operator", "inspection", "security_admin"]],
     ["register", ["audit_admin", "inspection"]],
     ["audit", ["audit_admin", "inspection"]],
+    ["seals", ["security_admin", "audit_admin"]],
     ["node", ["system_admin"]],
   ];
   return who.filter(([, wanted]) => !Array.isArray(roles) || wanted.some((r) => roles.includes(r))).map(([name]) => name);

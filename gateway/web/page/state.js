@@ -102,6 +102,13 @@ export async function checkSession() {
   if (!session?.kind) store.set({ phase: "out", session: null, dialog: null });
 }
 
+/** The same person with other rights: who they are, and what there is to see, asked again. */
+export async function enterAgain() {
+  const session = await get("/session");
+  if (session?.kind) store.set({ session });
+  await refreshAll();
+}
+
 export async function signOut() {
   await remove("/session").catch(() => {});
   for (const player of players.values()) player.clear();

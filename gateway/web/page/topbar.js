@@ -48,10 +48,11 @@ export function TopBar() {
     <${LanguageSwitch} />
     <button type="button" class="tool" aria-label=${t("keys.help")} title="?" onClick=${() => openDialog("help")}><${Icon} name="help" /></button>
     <details class="menu"><summary class="tool wide"><${Icon} name="user" /><span class="label">${session?.name || ""}</span></summary>
-      <div class="menu-body" role="menu">
+      <div class="menu-body" role="menu" onClick=${(/** @type {any} */ e) => { if (e.target.closest("button")) e.currentTarget.closest("details").open = false; }}>
         <p><strong>${session?.name}</strong><span class="dim">${session?.unit || ""}</span></p>
         <button type="button" role="menuitem" onClick=${() => openDialog("share")}>${t("menu.share")}</button>
         ${session?.kind === "user" && html`<button type="button" role="menuitem" onClick=${() => openDialog("password")}>${t("menu.password")}</button>`}
+        ${session?.kind === "user" && html`<button type="button" role="menuitem" onClick=${() => openDialog("break_glass")}>${t("seals.open")}</button>`}
         <button type="button" role="menuitem" onClick=${() => void signOut()}>${t("menu.sign_out")}</button></div></details>
   </header>`;
 }

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from playwright.sync_api import Page
 
 from tests.gateway.page.test_pair import sign_in
 from tests.parts.browser import Chromium
@@ -83,3 +84,88 @@ def test_the_commands_of_classes_say_it_in_both_languages(office: tuple[Node, st
     asked = node.cli("retention", "set", "key", "--months", "4", "--legal-basis", "市令 5")
     assert asked["reason"]["code"] == "approval.queued"
     assert [one["id"] for one in node.cli("approval", "list")["items"]] == [asked["approval"]]
+
+
+def test_the_glass_is_broken_on_the_page_and_reviewed_there(office: tuple[Node, str], browser: Chromium) -> None:
+    node, _ = office
+    with node.client() as client:
+        body = {"login": "li", "name": "李社工", "roles": [], "password": PASSWORD, "must_change": False}
+        assert client.post("/api/v1/users", json=body).status_code == 201
+    page = browser.page
+    sign_in_alone(page, node, node.user, node.password)
+    page.click("#view-admin")
+    page.click("[data-section=seals]")
+    page.click(".admin-head button.primary")
+    page.click("dialog button[type=submit]")
+    page.wait_for_selector("dialog .once textarea")
+    seal = page.input_value("dialog .once textarea")
+    assert seal.count("-") == 4
+    page.keyboard.press("Escape")
+
+    below = browser.another_person("en")
+    sign_in_alone(below, node, "li", PASSWORD)
+    assert below.locator("#view-admin").count() == 0
+    below.click(".menu summary")
+    below.click(".menu-body button:has-text('Break the glass')")
+    below.fill("dialog input[name=seal]", seal.lower())
+    below.fill("dialog textarea[name=reason]", "nobody answers")
+    below.click("dialog button[type=submit]")
+    banner = below.wait_for_selector("#broken-glass")
+    assert banner is not None and "left" in banner.inner_text()
+    below.wait_for_selector("#view-admin")
+    below.click("#broken-glass button")
+    below.wait_for_selector("#broken-glass", state="detached")
+    below.wait_for_selector("#view-admin", state="detached")
+
+    page.reload()
+    page.click("#view-admin")
+    page.click("[data-section=seals]")
+    page.click("tbody button.primary")
+    page.fill("dialog textarea[name=words]", "the register shows nothing else")
+    page.click("dialog button[type=submit]")
+    until(lambda: page.locator("tbody button").count() == 0, 20, "reviewed")
+    assert "the register shows nothing else" in page.inner_text("tbody") and "李社工" in page.inner_text("tbody")
+    # The camera that is not theirs any more is asked for once, and gone.
+    assert all("404" in said and "/cameras/" in said for said in browser.complaints), browser.complaints
+
+
+def test_a_person_is_posted_on_the_page(office: tuple[Node, str], browser: Chromium) -> None:
+    node, _ = office
+    with node.client() as client:
+        region = client.get("/api/v1/node").json()["region"]
+        assert client.post("/api/v1/departments", json={"name": "应急局", "region": region}).status_code == 201
+    page = browser.page
+    sign_in_alone(page, node, node.user, node.password)
+    page.click("#view-admin")
+    page.click("[data-section=users]")
+    page.click(f"tbody tr:has-text('{SECOND}') button:first-child")
+    page.select_option("dialog select[name=posted_to]", label="应急局")
+    page.fill("dialog input[name=posted_until]", "2099-01-01T08:00:00")
+    page.click("dialog button[type=submit]")
+    page.wait_for_selector("dialog .field.bad .field-problem")
+    soon = page.evaluate("""async () => {
+      const { inputStamp } = await import('/page/time.js'), { now } = await import('/page/clock.js');
+      return inputStamp(now() + 3600e3);
+    }""")
+    page.fill("dialog input[name=posted_until]", soon)
+    page.click("dialog button[type=submit]")
+    page.wait_for_selector(f"tbody tr:has-text('{SECOND}'):has-text('→ 应急局')")
+    (posted,) = [u for u in node.cli("user", "list")["items"] if u["login"] == SECOND]
+    assert posted["posted_unit"] == "应急局"
+    node.cli("user", "post", posted["id"])
+    page.reload()
+    page.click("#view-admin")
+    page.click("[data-section=users]")
+    page.wait_for_selector(f"tbody tr:has-text('{SECOND}')")
+    assert page.locator("tbody tr:has-text('→')").count() == 0
+    assert all("422" in said for said in browser.complaints), browser.complaints
+
+
+def sign_in_alone(page: Page, node: Node, login: str, password: str) -> None:
+    """As `sign_in`, of somebody who may see no camera."""
+    page.context.clear_cookies()
+    page.goto(node.url)
+    page.fill("input[name=login]", login)
+    page.fill("input[name=password]", password)
+    page.click("button[type=submit]")
+    page.wait_for_selector(".menu summary")

@@ -15,12 +15,13 @@ import { IncidentsPage, PullsPage } from "./incidents.js";
 import { LinksPage } from "./links.js";
 import { NodePage } from "./node.js";
 import { AuditPage, RegisterPage } from "./records.js";
+import { SealsPage } from "./seals.js";
 import { UsersPage } from "./users.js";
 
 /** @type {Record<string, any>} */
 const PAGES = {
   cameras: CamerasPage, areas: AreasPage, departments: DepartmentsPage, tokens: TokensPage, users: UsersPage, links: LinksPage, retention: RetentionPage,
-  holds: HoldsPage, approvals: ApprovalsPage, incidents: IncidentsPage, pulls: PullsPage, register: RegisterPage, audit: AuditPage, node: NodePage,
+  holds: HoldsPage, approvals: ApprovalsPage, incidents: IncidentsPage, pulls: PullsPage, register: RegisterPage, seals: SealsPage, audit: AuditPage, node: NodePage,
 };
 
 /** @param {{section: string}} props */

@@ -9,6 +9,7 @@ import { ShareWords } from "../signin.js";
 import { closeDialog, store, toast } from "../state.js";
 import { useStore } from "../store.js";
 import { stamp } from "../time.js";
+import { BreakGlassDialog } from "./break_glass.js";
 import { ClipDialog } from "./clip.js";
 import { Dialog } from "./dialog.js";
 import { PasswordForm } from "./password.js";
@@ -38,6 +39,7 @@ export function Dialogs() {
   if (!dialog) return null;
   switch (dialog.name) {
     case "camera_add": return html`<${AddDialog} onClose=${closeDialog} />`;
+    case "break_glass": return html`<${BreakGlassDialog} />`;
     case "help": return html`<${Help} />`;
     case "clip": return html`<${ClipDialog} ...${dialog.props} />`;
     case "pull": return html`<${PullDialog} ...${dialog.props} />`;
