@@ -22,6 +22,7 @@ from tiering.mechanism import MINUTE_MS, Mechanism
 from tiering.topology import refuse_pull
 
 REASON_MIN_CHARS = 5  #: "test" explains nothing to whoever reads the register in three years
+CUT_NOTICED_MS = MINUTE_MS  #: of a recorded range; less is what clocks and the way of the request make
 DOCUMENT_VERSION = 1
 
 
@@ -167,7 +168,7 @@ def decide_request(
         functions = tuple(f for f in functions if f != "playback")
         if not functions:
             return _refused("tier.range_outside", hours=mechanism.look_back_ms // 3_600_000)
-    elif window != (request.from_ms, request.to_ms):
+    elif window[2] >= CUT_NOTICED_MS:
         narrowed.append(Reason("tier.narrowed_range", {"hours": mechanism.look_back_ms // 3_600_000}))
     max_stream = "sub" if "sub" in (mechanism.max_stream, request.max_stream) else "main"
     if max_stream != request.max_stream:
@@ -225,13 +226,14 @@ def _refuse_cameras(
     return None
 
 
-def _window(request: LeaseRequest, mechanism: Mechanism, now_ms: int) -> tuple[int, int] | None:
-    """The recorded range granted: inside what was asked, from the look-back until the lease's latest end."""
+def _window(request: LeaseRequest, mechanism: Mechanism, now_ms: int) -> tuple[int, int, int] | None:
+    """The recorded range granted: inside what was asked, from the look-back until the lease's latest end; and how much
+    was cut from its ends, the larger of the two."""
     if request.from_ms is None or request.to_ms is None or mechanism.look_back_ms == 0:
         return None
     low = max(request.from_ms, now_ms - mechanism.look_back_ms)
     high = min(request.to_ms, now_ms + min(request.minutes * MINUTE_MS, mechanism.max_ms))
-    return (low, high) if low < high else None
+    return (low, high, max(low - request.from_ms, request.to_ms - high)) if low < high else None
 
 
 # -- over time ---------------------------------------------------------------------------------------------------------

@@ -60,6 +60,15 @@ def grant(mechanism: Mechanism = EMERGENCY, **more: object) -> LeaseTerms:
     return decision.terms
 
 
+def test_a_range_that_is_cut_by_the_way_of_the_request_is_not_called_narrowed() -> None:
+    """Above they ask for the two hours before their now; here it is a little later when they are granted."""
+    for late_ms, said in ((40, []), (59_000, []), (61_000, ["tier.narrowed_range"])):
+        asked = request(from_ms=NOW - EMERGENCY.look_back_ms - late_ms, to_ms=NOW + 30 * MINUTE_MS - late_ms)
+        decision = decide_request(asked, EMERGENCY, PEERS, FACTS, LEASE, NOW)
+        assert decision.terms is not None and decision.terms.from_ms == NOW - EMERGENCY.look_back_ms
+        assert [one.code for one in decision.narrowed] == said
+
+
 def test_an_emergency_is_granted_at_once_and_without_sharing() -> None:
     terms = grant()
     assert (terms.expires_ms, terms.confirm_by_ms) == (NOW + 30 * MINUTE_MS, NOW + 30 * MINUTE_MS)

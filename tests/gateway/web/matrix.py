@@ -195,7 +195,7 @@ _ROLES: dict[str, dict[str, str]] = {
     "duty": _OPERATOR | {"export": IN},
     "auxiliary": {"live": IN, "playback": IN},
     "analysis": {"playback": IN, "snapshot": IN},
-    "inspection": {"live": IN, "snapshot": IN},
+    "inspection": {"live": IN, "snapshot": "access.needs_other"},
 }
 #: What single functions are worth: steering needs live, a still of the past needs playback.
 _ALONE = {name: {name: IN} for name in ("live", "playback", "export")} | {
