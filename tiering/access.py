@@ -28,6 +28,7 @@ from tiering.grants import (
     Principal,
     Resources,
     Stream,
+    about,
     lower_stream,
     narrow,
 )
@@ -132,7 +133,7 @@ def _decide(
     if resource is None or _over(principal, now_ms):
         return _HIDDEN
     grants = _effective(principal, resource, now_ms)
-    if not _visible(grants, resource, now_ms):
+    if not _visible(grants, now_ms):
         return _HIDDEN
     first = _judge(principal, grants, function, resource, now_ms, facts)
     if not first.allow:
@@ -159,11 +160,11 @@ def allowed_ranges(
     """The parts of `facts`' footage range that `function` may touch, ascending and disjoint."""
     if _over(principal, now_ms) or facts.from_ms is None or facts.to_ms is None:
         return []
-    home = _ranges(_effective(principal, resource, now_ms), function, resource, now_ms, facts)
+    home = _ranges(_effective(principal, resource, now_ms), function, now_ms, facts)
     there = _posted(principal, now_ms)
     if there is None:
         return home
-    away = _ranges(_effective(there, resource, now_ms), function, resource, now_ms, facts)
+    away = _ranges(_effective(there, resource, now_ms), function, now_ms, facts)
     both = ((max(a, c), min(b, d)) for a, b in home for c, d in away)
     return [(low, high) for low, high in both if low < high]
 
@@ -187,20 +188,25 @@ def _over(principal: Principal, now_ms: int) -> bool:
 
 
 def _effective(principal: Principal, resource: CameraResource, now_ms: int) -> list[Grant]:
-    """All grants that could say something about `resource`, those of roles and leases included."""
+    """All grants that cover `resource`, those of roles and leases included."""
+    return [grant for grant in _speaking(principal, resource, now_ms) if grant.covers(resource)]
+
+
+def _speaking(principal: Principal, resource: CameraResource, now_ms: int) -> list[Grant]:
     if principal.kind == "node":
         mine = [lease for lease in resource.leases if lease.side == "granted" and lease.node == principal.id]
         return _lease_grants(mine, now_ms, None) if resource.origin == "own" else []
     if principal.kind == "token":
         shared = resource.sharing != "none" and resource.origin == "own"
-        return [g for g in principal.grants if shared or g.effect == "deny"]
+        return [g for g in about(principal.grants, resource) if shared or g.effect == "deny"]
     by_role = [grant for role in sorted(principal.roles) for grant in ROLES.get(role, ())]
     if resource.origin == "own":
-        return [g for g in (*principal.grants, *by_role) if g.effect == "deny" or _shared(g, principal, resource)]
+        given = about(principal.grants, resource)
+        return [g for g in (*given, *by_role) if g.effect == "deny" or _shared(g, principal, resource)]
     allowed = role_functions(principal.roles)
     named = [lease for lease in resource.leases if lease.side == "held" and lease.names(principal)]
     directory = Grant("directory", "role", Resources(cameras=frozenset({resource.id})), allowed & _DIRECTORY)
-    denies = [g for g in principal.grants if g.effect == "deny"]
+    denies = [g for g in about(principal.grants, resource) if g.effect == "deny"]
     return [*denies, directory, *_lease_grants(named, now_ms, allowed)]
 
 
@@ -216,16 +222,16 @@ def _lease_grants(leases: Iterable[LeaseFact], now_ms: int, within: frozenset[Fu
     return [g if within is None else replace(g, functions=g.functions & within) for g in grants if g is not None]
 
 
-def _visible(grants: list[Grant], resource: CameraResource, now_ms: int) -> bool:
-    shown: set[Function] = set()
+def _visible(grants: list[Grant], now_ms: int) -> bool:
+    """Whether any function is allowed that nothing denies outright."""
     hidden: set[Function] = set()
     for grant in grants:
-        if grant.conditions.holds_at(now_ms) and grant.covers(resource):
-            if grant.effect == "allow":
-                shown |= grant.functions
-            elif grant.conditions.is_plain():
-                hidden |= grant.functions
-    return bool(shown - hidden)
+        if grant.effect == "deny" and grant.conditions.is_plain() and grant.conditions.holds_at(now_ms):
+            hidden |= grant.functions
+    return any(
+        grant.effect == "allow" and not grant.functions <= hidden and grant.conditions.holds_at(now_ms)
+        for grant in grants
+    )
 
 
 # --- one function ----------------------------------------------------------------------------------------------------
@@ -252,7 +258,7 @@ def _judge(
         return Decision(False, True, reason)
 
     name = {"function": function}
-    relevant = [g for g in grants if function in g.functions and g.covers(resource)]
+    relevant = [g for g in grants if function in g.functions]
     denies = [g for g in relevant if g.effect == "deny"]
     allows = [g for g in relevant if g.effect == "allow" and g.conditions.holds_at(now_ms)]
     if any(_applies(g, function, now_ms, facts) is None for g in denies):
@@ -264,10 +270,10 @@ def _judge(
     if not fitting:
         return no(next(objection for _, objection in objections if objection is not None))
     if _about_footage(function, facts):
-        whole = [(facts.from_ms, facts.to_ms)]
-        if _ranges(grants, function, resource, now_ms, facts) != whole:
+        parts = [(g, _clip(g.conditions, now_ms, facts)) for g in fitting]
+        if _merged([part for _, part in parts if part is not None]) != [(facts.from_ms, facts.to_ms)]:
             return no(_why_outside(fitting, now_ms))
-        fitting = [g for g in fitting if _clip(g.conditions, now_ms, facts) is not None]
+        fitting = [g for g, part in parts if part is not None]
     max_stream: Stream = "main" if any(g.conditions.max_stream == "main" for g in fitting) else "sub"
     ends = [g.conditions.until_ms(now_ms) for g in fitting]
     until_ms = None if None in ends else max(e for e in ends if e is not None)
@@ -350,25 +356,16 @@ def _clip(conditions: Conditions, now_ms: int, facts: Facts) -> tuple[int, int] 
     return (low, high) if low < high or (low == high and facts.from_ms == facts.to_ms) else None
 
 
-def _ranges(
-    grants: list[Grant], function: Function, resource: CameraResource, now_ms: int, facts: Facts
-) -> list[tuple[int, int]]:
+def _ranges(grants: list[Grant], function: Function, now_ms: int, facts: Facts) -> list[tuple[int, int]]:
     allowed: list[tuple[int, int]] = []
     denied: list[tuple[int, int]] = []
     for grant in grants:
-        if function not in grant.functions or not grant.covers(resource):
-            continue
-        if _applies(grant, function, now_ms, facts) is not None:
+        if function not in grant.functions or _applies(grant, function, now_ms, facts) is not None:
             continue
         part = _clip(grant.conditions, now_ms, facts)
         if part is not None:
             (allowed if grant.effect == "allow" else denied).append(part)
-    merged: list[tuple[int, int]] = []
-    for low, high in sorted(allowed):
-        if merged and low <= merged[-1][1]:
-            merged[-1] = (merged[-1][0], max(high, merged[-1][1]))
-        else:
-            merged.append((low, high))
+    merged = _merged(allowed)
     for cut_low, cut_high in denied:
         merged = [
             (low, high)
@@ -376,6 +373,16 @@ def _ranges(
             for low, high in ((start, min(end, cut_low)), (max(start, cut_high), end))
             if low < high
         ]
+    return merged
+
+
+def _merged(parts: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    merged: list[tuple[int, int]] = []
+    for low, high in sorted(parts):
+        if merged and low <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(high, merged[-1][1]))
+        else:
+            merged.append((low, high))
     return merged
 
 

@@ -8,7 +8,7 @@ understand must not become no condition.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Literal, TypeGuard
@@ -233,7 +233,9 @@ class Grant:
 
     def covers(self, camera: CameraResource) -> bool:
         deny = self.effect == "deny"
-        return all(r.covers(camera, ignore_secrecy=deny) for r in (self.resources, *self.within))
+        if not self.resources.covers(camera, ignore_secrecy=deny):
+            return False
+        return not self.within or all(r.covers(camera, ignore_secrecy=deny) for r in self.within)
 
     def as_json(self) -> dict[str, Any]:
         """Without id and source: those belong to the row or token that carries it."""
@@ -266,6 +268,36 @@ class Grant:
             effect,
             tuple(Resources.from_json(r) for r in within),
         )
+
+
+class Grants(tuple[Grant, ...]):
+    """Grants made ready for many decisions: which of thousands could speak about a camera is looked up, not searched.
+
+    The index belongs to the tuple itself, so nobody can hold one set of grants and the index of another.
+    """
+
+    def __init__(self, grants: Iterable[Grant] = ()) -> None:
+        del grants  # the tuple has them
+        self._by: dict[tuple[str, str], list[int]] = {}
+        for number, grant in enumerate(self):
+            for selector in _SELECTORS:
+                for value in getattr(grant.resources, selector):
+                    self._by.setdefault((selector, value), []).append(number)
+            if grant.resources.all_own:
+                self._by.setdefault(("all_own", ""), []).append(number)
+
+    def about(self, camera: CameraResource) -> list[Grant]:
+        """Those that name the camera in some way, in their order; the others cannot cover it (`Resources.covers`)."""
+        keys = [("cameras", camera.id), ("all_own", ""), ("departments", camera.department_id or "")]
+        keys += [("regions", region) for region in camera.regions]
+        keys += [("areas", area) for area in camera.areas]
+        by = self._by
+        return [self[n] for n in sorted({n for key in keys if key in by for n in by[key]})]
+
+
+def about(grants: tuple[Grant, ...], camera: CameraResource) -> Iterable[Grant]:
+    """The grants that could cover `camera`; all of them where nothing was made ready."""
+    return grants.about(camera) if isinstance(grants, Grants) else grants
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ from storage.catalog.grants import TokenRow
 from storage.catalog.people import User
 from storage.catalog.sessions import SessionRow
 from storage.catalog.tables import link
-from tiering.grants import Grant, Posting, Principal
+from tiering.grants import Grant, Grants, Posting, Principal
 
 _UNIT_MAX = 58  #: of each of the two units of a person who is posted, so that a register's row names both
 _CACHED = 2_000  #: principals kept between two moves of the catalog
@@ -140,12 +140,12 @@ class Principals:
         )
 
 
-def _grants(connection: Connection, subjects: list[tuple[str, str]]) -> tuple[Grant, ...]:
+def _grants(connection: Connection, subjects: list[tuple[str, str]]) -> Grants:
     loaded = []
     for row in grant_rows.grants_of(connection, subjects):
         source = {"user": "user", "role": "role", "department": "department"}[row.subject_kind]
         loaded.append(Grant.from_json(row.id, source, row.value))  # type: ignore[arg-type]  # one of the three words above
-    return tuple(loaded)
+    return Grants(loaded)
 
 
 def _posting(connection: Connection, user: User, now_ms: int) -> Posting | None:

@@ -29,6 +29,7 @@ from tiering.access import (
     lease_as_grant,
     narrow,
 )
+from tiering.grants import Grants
 
 NOW = 1_790_000_000_000  # Monday 2026-09-21 22:13:20 in Asia/Shanghai
 MINUTE = 60_000
@@ -97,6 +98,32 @@ def test_a_posting_is_an_intersection(
         parts = [allowed_ranges(p, function, CAMERA, NOW, facts) for p in both]
         inside = [(max(a, c), min(b, d)) for a, b in parts[0] for c, d in parts[1] if max(a, c) < min(b, d)]
         assert allowed_ranges(posted, function, CAMERA, NOW, facts) == inside
+
+
+@st.composite
+def _anywhere(draw: st.DrawFn) -> Grant:
+    """A grant of this camera, of another, of a place around it or of none, denial or not, plain or narrowed."""
+    some = st.sampled_from(["c1", "c2"]), st.sampled_from(["210211", "2102", "99"]), st.sampled_from(["a1", "a2"])
+    names = [draw(st.frozensets(one, max_size=2)) for one in some]
+    departments = draw(st.frozensets(st.sampled_from(["dep1", "dep2"]), max_size=1))
+    resources = Resources(names[1], names[0], names[2], departments, draw(st.booleans()))
+    functions_ = draw(st.lists(st.sampled_from(["live", "playback", "catalog"]), min_size=1, max_size=3))
+    effect = draw(st.sampled_from(["allow", "allow", "deny"]))
+    made = grant(*functions_, effect=effect, source="department", resources=resources, max_stream=draw(STREAMS))
+    return replace(made, within=draw(st.sampled_from([(), (Resources(regions=frozenset({"21"})),)])))
+
+
+STREAMS = st.sampled_from(["main", "sub"])
+
+
+@given(st.lists(_anywhere(), max_size=6), st.sampled_from(["live", "playback", "export"]), st.integers(0, 1))
+@settings(max_examples=400, deadline=None)
+def test_grants_that_were_made_ready_say_what_they_say_one_by_one(given_: list[Grant], name: str, secrecy: int) -> None:
+    camera, facts = replace(CAMERA, secrecy=secrecy), Facts(stream="main", from_ms=NOW - MINUTE, to_ms=NOW)
+    for of in (user, token):
+        plain, ready = of(*given_), replace(of(), grants=Grants(given_))
+        assert decide(ready, Function(name), camera, NOW, facts) == decide(plain, Function(name), camera, NOW, facts)
+        assert functions(ready, camera, NOW, facts) == functions(plain, camera, NOW, facts)
 
 
 def test_nobody_without_a_grant_sees_that_the_camera_exists() -> None:
