@@ -24,7 +24,7 @@ from gateway.access.looks import Look
 from gateway.access.media_sessions import MediaSessions
 from gateway.access.register import Registers, process_mark
 from gateway.web.compose import make_services
-from storage.catalog import cameras, grants, people, register, sessions
+from storage.catalog import cameras, grants, people, places, register, sessions
 from storage.catalog.cameras import NewCamera, change_camera, create_camera
 from storage.catalog.engine import Catalog
 from storage.catalog.register import RegisterRow
@@ -216,16 +216,16 @@ async def test_rows_of_a_dead_process_are_closed_and_its_journal_is_replayed(sit
 MEDIA = ["live", "playback", "snapshot", "export", "ptz"]
 
 
-def limited(site: Site, cameras_: list[str], most: int, login: str = "wang") -> Principal:
-    """A person whose one grant gives these cameras, `most` pictures at once."""
-    user_id = site.user(login)
+def limited(site: Site, id_: str, most: int) -> Principal:
+    """A person whose one grant gives a camera, `most` pictures at once."""
+    user_id = site.user("wang")
     value = {
         "effect": "allow",
-        "resources": {"cameras": cameras_},
+        "resources": {"cameras": [id_]},
         "functions": MEDIA,
         "conditions": {"max_streams": most},
     }
-    site.catalog.write(lambda c: grants.add_grant(c, grants.GrantRow(f"g-{login}", "user", user_id, value, 1, "admin")))
+    site.catalog.write(lambda c: grants.add_grant(c, grants.GrantRow("g", "user", user_id, value, 1, "admin")))
     return site.catalog.read(lambda c: site.services.principals.of_user(c, people.users(c, [user_id])[user_id], None))
 
 
@@ -238,8 +238,8 @@ async def test_two_processes_that_open_at_once_never_open_more_than_the_grant_al
 ) -> None:
     """Each process counts in the transaction of its own row, so that the last place is had once."""
     most, asked, rounds, refused = 5, 24, 6, 0
-    who = limited(site, [camera(site)], most)
-    id_ = next(iter(who.grants[0].resources.cameras))
+    id_ = camera(site)
+    who = limited(site, id_, most)
     other = Catalog(site.settings.catalog_url)
     second = make_services(site.settings, site.clock, other, ensure_keys(site.settings), "web-2")
     try:
@@ -267,7 +267,7 @@ async def test_two_processes_that_open_at_once_never_open_more_than_the_grant_al
 
 async def test_live_recorded_and_exported_pictures_share_the_places_and_a_still_takes_none(site: Site) -> None:
     id_ = camera(site)
-    who, looks, paths = limited(site, [id_], 2), site.services.looks, site.services.media_sessions
+    who, looks, paths = limited(site, id_, 2), site.services.looks, site.services.media_sessions
     now_ms = site.now_ms()
     footage: Any = {"from_ms": now_ms - 60_000, "to_ms": now_ms}
     async with looks.open(who, Function.LIVE, id_) as watched:
@@ -288,13 +288,26 @@ async def test_live_recorded_and_exported_pictures_share_the_places_and_a_still_
             assert len(open_rows(site)) == 2
 
 
-async def test_each_person_and_each_grant_has_its_own_places(site: Site) -> None:
-    first, second = camera(site), camera(site, 2)
-    one, two = limited(site, [first], 1), limited(site, [first], 1, "zhao")
-    more = {"effect": "allow", "resources": {"cameras": [second]}, "functions": MEDIA, "conditions": {"max_streams": 1}}
-    row = grants.GrantRow("g-more", "user", one.id, more, 1, "admin")
-    site.catalog.write(lambda c: grants.add_grant(c, row))
-    one = site.catalog.read(lambda c: site.services.principals.again(c, one.as_json(), site.now_ms()))
+async def test_each_person_of_a_department_and_each_grant_has_its_own_places(site: Site) -> None:
+    first, second, department = camera(site), camera(site, 2), "01K00000000000000000000009"
+    users = [site.user(login) for login in ("wang", "zhao")]
+
+    def give(connection: Connection) -> None:
+        places.add_department(connection, department, "教育局", REGION, 1)
+        for user_id in users:
+            people.change_user(connection, user_id, {"department_id": department})
+        for name, id_ in (("g1", first), ("g2", second)):
+            value = {"effect": "allow", "resources": {"cameras": [id_]}, "functions": MEDIA}
+            row = grants.GrantRow(
+                name, "department", department, value | {"conditions": {"max_streams": 1}}, 1, "admin"
+            )
+            grants.add_grant(connection, row)
+
+    site.catalog.write(give)
+    known = site.catalog.read(lambda c: people.users(c, users))
+    one, two = (
+        site.catalog.read(lambda c, user=known[id_]: site.services.principals.of_user(c, user, None)) for id_ in users
+    )
     looks = site.services.looks
     async with (
         looks.open(one, Function.LIVE, first),
@@ -309,7 +322,7 @@ async def test_each_person_and_each_grant_has_its_own_places(site: Site) -> None
 
 async def test_a_caller_who_goes_away_while_the_row_is_written_keeps_no_place(site: Site) -> None:
     id_ = camera(site)
-    who, late = limited(site, [id_], 1), Late(site.catalog)
+    who, late = limited(site, id_, 1), Late(site.catalog)
     site.services.looks._registers = Registers(late, site.clock, site.settings.paths.run_dir, "web")  # type: ignore[arg-type]  # the part that writes
     opening = asyncio.create_task(site.services.looks.begin(who, Function.LIVE, id_))
     await late.written.wait()
@@ -324,7 +337,7 @@ async def test_a_caller_who_goes_away_while_the_row_is_written_keeps_no_place(si
 
 async def test_without_the_catalog_nobody_can_count_and_no_limited_picture_is_opened(site: Site) -> None:
     id_ = camera(site)
-    who, free = limited(site, [id_], 1), person(site, "operator")
+    who, free = limited(site, id_, 1), person(site, "operator")
     away = Broken(site.catalog)
     site.services.looks._registers = Registers(away, site.clock, site.settings.paths.run_dir, "web")  # type: ignore[arg-type]  # the part that writes
     with pytest.raises(TiergateError) as refused:
