@@ -166,7 +166,7 @@ def test_times_networks_streams_and_purposes() -> None:
 
 def test_one_picture_more_is_opened_while_the_grant_has_a_place() -> None:
     who = user(grant("live", "playback", "export", "snapshot", "ptz", max_streams=2))
-    for open_, name, more in (
+    asked: tuple[tuple[dict[str, int] | None, str, dict[str, Any]], ...] = (
         (None, "live", {}),
         ({}, "live", {}),
         ({"g": 1}, "playback", {"from_ms": NOW - 5, "to_ms": NOW}),
@@ -174,7 +174,8 @@ def test_one_picture_more_is_opened_while_the_grant_has_a_place() -> None:
         ({"g": 2}, "snapshot", {"from_ms": NOW - 5, "to_ms": NOW}),
         ({"g": 2}, "ptz", {}),
         ({"other": 9}, "export", {"from_ms": NOW - 5, "to_ms": NOW}),
-    ):
+    )
+    for open_, name, more in asked:
         assert allowed(who, name, open_looks=open_, **more), (open_, name)
     for count in (2, 3):
         refused = decide(who, Function.LIVE, CAMERA, NOW, Facts(open_looks={"g": count}))

@@ -36,7 +36,7 @@ class NewToken(Body):
     footage_to: TimeMs | None = None
     look_back: str | None = Field(None, max_length=12)
     max_stream: Literal["main", "sub"] = "main"
-    max_streams: int | None = Field(None, ge=1, le=10_000)  #: pictures at once, all holders together
+    max_streams: int | None = Field(None, ge=1, le=10_000, strict=True)  #: pictures at once, all holders together
     networks: list[str] | None = Field(None, max_length=50)
 
 

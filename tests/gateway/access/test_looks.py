@@ -303,11 +303,12 @@ async def test_each_person_of_a_department_and_each_grant_has_its_own_places(sit
             )
             grants.add_grant(connection, row)
 
+    def load(connection: Connection) -> list[Principal]:
+        known = people.users(connection, users)
+        return [site.services.principals.of_user(connection, known[id_], None) for id_ in users]
+
     site.catalog.write(give)
-    known = site.catalog.read(lambda c: people.users(c, users))
-    one, two = (
-        site.catalog.read(lambda c, user=known[id_]: site.services.principals.of_user(c, user, None)) for id_ in users
-    )
+    one, two = site.catalog.read(load)
     looks = site.services.looks
     async with (
         looks.open(one, Function.LIVE, first),

@@ -195,6 +195,32 @@ async def test_pieces_of_a_session_path_have_a_bucket_of_their_own(tmp_path: Pat
                 assert count <= BURST_S
 
 
+async def test_a_token_and_a_grant_say_how_many_pictures_before_they_are_given(tmp_path: Path) -> None:
+    with site_in(tmp_path) as site:
+        site.user("li", ALL_ROLES)
+        async with await site.sign_in("li") as li:
+            id_ = await add_camera(li, 1)
+            assert (await li.patch(f"/api/v1/cameras/{id_}", json={"sharing": "departments"})).status_code == 200
+            department = (await li.post("/api/v1/departments", json={"name": "教育局"})).json()["id"]
+            token = {"department_id": department, "label": "x", "cameras": [id_], "functions": ["live"]}
+            said = (await li.post("/api/v1/tokens/preview", json=token | {"max_streams": 1})).json()
+            assert "At most 1 picture at once." in said["plain"]["en"] and "最多 1 路" in said["plain"]["zh"]
+            issued = (await li.post("/api/v1/tokens", json=token | {"max_streams": 4})).json()
+            assert issued["grant"]["conditions"] == {"max_streams": 4} and "4 路" in issued["plain"]["zh"]
+            grant = {
+                "subject_kind": "department",
+                "subject": department,
+                "functions": ["live"],
+                "resources": {"cameras": [id_]},
+            }
+            made = await li.post("/api/v1/grants", json=grant | {"conditions": {"max_streams": 2}})
+            assert (made.status_code, made.json()["conditions"]) == (201, {"max_streams": 2})
+            for bad in (0, -1, "2", 1.5, True):
+                assert (await li.post("/api/v1/tokens", json=token | {"max_streams": bad})).status_code == 422, bad
+                refused = await li.post("/api/v1/grants", json=grant | {"conditions": {"max_streams": bad}})
+                assert (refused.status_code, refused.json()["code"]) == (422, "access.grant_malformed"), bad
+
+
 # --- pictures at once, on a real server ------------------------------------------------------------------------------
 
 PACKETS = encode_h264(2.0, gop=25)

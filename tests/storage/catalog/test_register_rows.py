@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from sqlalchemy import Connection
+
 from storage.catalog import register
 from storage.catalog.engine import Catalog
 from storage.catalog.register import RegisterRow
@@ -14,6 +16,11 @@ def row(id_: str, principal: dict[str, Any]) -> RegisterRow:
     return RegisterRow(
         id_, 1, "李", "x", principal, "daily_watch", "", "c", "main", "live", None, None, None, None, None, "web:1:1",
     )  # fmt: skip
+
+
+def _open(connection: Connection, some: list[RegisterRow]) -> None:
+    for one in some:
+        register.open_row(connection, one)
 
 
 def test_open_rows_of_one_principal_are_counted_under_each_grant_whatever_the_sign_in(catalog_url: str) -> None:
@@ -28,7 +35,7 @@ def test_open_rows_of_one_principal_are_counted_under_each_grant_whatever_the_si
         replace(row("6", user), closed_ms=2),
     ]
     try:
-        catalog.write(lambda c: [register.open_row(c, one) for one in some])
+        catalog.write(lambda c: _open(c, some))
         assert catalog.read(lambda c: register.open_under(c, "user", "u1")) == {"g1": 2, "g2": 1}
         catalog.write(lambda c: register.close_row(c, "2", 3, 0, "ended"))
         assert catalog.read(lambda c: register.open_under(c, "user", "u1")) == {"g1": 1}
