@@ -139,6 +139,19 @@ class Web(Listener):
     workers: int = Field(1, ge=1, le=16, description="Web processes that share the port.")
     public_url: str | None = Field(None, description="URL under which browsers reach this node (Origin check, links).")
     session_hours: int = Field(12, ge=1, le=24 * 7, description="A sign-in lasts this long.")
+    requests_per_s: int = Field(
+        50,
+        ge=1,
+        le=100_000,
+        description="Requests a second that each web process takes of one person or token; of this and the two limits "
+        "below 20 s worth may come at once.",
+    )
+    media_requests_per_s: int = Field(
+        500, ge=1, le=100_000, description="The same for the pieces that a player fetches of recordings."
+    )
+    anonymous_requests_per_s: int = Field(
+        200, ge=1, le=100_000, description="The same for one address from which nobody is signed in."
+    )
 
 
 class Relay(Listener):

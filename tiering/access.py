@@ -9,7 +9,7 @@ like what does not exist. Shapes and their JSON are in `tiering.grants`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from config.reasons import Reason
@@ -18,6 +18,7 @@ from config.weekly import week_end_ms
 from tiering.grants import (
     MEDIA,
     ROLES,
+    STREAMS,
     CameraResource,
     Conditions,
     Facts,
@@ -72,6 +73,13 @@ class Decision:
     max_stream: Stream = "sub"  #: the best stream the caller may have; meaningful when allowed
     until_ms: int | None = None  #: not later than this the answer may become no; None: no end is known
     lease_id: str | None = None  #: the lease it rests on, when the camera is a lower tier's or the caller is a node
+    #: Ids of the grants whose `max_streams` the picture uses up; empty: unlimited ones allow it by themselves.
+    counted_under: tuple[str, ...] = ()
+
+    @property
+    def too_many(self) -> bool:
+        """Refused for the number of pictures alone: when one is closed, the answer may be yes."""
+        return self.reason.code == "access.too_many_open"
 
 
 _HIDDEN = Decision(False, False, Reason("access.not_found"))
@@ -122,9 +130,13 @@ def decide(
     if not home.allow:
         return home
     if not away.allow:
+        if away.too_many:
+            return away
         return replace(away, reason=Reason("access.posting_lacks", {"function": function, "unit": there.unit}))
     max_stream = lower_stream(home.max_stream, away.max_stream)
-    return replace(home, max_stream=max_stream, until_ms=_earliest(home.until_ms, away.until_ms))
+    counted = tuple(sorted({*home.counted_under, *away.counted_under}))
+    until_ms = _earliest(home.until_ms, away.until_ms)
+    return replace(home, max_stream=max_stream, until_ms=until_ms, counted_under=counted)
 
 
 def _decide(
@@ -144,7 +156,15 @@ def _decide(
             return replace(second, reason=Reason("access.needs_other", {"function": function, "needed": needed}))
         until_ms = _earliest(first.until_ms, second.until_ms)
         first = replace(first, max_stream=lower_stream(first.max_stream, second.max_stream), until_ms=until_ms)
-    return first
+    if facts.open_looks is None or not first.counted_under:
+        return first
+    # One more picture: what allowed it must do so without the grants under which no more may be open.
+    full = [g for g in grants if g.id in first.counted_under and _is_full(g, facts.open_looks)]
+    left = _judge(principal, [g for g in grants if g not in full], function, resource, now_ms, facts)
+    if left.allow:
+        return left
+    most = max(g.conditions.max_streams or 0 for g in full)
+    return Decision(False, True, Reason("access.too_many_open", {"most": most}))
 
 
 def functions(
@@ -283,7 +303,24 @@ def _judge(
             until_ms = _earliest(until_ms, begins_ms)
     lease = next((g.id.removeprefix("lease:") for g in fitting if g.source == "lease"), None)
     until_ms = _earliest(until_ms, principal.expires_ms)
-    return Decision(True, True, Reason("access.allowed", name), max_stream, until_ms, lease)
+    counted = _counted_under(fitting, function, now_ms, facts)
+    return Decision(True, True, Reason("access.allowed", name), max_stream, until_ms, lease, counted)
+
+
+def _is_full(grant: Grant, open_looks: Mapping[str, int]) -> bool:
+    return grant.conditions.max_streams is not None and open_looks.get(grant.id, 0) >= grant.conditions.max_streams
+
+
+def _counted_under(fitting: list[Grant], function: Function, now_ms: int, facts: Facts) -> tuple[str, ...]:
+    limited = {g.id for g in fitting if g.conditions.max_streams is not None}
+    if not limited or function not in STREAMS:
+        return ()
+    free = [g for g in fitting if g.conditions.max_streams is None]
+    if _about_footage(function, facts):
+        enough = _ranges(free, function, now_ms, facts) == [(facts.from_ms, facts.to_ms)]
+    else:
+        enough = bool(free)
+    return () if enough else tuple(sorted(limited))
 
 
 def _applies(grant: Grant, function: Function, now_ms: int, facts: Facts) -> Reason | None:

@@ -35,6 +35,9 @@ class Function(StrEnum):
 #: Functions that show, fetch or steer pictures; purposes and `max_stream` speak about these.
 MEDIA = frozenset({Function.LIVE, Function.PLAYBACK, Function.SNAPSHOT, Function.EXPORT, Function.PTZ, Function.TALK})
 
+#: Functions by which a picture stays open; `max_streams` counts these. A still or a turn of the camera is over at once.
+STREAMS = frozenset({Function.LIVE, Function.PLAYBACK, Function.EXPORT})
+
 #: Closed list (PIPL art. 6): there is no purpose beyond these.
 PURPOSES = (
     "daily_watch",
@@ -148,6 +151,7 @@ class Conditions:
     look_back_ms: int | None = None
     weekly: tuple[WeeklyWindow, ...] | None = None
     max_stream: Stream = "main"
+    max_streams: int | None = None  #: pictures that one person or token may have open at once under this grant
     purposes: frozenset[str] | None = None
     networks: tuple[str, ...] | None = None  #: client addresses, CIDR
 
@@ -201,6 +205,8 @@ class Conditions:
             number = raw.get(key)
             if number is not None and (isinstance(number, bool) or not isinstance(number, int) or number < 0):
                 raise _malformed(f"conditions.{key}")
+            if key == "max_streams" and number == 0:
+                raise _malformed(f"conditions.{key}")  # a grant that opens nothing is a slip of the pen
             numbers[key] = number
         if raw.get("max_stream") not in (None, "main", "sub"):
             raise _malformed("conditions.max_stream")
@@ -216,7 +222,7 @@ class Conditions:
         )
 
 
-_NUMBERS = ("valid_from_ms", "valid_to_ms", "footage_from_ms", "footage_to_ms", "look_back_ms")
+_NUMBERS = ("valid_from_ms", "valid_to_ms", "footage_from_ms", "footage_to_ms", "look_back_ms", "max_streams")
 
 
 @dataclass(frozen=True, slots=True)
@@ -349,6 +355,8 @@ class Facts:
     purpose: str = "daily_watch"
     client: str | None = None  #: address of the caller
     opened_ms: int | None = None  #: when the look began; a rolling look-back counts from there
+    #: Pictures that the caller has open, by id of the grant, when one more is to be opened; None: none is.
+    open_looks: Mapping[str, int] | None = None
 
 
 # --- roles -----------------------------------------------------------------------------------------------------------
@@ -401,6 +409,7 @@ def narrow(grant: Grant, by: Grant) -> Grant:
             look_back_ms=_least(a.look_back_ms, b.look_back_ms),
             weekly=_both_weekly(a.weekly, b.weekly),
             max_stream=lower_stream(a.max_stream, b.max_stream),
+            max_streams=_least(a.max_streams, b.max_streams),
             purposes=_both_purposes(a.purposes, b.purposes),
             networks=_both_networks(a.networks, b.networks),
         ),

@@ -39,6 +39,10 @@ WORDS: dict[str, tuple[str, str]] = {
         "The grant covers footage from {from} to {to} only.",
         "授权仅包括 {from} 至 {to} 的录像。",
     ),
+    "access.too_many_open": (
+        "The grant allows {most} at once, and so many pictures are open; close one first.",
+        "授权最多同时打开 {most} 路画面，当前已达上限，请先关闭一路。",
+    ),
     "access.look_back": (
         "The grant reaches back {minutes} minutes only.",
         "授权仅可回看最近 {minutes} 分钟。",

@@ -32,6 +32,10 @@ WORDS: dict[str, tuple[str, str]] = {
         "The request comes from another site ({origin}).",
         "请求来自其他站点（{origin}）。",
     ),
+    "web.too_many_requests": (
+        "Too many requests at once; wait {seconds} s.",
+        "请求过于频繁，请等待 {seconds} 秒。",
+    ),
     "web.refused": ("The request is refused (HTTP {status}).", "请求被拒绝（HTTP {status}）。"),
     "web.unavailable": ("The catalog does not answer now; try again.", "目录数据库暂时无响应，请重试。"),
     "web.cursor": ("The cursor is not one of this list.", "分页游标无效。"),

@@ -3,6 +3,7 @@
 ``async with looks.open(principal, Function.LIVE, camera_id, …) as look`` decides, writes the register row before it
 returns, re-decides whenever the catalog moves and at least each 5 s, and closes the row at the end. Whoever sends bytes
 races its own waiting against `look.ended` and stops when it is set. Every byte of media that leaves passes under one.
+Where the grant allows only so many pictures at once, they are counted in the transaction that writes the row.
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
+from typing import TypedDict, Unpack
 
 from config.clock import Clock, wall_ms
 from config.errors import Kind, TiergateError
@@ -30,9 +33,21 @@ _log = logging.getLogger(__name__)
 
 
 def refuse(decision: Decision) -> TiergateError:
-    """404 for what is not in the caller's catalogue, 403 with the reason for what is."""
-    kind = Kind.FORBIDDEN if decision.visible else Kind.NOT_FOUND
+    """404 for what is not in the caller's catalogue, 403 with the reason for what is, 429 for one picture too many."""
+    kind = Kind.RATE_LIMITED if decision.too_many else Kind.FORBIDDEN if decision.visible else Kind.NOT_FOUND
     return TiergateError(kind, decision.reason.code, **decision.reason.params)
+
+
+class Asked(TypedDict, total=False):
+    """What a caller says of a look besides whom, what and which camera."""
+
+    stream: Stream
+    from_ms: int | None
+    to_ms: int | None
+    purpose: str
+    reason: str
+    case_no: str | None
+    client: str | None
 
 
 class Look:
@@ -113,8 +128,7 @@ class Looks:
             raise refuse(decision)
         return camera
 
-    @contextlib.asynccontextmanager
-    async def open(
+    async def begin(
         self,
         principal: Principal,
         function: Function,
@@ -127,8 +141,12 @@ class Looks:
         reason: str = "",
         case_no: str | None = None,
         client: str | None = None,
-    ) -> AsyncIterator[Look]:
-        """Raises NOT_FOUND, FORBIDDEN, or UNAVAILABLE when the register cannot be written: then there is no picture."""
+    ) -> Look:
+        """A look whose register row stands. Whoever begins one reviews it and closes the row: `open`, a session path.
+
+        Raises NOT_FOUND, FORBIDDEN, RATE_LIMITED when as many pictures are open as the grant allows at once, or
+        UNAVAILABLE when the register cannot be written: then there is no picture.
+        """
         opened_ms = wall_ms(self._clock)
         camera, decision = await self.decide(
             principal, function, camera_id,
@@ -148,7 +166,28 @@ class Looks:
             case_no=case_no,
             client=client,
         )
-        look.register_id = await self._registers.open(under_lease(entry, camera.lease(decision.lease_id)))
+
+        def admit(open_looks: Mapping[str, int]) -> tuple[str, ...]:
+            again = decide(principal, function, camera, opened_ms, replace(facts, open_looks=open_looks))
+            if not again.allow:
+                raise refuse(again)
+            return again.counted_under
+
+        look.register_id = await self._registers.open(
+            under_lease(entry, camera.lease(decision.lease_id)), admit if decision.counted_under else None
+        )
+        return look
+
+    @contextlib.asynccontextmanager
+    async def open(
+        self,
+        principal: Principal,
+        function: Function,
+        camera_id: str,
+        **asked: Unpack[Asked],
+    ) -> AsyncIterator[Look]:
+        """A look that is re-decided while it lasts; its row is closed at the end. Raises as `begin`."""
+        look = await self.begin(principal, function, camera_id, **asked)
         self.attach(look)
         try:
             yield look

@@ -11,6 +11,7 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from typing import Unpack
 
 from sqlalchemy import Connection
 
@@ -18,9 +19,9 @@ from config.clock import Clock, wall_ms
 from config.errors import Kind, TiergateError
 from gateway.access import resources
 from gateway.access.ids import fresh_secret, hash_of
-from gateway.access.looks import Look, Looks, refuse
+from gateway.access.looks import Asked, Look, Looks, refuse
 from gateway.access.principals import Principals
-from gateway.access.register import Entry, Registers, under_lease
+from gateway.access.register import Registers
 from gateway.ops.tasks import alongside
 from storage.catalog import register, sessions
 from storage.catalog.engine import Catalog
@@ -58,31 +59,19 @@ class MediaSessions:
         principal: Principal,
         function: Function,
         camera_id: str,
-        *,
-        stream: Stream = "main",
-        from_ms: int | None = None,
-        to_ms: int | None = None,
-        purpose: str = "daily_watch",
-        reason: str = "",
-        case_no: str | None = None,
-        client: str | None = None,
+        **asked: Unpack[Asked],
     ) -> tuple[str, Look]:
-        """(the path's secret, its look). Raises as `Looks.open`."""
-        now_ms = wall_ms(self._clock)
-        camera, decision = await self._looks.decide(
-            principal, function, camera_id,
-            stream=stream, from_ms=from_ms, to_ms=to_ms, purpose=purpose, client=client, opened_ms=now_ms,
-        )  # fmt: skip
-        look = Look(principal, function, camera, Facts(stream, from_ms, to_ms, purpose, client, now_ms), decision)
-        entry = Entry(
-            principal, camera_id, stream, function, purpose, reason, from_ms, to_ms, None, case_no, client,
-        )  # fmt: skip
-        look.register_id = await self._registers.open(under_lease(entry, camera.lease(decision.lease_id)))
+        """(the path's secret, its look). Raises as `Looks.begin`."""
+        look = await self._looks.begin(principal, function, camera_id, **asked)
+        facts = look.facts
+        # A rolling look-back counts from here in every process that takes the path up.
+        now_ms = facts.opened_ms or wall_ms(self._clock)
         secret = fresh_secret(16)
         ends = [t for t in (principal.expires_ms, now_ms + LIFETIME_MS) if t is not None]
         row = MediaSessionRow(
-            hash_of(secret), principal.as_json() | {"client": client, "purpose": purpose}, camera_id, stream,
-            function.value, from_ms, to_ms, decision.lease_id, look.register_id, now_ms, min(ends),
+            hash_of(secret), principal.as_json() | {"client": facts.client, "purpose": facts.purpose}, camera_id,
+            facts.stream or "main", function.value, facts.from_ms, facts.to_ms, look.constraints.lease_id,
+            look.register_id, now_ms, min(ends),
         )  # fmt: skip
         try:
             await self._catalog.awrite(lambda c: sessions.add_media_session(c, row))
@@ -91,6 +80,11 @@ class MediaSessions:
             raise
         self._hold(row, look, opener=True)
         return secret, look
+
+    def holder(self, secret: str) -> Principal | None:
+        """For whom this process serves a path; None: it serves no such path yet."""
+        held = self._held.get(hash_of(secret))
+        return None if held is None else held.look.principal
 
     async def check(self, secret: str, client: str | None = None) -> Look:
         """The running look of a path. Raises NOT_FOUND for an unknown or ended one, else as the decision says.

@@ -12,7 +12,7 @@ import contextlib
 import json
 import logging
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,9 @@ class Entry:
     client: str | None = None
 
 
+#: Open pictures by grant -> the grants under which one more is counted. Raises the refusal.
+Admit = Callable[[Mapping[str, int]], tuple[str, ...]]
+
 #: What a look under a lease is for, unless its opener says otherwise.
 _PURPOSE_OF_KIND = {"emergency": "emergency", "supervision": "supervision_check"}
 
@@ -77,8 +80,12 @@ class Registers:
         self.process = process_mark(process, os.getpid())
         self._journal = run_dir / ("register-" + self.process.replace(":", "-") + ".journal")
 
-    async def open(self, entry: Entry) -> str:
-        """The id of the durable row. Raises access.register_away when it could not be written anywhere."""
+    async def open(self, entry: Entry, admit: Admit | None = None) -> str:
+        """The id of the durable row. Raises access.register_away when it could not be written anywhere.
+
+        `admit` is asked in the transaction of the row: of two that open at the same moment one counts the other.
+        Without the catalog nobody can count, and what may only be opened by count is not.
+        """
         row = RegisterRow(
             id=fresh_id(self._clock),
             opened_ms=wall_ms(self._clock),
@@ -97,9 +104,23 @@ class Registers:
             client=entry.client,
             process=self.process,
         )
+
+        def write(connection: Connection) -> None:
+            admitted = row
+            if admit is not None:
+                under = admit(rows.open_under(connection, entry.principal.kind, entry.principal.id))
+                admitted = replace(row, principal=row.principal | {"under": list(under)})
+            rows.open_row(connection, admitted)
+
         try:
-            await self._catalog.awrite(lambda c: rows.open_row(c, row))
-        except SQLAlchemyError:
+            await self._catalog.awrite(write)
+        except asyncio.CancelledError:
+            # The write may be done all the same: nobody would close the row, and it would take a place for ever.
+            await asyncio.shield(self.close(row.id, "error", 0))
+            raise
+        except SQLAlchemyError as exc:
+            if admit is not None:
+                raise TiergateError(Kind.UNAVAILABLE, "access.register_away") from exc
             _log.error("the catalog cannot be written; the register goes on in the journal", exc_info=True)
             await self._note({"open": asdict(row)})
         return row.id

@@ -165,6 +165,10 @@ def plain_words(grant: Grant, cameras: Sequence[str], expires_ms: int | None = N
     if conditions.max_stream == "sub":
         en.append("Small stream (sub) only.")
         zh.append("仅限子码流。")
+    if conditions.max_streams is not None:
+        count = conditions.max_streams
+        en.append(f"At most {count} picture{'' if count == 1 else 's'} at once.")
+        zh.append(f"同时打开的画面最多 {count} 路。")
     if expires_ms is not None:
         en.append(f"Valid until {_local(expires_ms)}.")
         zh.append(f"有效期至 {_local(expires_ms)}。")

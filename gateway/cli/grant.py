@@ -28,15 +28,19 @@ def add(
     region: Annotated[list[str] | None, typer.Option(help="Region subtree; may be given again.")] = None,
     deny: Annotated[bool, typer.Option("--deny", help="Forbid instead: deny always wins.")] = False,
     max_stream: Annotated[str | None, typer.Option(help="`sub` to give sub streams only.")] = None,
+    max_streams: Annotated[
+        int | None, typer.Option(min=1, help="At most so many pictures at once, of each person under this grant.")
+    ] = None,
     valid_to: Annotated[str | None, typer.Option("--until", help="End of validity.")] = None,
 ) -> None:
+    conditions = {"max_stream": max_stream, "max_streams": max_streams, "valid_to": valid_to}
     body = {
         "subject_kind": subject_kind,
         "subject": subject,
         "effect": "deny" if deny else "allow",
         "functions": function,
         "resources": {"cameras": camera or [], "regions": region or []},
-        "conditions": {k: v for k, v in {"max_stream": max_stream, "valid_to": valid_to}.items() if v},
+        "conditions": {k: v for k, v in conditions.items() if v},
     }
     context.show(client.post("/grants", body))
 

@@ -28,6 +28,9 @@ def issue(
     footage_from: Annotated[str | None, typer.Option("--from", help="Earliest footage.")] = None,
     footage_to: Annotated[str | None, typer.Option("--to", help="Latest footage.")] = None,
     max_stream: Annotated[str | None, typer.Option(help="`sub` to give sub streams only.")] = None,
+    max_streams: Annotated[
+        int | None, typer.Option(min=1, help="At most so many pictures at once, all who use the token together.")
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask after the plain words.")] = False,
 ) -> None:
     body = {
@@ -39,6 +42,7 @@ def issue(
         "footage_from": footage_from,
         "footage_to": footage_to,
         "max_stream": max_stream,
+        "max_streams": max_streams,
     }
     body = {k: v for k, v in body.items() if v is not None}
     if not yes and not context.GLOBALS.json:

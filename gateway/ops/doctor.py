@@ -120,6 +120,7 @@ METRICS: dict[str, str | None] = {
     "tiergate_evidence_lock_proven": "evidence",
     "tiergate_evidence_canary_age_seconds": "jobs",
     "tiergate_looks_running": None,
+    "tiergate_requests_refused_total": None,
     "tiergate_alarms": None,
     "tiergate_alarms_waiting": "jobs",
 }

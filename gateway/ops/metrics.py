@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 from sqlalchemy import Connection, func, select
 
@@ -49,11 +48,6 @@ class Metric:
 
 
 Reader = Callable[[Connection, Settings, int], Iterable[Metric]]
-
-
-class HasLooks(Protocol):
-    @property
-    def running(self) -> frozenset[Any]: ...
 
 
 def require_local_or_signed_in(client: str, principal: object | None) -> None:
@@ -369,9 +363,13 @@ class _Collector(Collector):
     def __init__(self, metrics: Iterable[Metric]) -> None:
         self._metrics = metrics
 
-    def collect(self) -> Iterable[GaugeMetricFamily]:
+    def collect(self) -> Iterable[GaugeMetricFamily | CounterMetricFamily]:
         for metric in self._metrics:
-            family = GaugeMetricFamily(metric.name, metric.help, labels=metric.labels)
+            family: GaugeMetricFamily | CounterMetricFamily
+            if metric.name.endswith("_total"):
+                family = CounterMetricFamily(metric.name, metric.help, labels=metric.labels)
+            else:
+                family = GaugeMetricFamily(metric.name, metric.help, labels=metric.labels)
             for labels, value in metric.samples:
                 family.add_metric(labels, value)
             if metric.samples:
@@ -382,9 +380,17 @@ def looks_running(count: float | None) -> Metric:
     return _one("tiergate_looks_running", "Looks going on in the process that answers.", count)
 
 
-def render(metrics: list[Metric], looks: HasLooks) -> tuple[bytes, str]:
+def requests_refused(counts: Mapping[str, int]) -> Metric:
+    return Metric(
+        "tiergate_requests_refused_total",
+        "Requests that the process that answers has refused with 429 since it began, because they came too often.",
+        ("of",),
+        tuple(((of,), float(count)) for of, count in sorted(counts.items())),
+    )
+
+
+def render(metrics: list[Metric]) -> tuple[bytes, str]:
     """(text, media type)."""
-    here = looks_running(float(len(looks.running)))
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Collector([*metrics, here]))
+    registry.register(_Collector(metrics))
     return generate_latest(registry), CONTENT_TYPE_LATEST

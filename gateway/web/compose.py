@@ -14,6 +14,7 @@ from gateway.access.secrets import Secrets
 from gateway.access.sessions import Sessions
 from gateway.access.tokens import Tokens
 from gateway.access.watch import CatalogWatch
+from gateway.web.limits import RateLimits
 from gateway.web.services import Services
 from storage.catalog.engine import Catalog
 
@@ -41,6 +42,7 @@ def make_services(
         secrets=Secrets(keys),
         passwords=passwords or Passwords(),
         login_limit=LoginLimit(clock),
+        limits=RateLimits(settings.web, clock),
         sessions=Sessions(clock, settings.web.session_hours),
         tokens=tokens,
         principals=principals,

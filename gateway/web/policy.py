@@ -1,7 +1,8 @@
 """What each route demands of its caller. A route that declares nothing fails at start and in the tests.
 
 ``principal: Annotated[Principal, policy(function=Function.LIVE)]`` on a route with ``{camera_id}`` in its path
-answers 401 for nobody, 404 for a camera outside the caller's catalogue, 403 with the reason for one inside it.
+answers 401 for nobody, 404 for a camera outside the caller's catalogue, 403 with the reason for one inside it, and 429
+to whoever asks too often (`gateway.web.limits`).
 The route itself still opens a `Look` (with stream and range) before the first byte.
 """
 
@@ -36,6 +37,7 @@ class Policy:
     path_session: bool = False  #: the 128 random bits in the path are the credential (`gateway.access.media_sessions`)
     while_must_change: bool = False  #: also before the first password was changed
     purpose: str = "daily_watch"  #: of `function`, where the request names none
+    unlimited: bool = False  #: asked by machines that watch the node: a flood by others must not make it look dead
 
 
 class Gate:
@@ -45,17 +47,22 @@ class Gate:
         self.policy = policy
 
     async def __call__(self, connection: HTTPConnection) -> Principal | None:
-        policy, services = self.policy, services_of(connection)
+        policy, services, client = self.policy, services_of(connection), client_of(connection)
         if policy.path_session:
+            services.limits.piece(services.media_sessions.holder(connection.path_params["session"]), client)
+            return None
+        if policy.unlimited:
             return None
         try:
             principal = await services.principals.of(
                 connection.headers.get("authorization"), connection.cookies.get(SESSION_COOKIE)
             )
         except TiergateError:
+            services.limits.request(None, client)
             if policy.public:
                 return None
             raise
+        services.limits.request(principal, client)
         if policy.public:
             return principal
         if principal is None:
@@ -69,9 +76,7 @@ class Gate:
         if policy.function is not None:
             camera_id = str(connection.path_params["camera_id"])
             purpose = connection.query_params.get("purpose", policy.purpose)
-            await services.looks.decide(
-                principal, policy.function, camera_id, purpose=purpose, client=client_of(connection)
-            )
+            await services.looks.decide(principal, policy.function, camera_id, purpose=purpose, client=client)
         elif policy.camera:
             await services.looks.require_visible(principal, str(connection.path_params["camera_id"]))
         return principal
@@ -88,6 +93,7 @@ def policy(
     path_session: bool = False,
     while_must_change: bool = False,
     purpose: str = "daily_watch",
+    unlimited: bool = False,
 ) -> Any:
     """Declares one of function, camera, role, signed_in, users_only, public, path_session."""
     roles = frozenset((role,) if isinstance(role, str) else role)
@@ -106,6 +112,7 @@ def policy(
                 path_session,
                 while_must_change,
                 purpose,
+                unlimited,
             )
         )
     )

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from gateway.access.sessions import Sessions
     from gateway.access.tokens import Tokens
     from gateway.access.watch import CatalogWatch
+    from gateway.web.limits import RateLimits
 
 T = TypeVar("T")
 
@@ -42,6 +43,7 @@ class Services:
     secrets: Secrets
     passwords: Passwords
     login_limit: LoginLimit
+    limits: RateLimits
     sessions: Sessions
     tokens: Tokens
     principals: Principals

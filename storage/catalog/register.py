@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -107,6 +108,15 @@ def open_count(connection: Connection) -> int:
             select(func.count()).select_from(register).where(register.c.closed_ms.is_(None))
         ).scalar_one()
     )
+
+
+def open_under(connection: Connection, kind: str, id_: str) -> Counter[str]:
+    """How many looks of a principal are open under each grant that counts them; all its sign-ins together."""
+    who = register.c.principal
+    query = select(who).where(
+        register.c.closed_ms.is_(None), who["kind"].as_string() == kind, who["id"].as_string() == id_
+    )
+    return Counter(grant for row in connection.execute(query) for grant in row.principal.get("under", ()))
 
 
 def add_bytes(connection: Connection, id_: str, count: int) -> None:

@@ -407,7 +407,7 @@ def test_every_metric_is_explained_by_a_check(place: Place) -> None:
         lambda c: facts.set(c, job_state.UPLOADS, {"away_since_ms": None, "failures": 0, "corrupt": 0, "problem": None})
     )
     listed |= {m.name for m in place.catalog.read(lambda c: metrics.read_facts(c, place.settings, place.now_ms))}
-    assert listed | {"tiergate_looks_running"} == set(doctor.METRICS)
+    assert listed | {"tiergate_looks_running", "tiergate_requests_refused_total"} == set(doctor.METRICS)
 
 
 def test_a_check_that_fails_itself_stops_no_other(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -87,6 +87,7 @@ class Dice:
             look_back_ms=self.maybe(lambda: self.random.randint(0, 300)),
             weekly=self.maybe(self.week, 0.3),
             max_stream="main" if roll() < 0.7 else "sub",
+            max_streams=self.maybe(lambda: self.random.randint(1, 4)),
             purposes=self.maybe(lambda: self.some(_PURPOSES, 0.7), 0.3),
             networks=self.maybe(lambda: tuple(self.random.sample(_NETWORKS, self.random.randint(1, 3))), 0.3),
         )
@@ -112,7 +113,9 @@ class Dice:
         from_ms = NOW - self.random.randint(0, 200) if recorded else None
         to_ms = None if from_ms is None else from_ms + self.random.randint(0, 200)
         opened_ms = self.maybe(lambda: NOW - self.random.randint(0, 50), 0.2)
-        return Facts(stream, from_ms, to_ms, self.random.choice(_PURPOSES), self.random.choice(_CLIENTS), opened_ms)
+        open_looks = self.maybe(lambda: {"g": self.random.randint(0, 4)}, 0.5)
+        purpose, client = self.random.choice(_PURPOSES), self.random.choice(_CLIENTS)
+        return Facts(stream, from_ms, to_ms, purpose, client, opened_ms, open_looks)
 
 
 def holder(grant: Grant, until_ms: int | None = None) -> Principal:

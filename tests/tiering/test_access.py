@@ -67,6 +67,18 @@ def test_who_is_posted_may_what_both_units_may_and_after_it_what_the_home_may() 
     assert refused.visible and refused.reason.code == "access.posting_lacks"
     assert refused.reason.params == {"function": "playback", "unit": "教育局"}
     assert allowed(posted, "playback", now_ms=NOW + MINUTE, from_ms=NOW - MINUTE, to_ms=NOW)
+    few = replace(
+        posted,
+        posting=Posting(
+            "dep1",
+            "教育局",
+            (replace(there, id="t", conditions=replace(there.conditions, max_streams=2)),),
+            NOW + MINUTE,
+        ),
+    )
+    assert decide(few, Function.LIVE, CAMERA, NOW, Facts(stream="sub")).counted_under == ("t",)
+    assert decide(few, Function.LIVE, CAMERA, NOW, Facts(stream="sub", open_looks={"t": 1})).allow
+    assert decide(few, Function.LIVE, CAMERA, NOW, Facts(stream="sub", open_looks={"t": 2})).too_many
     # Roles are of the home; a unit that may nothing shows nothing.
     operator = user(roles=("operator",), posting=Posting("dep1", "教育局", (), NOW + MINUTE))
     assert not decide(operator, Function.LIVE, CAMERA, NOW).visible and allowed(operator, "live", now_ms=NOW + MINUTE)
@@ -238,6 +250,46 @@ def test_times_networks_streams_and_purposes() -> None:
     assert allowed(drill, "live", purpose="drill") and not allowed(drill, "live")
 
 
+def test_one_picture_more_is_opened_while_the_grant_has_a_place() -> None:
+    who = user(grant("live", "playback", "export", "snapshot", "ptz", max_streams=2))
+    asked: tuple[tuple[dict[str, int] | None, str, dict[str, Any]], ...] = (
+        (None, "live", {}),
+        ({}, "live", {}),
+        ({"g": 1}, "playback", {"from_ms": NOW - 5, "to_ms": NOW}),
+        ({"g": 2, "other": 9}, "snapshot", {}),
+        ({"g": 2}, "snapshot", {"from_ms": NOW - 5, "to_ms": NOW}),
+        ({"g": 2}, "ptz", {}),
+        ({"other": 9}, "export", {"from_ms": NOW - 5, "to_ms": NOW}),
+    )
+    for open_, name, more in asked:
+        assert allowed(who, name, open_looks=open_, **more), (open_, name)
+    for count in (2, 3):
+        refused = decide(who, Function.LIVE, CAMERA, NOW, Facts(open_looks={"g": count}))
+        assert (refused.allow, refused.visible, refused.too_many) == (False, True, True)
+        assert refused.reason.params == {"most": 2}
+
+
+def test_a_picture_is_counted_under_the_grants_that_it_needs() -> None:
+    limited = grant("live", "playback", max_streams=1)
+    free = replace(grant("live", footage_from_ms=NOW - 50), id="free")
+    second = replace(limited, id="second")
+    full = Facts(open_looks={"g": 1})
+    assert decide(user(limited), Function.LIVE, CAMERA, NOW).counted_under == ("g",)
+    assert decide(user(limited, free), Function.LIVE, CAMERA, NOW).counted_under == ()
+    assert decide(user(limited, free), Function.LIVE, CAMERA, NOW, full).allow
+    both = decide(user(limited, second), Function.LIVE, CAMERA, NOW)
+    left = decide(user(limited, second), Function.LIVE, CAMERA, NOW, full)
+    assert (both.counted_under, left.counted_under) == (("g", "second"), ("second",))
+    # An unlimited grant of half the time does not make up for a limited one that is full.
+    half = replace(grant("playback", footage_from_ms=NOW - 50), id="free")
+    whole = Facts(from_ms=NOW - 100, to_ms=NOW)
+    inside = Facts(from_ms=NOW - 40, to_ms=NOW)
+    assert decide(user(limited, half), Function.PLAYBACK, CAMERA, NOW, whole).counted_under == ("g",)
+    assert decide(user(limited, half), Function.PLAYBACK, CAMERA, NOW, inside).counted_under == ()
+    assert decide(user(limited, half), Function.PLAYBACK, CAMERA, NOW, replace(whole, open_looks={"g": 1})).too_many
+    assert decide(user(limited, half), Function.PLAYBACK, CAMERA, NOW, replace(inside, open_looks={"g": 1})).allow
+
+
 # --- leases ----------------------------------------------------------------------------------------------------------
 
 
@@ -344,6 +396,7 @@ _conditions = st.builds(
     look_back_ms=st.one_of(st.none(), st.integers(0, 300)),
     weekly=_weekly,
     max_stream=st.sampled_from(["main", "sub"]),
+    max_streams=st.one_of(st.none(), st.integers(1, 3)),
     purposes=st.one_of(st.none(), st.frozensets(st.sampled_from(["daily_watch", "drill"]))),
     networks=st.one_of(st.none(), st.lists(st.sampled_from(["10.0.0.0/8", "10.1.0.0/16", "::/0"])).map(tuple)),
 )
@@ -352,7 +405,7 @@ _conditions = st.builds(
 def _grants(effect: st.SearchStrategy[str]) -> st.SearchStrategy[Grant]:
     return st.builds(
         Grant,
-        id=st.just("g"),
+        id=st.sampled_from(["g", "h"]),
         source=st.sampled_from(["user", "department"]),
         resources=_resources,
         functions=st.frozensets(st.sampled_from(Function), min_size=1),
@@ -373,6 +426,7 @@ _cameras = st.builds(
     secrecy=st.integers(0, 1),
     sharing=st.sampled_from(["none", "departments"]),
 )
+_open_looks = st.one_of(st.none(), st.dictionaries(st.sampled_from(["g", "h"]), st.integers(0, 3)))
 _facts = st.builds(
     Facts,
     stream=st.sampled_from([None, "main", "sub"]),
@@ -380,7 +434,13 @@ _facts = st.builds(
     to_ms=st.integers(NOW, NOW + 200),
     purpose=st.sampled_from(["daily_watch", "drill"]),
     client=st.sampled_from([None, "10.1.2.3", "10.2.2.3", "::1"]),
-) | st.builds(Facts, stream=st.sampled_from([None, "main", "sub"]), client=st.sampled_from([None, "10.1.2.3"]))
+    open_looks=_open_looks,
+) | st.builds(
+    Facts,
+    stream=st.sampled_from([None, "main", "sub"]),
+    client=st.sampled_from([None, "10.1.2.3"]),
+    open_looks=_open_looks,
+)
 _function = st.sampled_from(Function)
 
 
@@ -415,7 +475,8 @@ def test_a_chain_of_narrowings_allows_no_more_than_any_link_of_it(
     narrow_decision = decide(user(narrowed), function, camera, NOW, facts)
     if narrow_decision.allow:
         for wide in (first, *chain):
-            wide_decision = decide(user(replace(wide, source=first.source)), function, camera, NOW, facts)
+            link = replace(wide, source=first.source, id=first.id)  # by the same count of open pictures
+            wide_decision = decide(user(link), function, camera, NOW, facts)
             assert wide_decision.allow
             assert wide_decision.max_stream == "main" or narrow_decision.max_stream == "sub"
 
@@ -430,6 +491,7 @@ def test_a_chain_of_narrowings_allows_no_more_than_any_link_of_it(
         ({"look_back_ms": 5}, {}),
         ({"weekly": ()}, {}),
         ({"max_stream": "sub"}, {"stream": "main"}),
+        ({"max_streams": 2}, {"open_looks": {"g": 2}}),
         ({"purposes": frozenset({"drill"})}, {}),
         ({"networks": ("10.0.0.0/8",)}, {}),
     ],
@@ -473,6 +535,8 @@ def test_json_and_back_is_the_same_grant(one: Grant) -> None:
         {"functions": ["live"], "conditions": {"weekly": [{"days": [8], "from_minute": 0, "to_minute": 5}]}},
         {"functions": ["live"], "conditions": {"purposes": ["curiosity"]}},
         {"functions": ["live"], "conditions": {"networks": ["10.0.0.1/8"]}},
+        {"functions": ["live"], "conditions": {"max_streams": 0}},
+        {"functions": ["live"], "conditions": {"max_streams": "2"}},
         {"functions": ["live"], "effect": "maybe"},
         {"functions": ["live"], "extra": 1},
     ],

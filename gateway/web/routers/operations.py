@@ -16,13 +16,15 @@ router = APIRouter(tags=["operations"])
 
 
 @router.get("/healthz")
-async def healthz(principal: Annotated[Principal | None, policy(public=True)]) -> dict[str, Any]:
+async def healthz(principal: Annotated[Principal | None, policy(public=True, unlimited=True)]) -> dict[str, Any]:
     """The process answers."""
     return {"status": "ok"}
 
 
 @router.get("/readyz")
-async def readyz(request: Request, principal: Annotated[Principal | None, policy(public=True)]) -> Response:
+async def readyz(
+    request: Request, principal: Annotated[Principal | None, policy(public=True, unlimited=True)]
+) -> Response:
     """The catalog answers as well."""
     await services_of(request).catalog.aversion()
     return JSONResponse({"status": "ready"})
@@ -34,5 +36,6 @@ async def show_metrics(request: Request, principal: Annotated[Principal | None, 
     services = services_of(request)
     metrics.require_local_or_signed_in(client_of(request), principal)
     facts = await services.read(lambda c: metrics.read_facts(c, services.settings, services.now_ms()))
-    body, media_type = metrics.render(facts, services.looks)
+    here = [metrics.looks_running(len(services.looks.running)), metrics.requests_refused(services.limits.refused)]
+    body, media_type = metrics.render([*facts, *here])
     return Response(body, media_type=media_type)

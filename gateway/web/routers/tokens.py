@@ -36,6 +36,7 @@ class NewToken(Body):
     footage_to: TimeMs | None = None
     look_back: str | None = Field(None, max_length=12)
     max_stream: Literal["main", "sub"] = "main"
+    max_streams: int | None = Field(None, ge=1, le=10_000, strict=True)  #: pictures at once, all holders together
     networks: list[str] | None = Field(None, max_length=50)
 
 
@@ -77,6 +78,7 @@ def _grant(body: NewToken) -> Grant:
         footage_to_ms=body.footage_to,
         look_back_ms=None if body.look_back is None else parse_duration_ms(body.look_back),
         max_stream=body.max_stream,
+        max_streams=body.max_streams,
         networks=None if body.networks is None else tuple(body.networks),
     )
     made = Grant("new", "token", Resources(cameras=frozenset(body.cameras), regions=regions), functions, conditions)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,9 +19,11 @@ from sqlalchemy.exc import OperationalError
 
 from config.errors import Kind, TiergateError
 from gateway.access.ids import hash_of
+from gateway.access.keys import ensure_keys
 from gateway.access.looks import Look
 from gateway.access.media_sessions import MediaSessions
 from gateway.access.register import Registers, process_mark
+from gateway.web.compose import make_services
 from storage.catalog import cameras, grants, people, places, register, sessions
 from storage.catalog.cameras import NewCamera, change_camera, create_camera
 from storage.catalog.engine import Catalog
@@ -34,8 +38,8 @@ def site(tmp_path: Path) -> Iterator[Site]:
         yield made
 
 
-def camera(site: Site, sharing: str = "departments") -> str:
-    new = NewCamera("东门", REGION, (("main", "rtsp://10.0.0.1/a", None),), sharing=sharing)
+def camera(site: Site, number: int = 1) -> str:
+    new = NewCamera("东门", REGION, (("main", f"rtsp://10.0.0.{number}/a", None),), sharing="departments")
     return site.catalog.write(lambda c: create_camera(c, new, "community", 32, site.now_ms())).id
 
 
@@ -181,6 +185,21 @@ class Broken:
         return await self.real.awrite(change)
 
 
+class Late:
+    """A catalog whose first write is done, and whose answer to it never comes."""
+
+    def __init__(self, real: Catalog) -> None:
+        self.real = real
+        self.written = asyncio.Event()
+
+    async def awrite(self, change: Any) -> Any:
+        value = await self.real.awrite(change)
+        if not self.written.is_set():
+            self.written.set()
+            await asyncio.Event().wait()
+        return value
+
+
 async def test_without_the_catalog_the_journal_and_without_the_journal_no_picture(site: Site) -> None:
     id_, who = camera(site), person(site, "operator")
     away = Broken(site.catalog)
@@ -224,6 +243,145 @@ async def test_rows_of_a_dead_process_are_closed_and_its_journal_is_replayed(sit
     await site.services.registers.recover()
     assert {r.id: r.result for r in rows(site)} == {"R1": "crashed", "R2": None, "R3": "crashed"}
     assert not journal.exists()
+
+
+# --- so many at once -------------------------------------------------------------------------------------------------
+
+MEDIA = ["live", "playback", "snapshot", "export", "ptz"]
+
+
+def limited(site: Site, id_: str, most: int) -> Principal:
+    """A person whose one grant gives a camera, `most` pictures at once."""
+    user_id = site.user("wang")
+    value = {
+        "effect": "allow",
+        "resources": {"cameras": [id_]},
+        "functions": MEDIA,
+        "conditions": {"max_streams": most},
+    }
+    site.catalog.write(lambda c: grants.add_grant(c, grants.GrantRow("g", "user", user_id, value, 1, "admin")))
+    return site.catalog.read(
+        lambda c: site.services.principals.of_user(c, people.users(c, [user_id])[user_id], None, site.now_ms())
+    )
+
+
+def open_rows(site: Site) -> list[RegisterRow]:
+    return site.catalog.read(lambda c: register.open_rows(c))
+
+
+async def test_two_processes_that_open_at_once_never_open_more_than_the_grant_allows(
+    site: Site, counted: Callable[[object], None]
+) -> None:
+    """Each process counts in the transaction of its own row, so that the last place is had once."""
+    most, asked, rounds, refused = 5, 24, 6, 0
+    id_ = camera(site)
+    who = limited(site, id_, most)
+    other = Catalog(site.settings.catalog_url)
+    second = make_services(site.settings, site.clock, other, ensure_keys(site.settings), "web-2")
+    try:
+        for _ in range(rounds):
+            async with contextlib.AsyncExitStack() as stack:
+
+                async def start(number: int, stack: contextlib.AsyncExitStack = stack) -> str:
+                    services = (site.services, second)[number % 2]
+                    try:
+                        await stack.enter_async_context(services.looks.open(who, Function.LIVE, id_))
+                    except TiergateError as error:
+                        assert error.kind is Kind.RATE_LIMITED
+                        return error.reason.code
+                    return "open"
+
+                answers = Counter(await asyncio.gather(*(start(n) for n in range(asked))))
+                assert answers == {"open": most, "access.too_many_open": asked - most}
+                assert len(open_rows(site)) == most
+                refused += answers["access.too_many_open"]
+            assert open_rows(site) == []
+    finally:
+        other.close()
+    counted(f"{rounds} × {asked} pictures asked of two processes at once, {most} opened each time, {refused} refused")
+
+
+async def test_live_recorded_and_exported_pictures_share_the_places_and_a_still_takes_none(site: Site) -> None:
+    id_ = camera(site)
+    who, looks, paths = limited(site, id_, 2), site.services.looks, site.services.media_sessions
+    now_ms = site.now_ms()
+    footage: Any = {"from_ms": now_ms - 60_000, "to_ms": now_ms}
+    async with looks.open(who, Function.LIVE, id_) as watched:
+        secret, played = await paths.open(who, Function.PLAYBACK, id_, **footage)
+        for function in (Function.LIVE, Function.EXPORT, Function.PLAYBACK):
+            with pytest.raises(TiergateError) as refused:
+                await looks.begin(who, function, id_, **({} if function is Function.LIVE else footage))
+            assert (refused.value.kind, refused.value.reason.code) == (Kind.RATE_LIMITED, "access.too_many_open")
+        for function in (Function.SNAPSHOT, Function.PTZ):
+            async with looks.open(who, function, id_):
+                pass
+        # The count refuses a new picture; it cuts none that runs.
+        site.services.watch.bump()
+        await looks.review()
+        assert not watched.ended.is_set() and not played.ended.is_set()
+        await paths.end(secret)
+        async with looks.open(who, Function.EXPORT, id_, **footage):
+            assert len(open_rows(site)) == 2
+
+
+async def test_each_person_of_a_department_and_each_grant_has_its_own_places(site: Site) -> None:
+    first, second, department = camera(site), camera(site, 2), "01K00000000000000000000009"
+    users = [site.user(login) for login in ("wang", "zhao")]
+
+    def give(connection: Connection) -> None:
+        places.add_department(connection, department, "教育局", REGION, 1)
+        for user_id in users:
+            people.change_user(connection, user_id, {"department_id": department})
+        for name, id_ in (("g1", first), ("g2", second)):
+            value = {"effect": "allow", "resources": {"cameras": [id_]}, "functions": MEDIA}
+            row = grants.GrantRow(
+                name, "department", department, value | {"conditions": {"max_streams": 1}}, 1, "admin"
+            )
+            grants.add_grant(connection, row)
+
+    def load(connection: Connection) -> list[Principal]:
+        known = people.users(connection, users)
+        return [site.services.principals.of_user(connection, known[id_], None, site.now_ms()) for id_ in users]
+
+    site.catalog.write(give)
+    one, two = site.catalog.read(load)
+    looks = site.services.looks
+    async with (
+        looks.open(one, Function.LIVE, first),
+        looks.open(two, Function.LIVE, first),
+        looks.open(one, Function.LIVE, second),
+    ):
+        for who, id_ in ((one, first), (two, first), (one, second)):
+            with pytest.raises(TiergateError) as refused:
+                await looks.begin(who, Function.LIVE, id_)
+            assert refused.value.reason.code == "access.too_many_open"
+
+
+async def test_a_caller_who_goes_away_while_the_row_is_written_keeps_no_place(site: Site) -> None:
+    id_ = camera(site)
+    who, late = limited(site, id_, 1), Late(site.catalog)
+    site.services.looks._registers = Registers(late, site.clock, site.settings.paths.run_dir, "web")  # type: ignore[arg-type]  # the part that writes
+    opening = asyncio.create_task(site.services.looks.begin(who, Function.LIVE, id_))
+    await late.written.wait()
+    assert len(open_rows(site)) == 1
+    opening.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await opening
+    assert [row.result for row in rows(site)] == ["error"] and open_rows(site) == []
+    async with site.services.looks.open(who, Function.LIVE, id_):
+        pass
+
+
+async def test_without_the_catalog_nobody_can_count_and_no_limited_picture_is_opened(site: Site) -> None:
+    id_ = camera(site)
+    who, free = limited(site, id_, 1), person(site, "operator")
+    away = Broken(site.catalog)
+    site.services.looks._registers = Registers(away, site.clock, site.settings.paths.run_dir, "web")  # type: ignore[arg-type]  # the part that writes
+    with pytest.raises(TiergateError) as refused:
+        await site.services.looks.begin(who, Function.LIVE, id_)
+    assert refused.value.reason.code == "access.register_away"
+    async with site.services.looks.open(free, Function.LIVE, id_):
+        pass
 
 
 # --- session paths ---------------------------------------------------------------------------------------------------

@@ -143,7 +143,8 @@ def test_keys_are_made_once_and_must_be_private(tmp_path: Path) -> None:
 
 
 def test_plain_words_name_cameras_and_limits() -> None:
-    conditions = {"footage_from_ms": 1_790_000_000_000, "max_stream": "sub"}
+    conditions = {"footage_from_ms": 1_790_000_000_000, "max_stream": "sub", "max_streams": 3}
     grant = Grant.from_json("x", "token", GRANT | {"conditions": conditions})
     words = plain_words(grant, [f"口岸{n}" for n in range(7)], 1_790_003_600_000)
     assert "口岸0" in words["zh"] and "另 2 路" in words["zh"] and "2026-09-21" in words["en"] and "sub" in words["en"]
+    assert "At most 3 pictures at once." in words["en"] and "同时打开的画面最多 3 路。" in words["zh"]

@@ -23,7 +23,17 @@ from tests.gateway.live.serving import LiveSocket
 from tests.gateway.web.matrix import MINUTE, Crowd, ask, crowd_of
 from tests.gateway.web.site import site_in
 from tests.media import access_units, encode_h264, stream_config
-from tiering.access import CameraResource, Facts, Function, Grant, LeaseFact, Principal, Resources, decide
+from tiering.access import (
+    CameraResource,
+    Conditions,
+    Facts,
+    Function,
+    Grant,
+    LeaseFact,
+    Principal,
+    Resources,
+    decide,
+)
 
 
 @contextlib.asynccontextmanager
@@ -107,6 +117,14 @@ async def running_cells(crowd: Crowd) -> list[str]:
         person, session = crowd.make.person(f"passing {row.jti}")
         crowd.make.give("user", person)
         passing = await start(session)
+        alone = sign(crowd.make.row("one at a time", max_streams=1))
+        await start(alone)
+        try:
+            await start(alone)
+            bad.append("a second picture was opened under a grant of one")
+        except TiergateError as refused:
+            if (refused.http_status, refused.reason.code) != (429, "access.too_many_open"):
+                bad.append(f"a second picture: {refused.http_status} {refused.reason.code}")
         await looks.review()
         for name, look in (("cut", cut), ("kept", kept), ("short", short), ("passing", passing)):
             if look.ended.is_set():
@@ -154,6 +172,7 @@ def decision_cells() -> list[str]:
     node = Principal("node", "n2", "街道", "街道", "2102")
     camera = CameraResource("c1", ("2102",))
     by_name = Grant("g", "user", Resources(cameras=frozenset({"c1"})), frozenset({_LIVE}))
+    by_one = replace(by_name, conditions=Conditions(max_streams=1))
     late = {"confirm_by_ms": _NOW - 1}
     recorded = Facts(from_ms=_NOW - 5, to_ms=_NOW)
     before = Facts(from_ms=_NOW - 121 * MINUTE, to_ms=_NOW)
@@ -179,6 +198,10 @@ def decision_cells() -> list[str]:
         ("a node, another camera", node, _LIVE, "own", {"side": "granted", "cameras": frozenset({"c2"})}, Facts(),
          "access.not_found"),
         ("a node, before the range", node, _PLAYBACK, "own", {"side": "granted"}, before, "access.footage_outside"),
+        ("the only picture", replace(duty, roles=frozenset(), grants=(by_one,)), _LIVE, "own", None,
+         Facts(open_looks={"h": 1}), "access.allowed"),
+        ("one picture too many", replace(duty, roles=frozenset(), grants=(by_one,)), _LIVE, "own", None,
+         Facts(open_looks={"g": 1}), "access.too_many_open"),
         ("a credential that is over", replace(duty, expires_ms=_NOW), _LIVE, "own", None, Facts(), "access.not_found"),
     ]  # fmt: skip
     bad = []

@@ -35,6 +35,8 @@ def settings_in(folder: Path, **tables: Any) -> Settings:
         "paths": {"data": str(folder)},
         "node": {"name": "测试社区", "region": REGION, "tier": "community"},
         "cameras": {"allowed_networks": ["10.0.0.0/8", "127.0.0.0/8"]},
+        # The clock stands here: what was asked would never be forgotten.
+        "web": {"requests_per_s": 100_000, "media_requests_per_s": 100_000, "anonymous_requests_per_s": 100_000},
     }
     for name, table in tables.items():
         base[name] = base.get(name, {}) | table

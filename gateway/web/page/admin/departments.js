@@ -30,7 +30,7 @@ export function DepartmentsPage() {
 
 /** @param {any} v */
 const grantOf = (v) => ({
-  department_id: v.department, label: v.label.trim() || "…", cameras: v.cameras, functions: v.functions, max_stream: v.max_stream, expires: fromInput(v.expires) + DAY - 1000,
+  department_id: v.department, label: v.label.trim() || "…", cameras: v.cameras, functions: v.functions, max_stream: v.max_stream, max_streams: v.max_streams ? Number(v.max_streams) : undefined, expires: fromInput(v.expires) + DAY - 1000,
   footage_from: v.from ? fromInput(v.from) : undefined, footage_to: v.to ? fromInput(v.to) : undefined, look_back: v.look_back || undefined,
 });
 
@@ -66,6 +66,7 @@ function IssueDialog({ onClose, onDone }) {
       { name: "cameras", label: t("areas.cameras"), type: "checks", options: [...cameras.values()].filter((c) => c.origin !== "lower" && c.sharing !== "none").map((c) => [c.id, c.name]), hint: t("tokens.shared_only") },
       { name: "functions", label: t("share.functions"), type: "checks", value: start.functions, options: FUNCTIONS.map((f) => [f, tk("function", f)]) },
       { name: "max_stream", label: t("tokens.max_stream"), type: "radio", value: "main", options: [["main", t("tokens.main_and_sub")], ["sub", t("tokens.sub_only")]] },
+      { name: "max_streams", label: t("tokens.max_streams"), type: "number", min: 1, max: 10000, hint: t("tokens.max_streams_hint") },
       { name: "look_back", label: t("tokens.look_back"), placeholder: "7d", hint: t("tokens.look_back_hint") }, { name: "from", label: t("tokens.from"), type: "datetime" }, { name: "to", label: t("tokens.to"), type: "datetime" }, { name: "expires", label: t("tokens.expires"), type: "date", value: start.expires, required: true },
     ]}><${Preview} values=${{ ...start, label: "", max_stream: "main", ...values }} /><//><//>`;
 }

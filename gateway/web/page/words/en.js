@@ -555,6 +555,8 @@ export const en = {
   "tokens.look_back_hint": "For example 24h or 7d; empty: no limit but the class.",
   "tokens.main_and_sub": "main and sub stream",
   "tokens.max_stream": "Picture",
+  "tokens.max_streams": "Pictures at once",
+  "tokens.max_streams_hint": "Of all who use the token together; empty: no limit. Changing a picture takes one more for a moment.",
   "tokens.note": "A revoked token stops running pictures within seconds.",
   "tokens.once": "The token",
   "tokens.plain": "Allows",

@@ -555,6 +555,8 @@ export const zh = {
   "tokens.look_back_hint": "例如 24h 或 7d；留空则以保存期为限。",
   "tokens.main_and_sub": "主、子码流",
   "tokens.max_stream": "清晰度",
+  "tokens.max_streams": "同时画面数",
+  "tokens.max_streams_hint": "所有使用者合计，留空不限；切换画面时会短暂多占一路。",
   "tokens.note": "撤销后，正在播放的画面数秒内中断。",
   "tokens.once": "令牌内容",
   "tokens.plain": "授权内容",
