@@ -9,7 +9,7 @@ Belongs here: which rows count, what is kept. Does not belong here: the sums (`s
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from sqlalchemy import Connection, func, or_, select
@@ -23,6 +23,7 @@ from storage.use import RefusedLook, RegisteredLook, Use
 
 REFUSED = "look.refuse"  #: action of the audit log; details: unit, viewer, pictures, purpose, function, code
 KEPT = "report.use."  #: fact: report of that month, `2026-11`
+ABOVE = "report.use_above."  #: fact: what the people of that link's upper node saw in that month
 BELOW = "report.use_below."  #: fact: {"link_id", …} of that link's node and month, as it was received
 MOST_MONTHS = 12  #: so far back a missing report is made up for
 _AT_ONCE = 1_000
@@ -108,11 +109,23 @@ def months_due(connection: Connection, now_ms: int) -> list[str]:
     return due[::-1]
 
 
-def keep(connection: Connection, month: str, value: dict[str, Any], now_ms: int, actor: str) -> None:
-    """Once: a report that is kept stays as it is."""
-    if kept(connection, month) is None:
-        facts.set(connection, KEPT + month, value | {"made_ms": now_ms})
-        append(connection, now_ms, actor, "report.keep", f"use {month}", {"sha256": digest(value)})
+def keep(
+    connection: Connection,
+    month: str,
+    value: dict[str, Any],
+    now_ms: int,
+    actor: str,
+    above: Mapping[str, dict[str, Any]] | None = None,
+) -> None:
+    """Once: a report that is kept stays as it is. `above`: by link, what its upper node is told of its own people."""
+    if kept(connection, month) is not None:
+        return
+    facts.set(connection, KEPT + month, value | {"made_ms": now_ms})
+    told = {} if above is None else above
+    for link_id, one in told.items():
+        facts.set(connection, f"{ABOVE}{month}.{link_id}", one)
+    details = {"sha256": digest(value), "above": {link_id: digest(one) for link_id, one in told.items()}}
+    append(connection, now_ms, actor, "report.keep", f"use {month}", details)
 
 
 def agrees(connection: Connection, told: dict[str, Any], fresh: dict[str, Any]) -> bool:
@@ -126,6 +139,11 @@ def digest(value: dict[str, Any]) -> str:
     """SHA-256 over what was summed, whenever it was made."""
     summed = {name: value[name] for name in ("month", "items", "sum", "without_case")}
     return hashlib.sha256(canonical_json(summed)).hexdigest()
+
+
+def above(connection: Connection, month: str, link_id: str) -> dict[str, Any] | None:
+    found: dict[str, Any] | None = facts.get(connection, f"{ABOVE}{month}.{link_id}")
+    return found
 
 
 # --- of lower nodes --------------------------------------------------------------------------------------------------

@@ -28,7 +28,7 @@ from gateway.ops.lookout import Lookout
 from gateway.processes import child
 from storage import canary, evidence_state, journal, use_view, volume
 from storage.audit import log as audit
-from storage.catalog import facts, segments
+from storage.catalog import facts, links, segments
 from storage.evidence import EvidenceKeeper
 from storage.objects import base
 from storage.objects.folder import FolderStore
@@ -230,14 +230,20 @@ class Keeper:
         self._lookout.look()
 
     def keep_reports(self) -> None:
-        """The report of use of each month that is over, once. On a doubtful clock no month is over."""
+        """The report of use of each month that is over, once, and what of it each upper node is told. On a doubtful
+        clock no month is over."""
         catalog, now_ms = self._parts.sweep_catalog, wall_ms(self._parts.clock)
         due = catalog.read(lambda c: use_view.months_due(c, now_ms))
         if not due or not self._clock_trusted():
             return
+        upper = catalog.read(lambda c: links.all_of(c, "upper"))
         for month in due:
             made = catalog.read(partial(use_view.report, month=month, now_ms=now_ms))
-            catalog.write(partial(use_view.keep, month=month, value=made, now_ms=now_ms, actor=ACTOR))
+            above = {
+                link.id: catalog.read(partial(use_view.report, month=month, now_ms=now_ms, node=link.peer_node))
+                for link in upper
+            }
+            catalog.write(partial(use_view.keep, month=month, value=made, now_ms=now_ms, actor=ACTOR, above=above))
             _log.info("report of use", extra={"month": month, "looks": made["sum"]["all"]["looks"]})
 
     def tell_uploads(self) -> None:

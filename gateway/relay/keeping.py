@@ -1,4 +1,5 @@
-"""The relay's loops: directories from below, purge at `cache_until`, statements until acknowledged, endings retold.
+"""The relay's loops: directories and monthly reports from below, purge at `cache_until`, statements until acknowledged,
+endings retold.
 
 `purge_due` runs before anything is served, so that a node that was down over a weekend starts clean (FAULTS C4).
 """
@@ -15,7 +16,9 @@ from sqlalchemy import Connection
 
 from config.errors import TiergateError
 from config.reasons import Reason
+from config.units import month_before, month_of_ms, month_range_ms
 from gateway.relay.pulls import Pulls
+from storage import use_view
 from storage.audit import log as audit
 from storage.catalog import leases, links
 from storage.catalog.leases import LeaseRow
@@ -29,6 +32,7 @@ _log = logging.getLogger(__name__)
 POLL_S = 5.0
 PURGE_S = 2.0
 IDLE_S = 1.0
+REPORTS_S = 600.0
 SEEN_MS = 30_000  #: `last_seen_ms` is written this often, not at each poll
 
 
@@ -50,6 +54,7 @@ class Keeping:
             asyncio.create_task(self._loop(POLL_S, self.poll), name="directory-polls"),
             asyncio.create_task(self._loop(PURGE_S, self.tidy), name="cache-purge"),
             asyncio.create_task(self._loop(IDLE_S, self._server.close_idle), name="idle-looks"),
+            asyncio.create_task(self._loop(REPORTS_S, self.fetch_reports), name="reports-of-use"),
         ]
         try:
             yield
@@ -93,6 +98,30 @@ class Keeping:
         self._digests[link.id] = found.digest
         for lease_id in over:
             self._pulls.ended(lease_id, Reason("tier.lease_ended"))
+
+    # -- reports ---------------------------------------------------------------------------------------------------
+
+    async def fetch_reports(self) -> None:
+        """Last month's report of use from each lower node, once: how it saw us watch its cameras."""
+        catalog, now_ms = self._pulls.catalog, self._pulls.clock.now_ms()
+        month = month_before(month_of_ms(now_ms))
+        over_ms = month_range_ms(month)[1]
+        for link in await catalog.aread(lambda c: links.all_of(c, "lower")):
+            known = await catalog.aread(partial(use_view.has_below, month=month, link_id=link.id))
+            if known or not link.usable or link.created_ms >= over_ms or link.id in self.problems:
+                continue
+            try:
+                found = await self._pulls.pool.of(link).use_report(month)
+            except TiergateError as exc:
+                if exc.reason.code != "tier.report_unknown":  # not made yet
+                    _log.warning("no report of use", extra={"link": link.id, "code": exc.reason.code})
+                continue
+            await catalog.awrite(
+                partial(
+                    use_view.keep_below,
+                    month=month, link_id=link.id, name=link.peer_name, value=found, now_ms=now_ms,
+                )  # fmt: skip
+            )
 
     # -- endings -----------------------------------------------------------------------------------------------------
 
