@@ -67,9 +67,9 @@ def month_range_ms(month: str) -> tuple[int, int]:
     if not match:
         raise TiergateError(Kind.INVALID, "time.month_malformed", value=month[:40])
     year, number = int(match[1]), int(match[2])
-    ends = (datetime(year, number, 1, tzinfo=SHANGHAI), datetime(year + number // 12, number % 12 + 1, 1, tzinfo=SHANGHAI))
-    low_ms, high_ms = ((end - _EPOCH) // timedelta(milliseconds=1) for end in ends)
-    return low_ms, high_ms
+    first = datetime(year, number, 1, tzinfo=SHANGHAI)
+    following = datetime(year + number // 12, number % 12 + 1, 1, tzinfo=SHANGHAI)
+    return (first - _EPOCH) // timedelta(milliseconds=1), (following - _EPOCH) // timedelta(milliseconds=1)
 
 
 def month_before(month: str) -> str:

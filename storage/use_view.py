@@ -12,7 +12,7 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from sqlalchemy import Connection, func, or_, select
+from sqlalchemy import Connection, or_, select
 
 from config.errors import Kind, TiergateError
 from config.units import month_before, month_of_ms, month_range_ms
@@ -95,7 +95,7 @@ def kept_months(connection: Connection) -> list[str]:
 
 def months_due(connection: Connection, now_ms: int) -> list[str]:
     """Months that are over and have no kept report, the oldest first; none from before this node's first entry."""
-    began_ms = connection.execute(select(func.min(audit.c.at_ms))).scalar()
+    began_ms = connection.execute(select(audit.c.at_ms).order_by(audit.c.seq).limit(1)).scalar()
     if began_ms is None:
         return []
     have = set(kept_months(connection))

@@ -163,16 +163,16 @@ def _grants(
             name = units[row.subject].name
         elif row.subject_kind == "user" and row.subject in users:
             name = users[row.subject].name
-        holder = Principal(
-            "user", "", "", "", "", row.subject if row.subject_kind == "department" else None, grants=(grant,)
-        )
+        department = row.subject if row.subject_kind == "department" else None
+        holder = Principal("user", "", "", "", "", department, grants=(grant,))
+        names = [own[i].name for i in _seen(holder, grant, loaded, now_ms) if i in own]
         told.append(
             {
                 "subject_kind": row.subject_kind,
                 "subject": name,
                 "effect": grant.effect,
-                "cameras": len(seen := _seen(holder, grant, loaded, now_ms)),
-                "plain": plain_words(grant, [own[i].name for i in seen if i in own], grant.conditions.valid_to_ms),
+                "cameras": len(names),
+                "plain": plain_words(grant, names, grant.conditions.valid_to_ms),
             }
         )
     return sorted(told, key=lambda g: (g["subject_kind"], g["subject"]))

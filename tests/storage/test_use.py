@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,7 +17,6 @@ from storage import use_view
 from storage.audit import log
 from storage.catalog import facts, register
 from storage.catalog.engine import Catalog
-from storage.catalog.migrate import migrate
 from storage.catalog.register import RegisterRow
 from storage.catalog.tables import fact, lease, link
 from storage.catalog.tables import register as register_table
@@ -31,10 +29,8 @@ UPPER = "upper-node-key-i"
 
 
 @pytest.fixture
-def catalog(tmp_path: Path) -> Iterator[Catalog]:
-    url = f"sqlite:///{tmp_path / 'catalog.db'}"
-    migrate(url)
-    made = Catalog(url)
+def catalog(catalog_url: str) -> Iterator[Catalog]:
+    made = Catalog(catalog_url)
     yield made
     made.close()
 
