@@ -35,7 +35,7 @@ def report(connection: Connection, month: str, now_ms: int, node: str | None = N
     Raises time.month_malformed, time.range_empty for a month to come. Rows are streamed: the register may be large.
     """
     from_ms, to_ms = month_range_ms(month)
-    end_ms = min(to_ms, now_ms)
+    end_ms = min(to_ms, now_ms + 1)  # what happens in this very millisecond has happened
     if end_ms <= from_ms:
         raise TiergateError(Kind.INVALID, "time.range_empty")
     use = Use(from_ms, end_ms)
