@@ -66,9 +66,7 @@ def _looks(connection: Connection, from_ms: int, end_ms: int, node: str | None) 
 
 
 def _refused(connection: Connection, from_ms: int, end_ms: int) -> Iterator[RefusedLook]:
-    query = select(audit.c.details).where(
-        audit.c.action == REFUSED, audit.c.at_ms >= from_ms, audit.c.at_ms < end_ms
-    )
+    query = select(audit.c.details).where(audit.c.action == REFUSED, audit.c.at_ms >= from_ms, audit.c.at_ms < end_ms)
     for (details,) in connection.execute(query.execution_options(yield_per=_AT_ONCE)):
         yield RefusedLook(*(details[name] for name in ("unit", "viewer", "pictures", "purpose", "function")))
 
@@ -161,6 +159,4 @@ def has_below(connection: Connection, month: str, link_id: str) -> bool:
 def keep_below(connection: Connection, month: str, link_id: str, name: str, value: dict[str, Any], now_ms: int) -> None:
     said = {"link_id": link_id, "name": name, "received_ms": now_ms, "report": value}
     facts.set(connection, f"{BELOW}{month}.{link_id}", said)
-    append(
-        connection, now_ms, "system:relay", "report.receive", f"use {month} {link_id}", {"sha256": digest(value)}
-    )
+    append(connection, now_ms, "system:relay", "report.receive", f"use {month} {link_id}", {"sha256": digest(value)})

@@ -140,9 +140,7 @@ class Looks:
             "code": decision.reason.code,
         }
         try:
-            await self._catalog.awrite(
-                lambda c: audit.append(c, now_ms, principal.actor, REFUSED, camera.id, details)
-            )
+            await self._catalog.awrite(lambda c: audit.append(c, now_ms, principal.actor, REFUSED, camera.id, details))
         except SQLAlchemyError:
             _log.warning("a refusal cannot be written down", extra={"code": decision.reason.code})
 

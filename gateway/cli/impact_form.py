@@ -105,7 +105,9 @@ def _who(form: _Form) -> None:
     form.open_field("Unit that answers for the processing", "个人信息处理者（单位）")
     form.open_field("Assessed by (name, post)", "评估人（姓名、职务）")
     form.open_field("Date", "评估日期")
-    form.open_field("Why now (start, new cameras, new receiver, yearly, …)", "评估缘由（启用、新增摄像机、新增接收方、年度等）")
+    form.open_field(
+        "Why now (start, new cameras, new receiver, yearly, …)", "评估缘由（启用、新增摄像机、新增接收方、年度等）"
+    )
 
 
 def _purpose(form: _Form, value: Mapping[str, Any]) -> None:
@@ -125,8 +127,13 @@ def _purpose(form: _Form, value: Mapping[str, Any]) -> None:
         "本软件没有人脸、人员、车牌的字段、检索或名单，也没有批量输出图像的接口。",
     )
     form.open_field("Law, rule or task that the installation rests on", "安装、使用的法律依据或职责依据")
-    form.open_field("Why fewer cameras, a narrower view or a shorter time would not do", "为何不能减少摄像机、缩小视场或缩短时间")
-    form.open_field("Filing with the county police (Order 799 art. 14): number, date", "向县级公安机关备案（条例第十四条）：编号、日期")
+    form.open_field(
+        "Why fewer cameras, a narrower view or a shorter time would not do", "为何不能减少摄像机、缩小视场或缩短时间"
+    )
+    form.open_field(
+        "Filing with the county police (Order 799 art. 14): number, date",
+        "向县级公安机关备案（条例第十四条）：编号、日期",
+    )
     cameras = value["cameras"]
     form.head(3, "Cameras", "摄像机")
     form.table(
@@ -147,7 +154,10 @@ def _purpose(form: _Form, value: Mapping[str, Any]) -> None:
         "Refused at registration: " + ", ".join(cameras["forbidden_site_types"]).replace("_", " ") + ".",
         "登记时一律拒绝的场所类型：" + "、".join(cameras["forbidden_site_types"]).replace("_", " ") + "。",
     )
-    form.open_field("Signs stand where people see them before they are seen (art. 13, PIPL 26)", "已设置显著提示标识（条例第十三条、个保法第二十六条）")
+    form.open_field(
+        "Signs stand where people see them before they are seen (art. 13, PIPL 26)",
+        "已设置显著提示标识（条例第十三条、个保法第二十六条）",
+    )
     form.head(3, "Sound", "声音")
     if cameras["with_sound"]:
         form.table(
@@ -178,7 +188,10 @@ def _purpose(form: _Form, value: Mapping[str, Any]) -> None:
         f"现行保全 {holds['standing']} 项（{form.cell(holds['by_class'])}）；复核逾期 {holds['review_overdue']} 项；"
         f"未经第二人批准 {holds['without_second_person']} 项。",
     )
-    form.open_field("This is the shortest time that the purpose needs (PIPL art. 19) because", "上述期限为实现目的所必要的最短时间，理由（个保法第十九条）")
+    form.open_field(
+        "This is the shortest time that the purpose needs (PIPL art. 19) because",
+        "上述期限为实现目的所必要的最短时间，理由（个保法第十九条）",
+    )
 
 
 def _receivers(form: _Form, value: Mapping[str, Any]) -> None:
@@ -197,7 +210,9 @@ def _receivers(form: _Form, value: Mapping[str, Any]) -> None:
             for g in value["grants"]
         ],
     )  # fmt: skip
-    form.open_field("Contract or rule with each receiver (NDR art. 12): number", "与各接收方的协议或规定（网数条例第十二条）：编号")
+    form.open_field(
+        "Contract or rule with each receiver (NDR art. 12): number", "与各接收方的协议或规定（网数条例第十二条）：编号"
+    )
     form.head(3, "Other nodes", "上下级节点")
     form.table(
         [("node", "节点"), ("tier", "层级"), ("is our", "关系"), ("line", "线路"), ("suspended", "已暂停"), ("TLS", "TLS"),
@@ -226,7 +241,9 @@ def _receivers(form: _Form, value: Mapping[str, Any]) -> None:
 
 
 def _risks(form: _Form, value: Mapping[str, Any]) -> None:
-    form.head(2, "3 Influence on people, and risks (art. 56 no. 2)", "三、对个人权益的影响及安全风险（第五十六条第二项）")
+    form.head(
+        2, "3 Influence on people, and risks (art. 56 no. 2)", "三、对个人权益的影响及安全风险（第五十六条第二项）"
+    )
     people = value["people"]
     form.table(
         [("people with an account", "有账号的人员"), ("number", "数量")],
@@ -242,16 +259,26 @@ def _risks(form: _Form, value: Mapping[str, Any]) -> None:
         [("since", "自"), ("level", "级别"), ("finding", "发现")],
         [[_day(f["since_ms"]), f["level"], f["reason"]] for f in value["findings"]],
     )
-    form.open_field("Groups of people concerned (children, patients, residents, …)", "受影响人群（未成年人、病患、居民等）")
+    form.open_field(
+        "Groups of people concerned (children, patients, residents, …)", "受影响人群（未成年人、病患、居民等）"
+    )
     form.open_field("What misuse or a leak would mean for them, and how likely it is", "滥用或泄露的后果及可能性")
-    form.open_field("Requests and complaints of the last year, and what became of them", "近一年的查阅请求、投诉及处理结果")
+    form.open_field(
+        "Requests and complaints of the last year, and what became of them", "近一年的查阅请求、投诉及处理结果"
+    )
     form.open_field("docs/threats.md was read; what of it matters here", "已阅读 docs/threats.md；其中与本单位相关者")
 
 
 def _protection(form: _Form, value: Mapping[str, Any]) -> None:
-    form.head(2, "4 Protection: lawful, effective, fitting the risk (art. 56 no. 3)", "四、保护措施是否合法、有效并与风险程度相适应（第五十六条第三项）")
+    form.head(
+        2,
+        "4 Protection: lawful, effective, fitting the risk (art. 56 no. 3)",
+        "四、保护措施是否合法、有效并与风险程度相适应（第五十六条第三项）",
+    )
     it = value["protection"]
-    second = ", ".join(it["second_person_for"]) or form.words(("nothing: one person acts, delay and notice stand in", "无：一人即可，以延迟和告知代替"))
+    second = ", ".join(it["second_person_for"]) or form.words(
+        ("nothing: one person acts, delay and notice stand in", "无：一人即可，以延迟和告知代替")
+    )
     locks: dict[str, Words] = {
         "proven": ("tried and proven", "已试验并证实"),
         "lies": ("tried, and the store lets locked objects go", "已试验，存储未能阻止删除"),
@@ -283,9 +310,14 @@ def _protection(form: _Form, value: Mapping[str, Any]) -> None:
         ],
     )  # fmt: skip
     form.open_field("Disks or buckets are encrypted by", "磁盘或存储桶由何种方式加密")
-    form.open_field("Who holds root on the machine, the store's and the database's accounts", "主机 root、存储及数据库账号由谁持有")
+    form.open_field(
+        "Who holds root on the machine, the store's and the database's accounts", "主机 root、存储及数据库账号由谁持有"
+    )
     form.open_field("Training and duty of confidentiality of everybody with an account", "有账号人员的培训与保密义务")
-    form.open_field("Where and how people concerned ask to see or delete (Order 799 art. 21, PIPL ch. 4)", "当事人查阅、删除请求的受理渠道（条例第二十一条、个保法第四章）")
+    form.open_field(
+        "Where and how people concerned ask to see or delete (Order 799 art. 21, PIPL ch. 4)",
+        "当事人查阅、删除请求的受理渠道（条例第二十一条、个保法第四章）",
+    )
 
 
 def _conclusion(form: _Form) -> None:

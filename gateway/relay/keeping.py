@@ -119,8 +119,12 @@ class Keeping:
             await catalog.awrite(
                 partial(
                     use_view.keep_below,
-                    month=month, link_id=link.id, name=link.peer_name, value=found, now_ms=now_ms,
-                )  # fmt: skip
+                    month=month,
+                    link_id=link.id,
+                    name=link.peer_name,
+                    value=found,
+                    now_ms=now_ms,
+                )
             )
 
     # -- endings -----------------------------------------------------------------------------------------------------

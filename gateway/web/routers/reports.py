@@ -309,7 +309,8 @@ async def use(
     one, until now). That it was read is audited.
 
     A month that is over is told as its kept report has it; `agrees` is false when that is not the report whose digest
-    the audit log holds, or when the register does not add up to it any more. `below` is what lower nodes said of their cameras under our leases.
+    the audit log holds, or when the register does not add up to it any more. `below` is what lower nodes said of their
+    cameras under our leases.
     """
     services = services_of(request)
     now_ms = services.now_ms()

@@ -1,4 +1,4 @@
-"""The report of use goes to both tiers: what the lower node saw of the upper one's looks arrives above, once, as said."""
+"""The report of use goes to both tiers: what the lower node saw of the upper one's looks arrives above, once."""
 
 from __future__ import annotations
 
@@ -100,4 +100,3 @@ def test_a_report_from_below_is_judged_before_anything_looks_at_it() -> None:
         with pytest.raises(TiergateError) as refused:
             wire.use_report_from_json(good | bad, "2026-10")
         assert refused.value.reason.code == "tier.body_malformed", bad
-

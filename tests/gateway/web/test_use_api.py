@@ -1,4 +1,4 @@
-"""Reports of use and of impact as their readers meet them: roles, audit, command line; refusals that are written down."""
+"""Reports of use and of impact as their readers meet them: roles, audit, command line; refusals written down."""
 
 from __future__ import annotations
 
@@ -60,7 +60,9 @@ def put_look(site: Site, opened_ms: int, seconds: int, **more: Any) -> None:
         "function": "live", "from_ms": None, "to_ms": None, "lease_id": None, "case_no": None, "client": None,
         "process": "web:1:1", "closed_ms": opened_ms + seconds * 1000, "bytes": 500, "result": "ended",
     }  # fmt: skip
-    row = RegisterRow(id=fresh_id(site.clock), opened_ms=opened_ms, principal={"kind": "user", "id": "u"}, **base | more)
+    row = RegisterRow(
+        id=fresh_id(site.clock), opened_ms=opened_ms, principal={"kind": "user", "id": "u"}, **base | more
+    )
     site.catalog.write(lambda c: register.open_row(c, row))
 
 
@@ -162,7 +164,9 @@ def fill(site: Site) -> str:
             site_type="school_surroundings",
         )  # fmt: skip
         made = cameras.create_camera(connection, new, "community", 32, NOON_MS)
-        account = site.services.secrets.seal(site.clock, fresh_id(site.clock), "root", Secret(CANARIES["camera password"]))
+        account = site.services.secrets.seal(
+            site.clock, fresh_id(site.clock), "root", Secret(CANARIES["camera password"])
+        )
         cameras.put_credential(connection, account)
         cameras.change_camera(connection, made.id, {"credential_id": account.id}, NOON_MS)
         area = places.Area(fresh_id(site.clock), "校园周边", "key", "综治〔2026〕3号", NOON_MS - 1, None, (made.id,))
@@ -234,9 +238,7 @@ def test_the_form_is_printed_in_both_languages_with_open_fields(site: Site, told
         "check": "holds", "level": "warn", "since_ms": NOON_MS, "told": "warn", "next": None,
         "reason": {"code": "x", "params": {}, "en": "A hold is overdue.", "zh": "保全复核逾期。"},
     }  # fmt: skip
-    site.catalog.write(
-        lambda c: facts.set(c, "keeper.alarms", {"by_key": {"a": alarm}, "waiting": [], "dropped": 0})
-    )
+    site.catalog.write(lambda c: facts.set(c, "keeper.alarms", {"by_key": {"a": alarm}, "waiting": [], "dropped": 0}))
     english, chinese = told("report", "impact", "--lang", "en"), told("report", "impact", "--lang", "zh")
     for text, words in (
         (english, ("impact assessment: 测试社区", "art. 56 no. 3", "A hold is overdue.", "emergency | 0", "key: 1")),
