@@ -54,3 +54,23 @@ def parse_duration_ms(text: str) -> int:
     if not match:
         raise TiergateError(Kind.INVALID, "duration.malformed", value=text[:40])
     return int(match[1]) * _DURATION_MS[match[2]]
+
+
+def month_of_ms(moment_ms: int) -> str:
+    """The calendar month of Asia/Shanghai, as `2026-11`."""
+    return (_EPOCH + timedelta(milliseconds=moment_ms)).astimezone(SHANGHAI).strftime("%Y-%m")
+
+
+def month_range_ms(month: str) -> tuple[int, int]:
+    """[from, to) of a calendar month of Asia/Shanghai. Raises time.month_malformed."""
+    match = re.fullmatch(r"(2[0-9]{3})-(0[1-9]|1[0-2])", month)
+    if not match:
+        raise TiergateError(Kind.INVALID, "time.month_malformed", value=month[:40])
+    year, number = int(match[1]), int(match[2])
+    first = datetime(year, number, 1, tzinfo=SHANGHAI)
+    following = datetime(year + number // 12, number % 12 + 1, 1, tzinfo=SHANGHAI)
+    return (first - _EPOCH) // timedelta(milliseconds=1), (following - _EPOCH) // timedelta(milliseconds=1)
+
+
+def month_before(month: str) -> str:
+    return month_of_ms(month_range_ms(month)[0] - 1)

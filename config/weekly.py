@@ -80,6 +80,23 @@ def parse_week(text: str) -> tuple[WeeklyWindow, ...]:
     return tuple(windows)
 
 
+_DAYS_ZH = "一二三四五六日"
+
+
+def week_words(windows: Iterable[WeeklyWindow]) -> tuple[str, str]:
+    """In English and Chinese, window by window: `mon, tue 07:30-19:00`."""
+    en, zh = [], []
+    for window in sorted(windows, key=lambda w: (sorted(w.days), w.from_minute, w.to_minute)):
+        days, times = sorted(window.days), f"{_clock(window.from_minute)}-{_clock(window.to_minute)}"
+        en.append(f"{'every day' if len(days) == 7 else ', '.join(_DAYS[day - 1] for day in days)} {times}")
+        zh.append(f"{'每天' if len(days) == 7 else '周' + '、'.join(_DAYS_ZH[day - 1] for day in days)} {times}")
+    return "; ".join(en) or "never", "；".join(zh) or "从不"
+
+
+def _clock(minute: int) -> str:
+    return f"{minute // 60:02d}:{minute % 60:02d}"
+
+
 def _days(first: str | None, last: str | None) -> frozenset[int]:
     if first is None:
         return frozenset(range(1, 8))

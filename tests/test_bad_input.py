@@ -449,11 +449,13 @@ def test_no_secret_is_in_logs_answers_metrics_processes_or_the_catalog(place: Pl
         for path in (
             "/metrics", "/api/v1/cameras", f"/api/v1/cameras/{place.camera}", "/api/v1/tokens", "/api/v1/users",
             "/api/v1/audit?limit=1000", "/api/v1/register", "/api/v1/session", "/healthz", "/readyz",
+            "/api/v1/reports/use", "/api/v1/reports/impact",
         ):  # fmt: skip
             answer = client.get(path)
             assert answer.status_code == 200, path
             place.said.append(answer.text)
     place.said += [place.cli("camera", "show", place.camera).stdout, place.cli("camera", "export").stdout]
+    place.said += [place.cli("report", "impact", "--lang", language).stdout for language in ("en", "zh")]
     assert _leaks(place.secrets, "\n".join(place.said).encode("utf-8", "surrogatepass")) == []
     log = node.log.read_bytes()
     assert log.count(b"\n") > 3 and b"Traceback" not in log

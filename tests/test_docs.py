@@ -63,3 +63,18 @@ def test_every_path_on_the_map_exists() -> None:
     paths = set(re.findall(r"`([\w./-]*/[\w./-]+|\w+\.toml)`", text))
     assert len(paths) > 30
     assert sorted(p for p in paths if not (ROOT / p).exists()) == []
+
+
+@pytest.mark.parametrize("name", ["threats.md", "responsible-use.md", "responsible-use.zh-CN.md"])
+def test_what_a_page_for_people_names_is_there(name: str) -> None:
+    """Files, tests, commands and links: a page that people trust must not outlive what it speaks of."""
+    text = (ROOT / "docs" / name).read_text(encoding="utf-8")
+    files = set(re.findall(r"`([\w./-]*/[\w./-]*\.py)`", text))
+    assert sorted(f for f in files if not (ROOT / f).exists()) == []
+    code = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
+    assert [t for t in re.findall(r"`(test_\w+)`", text) if f"def {t}(" not in code] == []
+    known = {path for path, _ in commands(typer.main.get_command(build()))}
+    named = {" ".join(found) for found in re.findall(r"`tiergate (?:--lang \w+ )?([a-z-]+)(?: ([a-z-]+))?", text)}
+    assert named and sorted(c.strip() for c in named if not any(k in (c.strip(), c.split(" ")[0]) for k in known)) == []
+    links = re.findall(r"\]\(([\w.-]+\.md)\)", text)
+    assert links and [one for one in links if not (ROOT / "docs" / one).exists()] == []

@@ -17,6 +17,7 @@ from config.units import format_time_ms
 from config.weekly import week_end_ms
 from tiering.grants import (
     MEDIA,
+    PURPOSES,
     ROLES,
     STREAMS,
     CameraResource,
@@ -277,6 +278,8 @@ def _judge(
     def no(reason: Reason) -> Decision:
         return Decision(False, True, reason)
 
+    if function in MEDIA and facts.purpose not in PURPOSES:
+        return no(Reason("access.purpose", {"purpose": facts.purpose}))
     name = {"function": function}
     relevant = [g for g in grants if function in g.functions]
     denies = [g for g in relevant if g.effect == "deny"]

@@ -29,6 +29,7 @@ from tiering.wire import (
     lease_request_to_json,
     parse,
     text_field,
+    use_report_from_json,
 )
 
 _KIND_OF_STATUS = {status: kind for kind, status in HTTP_STATUS.items()}
@@ -62,6 +63,10 @@ class PeerClient:
     async def directory(self, known_digest: str | None) -> Directory:
         query = {"known": known_digest} if known_digest else {}
         return Directory.from_json(await self._json("GET", "/tier/v1/directory", query))
+
+    async def use_report(self, month: str) -> dict[str, Any]:
+        """What our people saw of the lower node's cameras in that month, as that node has it."""
+        return use_report_from_json(await self._json("GET", "/tier/v1/reports/use", {"month": month}), month)
 
     async def request_lease(self, request: LeaseRequest) -> tuple[str, str, list[dict[str, Any]]]:
         """(document, signature, in what it is less than asked)."""

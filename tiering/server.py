@@ -23,7 +23,8 @@ from config.crypto import DEFAULT_SUITE, key_id
 from config.errors import Kind, TiergateError
 from config.ids import ulid
 from config.reasons import Reason
-from config.units import DAY_MS
+from config.units import DAY_MS, month_range_ms
+from storage import use_view
 from storage.audit import heads
 from storage.audit import log as audit
 from storage.audit.log import Checkpoint
@@ -194,6 +195,17 @@ class TierServer:
             raise TiergateError(Kind.FORBIDDEN, "tier.link_suspended")
         document = await self._directory.document(link, known_digest, self.steady.now_ms())
         return document.as_json()
+
+    async def use_report(self, link: LinkRow, month: str) -> dict[str, Any]:
+        """What the people of the upper node saw of our cameras in a month that is over. Raises tier.report_unknown."""
+        self._upper(link)
+        if not link.usable:
+            raise TiergateError(Kind.FORBIDDEN, "tier.link_suspended")
+        month_range_ms(month)
+        found = await self.catalog.aread(lambda c: use_view.above(c, month, link.id))
+        if found is None:
+            raise TiergateError(Kind.NOT_FOUND, "tier.report_unknown", month=month)
+        return found
 
     def _upper(self, link: LinkRow) -> None:
         """Only a node above us asks for cameras and leases."""

@@ -298,6 +298,46 @@ class Directory:
         return cls(text_field(value, "digest", 64), node, listed, tuple(ended))
 
 
+# -- reports -----------------------------------------------------------------------------------------------------------
+
+REPORT_LINES_MAX = 5_000
+_REPORT_TEXTS = ("unit", "viewer", "pictures", "purpose", "function", "mechanism")
+_REPORT_NUMBERS = (
+    "looks", "earlier", "running", "persons", "cameras", "watched_s", "bytes", "refused", "cut", "crashed",
+)  # fmt: skip
+
+
+def use_report_from_json(value: Mapping[str, Any], month: str) -> dict[str, Any]:
+    """A month's report of use as a lower node says it: what we know of it, and nothing else."""
+    if text_field(value, "month", 7) != month:
+        raise TiergateError(Kind.INVALID, "tier.body_malformed", field="month")
+
+    def numbers(item: Any) -> dict[str, Any]:
+        if not isinstance(item, dict):
+            raise TiergateError(Kind.INVALID, "tier.body_malformed", field="items")
+        return {name: int_field(item, name) for name in _REPORT_NUMBERS}
+
+    def line(item: Any) -> dict[str, Any]:
+        counted = numbers(item)
+        return {name: text_field(item, name, NAME_MAX) for name in _REPORT_TEXTS} | counted
+
+    sums = _field(value, "sum", dict)
+    return {
+        "month": month,
+        "from_ms": int_field(value, "from_ms"),
+        "to_ms": int_field(value, "to_ms"),
+        "whole": _field(value, "whole", bool),
+        "items": [line(item) for item in list_field(value, "items", REPORT_LINES_MAX)],
+        "sum": {name: numbers(sums.get(name)) for name in ("all", "own", "lower")},
+        "without_case": [
+            {name: text_field(one, name, NAME_MAX) for name in ("unit", "person", "purpose", "function")}
+            | {"looks": int_field(one, "looks")}
+            for one in list_field(value, "without_case", REPORT_LINES_MAX)
+            if isinstance(one, dict)
+        ],
+    }
+
+
 # -- recorded footage --------------------------------------------------------------------------------------------------
 
 RANGE_MAX_BYTES = 1 << 20  #: of one range request: it is signed, so it is held whole

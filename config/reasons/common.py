@@ -53,6 +53,10 @@ WORDS: dict[str, tuple[str, str]] = {
         "{value} is not a time; write RFC 3339 with a zone (2026-11-24T15:20:00+08:00) or epoch milliseconds.",
         "{value} 不是有效时间；请使用带时区的 RFC 3339 格式（2026-11-24T15:20:00+08:00）或毫秒时间戳。",
     ),
+    "time.month_malformed": (
+        "{value} is no month; write for example 2026-11.",
+        "{value} 不是有效的月份；例如：2026-11。",
+    ),
     "time.range_empty": (
         "The range ends at or before its start.",
         "时间范围的结束时间不晚于开始时间。",

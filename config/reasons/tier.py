@@ -1,6 +1,10 @@
 """Words for reasons of the room "tier": code -> (English, Chinese). (pure)"""
 
 WORDS: dict[str, tuple[str, str]] = {
+    "tier.report_unknown": (
+        "There is no report of use of {month} here for this link.",
+        "此处没有该链路 {month} 的使用报告。",
+    ),
     "tier.exchange_none": (
         "No exchange rule lets video come from {peer}; a missing rule means none.",
         "没有允许视频从 {peer} 流入的交换规则；缺少规则即不允许。",

@@ -15,6 +15,8 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from typing import TypedDict, Unpack
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from config.clock import Clock, wall_ms
 from config.errors import Kind, TiergateError
 from config.reasons import Reason
@@ -23,11 +25,15 @@ from gateway.access.principals import Principals, key_of
 from gateway.access.register import Entry, Registers, under_lease
 from gateway.access.watch import CatalogWatch
 from gateway.ops.tasks import alongside
+from storage.audit import log as audit
 from storage.catalog.engine import Catalog
-from tiering.access import CameraResource, Decision, Facts, Function, Principal, Stream, decide
+from storage.use_view import REFUSED
+from tiering.access import MEDIA, CameraResource, Decision, Facts, Function, Principal, Stream, decide
 
 TICK_S = 1.0
 RELOAD_S = 5.0  #: re-read rights at least this often, moved or not
+REFUSED_S = 60.0  #: the same person, camera and function refused again within this long is no new entry
+MOST_REFUSED = 10_000
 BLIND_S = 60.0  #: looks go on this long on what was last known while the catalog cannot be read
 _log = logging.getLogger(__name__)
 
@@ -89,6 +95,7 @@ class Looks:
         self._registers = registers
         self._watch = watch
         self._open: set[Look] = set()
+        self._refused_ns: dict[tuple[str, Function, str], int] = {}
         self._loaded_ns = 0
         self._stamp = -1
 
@@ -109,15 +116,48 @@ class Looks:
         client: str | None = None,
         opened_ms: int | None = None,
     ) -> tuple[CameraResource, Decision]:
-        """The decision alone, without a register row. Raises NOT_FOUND or FORBIDDEN with the reason."""
+        """The decision alone, without a register row. Raises NOT_FOUND or FORBIDDEN with the reason; that somebody
+        asked for pictures and was refused stands in the audit log."""
         facts = Facts(stream, from_ms, to_ms, purpose, client, opened_ms)
         now_ms = wall_ms(self._clock)
         found = await self._catalog.aread(lambda c: resources.load(c, [camera_id], now_ms))
         camera = found.get(camera_id)
         decision = decide(principal, function, camera, now_ms, facts)
         if camera is None or not decision.allow:
+            if camera is not None and function in MEDIA:
+                await self._note_refused(principal, function, camera, decision, purpose, now_ms)
             raise refuse(decision)
         return camera, decision
+
+    async def _note_refused(
+        self,
+        principal: Principal,
+        function: Function,
+        camera: CameraResource,
+        decision: Decision,
+        purpose: str,
+        now_ms: int,
+    ) -> None:
+        """Once a minute for the same, so that no client fills the log; without a catalog the refusal stands alone."""
+        key, now_ns = (principal.actor, function, camera.id), self._clock.monotonic_ns()
+        if now_ns - self._refused_ns.get(key, -(1 << 62)) < REFUSED_S * 1e9:
+            return
+        if len(self._refused_ns) >= MOST_REFUSED:
+            self._refused_ns.clear()
+        self._refused_ns[key] = now_ns
+        details = {
+            "unit": principal.unit,
+            "person": principal.name,
+            "viewer": principal.kind,
+            "pictures": camera.origin,
+            "purpose": purpose[:30],
+            "function": function.value,
+            "code": decision.reason.code,
+        }
+        try:
+            await self._catalog.awrite(lambda c: audit.append(c, now_ms, principal.actor, REFUSED, camera.id, details))
+        except SQLAlchemyError:
+            _log.warning("a refusal cannot be written down", extra={"code": decision.reason.code})
 
     async def require_visible(self, principal: Principal, camera_id: str) -> CameraResource:
         """The camera, when it is in the caller's catalogue for whatever function. Raises NOT_FOUND."""

@@ -19,7 +19,9 @@ from config.clock import Clock, wall_ms
 from config.crypto import key_id, unb64
 from config.errors import Kind, TiergateError
 from config.units import format_time_ms
+from config.weekly import week_words
 from gateway.access.keys import NodeKeys
+from gateway.access.purposes import PURPOSE_WORDS
 from storage.catalog.grants import TokenRow
 from tiering.grants import Function, Grant
 
@@ -169,6 +171,20 @@ def plain_words(grant: Grant, cameras: Sequence[str], expires_ms: int | None = N
         count = conditions.max_streams
         en.append(f"At most {count} picture{'' if count == 1 else 's'} at once.")
         zh.append(f"同时打开的画面最多 {count} 路。")
+    if conditions.weekly is not None:
+        week_en, week_zh = week_words(conditions.weekly)
+        en.append(f"Only at these times: {week_en}.")
+        zh.append(f"仅限时段：{week_zh}。")
+    if conditions.purposes is not None:
+        named = [PURPOSE_WORDS[name] for name in sorted(conditions.purposes)]
+        en.append(f"Only for: {', '.join(name for name, _ in named)}.")
+        zh.append(f"仅限用途：{'、'.join(name for _, name in named)}。")
+    if conditions.networks is not None:
+        en.append(f"Only from the networks {', '.join(conditions.networks)}.")
+        zh.append(f"仅限网络：{'、'.join(conditions.networks)}。")
+    if conditions.valid_from_ms is not None:
+        en.append(f"Not before {_local(conditions.valid_from_ms)}.")
+        zh.append(f"自 {_local(conditions.valid_from_ms)} 起有效。")
     if expires_ms is not None:
         en.append(f"Valid until {_local(expires_ms)}.")
         zh.append(f"有效期至 {_local(expires_ms)}。")

@@ -44,7 +44,7 @@ NOUNS: dict[str, tuple[str, str]] = {
     "incident": ("incident", "Incidents: number, place, time, cameras."),
     "audit": ("audit", "Who did what: tail, verify, export."),
     "store": ("store", "Check the store against the catalog; rebuild the catalog from the store."),
-    "report": ("report", "Coverage and gaps per camera and day."),
+    "report": ("report", "Coverage, gaps and reach of footage; use of it; its impact on people."),
     "clip": ("clip", "Save a stretch of footage to a file."),
 }
 

@@ -16,8 +16,11 @@ def command(
     to: Annotated[str, typer.Option("--to", help="End.")],
     reason: Annotated[str, typer.Option(help="Why; stands in the register.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="File; never overwritten.")],
+    case: Annotated[str | None, typer.Option(help="Number of the case, or of the request that it answers.")] = None,
+    purpose: Annotated[
+        str, typer.Option(help="What for: evidence, incident_review, person_request, …; stands in the register.")
+    ] = "evidence",
 ) -> None:
-    written = client.download(
-        f"/cameras/{client.part(camera)}/clip.mp4", {"from": from_, "to": to, "reason": reason}, output
-    )
+    query = {"from": from_, "to": to, "reason": reason, "case_no": case, "purpose": purpose}
+    written = client.download(f"/cameras/{client.part(camera)}/clip.mp4", query, output)
     context.show({"file": str(output), "bytes": written})

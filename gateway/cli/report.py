@@ -1,4 +1,5 @@
-"""`tiergate report`: what was recorded, what is missing and why, how far back it reaches."""
+"""`tiergate report`: what was recorded, what is missing and why, how far back it reaches; who looked; what an
+assessment of the impact on people needs."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from config.names import made_visible
 from gateway.cli import client, context
 
 app = typer.Typer()
@@ -73,3 +75,53 @@ def retention(camera: Camera = None) -> None:
         f"over-kept: {total['overkept_segments']} segment(s), {total['overkept_bytes']} bytes",
         f"超期未删：{total['overkept_segments']} 段，{total['overkept_bytes']} 字节",
     )
+
+
+@app.command(help="Who looked how often, how long, at how much and what for, in one month.")
+def use(
+    month: Annotated[
+        str | None, typer.Option("--month", help="As 2026-11, of Asia/Shanghai; default: this month, until now.")
+    ] = None,
+) -> None:
+    found: dict[str, Any] = client.get("/reports/use", month=month)
+    columns = [
+        "unit", "viewer", "pictures", "purpose", "function", "mechanism", "looks", "earlier", "running", "persons",
+        "cameras", "watched_s", "bytes", "refused", "cut",
+    ]  # fmt: skip
+    context.show(found, columns)
+    for name, english, chinese in (("own", "own cameras", "本级画面"), ("lower", "lower tiers", "下级画面")):
+        one = found["sum"][name]
+        context.say(
+            f"{english}: {one['looks']} look(s) by {one['persons']} person(s) at {one['cameras']} camera(s), "
+            f"{one['watched_s']} s, {one['bytes']} bytes, {one['refused']} refused",
+            f"{chinese}：{one['persons']} 人调阅 {one['cameras']} 路摄像机 {one['looks']} 次，"
+            f"{one['watched_s']} 秒，{one['bytes']} 字节，拒绝 {one['refused']} 次",
+        )
+    if found["without_case"]:
+        context.say("\nwithout a case number where one is expected:", "\n应填案号而未填：")
+        if not context.GLOBALS.json:
+            context.table(found["without_case"], ["unit", "person", "purpose", "function", "looks"])
+    for one in found["below"]:
+        told = one["report"]["sum"]["all"]
+        context.say(
+            f"{one['name']} says: {told['looks']} look(s) by us at {told['cameras']} of its cameras, "
+            f"{told['watched_s']} s, {told['bytes']} bytes",
+            f"{one['name']} 报告：本级调阅其 {told['cameras']} 路摄像机 {told['looks']} 次，"
+            f"{told['watched_s']} 秒，{told['bytes']} 字节",
+        )
+    if found["agrees"] is False:
+        context.note(
+            "the register does not add up to this kept report any more",
+            "调阅登记与当时留存的报告已不一致",
+        )
+
+
+@app.command(help="The form of an impact assessment (PIPL art. 55, 56), filled from this node; the rest is yours.")
+def impact() -> None:
+    from gateway.cli.impact_form import render
+
+    found: dict[str, Any] = client.get("/reports/impact")
+    if context.GLOBALS.json:
+        context.show(found)
+    else:
+        print(made_visible(render(found, context.language())))

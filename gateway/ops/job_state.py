@@ -14,7 +14,7 @@ from storage.catalog import facts
 #: The keeper's jobs.
 JOB_NAMES = (
     "store", "sweep", "evidence", "journal", "checkpoint", "uploads", "leftovers", "forecast", "scrub", "catalog",
-    "backup", "alarms",
+    "backup", "alarms", "reports",
 )  # fmt: skip
 _PREFIX = "job."
 UPLOADS = "keeper.uploads"  #: fact: {"behind", "away_since_ms", "failures", "corrupt", "problem"} of the uploader

@@ -1,5 +1,5 @@
 """The keeper: spool into store, second copies of held footage, sweep, scrub, journal, signed heads of the audit log,
-backups, alarms, upkeep of the catalog. One per node, no camera sockets.
+backups, alarms, monthly reports, upkeep of the catalog. One per node, no camera sockets.
 
 Order of a start: lock, store and spool made ready, then uploads, then jobs; what was missed while it was away is caught
 up with by the jobs' first run. While the store is away the keeper stays: the spool buffers, and it says so.
@@ -12,6 +12,7 @@ import contextlib
 import logging
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import asdict
+from functools import partial
 
 from sqlalchemy import Connection
 
@@ -25,9 +26,9 @@ from gateway.ops.jobs import Job, Jobs
 from gateway.ops.locks import KEEPER_LOCK, SWEEP_LOCK, alone
 from gateway.ops.lookout import Lookout
 from gateway.processes import child
-from storage import canary, evidence_state, journal, volume
+from storage import canary, evidence_state, journal, use_view, volume
 from storage.audit import log as audit
-from storage.catalog import facts, segments
+from storage.catalog import facts, links, segments
 from storage.evidence import EvidenceKeeper
 from storage.objects import base
 from storage.objects.folder import FolderStore
@@ -46,6 +47,7 @@ CATALOG_S = 30
 BACKUP_LOOK_S = 600  #: whether the night's backup is due
 EVIDENCE_S = 60
 ALARMS_S = 30
+REPORTS_S = 600  #: whether a month is over
 _LOCK_WAIT_S = 10.0
 _UPLOADER_PAUSE_S = 5.0
 
@@ -86,6 +88,7 @@ class Keeper:
             ("catalog", CATALOG_S, self.cut_catalog_log),
             ("backup", BACKUP_LOOK_S, self.back_up),
             ("alarms", ALARMS_S, self.look_for_alarms),
+            ("reports", REPORTS_S, self.keep_reports),
         ):
             self.jobs.add(Job(name, interval_s, work))
 
@@ -225,6 +228,23 @@ class Keeper:
     def look_for_alarms(self) -> None:
         """Raises when a hook does not take what it should: that too is a finding."""
         self._lookout.look()
+
+    def keep_reports(self) -> None:
+        """The report of use of each month that is over, once, and what of it each upper node is told. On a doubtful
+        clock no month is over."""
+        catalog, now_ms = self._parts.sweep_catalog, wall_ms(self._parts.clock)
+        due = catalog.read(lambda c: use_view.months_due(c, now_ms))
+        if not due or not self._clock_trusted():
+            return
+        upper = catalog.read(lambda c: links.all_of(c, "upper"))
+        for month in due:
+            made = catalog.read(partial(use_view.report, month=month, now_ms=now_ms))
+            above = {
+                link.id: catalog.read(partial(use_view.report, month=month, now_ms=now_ms, node=link.peer_node))
+                for link in upper
+            }
+            catalog.write(partial(use_view.keep, month=month, value=made, now_ms=now_ms, actor=ACTOR, above=above))
+            _log.info("report of use", extra={"month": month, "looks": made["sum"]["all"]["looks"]})
 
     def tell_uploads(self) -> None:
         """The uploader's state as a fact, when it changed; that it falls behind, and that it has caught up, audited."""

@@ -1,4 +1,5 @@
-"""The relay's loops: directories from below, purge at `cache_until`, statements until acknowledged, endings retold.
+"""The relay's loops: directories and monthly reports from below, purge at `cache_until`, statements until acknowledged,
+endings retold.
 
 `purge_due` runs before anything is served, so that a node that was down over a weekend starts clean (FAULTS C4).
 """
@@ -15,8 +16,9 @@ from sqlalchemy import Connection
 
 from config.errors import TiergateError
 from config.reasons import Reason
-from config.units import HOUR_MS
+from config.units import HOUR_MS, month_before, month_of_ms, month_range_ms
 from gateway.relay.pulls import Pulls
+from storage import use_view
 from storage.audit import log as audit
 from storage.catalog import leases, links
 from storage.catalog.leases import LeaseRow
@@ -31,6 +33,7 @@ POLL_S = 5.0
 PURGE_S = 2.0
 IDLE_S = 1.0
 HEADS_EVERY_MS, HEADS_LOOK_S = HOUR_MS, 60.0
+REPORTS_S = 600.0
 SEEN_MS = 30_000  #: `last_seen_ms` is written this often, not at each poll
 
 
@@ -54,6 +57,7 @@ class Keeping:
             asyncio.create_task(self._loop(PURGE_S, self.tidy), name="cache-purge"),
             asyncio.create_task(self._loop(IDLE_S, self._server.close_idle), name="idle-looks"),
             asyncio.create_task(self._loop(HEADS_LOOK_S, self.exchange_heads), name="audit-heads"),
+            asyncio.create_task(self._loop(REPORTS_S, self.fetch_reports), name="reports-of-use"),
         ]
         try:
             yield
@@ -119,6 +123,34 @@ class Keeping:
         theirs = head_from_json(await self._pulls.pool.of(link).heads(ours.as_json()))
         if not await catalog.awrite(lambda c: keep_head(c, link, theirs, now_ms)):
             _log.error("the audit log of the lower node has gone back", extra={"link": link.id, "seq": theirs.seq})
+
+    # -- reports ---------------------------------------------------------------------------------------------------
+
+    async def fetch_reports(self) -> None:
+        """Last month's report of use from each lower node, once: how it saw us watch its cameras."""
+        catalog, now_ms = self._pulls.catalog, self._pulls.clock.now_ms()
+        month = month_before(month_of_ms(now_ms))
+        over_ms = month_range_ms(month)[1]
+        for link in await catalog.aread(lambda c: links.all_of(c, "lower")):
+            known = await catalog.aread(partial(use_view.has_below, month=month, link_id=link.id))
+            if known or not link.usable or link.created_ms >= over_ms or link.id in self.problems:
+                continue
+            try:
+                found = await self._pulls.pool.of(link).use_report(month)
+            except TiergateError as exc:
+                if exc.reason.code != "tier.report_unknown":  # not made yet
+                    _log.warning("no report of use", extra={"link": link.id, "code": exc.reason.code})
+                continue
+            await catalog.awrite(
+                partial(
+                    use_view.keep_below,
+                    month=month,
+                    link_id=link.id,
+                    name=link.peer_name,
+                    value=found,
+                    now_ms=now_ms,
+                )
+            )
 
     # -- endings -----------------------------------------------------------------------------------------------------
 

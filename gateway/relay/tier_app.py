@@ -100,6 +100,9 @@ def build(server: TierServer, frames: LiveFrames) -> Starlette:
     async def directory(link: LinkRow, request: Request, _: dict[str, Any]) -> dict[str, Any]:
         return await server.directory(link, request.query_params.get("known"))
 
+    async def use_report(link: LinkRow, request: Request, _: dict[str, Any]) -> dict[str, Any]:
+        return await server.use_report(link, request.query_params.get("month", ""))
+
     async def lease(link: LinkRow, _: Request, value: dict[str, Any]) -> dict[str, Any]:
         return await server.request_lease(link, value)
 
@@ -153,6 +156,7 @@ def build(server: TierServer, frames: LiveFrames) -> Starlette:
         routes=[
             Route("/tier/v1/links/accept", guarded(accept), methods=["POST"]),
             Route("/tier/v1/directory", call(directory), methods=["GET"]),
+            Route("/tier/v1/reports/use", call(use_report), methods=["GET"]),
             Route("/tier/v1/leases", call(lease), methods=["POST"]),
             Route("/tier/v1/leases/{lease}/confirm", call(confirm), methods=["POST"]),
             Route("/tier/v1/leases/{lease}/renew", call(renew), methods=["POST"]),

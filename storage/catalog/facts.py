@@ -26,3 +26,9 @@ def set(connection: Connection, key: str, value: Any) -> None:
 
 def forget(connection: Connection, key: str) -> None:
     connection.execute(delete(fact).where(fact.c.key == key))
+
+
+def keys(connection: Connection, prefix: str) -> list[str]:
+    """The keys that begin with `prefix`, in order."""
+    query = select(fact.c.key).where(fact.c.key.startswith(prefix, autoescape=True)).order_by(fact.c.key)
+    return list(connection.execute(query).scalars())

@@ -102,6 +102,12 @@ def listed(
     return [_row(row) for row in connection.execute(query)]
 
 
+def since(connection: Connection, side: str, since_ms: int) -> list[LeaseRow]:
+    """All that were issued since, or had not expired then."""
+    query = select(lease).where(lease.c.side == side, lease.c.expires_ms > since_ms)
+    return [_row(row) for row in connection.execute(query.order_by(lease.c.issued_ms, lease.c.id))]
+
+
 def running(connection: Connection, now_ms: int) -> list[tuple[LeaseRow, str]]:
     """Leases of both sides that are neither over nor on a suspended or removed link, with the peer's node id."""
     query = (

@@ -14,6 +14,7 @@ import pytest
 from config.errors import TiergateError
 from config.ids import ulid
 from config.settings import Settings, build
+from config.units import month_before, month_of_ms, month_range_ms
 from gateway.access.keys import ensure_keys
 from gateway.compose.keeper import build_keeper
 from gateway.ops import job_state, jobs
@@ -21,11 +22,12 @@ from gateway.ops.job_state import JobState
 from gateway.ops.locks import KEEPER_LOCK, alone, is_held
 from gateway.processes import keeper as keeper_module
 from gateway.processes.keeper import Keeper
-from storage import damage, journal, scrub, sweeper, volume
+from storage import damage, journal, scrub, sweeper, use_view, volume
 from storage.audit import log as audit
-from storage.catalog import facts, segments
+from storage.catalog import facts, register, segments
 from storage.catalog.engine import Catalog
 from storage.catalog.migrate import migrate
+from storage.catalog.register import RegisterRow
 from storage.catalog.segments import SegmentRow
 from storage.keys import segment_key
 from storage.objects import make_store
@@ -222,3 +224,28 @@ async def test_a_scrub_that_is_switched_off_reads_nothing(tmp_path: Path) -> Non
         assert "scrub" not in job_states(catalog)
     finally:
         catalog.close()
+
+
+async def test_last_months_report_of_use_is_made_and_kept_once(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    catalog = Catalog(settings.catalog_url)
+    last = month_before(month_of_ms(time.time_ns() // 1_000_000))
+    at_ms = month_range_ms(last)[0] + 1000
+    row = RegisterRow(
+        ulid(at_ms, bytes(10)), at_ms, "李", "综治中心", {"kind": "user", "id": "u"}, "daily_watch", "", CAMERA, "main",
+        "live", None, None, None, None, None, "web:1:1", at_ms + 60_000, 1_000, "ended",
+    )  # fmt: skip
+    catalog.write(lambda c: audit.append(c, at_ms, "os:x", "node.init", "x", {}))
+    catalog.write(lambda c: register.open_row(c, row))
+    async with running(settings) as keeper:
+        await until(lambda: catalog.read(use_view.kept_months) == [last], "the report is kept")
+        for _ in range(3):
+            await keeper.jobs.run("reports")
+        monkeypatch.setattr(keeper, "_clock_trusted", lambda: False)
+        catalog.write(lambda c: facts.forget(c, use_view.KEPT + last))
+        await keeper.jobs.run("reports")
+        assert catalog.read(use_view.kept_months) == [], "on a doubtful clock no month is over"
+    kept = catalog.read(lambda c: audit.tail(c, action="report.keep"))
+    assert [(e.actor, e.subject) for e in kept] == [("keeper", f"use {last}")]
+    catalog.close()

@@ -248,6 +248,9 @@ def test_times_networks_streams_and_purposes() -> None:
     assert allowed(small, "live", stream="sub") and not allowed(small, "live", stream="main")
     drill = user(grant("live", purposes=frozenset({"drill"})))
     assert allowed(drill, "live", purpose="drill") and not allowed(drill, "live")
+    anybody = user(grant("live", "status"))
+    assert not allowed(anybody, "live", purpose="curiosity"), "the list of purposes is closed"
+    assert allowed(anybody, "status", purpose="curiosity"), "no picture, no purpose"
 
 
 def test_one_picture_more_is_opened_while_the_grant_has_a_place() -> None:

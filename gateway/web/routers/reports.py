@@ -1,4 +1,5 @@
-"""``/reports``: what was recorded, what is missing, and why; how far it reaches back, and what stands too long."""
+"""``/reports``: what was recorded, what is missing, and why; how far it reaches back, and what stands too long; who
+looked how much and what for; what an assessment of the whole needs to know."""
 
 from __future__ import annotations
 
@@ -12,12 +13,15 @@ from sqlalchemy import Connection
 
 from config.errors import Kind, TiergateError
 from config.reasons import Reason
-from config.units import DAY_MS
+from config.units import DAY_MS, month_of_ms
 from gateway.access import footage
+from gateway.ops import impact as impact_view
 from gateway.ops import promise
 from gateway.web.policy import client_of, policy
 from gateway.web.services import Services, services_of
 from gateway.web.wire import Cursor, Limit, TimeMs, page
+from storage import use_view
+from storage.audit import log as audit
 from storage.catalog import cameras as camera_rows
 from storage.catalog.cameras import Camera
 from storage.catalog.engine import Catalog
@@ -290,3 +294,52 @@ async def retention(
         }
 
     return await asyncio.to_thread(_apart, services, read)
+
+
+# --- use -------------------------------------------------------------------------------------------------------------
+
+
+@router.get("/use")
+async def use(
+    request: Request,
+    principal: Annotated[Principal, policy(role=("audit_admin", "duty"))],
+    month: Annotated[str | None, Query(max_length=7)] = None,
+) -> dict[str, Any]:
+    """Who looked how often, how long, at how much and what for, in a month of Asia/Shanghai (`2026-11`; default: this
+    one, until now). That it was read is audited.
+
+    A month that is over is told as its kept report has it; `agrees` is false when that is not the report whose digest
+    the audit log holds, or when the register does not add up to it any more. `below` is what lower nodes said of their
+    cameras under our leases.
+    """
+    services = services_of(request)
+    now_ms = services.now_ms()
+    wanted = month_of_ms(now_ms) if month is None else month
+
+    def read(connection: Connection) -> dict[str, Any]:
+        fresh = use_view.report(connection, wanted, now_ms)
+        kept = use_view.kept(connection, wanted)
+        return (kept or fresh | {"made_ms": now_ms}) | {
+            "kept": kept is not None,
+            "agrees": None if kept is None else use_view.agrees(connection, kept, fresh),
+            "kept_months": use_view.kept_months(connection),
+            "below": use_view.below(connection, wanted),
+            "next": None,
+        }
+
+    found = await asyncio.to_thread(_apart, services, read)
+    await services.write(lambda c: audit.append(c, now_ms, principal.actor, "report.read", f"use {wanted}", {}))
+    return found
+
+
+@router.get("/impact")
+async def impact(
+    request: Request, principal: Annotated[Principal, policy(role=("audit_admin", "security_admin"))]
+) -> dict[str, Any]:
+    """What an assessment of the impact on people (PIPL art. 55 and 56) has to know about this node, from its settings
+    and catalog as they are; no secret, no address of a camera. That it was read is audited."""
+    services = services_of(request)
+    now_ms = services.now_ms()
+    found = await asyncio.to_thread(_apart, services, lambda c: impact_view.gather(c, services.settings, now_ms))
+    await services.write(lambda c: audit.append(c, now_ms, principal.actor, "report.read", "impact", {}))
+    return found

@@ -30,12 +30,13 @@ from tiering.signing import sign_request
 DUTY = Person("王值班", "街道综治中心")
 
 #: What is said to whoever may ask, when the rules of a lease or the body of the request say no.
-PAST_IT = {"tier.body_malformed", "tier.lease_expired", "tier.renewal_not_longer"}
+PAST_IT = {"tier.body_malformed", "tier.lease_expired", "tier.renewal_not_longer", "tier.report_unknown"}
 
 #: What each call demands, written down a second time: nothing but a signature, a link, a link upward, a lease.
 ROUTES = {
     "POST /tier/v1/links/accept": "invitation",
     "GET /tier/v1/directory": "upper",
+    "GET /tier/v1/reports/use": "upper",
     "POST /tier/v1/leases": "upper",
     "POST /tier/v1/leases/{lease}/confirm": "lease",
     "POST /tier/v1/leases/{lease}/renew": "lease",
@@ -158,6 +159,8 @@ class Field:
         target = re.sub(r"\{(\w+)\}", lambda m: values[m[1]], path)
         if "/index/" in path:
             target += f"?from={self.lower.now_ms - 120_000}&to={self.lower.now_ms}"
+        if path.endswith("/reports/use"):
+            target += "?month=2026-08"
         body = b"" if method == "GET" else json.dumps(self._body(path)).encode()
         headers: dict[str, str] = {}
         if asker.key is not None:

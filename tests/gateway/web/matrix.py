@@ -93,6 +93,8 @@ ROUTES: dict[str, str] = {
     "GET /api/v1/reports/coverage": "users",
     "GET /api/v1/reports/gaps": "users",
     "GET /api/v1/reports/retention": "users",
+    "GET /api/v1/reports/use": "audit_admin+duty",
+    "GET /api/v1/reports/impact": _WATCHERS,
     "GET /healthz": "public",
     "GET /readyz": "public",
     "GET /metrics": "public",

@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-import uvicorn
 from sqlalchemy import insert, update
 
 from config.ids import ulid
 from config.reasons import Reason
 from config.units import DAY_MS, parse_time_ms
-from gateway.cli.app import run
 from storage.catalog import gaps, retention_rows, segments
 from storage.catalog.gaps import GapRow
 from storage.catalog.retention_rows import HoldRow
 from storage.catalog.segments import SegmentRow
 from storage.catalog.tables import area, area_camera, camera, camera_status, segment
-from tests.gateway.web.site import ALL_ROLES, PASSWORD, Site, add_camera, site_in
-from tests.parts.wait import until
+from tests.gateway.web.site import ALL_ROLES, Site, add_camera, site_in
 
 MINUTE_MS = 60_000
 #: A morning long ago enough for everything that happens here.
@@ -295,38 +290,6 @@ async def test_gaps_that_go_on_break_the_promise_and_it_is_said_before(site: Sit
         put_gap(site, camera_id, "camera_offline", NOON_MS - DAY_MS, None)
         (one,) = (await admin.get("/api/v1/reports/retention")).json()["items"]
         assert (one["breaks_ms"], one["reason"]["code"]) == (NOON_MS, "retention.promise_gaps")
-
-
-@contextlib.contextmanager
-def served(site: Site) -> Iterator[str]:
-    """The same application on a real port, for the command line."""
-    server = uvicorn.Server(uvicorn.Config(site.app, port=0, log_level="warning", lifespan="off"))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    try:
-        until(lambda: server.started, 20, "the application listens")
-        host, port = server.servers[0].sockets[0].getsockname()[:2]
-        yield f"http://{host}:{port}"
-    finally:
-        server.should_exit = True
-        thread.join(10)
-
-
-@pytest.fixture
-def told(site: Site, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Any]:
-    """Runs `tiergate` with some words; what it printed."""
-    with served(site) as url:
-        body = {"login": "admin", "password": PASSWORD, "bearer": True}
-        monkeypatch.setenv("TIERGATE_TOKEN", httpx.post(f"{url}/api/v1/session", json=body).json()["session"])
-
-        def tell(*words: str) -> str:
-            code = run([*words, "--url", url])
-            out, err = capsys.readouterr()
-            assert code == 0, err
-            return out
-
-        tell.url = url  # type: ignore[attr-defined]  # the fixture's own function
-        yield tell
 
 
 def test_the_command_line_tells_the_ledger_and_the_reach(site: Site, told: Any) -> None:
