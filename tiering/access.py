@@ -48,8 +48,10 @@ __all__ = [
     "decide",
     "functions",
     "lease_as_grant",
+    "marks_export",
     "narrow",
     "role_functions",
+    "watermarked",
 ]
 
 #: What remains of a lease that nobody confirmed in time: a small picture under a red banner (DESIGN §6 Tiers).
@@ -121,6 +123,11 @@ def decide(
             return replace(second, reason=Reason("access.needs_other", {"function": function, "needed": needed}))
         until_ms = _earliest(first.until_ms, second.until_ms)
         first = replace(first, max_stream=lower_stream(first.max_stream, second.max_stream), until_ms=until_ms)
+    if function is Function.EXPORT and facts.original:
+        evidence = _evidence(principal, grants, resource, now_ms, facts)
+        if not evidence.allow:
+            return evidence
+        first = replace(first, until_ms=_earliest(first.until_ms, evidence.until_ms))
     return first
 
 
@@ -139,6 +146,19 @@ def allowed_ranges(
         return []
     grants = _effective(principal, resource, now_ms)
     return _ranges(grants, function, resource, now_ms, facts)
+
+
+def watermarked(principal: Principal, origin: str = "own") -> bool:
+    """Whether pictures carry the viewer's name: by token, and across tiers (DESIGN §7)."""
+    return principal.kind == "token" or origin == "lower"
+
+
+def marks_export(principal: Principal, resource: CameraResource, now_ms: int, facts: Facts) -> bool:
+    """Whether an export carries the caller's name when the request says nothing of it: every one does (DESIGN §7) but
+    evidence of this node's own cameras, taken by a person who may make it."""
+    if watermarked(principal, resource.origin) or facts.purpose != "evidence":
+        return True
+    return not decide(principal, Function.EXPORT, resource, now_ms, replace(facts, original=True)).allow
 
 
 # --- which grants count ----------------------------------------------------------------------------------------------
@@ -188,6 +208,22 @@ def _visible(grants: list[Grant], resource: CameraResource, now_ms: int) -> bool
             elif grant.conditions.is_plain():
                 hidden |= grant.functions
     return bool(shown - hidden)
+
+
+def _evidence(
+    principal: Principal, grants: list[Grant], resource: CameraResource, now_ms: int, facts: Facts
+) -> Decision:
+    """May the caller make evidence of this footage? A person who may hold it: who answers for that it stays may also
+    have it as it is. A token answers for nothing; a lease cannot carry `hold`, so of a lower tier's camera the
+    person's role speaks."""
+    refused = Decision(False, True, Reason("access.original"))
+    if principal.kind != "user":
+        return refused
+    if resource.origin == "lower":
+        held = role_functions(principal.roles) & {Function.HOLD}
+        grants = [*grants, Grant("evidence", "role", Resources(cameras=frozenset({resource.id})), held)]
+    judged = _judge(principal, grants, Function.HOLD, resource, now_ms, facts)
+    return judged if judged.allow else refused
 
 
 # --- one function ----------------------------------------------------------------------------------------------------

@@ -305,6 +305,7 @@ class Facts:
     purpose: str = "daily_watch"
     client: str | None = None  #: address of the caller
     opened_ms: int | None = None  #: when the look began; a rolling look-back counts from there
+    original: bool = False  #: an export of the pictures as recorded, the caller's name not burnt into them
 
 
 # --- roles -----------------------------------------------------------------------------------------------------------

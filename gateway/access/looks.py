@@ -93,9 +93,10 @@ class Looks:
         purpose: str = "daily_watch",
         client: str | None = None,
         opened_ms: int | None = None,
+        original: bool = False,
     ) -> tuple[CameraResource, Decision]:
         """The decision alone, without a register row. Raises NOT_FOUND or FORBIDDEN with the reason."""
-        facts = Facts(stream, from_ms, to_ms, purpose, client, opened_ms)
+        facts = Facts(stream, from_ms, to_ms, purpose, client, opened_ms, original)
         now_ms = wall_ms(self._clock)
         found = await self._catalog.aread(lambda c: resources.load(c, [camera_id], now_ms))
         camera = found.get(camera_id)
@@ -127,14 +128,16 @@ class Looks:
         reason: str = "",
         case_no: str | None = None,
         client: str | None = None,
+        watermark: bool | None = None,
     ) -> AsyncIterator[Look]:
-        """Raises NOT_FOUND, FORBIDDEN, or UNAVAILABLE when the register cannot be written: then there is no picture."""
-        opened_ms = wall_ms(self._clock)
+        """`watermark` of an export: whether the person's name is burnt in. Raises NOT_FOUND, FORBIDDEN, or UNAVAILABLE
+        when the register cannot be written: then there is no picture."""
+        opened_ms, original = wall_ms(self._clock), watermark is False
         camera, decision = await self.decide(
-            principal, function, camera_id,
-            stream=stream, from_ms=from_ms, to_ms=to_ms, purpose=purpose, client=client, opened_ms=opened_ms,
+            principal, function, camera_id, stream=stream, from_ms=from_ms, to_ms=to_ms, purpose=purpose,
+            client=client, opened_ms=opened_ms, original=original,
         )  # fmt: skip
-        facts = Facts(stream, from_ms, to_ms, purpose, client, opened_ms)
+        facts = Facts(stream, from_ms, to_ms, purpose, client, opened_ms, original)
         look = Look(principal, function, camera, facts, decision)
         entry = Entry(
             principal=principal,
@@ -147,6 +150,7 @@ class Looks:
             reason=reason,
             case_no=case_no,
             client=client,
+            watermark=watermark,
         )
         look.register_id = await self._registers.open(under_lease(entry, camera.lease(decision.lease_id)))
         self.attach(look)

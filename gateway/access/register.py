@@ -49,6 +49,7 @@ class Entry:
     lease_id: str | None = None
     case_no: str | None = None
     client: str | None = None
+    watermark: bool | None = None  #: of an export: burnt in or not
 
 
 #: What a look under a lease is for, unless its opener says otherwise.
@@ -96,6 +97,7 @@ class Registers:
             case_no=entry.case_no,
             client=entry.client,
             process=self.process,
+            watermark=entry.watermark,
         )
         try:
             await self._catalog.awrite(lambda c: rows.open_row(c, row))

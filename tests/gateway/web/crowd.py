@@ -137,7 +137,7 @@ async def running_cells(crowd: Crowd) -> list[str]:
 # --- decisions that no route shows by itself -------------------------------------------------------------------------
 
 _NOW = 1_790_000_000_000
-_LIVE, _PLAYBACK = Function.LIVE, Function.PLAYBACK
+_LIVE, _PLAYBACK, _EXPORT = Function.LIVE, Function.PLAYBACK, Function.EXPORT
 
 
 def _lease(**more: Any) -> LeaseFact:
@@ -152,8 +152,11 @@ def decision_cells() -> list[str]:
     """What is wrong with decisions about another tier's camera, by another tier, and after the end of a credential."""
     duty = Principal("user", "u1", "li", "李", "值班室", roles=frozenset({"duty"}))
     node = Principal("node", "n2", "街道", "街道", "2102")
-    camera = CameraResource("c1", ("2102",))
+    camera = CameraResource("c1", ("2102",), sharing="departments")
     by_name = Grant("g", "user", Resources(cameras=frozenset({"c1"})), frozenset({_LIVE}))
+    exporting = replace(by_name, functions=frozenset({_EXPORT}))
+    holding = replace(by_name, functions=frozenset({Function.HOLD}))
+    original = Facts(from_ms=_NOW - 5, to_ms=_NOW, purpose="evidence", original=True)
     late = {"confirm_by_ms": _NOW - 1}
     recorded = Facts(from_ms=_NOW - 5, to_ms=_NOW)
     before = Facts(from_ms=_NOW - 121 * MINUTE, to_ms=_NOW)
@@ -179,6 +182,13 @@ def decision_cells() -> list[str]:
         ("a node, another camera", node, _LIVE, "own", {"side": "granted", "cameras": frozenset({"c2"})}, Facts(),
          "access.not_found"),
         ("a node, before the range", node, _PLAYBACK, "own", {"side": "granted"}, before, "access.footage_outside"),
+        ("an original, held by role", duty, _EXPORT, "own", None, original, "access.allowed"),
+        ("an original, by export alone", replace(duty, roles=frozenset(), grants=(exporting,)), _EXPORT, "own", None,
+         original, "access.original"),
+        ("an original, by token", Principal("token", "j1", "l", "l", "教育局", grants=(exporting, holding)), _EXPORT,
+         "own", None, original, "access.original"),
+        ("an original of another tier", duty, _EXPORT, "lower", {"functions": frozenset({_EXPORT})}, original,
+         "access.allowed"),
         ("a credential that is over", replace(duty, expires_ms=_NOW), _LIVE, "own", None, Facts(), "access.not_found"),
     ]  # fmt: skip
     bad = []
