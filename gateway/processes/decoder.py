@@ -229,7 +229,7 @@ class Transcoder:
             self._key_pts = pts
         yield from self._made(encoder.encode(picture))
 
-    def _made(self, packets: Iterable[av.Packet]) -> Iterator[Config | Unit]:
+    def _made(self, packets: Iterable[av.Packet[Any]]) -> Iterator[Config | Unit]:
         for packet in packets:
             data, key, found = annexb_to_access_unit(bytes(packet), "h264")
             sets = merge_parameter_sets("h264", self._sets, found)

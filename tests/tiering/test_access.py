@@ -190,7 +190,8 @@ def lower(*leases: LeaseFact) -> CameraResource:
 
 def test_pictures_without_a_name_in_them_leave_with_who_may_hold_them() -> None:
     def original(who: Principal, camera: CameraResource = CAMERA, **facts: Any) -> tuple[bool, str]:
-        asked = Facts(**({"from_ms": NOW - 10, "to_ms": NOW, "purpose": "evidence", "original": True} | facts))
+        whole: dict[str, Any] = {"from_ms": NOW - 10, "to_ms": NOW, "purpose": "evidence", "original": True}
+        asked = Facts(**(whole | facts))
         decision = decide(who, Function.EXPORT, camera, NOW, asked)
         return decision.allow, decision.reason.code
 

@@ -378,12 +378,12 @@ async def test_a_client_that_goes_away_frees_the_worker_and_its_places_are_count
     await node.record(SMALL_CONFIG, long(75))  # five minutes: far more than is encoded before the client goes
     duty = await node.sign_in("duty")
     window = {"from": str(WALL_MS), "to": str(WALL_MS + 300_000), "reason": "case 4711", "watermark": "true"}
-    stream = {"params": window, "headers": duty}
-    async with node.http.stream("GET", node.path + "/clip.mp4", **stream) as one:
+    path = node.path + "/clip.mp4"
+    async with node.http.stream("GET", path, params=window, headers=duty) as one:
         assert one.status_code == 200
         chunks = one.aiter_bytes()
         assert (await anext(chunks))[4:8] == b"ftyp"
-        async with node.http.stream("GET", node.path + "/clip.mp4", **stream) as two:
+        async with node.http.stream("GET", path, params=window, headers=duty) as two:
             assert two.status_code == 200
             third = await clip(node, duty, 0, 300, watermark="true")
             assert (third.status_code, third.json()["code"]) == (503, "media.live_transcode_busy")
