@@ -266,6 +266,14 @@ class Live(Section):
     whep_port_max: int = Field(0, ge=0, le=65535, description="Highest UDP port for WHEP.")
 
 
+class Clips(Section):
+    font: Path | None = Field(
+        None,
+        description="Font file for the watermark in clips; default: the first of Noto Sans CJK, WenQuanYi and Droid "
+        "Fallback that Debian has installed.",
+    )
+
+
 class Health(Section):
     interval_s: int = Field(60, ge=2, le=86400, description="Interval between two picture checks of a camera.")
 
@@ -347,6 +355,7 @@ class Settings(Section):
     cameras: Cameras = Cameras()
     retention: Retention = Retention()
     live: Live = Live()
+    clips: Clips = Clips()
     health: Health = Health()
     backup: Backup = Backup()
     alarms: Alarms = Alarms()

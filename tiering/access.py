@@ -53,8 +53,10 @@ __all__ = [
     "decide",
     "functions",
     "lease_as_grant",
+    "marks_export",
     "narrow",
     "role_functions",
+    "watermarked",
 ]
 
 #: What remains of a lease that nobody confirmed in time: a small picture under a red banner (DESIGN §6 Tiers).
@@ -157,13 +159,18 @@ def _decide(
             return replace(second, reason=Reason("access.needs_other", {"function": function, "needed": needed}))
         until_ms = _earliest(first.until_ms, second.until_ms)
         first = replace(first, max_stream=lower_stream(first.max_stream, second.max_stream), until_ms=until_ms)
+    if function is Function.EXPORT and facts.original:
+        evidence = _evidence(principal, grants, resource, now_ms, facts)
+        if not evidence.allow:
+            return evidence
+        first = replace(first, until_ms=_earliest(first.until_ms, evidence.until_ms))
     if facts.open_looks is None or not first.counted_under:
         return first
     # One more picture: what allowed it must do so without the grants under which no more may be open.
     full = [g for g in grants if g.id in first.counted_under and _is_full(g, facts.open_looks)]
     left = _judge(principal, [g for g in grants if g not in full], function, resource, now_ms, facts)
     if left.allow:
-        return left
+        return replace(left, until_ms=_earliest(left.until_ms, first.until_ms))
     most = max(g.conditions.max_streams or 0 for g in full)
     return Decision(False, True, Reason("access.too_many_open", {"most": most}))
 
@@ -188,6 +195,19 @@ def allowed_ranges(
     away = _ranges(_effective(there, resource, now_ms), function, now_ms, facts)
     both = ((max(a, c), min(b, d)) for a, b in home for c, d in away)
     return [(low, high) for low, high in both if low < high]
+
+
+def watermarked(principal: Principal, origin: str = "own") -> bool:
+    """Whether pictures carry the viewer's name: by token, and across tiers (DESIGN §7)."""
+    return principal.kind == "token" or origin == "lower"
+
+
+def marks_export(principal: Principal, resource: CameraResource, now_ms: int, facts: Facts) -> bool:
+    """Whether an export carries the caller's name when the request says nothing of it: every one does (DESIGN §7) but
+    evidence of this node's own cameras, taken by a person who may make it."""
+    if watermarked(principal, resource.origin) or facts.purpose != "evidence":
+        return True
+    return not decide(principal, Function.EXPORT, resource, now_ms, replace(facts, original=True)).allow
 
 
 # --- which grants count ----------------------------------------------------------------------------------------------
@@ -253,6 +273,22 @@ def _visible(grants: list[Grant], now_ms: int) -> bool:
         grant.effect == "allow" and not grant.functions <= hidden and grant.conditions.holds_at(now_ms)
         for grant in grants
     )
+
+
+def _evidence(
+    principal: Principal, grants: list[Grant], resource: CameraResource, now_ms: int, facts: Facts
+) -> Decision:
+    """May the caller make evidence of this footage? A person who may hold it: who answers for that it stays may also
+    have it as it is. A token answers for nothing; a lease cannot carry `hold`, so of a lower tier's camera the
+    person's role speaks."""
+    refused = Decision(False, True, Reason("access.original"))
+    if principal.kind != "user":
+        return refused
+    if resource.origin == "lower":
+        held = role_functions(principal.roles) & {Function.HOLD}
+        grants = [*grants, Grant("evidence", "role", Resources(cameras=frozenset({resource.id})), held)]
+    judged = _judge(principal, grants, Function.HOLD, resource, now_ms, facts)
+    return judged if judged.allow else refused
 
 
 # --- one function ----------------------------------------------------------------------------------------------------

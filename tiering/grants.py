@@ -357,6 +357,7 @@ class Facts:
     opened_ms: int | None = None  #: when the look began; a rolling look-back counts from there
     #: Pictures that the caller has open, by id of the grant, when one more is to be opened; None: none is.
     open_looks: Mapping[str, int] | None = None
+    original: bool = False  #: an export of the pictures as recorded, the caller's name not burnt into them
 
 
 # --- roles -----------------------------------------------------------------------------------------------------------

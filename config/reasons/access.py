@@ -47,6 +47,10 @@ WORDS: dict[str, tuple[str, str]] = {
         "The grant reaches back {minutes} minutes only.",
         "授权仅可回看最近 {minutes} 分钟。",
     ),
+    "access.original": (
+        "Pictures without your name in them leave as evidence only: for people whose role or grant includes hold here.",
+        "不带您姓名水印的原始画面仅作为证据导出：须由角色或授权在此包括 hold 的人员办理。",
+    ),
     "access.lease_needed": (
         "This camera belongs to a lower node; watching it needs a running pull (lease).",
         "该摄像机属于下级节点，观看须先发起调阅（租约）。",

@@ -130,6 +130,15 @@ WORDS: dict[str, tuple[str, str]] = {
         "Start chrony or systemd-timesyncd; until then recording goes on and nothing is deleted after a restart.",
         "请启动 chrony 或 systemd-timesyncd；在此之前录像照常，但重启后不会删除任何录像。",
     ),
+    "ops.fonts_ok": ("Watermarks in clips can be drawn in Chinese.", "片段中的水印可以绘制中文。"),
+    "ops.fonts_lack": (
+        "No font of this machine has {characters}: a clip whose watermark needs such characters is refused.",
+        "本机字体中没有“{characters}”：水印需要这些字符的片段将无法导出。",
+    ),
+    "ops.fonts_next": (
+        "Install a font with Chinese characters (Debian: fonts-wqy-microhei or fonts-noto-cjk), or name a font file in clips.font.",
+        "请安装中文字体（Debian：fonts-wqy-microhei 或 fonts-noto-cjk），或在 clips.font 中指定字体文件。",
+    ),
     "ops.page_ok": ("The page is complete.", "页面文件完整。"),
     "ops.page_missing": ("The page lacks {file}.", "页面缺少 {file}。"),
     "ops.page_next": ("Install tiergate again.", "请重新安装 tiergate。"),

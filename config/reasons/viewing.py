@@ -117,6 +117,16 @@ WORDS: dict[str, tuple[str, str]] = {
         "The picture cannot be decoded.",
         "该图像无法解码。",
     ),
+    "media.mark_made": ("Exported {at}", "导出于 {at}"),
+    "media.mark_case": ("Case {case}", "案件 {case}"),
+    "media.mark_glyphs": (
+        "The watermark cannot be drawn: no font of this machine has {characters}. Install one with Chinese characters (Debian: fonts-wqy-microhei, fonts-noto-cjk), or name one in clips.font.",
+        "无法绘制水印：本机字体中没有“{characters}”。请安装中文字体（Debian：fonts-wqy-microhei、fonts-noto-cjk），或在配置 clips.font 中指定字体。",
+    ),
+    "media.mark_font": (
+        "The watermark cannot be drawn: the font file {file} (setting clips.font) cannot be read.",
+        "无法绘制水印：字体文件 {file}（配置 clips.font）无法读取。",
+    ),
     "media.play_worker_request": (
         "The decoding process does not know this request.",
         "解码进程不支持该请求。",

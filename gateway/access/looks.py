@@ -54,6 +54,7 @@ class Asked(TypedDict, total=False):
     reason: str
     case_no: str | None
     client: str | None
+    watermark: bool | None
 
 
 class Look:
@@ -115,10 +116,11 @@ class Looks:
         purpose: str = "daily_watch",
         client: str | None = None,
         opened_ms: int | None = None,
+        original: bool = False,
     ) -> tuple[CameraResource, Decision]:
         """The decision alone, without a register row. Raises NOT_FOUND or FORBIDDEN with the reason; that somebody
         asked for pictures and was refused stands in the audit log."""
-        facts = Facts(stream, from_ms, to_ms, purpose, client, opened_ms)
+        facts = Facts(stream, from_ms, to_ms, purpose, client, opened_ms, original=original)
         now_ms = wall_ms(self._clock)
         found = await self._catalog.aread(lambda c: resources.load(c, [camera_id], now_ms))
         camera = found.get(camera_id)
@@ -181,18 +183,20 @@ class Looks:
         reason: str = "",
         case_no: str | None = None,
         client: str | None = None,
+        watermark: bool | None = None,
     ) -> Look:
         """A look whose register row stands. Whoever begins one reviews it and closes the row: `open`, a session path.
 
-        Raises NOT_FOUND, FORBIDDEN, RATE_LIMITED when as many pictures are open as the grant allows at once, or
-        UNAVAILABLE when the register cannot be written: then there is no picture.
+        `watermark` of an export: whether the person's name is burnt in. Raises NOT_FOUND, FORBIDDEN, RATE_LIMITED when
+        as many pictures are open as the grant allows at once, or UNAVAILABLE when the register cannot be written: then
+        there is no picture.
         """
-        opened_ms = wall_ms(self._clock)
+        opened_ms, original = wall_ms(self._clock), watermark is False
         camera, decision = await self.decide(
-            principal, function, camera_id,
-            stream=stream, from_ms=from_ms, to_ms=to_ms, purpose=purpose, client=client, opened_ms=opened_ms,
+            principal, function, camera_id, stream=stream, from_ms=from_ms, to_ms=to_ms, purpose=purpose,
+            client=client, opened_ms=opened_ms, original=original,
         )  # fmt: skip
-        facts = Facts(stream, from_ms, to_ms, purpose, client, opened_ms)
+        facts = Facts(stream, from_ms, to_ms, purpose, client, opened_ms, original=original)
         look = Look(principal, function, camera, facts, decision)
         entry = Entry(
             principal=principal,
@@ -205,6 +209,7 @@ class Looks:
             reason=reason,
             case_no=case_no,
             client=client,
+            watermark=watermark,
         )
 
         def admit(open_looks: Mapping[str, int]) -> tuple[str, ...]:

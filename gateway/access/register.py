@@ -49,6 +49,7 @@ class Entry:
     lease_id: str | None = None
     case_no: str | None = None
     client: str | None = None
+    watermark: bool | None = None  #: of an export: burnt in or not
 
 
 #: Open pictures by grant -> the grants under which one more is counted. Raises the refusal.
@@ -103,6 +104,7 @@ class Registers:
             case_no=entry.case_no,
             client=entry.client,
             process=self.process,
+            watermark=entry.watermark,
         )
 
         def write(connection: Connection) -> None:

@@ -1,4 +1,4 @@
-"""`tiergate clip`: a stretch of footage as a file, original pictures cut at key frames."""
+"""`tiergate clip`: a stretch of footage as a file: original pictures cut at key frames, or with a watermark."""
 
 from __future__ import annotations
 
@@ -16,11 +16,21 @@ def command(
     to: Annotated[str, typer.Option("--to", help="End.")],
     reason: Annotated[str, typer.Option(help="Why; stands in the register.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="File; never overwritten.")],
-    case: Annotated[str | None, typer.Option(help="Number of the case, or of the request that it answers.")] = None,
+    case: Annotated[str | None, typer.Option(help="Case number; stands in the register and in a watermark.")] = None,
     purpose: Annotated[
         str, typer.Option(help="What for: evidence, incident_review, person_request, …; stands in the register.")
     ] = "evidence",
+    watermark: Annotated[
+        bool | None,
+        typer.Option(
+            "--watermark/--original",
+            help="Your name, unit and the time burnt into the pictures, or the pictures as recorded (for evidence; not "
+            "for everybody). Without either the node's rules choose.",
+        ),
+    ] = None,
 ) -> None:
     query = {"from": from_, "to": to, "reason": reason, "case_no": case, "purpose": purpose}
+    if watermark is not None:
+        query["watermark"] = str(watermark).lower()
     written = client.download(f"/cameras/{client.part(camera)}/clip.mp4", query, output)
     context.show({"file": str(output), "bytes": written})

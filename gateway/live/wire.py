@@ -83,6 +83,14 @@ def encode_unit(unit: AccessUnit, replay: bool = False) -> bytes:
     return _HEAD.pack(len(head) + len(unit.data), Message.UNIT) + head + unit.data
 
 
+def encode(message: Config | Unit | Event) -> bytes:
+    if isinstance(message, Unit):
+        return encode_unit(message.unit, message.replay)
+    if isinstance(message, Config):
+        return encode_config(message)
+    return encode_event(message.state, message.reason)
+
+
 def parse_head(head: bytes) -> tuple[int, Message]:
     """(body length, kind) of a 5-byte head. Raises ValueError."""
     length, kind = _HEAD.unpack(head)

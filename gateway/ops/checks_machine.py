@@ -20,6 +20,7 @@ from gateway.access.keys import load_keys
 from gateway.ops.findings import Finding, Level, fine, found
 from gateway.ops.probe import Probe
 from gateway.ops.signs import read_sign
+from gateway.processes import fonts as mark_fonts
 from storage import volume
 from storage.catalog import migrate, volume_state
 from storage.catalog.status import shards
@@ -30,6 +31,7 @@ from storage.spool import free_space
 
 _PAGE = Path(__file__).parents[1] / "web" / "page"
 _PAGE_FILES = ("index.html", "main.js", "vendor/htm-preact.mjs", "vendor/hls.light.min.mjs")
+_CHINESE = "水印案件导出单位"  #: a few characters that stand for all
 LAGS_S = 1.0  #: a watcher sees that
 SILENT_S = 10.0  #: a process writes its sign of life some times a second
 CERTIFICATE_WARN_DAYS, CERTIFICATE_BAD_DAYS = 30, 14
@@ -194,6 +196,20 @@ def page(probe: Probe) -> Iterator[Finding]:
         yield found("page", "bad", Reason("ops.page_missing", {"file": name}), Reason("ops.page_next"))
     if not missing:
         yield fine("page", "ops.page_ok")
+
+
+def fonts(probe: Probe) -> Iterator[Finding]:
+    """Whether a watermark in Chinese can be burnt into a clip."""
+    chosen = probe.settings.clips.font
+    try:
+        lacking = mark_fonts.lacking(chosen, _CHINESE + probe.settings.node.name)
+    except TiergateError as error:
+        yield found("fonts", "warn", error.reason, Reason("ops.fonts_next"))
+        return
+    if lacking:
+        yield found("fonts", "warn", Reason("ops.fonts_lack", {"characters": lacking[:20]}), Reason("ops.fonts_next"))
+    else:
+        yield fine("fonts", "ops.fonts_ok")
 
 
 # --- the running node ---

@@ -33,6 +33,7 @@ _MACHINE: tuple[Callable[[Probe], Iterable[Finding]], ...] = (
     checks_machine.store,
     checks_machine.clock,
     checks_machine.page,
+    checks_machine.fonts,
     checks_machine.processes,
     checks_machine.ports,
     checks_machine.certificates,

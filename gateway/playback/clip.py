@@ -1,7 +1,8 @@
 """A clip: the original pictures and sound of a window as one fragmented MP4 that starts at a key frame.
 
 Belongs here: choosing fragments, moving their times to one timeline from 0, saying what is missing.
-Does not belong here: permission and register (`gateway.web.routers.playback`), re-encoding (never).
+Does not belong here: permission and register (`gateway.web.routers.playback`), a clip with a watermark, whose pictures
+are encoded anew (`gateway.playback.burnt`).
 
 Gaps are left out and named: the pictures before and after follow each other, and the answer says where and how long.
 """
@@ -9,7 +10,7 @@ Gaps are left out and named: the pictures before and after follow each other, an
 from __future__ import annotations
 
 import struct
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -128,11 +129,31 @@ def _within(fragment: FragmentEntry, first: int, limit: int, config: StreamConfi
     return low <= fragment.start < high
 
 
-async def send(footage: Footage, clip: Clip) -> AsyncIterator[bytes]:
-    """The clip's bytes, `Clip.size` of them. Raises media.segment_damaged rather than send what nobody has said to be
-    damaged; it is known then, and asked for again the clip says so from the start."""
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A fragment as it was recorded, and where it goes."""
+
+    track: Track
+    time: int  #: in the clip, of its first sample; ticks of its track
+    wall_ms: int  #: when that was
+    data: bytes
+
+
+async def send(footage: Footage, clip: Clip) -> AsyncGenerator[bytes, None]:
+    """The clip's bytes, `Clip.size` of them. Raises as `read`."""
     yield clip.init
     sequence = 0
+    async for group in read(footage, clip):
+        out: list[bytes] = []
+        for one in group:
+            sequence += 1
+            out.append(placed(one.data, one.time, sequence))
+        yield b"".join(out)
+
+
+async def read(footage: Footage, clip: Clip) -> AsyncIterator[list[Placed]]:
+    """The clip's fragments, a few megabytes at a time. Raises media.segment_damaged rather than hand out what nobody
+    has said to be damaged; it is known then, and asked for again the clip says so from the start."""
     for take in clip.takes:
         if not take.piece.verified and (await footage.examine(take.piece)).damaged:
             raise TiergateError(Kind.UNAVAILABLE, "media.segment_damaged")
@@ -142,13 +163,7 @@ async def send(footage: Footage, clip: Clip) -> AsyncIterator[bytes]:
             data = await footage.read(take.piece, base, length)
             if len(data) != length:
                 raise TiergateError(Kind.UNAVAILABLE, "media.play_bytes_away")
-            out: list[bytes] = []
-            for fragment in group:
-                sequence += 1
-                at = fragment.offset - base
-                time = _time(take, fragment, clip.config)
-                out.append(_placed(data[at : at + fragment.size], time, sequence))
-            yield b"".join(out)
+            yield [_place(take, fragment, data[fragment.offset - base :], clip.config) for fragment in group]
 
 
 def _groups(fragments: Sequence[FragmentEntry]) -> list[list[FragmentEntry]]:
@@ -164,16 +179,19 @@ def _groups(fragments: Sequence[FragmentEntry]) -> list[list[FragmentEntry]]:
     return groups
 
 
-def _time(take: _Take, fragment: FragmentEntry, config: StreamConfig) -> int:
+def _place(take: _Take, fragment: FragmentEntry, data: bytes, config: StreamConfig) -> Placed:
     if fragment.track is Track.VIDEO:
-        return take.zero + fragment.start
-    rate = config.audio.timescale if config.audio else 1
-    # `zero` is negative where the clip begins inside a segment; the sound chosen begins behind that point.
-    shift = rescale(abs(take.zero), config.video.timescale, rate)
-    return max(0, fragment.start + (shift if take.zero >= 0 else -shift))
+        rate, time = config.video.timescale, take.zero + fragment.start
+    else:
+        rate = config.audio.timescale if config.audio else 1
+        # `zero` is negative where the clip begins inside a segment; the sound chosen begins behind that point.
+        shift = rescale(abs(take.zero), config.video.timescale, rate)
+        time = max(0, fragment.start + (shift if take.zero >= 0 else -shift))
+    wall_ms = take.piece.start_ms + fragment.start * 1000 // rate
+    return Placed(fragment.track, time, wall_ms, data[: fragment.size])
 
 
-def _placed(data: bytes, time: int, sequence: int) -> bytes:
+def placed(data: bytes, time: int, sequence: int) -> bytes:
     """The fragment at another time, with another number. Raises media.play_bytes_away when it is not one."""
     try:
         moof = parse_moof(data)
@@ -185,10 +203,10 @@ def _placed(data: bytes, time: int, sequence: int) -> bytes:
     return placed[:number] + struct.pack(">I", sequence) + placed[number + 4 :]
 
 
-def file_name(camera_id: str, clip: Clip) -> str:
+def file_name(camera_id: str, clip: Clip, watermark: bool = False) -> str:
     """Of digits and letters that no shell, disk or header minds; times as the wall clock in the room shows them."""
     first, last = (
         datetime.fromtimestamp(value // 1000, SHANGHAI).strftime("%Y%m%dT%H%M%S")
         for value in (clip.start_ms, clip.end_ms)
     )
-    return f"{camera_id}_{first}_{last}.mp4"
+    return f"{camera_id}_{first}_{last}{'_watermark' if watermark else ''}.mp4"

@@ -20,6 +20,7 @@ from storage.spools import make_spools
 class PlaybackService:
     footage: Footage
     snapshots: Snapshots
+    worker: WorkerClient
 
 
 def make_playback(
@@ -29,4 +30,4 @@ def make_playback(
     evidence = EvidenceSource(catalog, make_evidence_store(settings))
     footage = Footage(catalog, make_spools(settings, clock, node_id), make_store(settings), lower, evidence)
     worker = WorkerClient(settings.paths.run_dir / "worker.sock")
-    return PlaybackService(footage, Snapshots(hub, footage, worker))
+    return PlaybackService(footage, Snapshots(hub, footage, worker), worker)

@@ -1,11 +1,14 @@
 """The child that decodes: the only code of tiergate that gives a camera's bytes to a decoder.
 
-Started by the worker as ``python -m gateway.processes.decoder jobs|transcode``; speaks on standard input and output,
-has no key, no socket and no file, a bounded memory and a low priority. A frame made to break decoders breaks this
-process, and the worker starts another one (FAULTS A, S11).
+Started by the worker as ``python -m gateway.processes.decoder jobs|transcode|burn``; speaks on standard input and
+output, has no key, no socket and no file but a font, a bounded memory and a low priority. A frame made to break
+decoders breaks this process, and the worker starts another one (FAULTS A, S11).
 
 ``jobs``: requests ``length:u32 JSON`` + payload, answers the same; the JSON names the payload's length as ``bytes``.
 ``transcode``: messages of `gateway.live.wire` in (H.265) and out (H.264, at most 1280 x 720).
+``burn``: an event ``mark`` with the words (`gateway.processes.marking`), answered by ``ready`` or by ``ended`` with a
+reason; then as ``transcode``, in the size of the original, until an event ``ended``, which is answered by one: an
+answer without it is not whole.
 """
 
 from __future__ import annotations
@@ -16,19 +19,21 @@ import os
 import resource
 import struct
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, BinaryIO, Literal
 
 import av
 from av.video.codeccontext import VideoCodecContext
 
+from config.errors import TiergateError
 from gateway.live.wire import (
     HEAD_BYTES,
     Config,
+    Event,
     Unit,
-    encode_config,
-    encode_unit,
+    encode,
     parse_body,
     parse_head,
     stream_config_from_json,
@@ -43,7 +48,6 @@ HEADER = struct.Struct(">I")
 HEADER_MAX_BYTES = 64 * 1024
 PAYLOAD_MAX_BYTES = 16 * 1024 * 1024
 GREY_SIZE = (320, 180)
-TRANSCODE_SIZE = (1280, 720)
 _JPEG_WIDTH_MAX = 4096
 _KEY_INTERVAL_S = 2
 
@@ -139,10 +143,30 @@ def _do(request: dict[str, Any], payload: bytes, answer: dict[str, Any]) -> byte
 # -- transcoding -----------------------------------------------------------------------------------------------------
 
 
-class Transcoder:
-    """H.265 access units in, H.264 access units out; one out for each decoded picture."""
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How pictures are encoded: no larger than `size`, with these options of libx264."""
 
-    def __init__(self) -> None:
+    size: tuple[int, int]
+    options: dict[str, str]
+
+
+_ANY = {"preset": "veryfast", "forced-idr": "1", "x264-params": "repeat-headers=1:scenecut=0"}
+#: For somebody who watches now: no picture waits for the next, a line is not overrun.
+LIVE = Form((1280, 720), {**_ANY, "tune": "zerolatency", "crf": "26", "maxrate": "2M", "bufsize": "2M"})
+#: For a file: what can be recognised in the original can be recognised here.
+CLIP = Form((3840, 2160), {**_ANY, "crf": "21", "maxrate": "16M", "bufsize": "32M"})
+
+#: Makes of a decoded picture and its wall time the picture that is encoded; never the same object.
+Paint = Callable[[av.VideoFrame, int], av.VideoFrame]
+
+
+class Transcoder:
+    """Access units in, H.264 access units out; one out for each decoded picture, at its own presentation time."""
+
+    def __init__(self, form: Form = LIVE, paint: Paint | None = None) -> None:
+        self._form = form
+        self._paint = paint
         self._decoder: VideoCodecContext | None = None
         self._encoder: VideoCodecContext | None = None
         self._sets: tuple[bytes, ...] = ()
@@ -175,21 +199,38 @@ class Transcoder:
         for frame in frames:
             yield from self._encode(frame)
 
+    def flush(self) -> Iterator[Config | Unit]:
+        """What decoder and encoder still hold."""
+        if self._decoder is not None:
+            try:
+                frames = self._decoder.decode(None)
+            except av.error.InvalidDataError:
+                frames = []
+            for frame in frames:
+                yield from self._encode(frame)
+        if self._encoder is not None:
+            yield from self._made(self._encoder.encode(None))
+
     def _encode(self, frame: av.VideoFrame) -> Iterator[Config | Unit]:
         pts = frame.pts
         if pts is None or pts <= self._last_pts:
             return
         self._last_pts = pts
         if self._encoder is None:
-            self._encoder = _encoder(*_scaled(frame, *TRANSCODE_SIZE))
+            self._encoder = _encoder(*_scaled(frame, *self._form.size), self._form.options)
         encoder = self._encoder
         picture = frame.reformat(width=encoder.width, height=encoder.height, format="yuv420p")
+        if self._paint is not None:
+            picture = self._paint(picture, self._arrivals.get(pts, (0, 0))[0])
         picture.pts, picture.time_base = pts, Fraction(1, VIDEO_TIMESCALE)
         due = self._key_pts is None or pts - self._key_pts >= _KEY_INTERVAL_S * VIDEO_TIMESCALE
         picture.pict_type = av.video.frame.PictureType.I if due else av.video.frame.PictureType.NONE
         if due:
             self._key_pts = pts
-        for packet in encoder.encode(picture):
+        yield from self._made(encoder.encode(picture))
+
+    def _made(self, packets: Iterable[av.Packet[Any]]) -> Iterator[Config | Unit]:
+        for packet in packets:
             data, key, found = annexb_to_access_unit(bytes(packet), "h264")
             sets = merge_parameter_sets("h264", self._sets, found)
             if sets != self._sets:
@@ -200,7 +241,7 @@ class Transcoder:
             yield Unit(AccessUnit(Track.VIDEO, at, at, duration, wall_ns, key, data, self._epoch), False)
 
 
-def _encoder(width: int, height: int) -> VideoCodecContext:
+def _encoder(width: int, height: int, options: dict[str, str]) -> VideoCodecContext:
     context = _context("libx264", "w")
     context.width, context.height, context.pix_fmt = width, height, "yuv420p"
     context.time_base = Fraction(1, VIDEO_TIMESCALE)
@@ -208,39 +249,54 @@ def _encoder(width: int, height: int) -> VideoCodecContext:
     context.gop_size = 500  # key frames are asked for by time
     context.max_b_frames = 0
     context.thread_count = 1
-    context.options = {
-        "preset": "veryfast",
-        "tune": "zerolatency",
-        "crf": "26",
-        "maxrate": "2M",
-        "bufsize": "2M",
-        "forced-idr": "1",
-        "x264-params": "repeat-headers=1:scenecut=0",
-    }
+    context.options = options
     return context
 
 
-def _read_message(source: BinaryIO) -> Config | Unit | None:
-    """The next configuration or unit; None at the end of the input."""
-    while True:
-        head = source.read(HEAD_BYTES)
-        if len(head) < HEAD_BYTES:
-            return None
+def _messages(source: BinaryIO) -> Iterator[Config | Unit | Event]:
+    while len(head := source.read(HEAD_BYTES)) == HEAD_BYTES:
         length, kind = parse_head(head)
-        message = parse_body(kind, source.read(length))
-        if isinstance(message, (Config, Unit)):
-            return message
+        yield parse_body(kind, source.read(length))
 
 
 def _transcode(source: BinaryIO, sink: BinaryIO) -> None:
     transcoder = Transcoder()
-    while (message := _read_message(source)) is not None:
+    for message in _messages(source):
         if isinstance(message, Config):
             transcoder.configure(message)
-            continue
-        for made in transcoder.push(message.unit):
-            sink.write(encode_config(made) if isinstance(made, Config) else encode_unit(made.unit, message.replay))
+        elif isinstance(message, Unit):
+            for made in transcoder.push(message.unit):
+                sink.write(encode(Unit(made.unit, message.replay) if isinstance(made, Unit) else made))
+            sink.flush()
+
+
+def _burn(source: BinaryIO, sink: BinaryIO) -> None:
+    from gateway.processes.marking import Mark  # the library that draws is of no use to the other children
+
+    def tell(messages: Iterable[Config | Unit | Event]) -> None:
+        for message in messages:
+            sink.write(encode(message))
         sink.flush()
+
+    messages = _messages(source)
+    first = next(messages, None)
+    if not isinstance(first, Event) or first.reason is None:
+        raise ValueError("no words to burn in")
+    try:
+        transcoder = Transcoder(CLIP, Mark.from_json(first.reason).paint)
+    except TiergateError as error:
+        tell([Event("ended", error.reason.as_json())])
+        return
+    tell([Event("ready", None)])
+    for message in messages:
+        if isinstance(message, Config):
+            transcoder.configure(message)
+        elif isinstance(message, Unit):
+            tell(transcoder.push(message.unit))
+        else:
+            tell(transcoder.flush())
+            tell([Event("ended", None)])
+            return
 
 
 def main() -> None:
@@ -251,7 +307,7 @@ def main() -> None:
     source = io.BufferedReader(io.FileIO(0, "rb", closefd=False), 1 << 20)
     sink = io.BufferedWriter(io.FileIO(os.dup(1), "wb"), 1 << 20)
     os.dup2(2, 1)  # whatever a library prints must not stand between answers
-    modes: dict[str, Callable[[BinaryIO, BinaryIO], None]] = {"jobs": _jobs, "transcode": _transcode}
+    modes: dict[str, Callable[[BinaryIO, BinaryIO], None]] = {"jobs": _jobs, "transcode": _transcode, "burn": _burn}
     try:
         modes[sys.argv[1]](source, sink)
     except BrokenPipeError:

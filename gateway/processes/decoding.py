@@ -1,4 +1,4 @@
-"""A pool of decoder children, and the one transcoder child per stream (`gateway.processes.decoder`).
+"""A pool of decoder children, and the one transcoder child per stream or clip (`gateway.processes.decoder`).
 
 Belongs here: starting them with an empty environment, deadlines, replacing what crashed. Does not belong here: who may
 ask (`gateway.processes.worker` listens on a socket that only our own processes reach), decoding itself.
@@ -14,7 +14,7 @@ import os
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import config as _config
 from config.errors import Kind, TiergateError
@@ -23,8 +23,7 @@ from gateway.live.wire import (
     Config,
     Event,
     Unit,
-    encode_config,
-    encode_unit,
+    encode,
     parse_body,
     parse_head,
     stream_config_from_json,
@@ -139,11 +138,30 @@ class DecoderPool:
             await _stop(child)
 
 
-async def transcode(source: AsyncIterator[Config | Unit | Event]) -> AsyncGenerator[Config | Unit | Event, None]:
+async def read_message(reader: asyncio.StreamReader) -> Config | Unit | Event:
+    """Raises OSError, EOFError; ValueError on nonsense."""
+    length, kind = parse_head(await reader.readexactly(HEAD_BYTES))
+    return parse_body(kind, await reader.readexactly(length))
+
+
+def transcode(source: AsyncIterator[Config | Unit | Event]) -> AsyncGenerator[Config | Unit | Event, None]:
     """H.264 of an H.265 `source`; its events pass by. Raises ConnectionError when the child dies; ends with the
     source.
     """
-    child = await _start("transcode")
+    return _through("transcode", source)
+
+
+def burn(source: AsyncIterator[Config | Unit | Event]) -> AsyncGenerator[Config | Unit | Event, None]:
+    """H.264 of `source` with words in every picture. `source` begins with an event ``mark`` and ends with ``ended``,
+    and so does the answer when it is whole. Raises ConnectionError when the child dies.
+    """
+    return _through("burn", source)
+
+
+async def _through(
+    mode: Literal["transcode", "burn"], source: AsyncIterator[Config | Unit | Event]
+) -> AsyncGenerator[Config | Unit | Event, None]:
+    child = await _start(mode)
     if child.stdin is None or child.stdout is None:
         raise ConnectionError("a child without pipes")
     writer, reader = child.stdin, child.stdout
@@ -152,22 +170,22 @@ async def transcode(source: AsyncIterator[Config | Unit | Event]) -> AsyncGenera
     async def feed() -> None:
         try:
             async for message in source:
-                if isinstance(message, Event):
+                if isinstance(message, Event) and mode == "transcode":
                     await made.put(message)
                     continue
-                if isinstance(message, Config):
-                    writer.write(encode_config(message))
-                else:
-                    writer.write(encode_unit(message.unit, message.replay))
+                writer.write(encode(message))
                 await writer.drain()
+        except (OSError, EOFError):
+            with contextlib.suppress(ProcessLookupError):
+                child.kill()  # nobody waits for what it still has
+            raise
         finally:
             writer.close()
 
     async def fetch() -> None:
         try:
             while True:
-                length, kind = parse_head(await reader.readexactly(HEAD_BYTES))
-                await made.put(parse_body(kind, await reader.readexactly(length)))
+                await made.put(await read_message(reader))
         except (OSError, EOFError, ValueError):
             await made.put(None)
 

@@ -7,6 +7,10 @@ Protocol: one JSON line, ``{"op": …, "bytes": n}`` and n bytes of payload; the
 * ``health``: the same → JSON alone: ``mean``, ``spread`` of the luma, and the 320 x 180 luma bytes.
 * ``transcode``: ``camera``, ``stream``, ``lease`` → messages of `gateway.live.wire` in H.264 until the asker leaves;
   acknowledged as on the live socket. One transcoder per stream however many ask, at most `TRANSCODES` at once.
+* ``burn``: ``mark`` (words, `gateway.processes.marking`) → event ``ready``, or ``ended`` with the reason why not. Then
+  the asker sends a config and units and at last an event ``ended``; they come back in H.264 with the mark in every
+  picture, and the event behind them. Counted with the transcodes; over when the asker leaves, or takes nothing for
+  `STALL_S`.
 
 The worker itself decodes nothing: its children do (`gateway.processes.decoding`). It holds no key and reads no secret.
 """
@@ -30,20 +34,10 @@ from config.reasons import Reason
 from gateway.health.checker import Checker
 from gateway.live.hub import Hub, Notice, Picture, Started, StreamKey, Viewer, Watch
 from gateway.live.sockets import socket_watch
-from gateway.live.wire import (
-    ACK_BYTES,
-    HEAD_BYTES,
-    WINDOW_BYTES,
-    Config,
-    Event,
-    Unit,
-    encode_config,
-    encode_event,
-    encode_unit,
-)
+from gateway.live.wire import ACK_BYTES, HEAD_BYTES, WINDOW_BYTES, Config, Event, Unit, encode
 from gateway.processes import child
 from gateway.processes.decoder import PAYLOAD_MAX_BYTES
-from gateway.processes.decoding import DecoderPool, transcode, video_from_json
+from gateway.processes.decoding import DecoderPool, burn, read_message, transcode, video_from_json
 from gateway.processes.worker_client import WorkerClient
 from storage.catalog.engine import Catalog
 from storage.media.access_unit import VideoConfig
@@ -53,13 +47,24 @@ _log = logging.getLogger(__name__)
 TRANSCODES = 2
 REQUEST_S = 10.0
 REQUEST_LINE_BYTES = 64 * 1024
+STALL_S = 60.0  #: a clip that does not move on for so long gives its place to another
 
 
 class Worker:
     """Listens and hands jobs to its children. `watch` reaches the live sockets."""
 
-    def __init__(self, socket_path: Path, watch: Watch, children: int = 2, transcodes: int = TRANSCODES) -> None:
+    def __init__(
+        self,
+        socket_path: Path,
+        watch: Watch,
+        children: int = 2,
+        transcodes: int = TRANSCODES,
+        font: Path | None = None,
+        stall_s: float = STALL_S,
+    ) -> None:
         self._socket_path = socket_path
+        self._font = font
+        self._stall_s = stall_s
         self._watch = watch
         self._transcodes = transcodes
         self._running_transcodes = 0
@@ -103,6 +108,8 @@ class Worker:
                 request, payload = await self._request(reader)
             if request.get("op") == "transcode":
                 await self._serve_transcode(request, reader, writer)
+            elif request.get("op") == "burn":
+                await self._serve_burn(request, reader, writer)
             else:
                 await self._answer(request, payload, writer)
         except (OSError, EOFError, ValueError, KeyError, TypeError, TimeoutError) as exc:
@@ -151,7 +158,7 @@ class Worker:
 
     async def _transcoded(self, key: StreamKey) -> AsyncGenerator[Config | Unit | Event, None]:
         if self._running_transcodes >= self._transcodes:
-            yield Event("ended", Reason("media.live_transcode_busy", {"limit": self._transcodes}).as_json())
+            yield self._busy()
             return
         self._running_transcodes += 1
         viewer = self._raw.join(key)
@@ -161,6 +168,38 @@ class Worker:
                     yield message
         finally:
             viewer.close()
+            self._running_transcodes -= 1
+
+    def _busy(self) -> Event:
+        return Event("ended", Reason("media.live_transcode_busy", {"limit": self._transcodes}).as_json())
+
+    async def _serve_burn(
+        self, request: dict[str, Any], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        if self._running_transcodes >= self._transcodes:
+            writer.write(encode(self._busy()))
+            await writer.drain()
+            return
+        words = {**request["mark"], "font": None if self._font is None else str(self._font)}
+        self._running_transcodes += 1
+        try:
+            async with contextlib.aclosing(burn(_asked(words, reader))) as made:
+                over = False
+                while not over:
+                    async with asyncio.timeout(self._stall_s):
+                        message = await anext(made, None)
+                        if message is None:
+                            raise ConnectionError("the child ended early")
+                        writer.write(encode(message))
+                        await writer.drain()
+                    over = isinstance(message, Event) and message.state == "ended"
+        except TimeoutError:
+            writer.transport.abort()  # a close would wait for whoever does not read
+            raise
+        except ConnectionError:
+            writer.write(encode(Event("ended", Reason("media.live_transcode_failed").as_json())))
+            raise
+        finally:
             self._running_transcodes -= 1
 
     async def _serve_transcode(
@@ -176,7 +215,7 @@ class Worker:
                     for entry in entries:
                         if not await window.open():
                             return
-                        data = _encode(entry)
+                        data = encode(_message(entry))
                         window.sent(len(data) - HEAD_BYTES)
                         writer.write(data)
                     await writer.drain()
@@ -184,12 +223,12 @@ class Worker:
                 gone.cancel()
 
 
-def _encode(entry: Started | Picture | Notice) -> bytes:
+def _message(entry: Started | Picture | Notice) -> Config | Unit | Event:
     if isinstance(entry, Picture):
-        return encode_unit(entry.unit, entry.replay)
+        return Unit(entry.unit, entry.replay)
     if isinstance(entry, Started):
-        return encode_config(Config(entry.epoch, entry.config))
-    return encode_event(entry.state, entry.reason)
+        return Config(entry.epoch, entry.config)
+    return Event(entry.state, entry.reason)
 
 
 class _Window:
@@ -229,12 +268,16 @@ async def _messages(viewer: Viewer) -> AsyncGenerator[Config | Unit | Event, Non
     """A viewer's entries as the transcoder wants them."""
     while entries := await viewer.take():
         for entry in entries:
-            if isinstance(entry, Started):
-                yield Config(entry.epoch, entry.config)
-            elif isinstance(entry, Picture):
-                yield Unit(entry.unit, entry.replay)
-            else:
-                yield Event(entry.state, entry.reason)
+            yield _message(entry)
+
+
+async def _asked(words: dict[str, Any], reader: asyncio.StreamReader) -> AsyncGenerator[Config | Unit | Event, None]:
+    """The words to burn in, then what the asker sends until it says that this was all."""
+    message: Config | Unit | Event = Event("mark", words)
+    yield message
+    while not isinstance(message, Event) or message.state != "ended":
+        message = await read_message(reader)
+        yield message
 
 
 # -- the process -----------------------------------------------------------------------------------------------------
@@ -247,7 +290,7 @@ async def run(process: child.Child) -> None:
     run_dir = settings.paths.run_dir
     socket_path = run_dir / "worker.sock"
     client = WorkerClient(socket_path)
-    worker = Worker(socket_path, socket_watch(run_dir, catalog, client))
+    worker = Worker(socket_path, socket_watch(run_dir, catalog, client), font=settings.clips.font)
     glance = socket_watch(run_dir, catalog, client, "key_frame")
     checker = Checker(catalog, make_clock(settings), glance, worker.examine, settings.health.interval_s)
     await worker.start()

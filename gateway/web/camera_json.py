@@ -12,7 +12,7 @@ from storage.catalog import cameras as rows
 from storage.catalog import places
 from storage.catalog.cameras import Camera, StreamRow
 from storage.catalog.tables import link, peer_camera
-from tiering.access import CameraResource, Decision, Facts, Function, Principal, decide
+from tiering.access import CameraResource, Decision, Facts, Function, Principal, decide, watermarked
 
 _STATUS = (
     "state",
@@ -46,19 +46,17 @@ def of(
     answer = _own(connection, own, shown, now_ms)
     answer.update(_lower(connection, lower, principal, shown))
     for id_, value in answer.items():
-        _, allowed = shown[id_]
+        resource, allowed = shown[id_]
         value["functions"] = [f.value for f in Function if f in allowed]
         value["watermark"] = watermarked(principal, value["origin"])
+        value["original"] = decide(
+            principal, Function.EXPORT, resource, now_ms, Facts(purpose="evidence", client=client, original=True)
+        ).allow
         pictures = [allowed[f] for f in (Function.LIVE, Function.PLAYBACK) if f in allowed]
         value["max_stream"] = "main" if any(d.max_stream == "main" for d in pictures) else "sub" if pictures else None
         if value["lease_id"] is None:
             value["lease_id"] = next((d.lease_id for d in pictures if d.lease_id is not None), None)
     return answer
-
-
-def watermarked(principal: Principal, origin: str = "own") -> bool:
-    """Whether pictures carry the viewer's name: by token, and across tiers (DESIGN §7)."""
-    return principal.kind == "token" or origin == "lower"
 
 
 def _own(

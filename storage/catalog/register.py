@@ -32,6 +32,7 @@ class RegisterRow:
     closed_ms: int | None = None
     bytes: int | None = None
     result: str | None = None
+    watermark: bool | None = None  #: of an export: whether the person's name was burnt into the pictures
 
 
 _COLUMNS = tuple(RegisterRow.__dataclass_fields__)

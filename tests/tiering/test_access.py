@@ -27,6 +27,7 @@ from tiering.access import (
     decide,
     functions,
     lease_as_grant,
+    marks_export,
     narrow,
 )
 from tiering.grants import Grants
@@ -314,6 +315,44 @@ def lease(**more: Any) -> LeaseFact:
 
 def lower(*leases: LeaseFact) -> CameraResource:
     return replace(CAMERA, origin="lower", sharing="none", leases=leases)
+
+
+def test_pictures_without_a_name_in_them_leave_with_who_may_hold_them() -> None:
+    def original(who: Principal, camera: CameraResource = CAMERA, **facts: Any) -> tuple[bool, str]:
+        whole: dict[str, Any] = {"from_ms": NOW - 10, "to_ms": NOW, "purpose": "evidence", "original": True}
+        asked = Facts(**(whole | facts))
+        decision = decide(who, Function.EXPORT, camera, NOW, asked)
+        return decision.allow, decision.reason.code
+
+    yes, no = (True, "access.allowed"), (False, "access.original")
+    assert original(user(roles=("duty",))) == yes
+    assert original(user(grant("export", "hold"))) == yes
+    assert original(user(grant("export"))) == no
+    assert original(user(grant("export"), grant("hold", effect="deny"), roles=("duty",))) == no
+    assert original(token(grant("export", "hold", source="token"))) == no
+    # The right to hold must cover the footage, and no export comes of hold alone.
+    assert original(user(grant("export"), grant("hold", footage_from_ms=NOW - 5))) == no
+    assert original(user(grant("hold"))) == (False, "access.no_function")
+    # Of a lower tier's camera a lease says export, and the role says whether as evidence.
+    pulled = lower(lease(functions=frozenset({Function.EXPORT}), from_ms=NOW - 10, to_ms=NOW))
+    assert original(user(roles=("duty",)), pulled) == yes
+    assert original(user(grant("hold", effect="deny"), roles=("duty",)), pulled) == no
+    # It ends with the first of the two rights.
+    short = user(grant("export"), grant("hold", valid_to_ms=NOW + 7))
+    facts = Facts(from_ms=NOW - 10, to_ms=NOW, purpose="evidence", original=True)
+    assert decide(short, Function.EXPORT, CAMERA, NOW, facts).until_ms == NOW + 7
+    assert decide(short, Function.EXPORT, CAMERA, NOW, replace(facts, original=False)).until_ms is None
+
+
+def test_every_export_carries_a_name_but_evidence_of_own_cameras() -> None:
+    facts = Facts(from_ms=NOW - 10, to_ms=NOW, purpose="evidence")
+    duty = user(roles=("duty",))
+    pulled = lower(lease(functions=frozenset({Function.EXPORT}), from_ms=NOW - 10, to_ms=NOW))
+    assert not marks_export(duty, CAMERA, NOW, facts)
+    assert marks_export(duty, CAMERA, NOW, replace(facts, purpose="drill"))
+    assert marks_export(duty, pulled, NOW, facts)
+    assert marks_export(user(grant("export")), CAMERA, NOW, facts)
+    assert marks_export(token(grant("export", "hold", source="token")), CAMERA, NOW, facts)
 
 
 def why(principal: Principal, camera: CameraResource, name: str = "live") -> tuple[bool, bool, str]:

@@ -44,7 +44,7 @@ export async function saveSnapshot(camera, at_ms) {
 
 /**
  * @param {import("./shapes.js").Camera} camera
- * @param {{from: number, to: number, reason: string}} query
+ * @param {{from: number, to: number, reason: string, case_no: string, watermark: boolean}} query
  * @param {{signal?: AbortSignal, progress?: (bytes: number, total: number) => void}} [options]
  */
 export async function saveClip(camera, query, options = {}) {

@@ -9,7 +9,7 @@
  * @typedef {{id: string, name: string, tier: string, region: string, region_name?: string, department?: string, department_id?: string,
  *   area_class?: string, areas?: any[], recorded_by?: string, sharing?: string, enabled: boolean, audio?: boolean, secrecy?: number,
  *   site_type?: string, place?: string, ptz?: boolean, origin?: "own" | "lower", link_id?: string | null, lease_id?: string | null,
- *   functions?: string[], max_stream?: "main" | "sub", streams: {main?: Stream, sub?: Stream}, watermark?: boolean | string,
+ *   functions?: string[], max_stream?: "main" | "sub", streams: {main?: Stream, sub?: Stream}, watermark?: boolean | string, original?: boolean,
  *   health?: {verdict: string, since_ms: number, checked_ms: number} | null}} Camera
  * @typedef {{id: string, side: "held" | "granted", kind: string, case: string, reason: string, persons: string, cameras: string[],
  *   from_ms: number | null, to_ms: number | null, issued_ms: number, expires_ms: number, confirm_by_ms: number | null,

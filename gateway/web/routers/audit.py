@@ -70,6 +70,7 @@ def as_json(row: RegisterRow, camera_name: str | None) -> dict[str, Any]:
         "client": row.client,
         "bytes": row.bytes,
         "result": row.result,
+        "watermark": row.watermark,
     }
 
 

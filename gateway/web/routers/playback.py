@@ -8,22 +8,22 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Annotated, cast
 
 from fastapi import APIRouter, Query, Request, Response
 from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from config.errors import Kind, TiergateError
 from config.units import parse_time_ms
 from gateway.access.looks import Look
 from gateway.live.hub import StreamKey
-from gateway.playback import clip, hls
-from gateway.playback.footage import Footage
+from gateway.playback import burnt, clip, hls
 from gateway.playback.service import PlaybackService
 from gateway.web.policy import client_of, policy
 from gateway.web.services import Services, services_of
-from tiering.access import Facts, Function, Principal, Stream, allowed_ranges
+from tiering.access import Facts, Function, Principal, Stream, allowed_ranges, marks_export
 
 router = APIRouter(prefix="/api/v1/cameras/{camera_id}", tags=["playback"])
 
@@ -117,8 +117,14 @@ async def clip_file(
     stream: StreamName = "main",
     purpose: Purpose = "evidence",
     case_no: CaseNo = None,
+    watermark: bool | None = None,
 ) -> Response:
     """The original pictures and sound of a window, from the key frame before it on, as one MP4 that starts at 0.
+
+    With a watermark the caller's unit and name, the time, the case number and the running time of the footage are
+    burnt into the pictures, which are encoded anew (H.264, no ``Content-Length``). It is on unless the purpose is
+    ``evidence``, the camera is this node's own and the caller is a person who may hold footage of it; ``false`` is
+    for people who may hold footage. ``X-Tiergate-Watermark`` tells which it is.
 
     ``X-Tiergate-Start`` and ``-End`` are epoch ms of the first and last picture; ``X-Tiergate-Gaps`` lists what is
     missing: ``[{"from_ms", "to_ms", "at_s"}]``. Every segment is compared with the digest of its recording;
@@ -132,42 +138,73 @@ async def clip_file(
         raise TiergateError(Kind.TOO_LARGE, "media.play_clip_too_long", limit_minutes=clip.LIMIT_MINUTES)
     hls.check_window(from_ms, to_ms)
     services = services_of(request)
-    footage = playback_of(services).footage
+    part, asked, client = playback_of(services), cast("Stream", stream), client_of(request)
+    if watermark is None:
+        camera, _ = await services.looks.decide(
+            principal, Function.EXPORT, camera_id,
+            stream=asked, from_ms=from_ms, to_ms=to_ms, purpose=purpose, client=client,
+        )  # fmt: skip
+        facts = Facts(asked, from_ms, to_ms, purpose, client)
+        watermark = marks_export(principal, camera, services.now_ms(), facts)
     async with contextlib.AsyncExitStack() as stack:
         look = await stack.enter_async_context(
             services.looks.open(
                 principal, Function.EXPORT, camera_id,
-                stream=cast("Stream", stream), from_ms=from_ms, to_ms=to_ms, purpose=purpose, reason=reason.strip(),
-                case_no=case_no, client=client_of(request),
+                stream=asked, from_ms=from_ms, to_ms=to_ms, purpose=purpose, reason=reason.strip(),
+                case_no=case_no, client=client, watermark=watermark,
             )
         )  # fmt: skip
-        pieces = await footage.window(camera_id, stream, from_ms, to_ms, look.constraints.lease_id)
-        planned = await clip.plan(footage, await clip.examined(footage, pieces), from_ms, to_ms)
+        pieces = await part.footage.window(camera_id, stream, from_ms, to_ms, look.constraints.lease_id)
+        planned = await clip.plan(part.footage, await clip.examined(part.footage, pieces), from_ms, to_ms)
         gaps = [{"from_ms": g.from_ms, "to_ms": g.to_ms, "at_s": round(g.at_s, 3)} for g in planned.gaps]
         headers = {
-            "Content-Length": str(planned.size),
-            "Content-Disposition": f'attachment; filename="{clip.file_name(camera_id, planned)}"',
+            "Content-Disposition": f'attachment; filename="{clip.file_name(camera_id, planned, watermark)}"',
             "Cache-Control": "no-store",
             "X-Tiergate-Start": str(planned.start_ms),
             "X-Tiergate-End": str(planned.end_ms),
             "X-Tiergate-Gaps": json.dumps(gaps),
+            "X-Tiergate-Watermark": str(watermark).lower(),
             "X-Tiergate-Damaged": json.dumps([{"from_ms": a, "to_ms": b} for a, b in planned.damaged]),
         }
-        body = _sent(footage, planned, look, stack.pop_all())
-        return StreamingResponse(body, headers=headers, media_type="video/mp4")
+        if watermark:
+            mark = _words(services, look, case_no).as_mark(services.settings.node.language)
+            chunks = burnt.send(part.footage, planned, part.worker, mark)
+        else:
+            headers["Content-Length"] = str(planned.size)
+            chunks = clip.send(part.footage, planned)
+        stack.push_async_callback(chunks.aclose)
+        first = await anext(chunks)  # what cannot begin is said with a reason
+        return _Download(_sent(first, chunks, look), headers, stack.pop_all())
     raise AssertionError("not reached")
 
 
-async def _sent(
-    footage: Footage, planned: clip.Clip, look: Look, stack: contextlib.AsyncExitStack
-) -> AsyncIterator[bytes]:
-    async with stack:
-        async for chunk in clip.send(footage, planned):
-            if look.ended.is_set():
-                # A file cut short must not look whole: the connection breaks before Content-Length is reached.
-                raise ConnectionAbortedError("the look was ended")
-            look.add_bytes(len(chunk))
-            yield chunk
+def _words(services: Services, look: Look, case_no: str | None) -> burnt.Words:
+    who, lease = look.principal, look.camera.lease(look.constraints.lease_id)
+    case = case_no or (lease.case_no if lease is not None else None)
+    return burnt.Words(who.unit or services.settings.node.name, who.name, services.now_ms(), case)
+
+
+class _Download(StreamingResponse):
+    """A file that is made while it is sent: what makes it, and the look, end with the answer however that ends."""
+
+    def __init__(self, body: AsyncIterator[bytes], headers: dict[str, str], held: contextlib.AsyncExitStack) -> None:
+        super().__init__(body, headers=headers, media_type="video/mp4")
+        self._held = held
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with self._held:
+            await super().__call__(scope, receive, send)
+
+
+async def _sent(first: bytes, chunks: AsyncGenerator[bytes, None], look: Look) -> AsyncIterator[bytes]:
+    chunk: bytes | None = first
+    while chunk is not None:
+        if look.ended.is_set():
+            # A file cut short must not look whole: the connection breaks before its last chunk.
+            raise ConnectionAbortedError("the look was ended")
+        look.add_bytes(len(chunk))
+        yield chunk
+        chunk = await anext(chunks, None)
 
 
 @router.get("/snapshot.jpg", response_class=Response)

@@ -13,13 +13,12 @@ from config.redact import Secret
 from gateway.access import resources
 from gateway.access.passwords import check_strength
 from gateway.access.tokens import plain_words
-from gateway.web.camera_json import watermarked
 from gateway.web.policy import SESSION_COOKIE, client_of, policy
 from gateway.web.services import Services, services_of
 from gateway.web.wire import Body
 from storage.audit import log as audit
 from storage.catalog import cameras, grants, people, sessions
-from tiering.access import Function, Grant, Principal, Resources, functions, role_functions
+from tiering.access import Function, Grant, Principal, Resources, functions, role_functions, watermarked
 
 router = APIRouter(prefix="/api/v1", tags=["session"])
 

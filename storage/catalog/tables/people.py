@@ -138,6 +138,7 @@ register = Table(
     Column("closed_ms", Ms, nullable=True),
     Column("bytes", BigInteger, nullable=True),
     Column("result", String(40), nullable=True),  # ended, expired, revoked, crashed, error
+    Column("watermark", Boolean, nullable=True),  # of an export: whether the person's name was burnt in
     Index(None, "camera_id", "opened_ms"),
     Index(None, "closed_ms"),
 )

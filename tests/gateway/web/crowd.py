@@ -30,6 +30,7 @@ from tiering.access import (
     Function,
     Grant,
     LeaseFact,
+    Posting,
     Principal,
     Resources,
     decide,
@@ -155,7 +156,7 @@ async def running_cells(crowd: Crowd) -> list[str]:
 # --- decisions that no route shows by itself -------------------------------------------------------------------------
 
 _NOW = 1_790_000_000_000
-_LIVE, _PLAYBACK = Function.LIVE, Function.PLAYBACK
+_LIVE, _PLAYBACK, _EXPORT = Function.LIVE, Function.PLAYBACK, Function.EXPORT
 
 
 def _lease(**more: Any) -> LeaseFact:
@@ -170,9 +171,13 @@ def decision_cells() -> list[str]:
     """What is wrong with decisions about another tier's camera, by another tier, and after the end of a credential."""
     duty = Principal("user", "u1", "li", "李", "值班室", roles=frozenset({"duty"}))
     node = Principal("node", "n2", "街道", "街道", "2102")
-    camera = CameraResource("c1", ("2102",))
+    camera = CameraResource("c1", ("2102",), sharing="departments")
     by_name = Grant("g", "user", Resources(cameras=frozenset({"c1"})), frozenset({_LIVE}))
     by_one = replace(by_name, conditions=Conditions(max_streams=1))
+    exporting = replace(by_name, functions=frozenset({_EXPORT}))
+    holding = replace(by_name, functions=frozenset({Function.HOLD}))
+    original = Facts(from_ms=_NOW - 5, to_ms=_NOW, purpose="evidence", original=True)
+    posting = Posting("d", "u", (replace(by_name, source="department"),), _NOW + 1)
     late = {"confirm_by_ms": _NOW - 1}
     recorded = Facts(from_ms=_NOW - 5, to_ms=_NOW)
     before = Facts(from_ms=_NOW - 121 * MINUTE, to_ms=_NOW)
@@ -202,6 +207,20 @@ def decision_cells() -> list[str]:
          Facts(open_looks={"h": 1}), "access.allowed"),
         ("one picture too many", replace(duty, roles=frozenset(), grants=(by_one,)), _LIVE, "own", None,
          Facts(open_looks={"g": 1}), "access.too_many_open"),
+        ("posted to a unit that may nothing", replace(duty, posting=replace(posting, grants=())), _LIVE, "own",
+         None, Facts(), "access.not_found"),
+        ("posted to a unit that may less", replace(duty, posting=posting), _EXPORT, "own", None, recorded,
+         "access.posting_lacks"),
+        ("posted to a unit that may it", replace(duty, posting=posting), _LIVE, "own", None, Facts(), "access.allowed"),
+        ("a posting that is over", replace(duty, posting=replace(posting, until_ms=_NOW)), _EXPORT, "own", None,
+         recorded, "access.allowed"),
+        ("an original, held by role", duty, _EXPORT, "own", None, original, "access.allowed"),
+        ("an original, by export alone", replace(duty, roles=frozenset(), grants=(exporting,)), _EXPORT, "own", None,
+         original, "access.original"),
+        ("an original, by token", Principal("token", "j1", "l", "l", "教育局", grants=(exporting, holding)), _EXPORT,
+         "own", None, original, "access.original"),
+        ("an original of another tier", duty, _EXPORT, "lower", {"functions": frozenset({_EXPORT})}, original,
+         "access.allowed"),
         ("a credential that is over", replace(duty, expires_ms=_NOW), _LIVE, "own", None, Facts(), "access.not_found"),
     ]  # fmt: skip
     bad = []
