@@ -81,7 +81,6 @@ class FolderEvidence(FolderStore):
         target = self._target(key)
         with _translated(key):
             self._present()
-            volume.make_folders(target.parent, self._root)
             if target.exists() and _sha256_of(target) != sha256:
                 target.unlink()  # what rotted since: the copy is made anew
             if not target.exists():
@@ -94,7 +93,7 @@ class FolderEvidence(FolderStore):
                     if copied != bytes or digest.digest() != sha256:
                         raise base.corrupt(key)
                     os.fsync(fd)
-                    os.link(temporary, target)
+                    self._enter(temporary, target)
             volume.fsync_folder(target.parent)
             if _sha256_of(target) != sha256:
                 raise base.corrupt(key)

@@ -309,7 +309,9 @@ class RetentionMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.law.holds)
     @rule(data=st.data())
     def release(self, data: st.DataObject) -> None:
-        id_ = data.draw(st.sampled_from(sorted(self.law.holds)))
+        self.release_one(data.draw(st.sampled_from(sorted(self.law.holds))))
+
+    def release_one(self, id_: str) -> None:
         self.inner_catalog.write(lambda c: retention_rows.release_hold(c, id_, "somebody", self.true_ms))
         del self.law.holds[id_]
 

@@ -15,12 +15,13 @@ from hypothesis.stateful import run_state_machine_as_test
 from sqlalchemy import Connection, update
 
 from config.reasons import Reason
-from storage import retention, sweeper
-from storage.catalog import retention_rows
+from storage import evidence, retention, sweeper
+from storage.catalog import evidence_rows, retention_rows
 from storage.catalog.tables import segment
 from storage.clock_trust import Trust
 from storage.retention import Candidate, Verdict
 from tests.storage import retention_machine
+from tests.storage.evidence_machine import SEEN, EvidenceMachine
 from tests.storage.retention_machine import InMemory, OnDisk, RetentionMachine
 
 STEPS_AN_EXAMPLE = 100
@@ -72,6 +73,20 @@ def test_the_same_on_a_real_disk(steps: int, counted: Callable[[object], None]) 
     assert seen["steps"] >= steps and seen["deleted"] > 0
 
 
+@pytest.mark.fault("B20", "B21")
+@pytest.mark.parametrize(
+    "steps", [pytest.param(5_000, id="few"), pytest.param(100_000, marks=pytest.mark.torture, id="many")]
+)
+def test_no_second_copy_of_held_footage_goes_and_none_stays_for_nothing(
+    steps: int, counted: Callable[[object], None]
+) -> None:
+    SEEN.update(dict.fromkeys(SEEN, 0))
+    seen = run(EvidenceMachine, steps)
+    counted(seen | SEEN)
+    assert seen["steps"] >= steps and seen["crashes"] > 0
+    assert all(SEEN[what] > 0 for what in ("copies", "released", "passes"))
+
+
 # --- mutants ---
 
 
@@ -119,6 +134,21 @@ def test_mutant_that_believes_every_date(monkeypatch: pytest.MonkeyPatch) -> Non
 
     monkeypatch.setattr(retention_rows, "age_from", believe)
     caught("early", NoneDated)
+
+
+def test_mutant_that_lets_copies_go_whatever_holds_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evidence._Orders, "needs", lambda *_: [])
+    caught("copy of held footage deleted|not copied in three days", EvidenceMachine)
+
+
+def test_mutant_that_copies_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evidence_rows, "uncopied", lambda *_, **__: [])
+    caught("not copied in three days", EvidenceMachine)
+
+
+def test_mutant_that_never_lets_a_copy_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evidence, "may_go", lambda *_: False)
+    caught("a copy that nothing needs stands", EvidenceMachine)
 
 
 def test_mutant_that_forgets_what_it_condemned(monkeypatch: pytest.MonkeyPatch) -> None:
