@@ -87,6 +87,7 @@ def test_a_hold_is_green_when_all_that_it_covers_is_in_both_places_and_nothing_e
     assert place.run().copied == 0  # nothing is done twice
 
 
+@pytest.mark.fault("B21")
 def test_footage_that_comes_while_the_hold_stands_is_copied_as_it_is_stored(place: EvidencePlace) -> None:
     hold = place.hold(to_ms=TO_MS + 3_600_000)
     assert (place.run().copied, place.state(hold).colour) == (0, "none")

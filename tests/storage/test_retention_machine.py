@@ -54,6 +54,7 @@ def run_on_all_cores(machine: type[RetentionMachine], steps: int) -> dict[str, i
     return dict(seen)
 
 
+@pytest.mark.fault("B20", "B23", "B24")
 @pytest.mark.parametrize(
     "steps", [pytest.param(30_000, id="few"), pytest.param(1_000_000, marks=pytest.mark.torture, id="many")]
 )

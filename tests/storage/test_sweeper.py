@@ -17,7 +17,8 @@ from config.units import DAY_MS, HOUR_MS, parse_time_ms
 from storage import class_changes, sweeper
 from storage.approval_rules import Governance
 from storage.audit import log as audit
-from storage.catalog import facts, retention_rows, segments
+from storage.catalog import facts, places, retention_rows, segments
+from storage.catalog.cameras import NewCamera, change_camera, create_camera, remove_camera
 from storage.catalog.engine import Catalog
 from storage.catalog.retention_rows import HoldRow
 from storage.catalog.segments import SegmentRow
@@ -141,6 +142,26 @@ def test_condemned_then_grace_then_gone_and_the_row_stays(place: Place) -> None:
     assert place.has_bytes(young)
 
 
+@pytest.mark.fault("B22")
+def test_footage_of_a_camera_that_is_removed_or_switched_off_goes_in_its_time(place: Place) -> None:
+    region = "210211001003"
+    place.catalog.write(lambda c: places.seed_regions(c, region, "community", "社区", place.now_ms))
+    new = NewCamera("门", region, (("main", "rtsp://10.0.0.1/a", None),))
+    own = place.catalog.write(lambda c: create_camera(c, new, "community", 32, place.now_ms)).id
+    first, second, kept = (place.footage(place.now_ms - days * DAY_MS, own) for days in (41, 40, 5))
+    place.catalog.write(lambda c: change_camera(c, own, {"enabled": False}, place.now_ms))
+    place.sweep()
+    place.catalog.write(lambda c: remove_camera(c, own, place.now_ms))
+    place.clock.advance(DAY_S + 60)
+    assert sorted(place.sweep().deleted) == sorted([first.id, second.id])
+    assert place.has_bytes(kept)
+    place.clock.advance(40 * DAY_S)
+    for _ in range(3):
+        place.sweeper().sweep(confirmed_due=10_000)
+        place.clock.advance(DAY_S)
+    assert not place.has_bytes(kept) and place.state(kept) == "deleted"
+
+
 @sqlite_alone
 def test_all_is_gone_within_72_hours_after_its_time(place: Place) -> None:
     """I4 with a sweep each hour: condemned at once, a day of grace, gone."""
@@ -229,6 +250,7 @@ def test_a_hold_in_flight_wins(place: Place, monkeypatch: pytest.MonkeyPatch) ->
     assert place.state(old) == "stored"
 
 
+@pytest.mark.fault("B19")
 def test_footage_not_yet_stored_or_of_unknown_class_is_never_touched(place: Place) -> None:
     spooled = place.footage(place.now_ms - 60 * DAY_MS, state="spooled")
     odd = place.footage(place.now_ms - 60 * DAY_MS)
@@ -243,6 +265,7 @@ def test_footage_not_yet_stored_or_of_unknown_class_is_never_touched(place: Plac
 # --- the clock ---
 
 
+@pytest.mark.fault("B23")
 def test_a_clock_31_days_ahead_is_refused_within_one_sweep(place: Place) -> None:
     young = [place.footage(place.now_ms - n * DAY_MS) for n in range(1, 20)]
     assert place.sweep().refused is None
@@ -400,6 +423,7 @@ def test_a_longer_class_holds_at_once_and_floors_have_no_exception(place: Place)
 # --- failures ---
 
 
+@pytest.mark.fault("B17")
 def test_one_bad_object_does_not_stop_the_others(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = due_footage(place, 5)
     bad = rows[2]
