@@ -207,6 +207,8 @@ def test_snapshot_clip_and_ptz(demo: Demo, window: Chromium, tmp_path: Path) -> 
         picture.value.save_as(tmp_path / "picture.jpg")
         assert probed(tmp_path / "picture.jpg")[0] == "mjpeg"
 
+        school = demo.cameras["school"]
+        until(lambda: _seconds(demo.community, school) > 10, 60, "10 s of footage of this camera too")
         page.keyboard.press("c")
         end = page.input_value("dialog input[name=to]")
         page.fill("dialog input[name=from]", page.evaluate(EARLIER, [end, 6_000]))
