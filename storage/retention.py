@@ -40,6 +40,11 @@ class Candidate:
         return self.aged_from_ms if self.date_unknown and self.aged_from_ms is not None else self.end_ms
 
 
+def undated_span(aged_from_ms: int | None, now_ms: int) -> tuple[int, int]:
+    """Of what time footage of unknown date may be: of any before a proven clock first saw it, or now."""
+    return 0, now_ms if aged_from_ms is None else aged_from_ms
+
+
 class Verdict(NamedTuple):
     """A tuple, because a plan makes millions of them."""
 
@@ -131,7 +136,7 @@ class Planner:
         for segment in segments:
             start_ms, end_ms, at_record = segment.start_ms, segment.end_ms, segment.class_name
             if segment.date_unknown:
-                start_ms, end_ms = 0, now_ms if segment.aged_from_ms is None else segment.aged_from_ms
+                start_ms, end_ms = undated_span(segment.aged_from_ms, now_ms)
             camera = cameras.get(segment.camera_id)
             if camera is None:
                 camera = self._camera(segment.camera_id)

@@ -75,14 +75,13 @@ def end(connection: Connection, principal: Principal, id_: str, now_ms: int) -> 
 
 
 def review(connection: Connection, principal: Principal, id_: str, words: str, now_ms: int) -> Seal:
-    """By somebody else than who opened it. Raises access.seal_own, access.seal_not_open."""
+    """By somebody else than who opened it. Raises access.seal_own, seal_not_open, seal_running."""
     found = _require(connection, id_)
     if found.user_id == principal.id:
         raise TiergateError(Kind.FORBIDDEN, "access.seal_own")
     if found.state != "opened":
         raise TiergateError(Kind.CONFLICT, "access.seal_not_open")
-    running = found.until_ms is not None and found.until_ms > now_ms
-    if running:
+    if found.until_ms is not None and found.until_ms > now_ms:
         raise TiergateError(Kind.CONFLICT, "access.seal_running")
     rows.change(connection, id_, reviewed_ms=now_ms, reviewed_by=principal.actor, words=words)
     audit.append(connection, now_ms, principal.actor, "breakglass.review", id_, {"words": words})

@@ -36,7 +36,7 @@ def open_(
 
 @app.command(help="Make a seal void, or end the rights of an opened one.")
 def end(seal_id: _ID) -> None:
-    client.delete(f"/break-glass/{client.part(seal_id)}")
+    context.show(client.delete(f"/break-glass/{client.part(seal_id)}"), _COLUMNS)
 
 
 @app.command(help="Say, as somebody else, what you found in the register of those hours.")

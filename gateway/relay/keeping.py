@@ -1,5 +1,5 @@
-"""The relay's loops: directories and monthly reports from below, purge at `cache_until`, statements until acknowledged,
-endings retold.
+"""The relay's loops: directories, heads of audit logs and monthly reports from below, purge at `cache_until`,
+statements until acknowledged, endings retold.
 
 `purge_due` runs before anything is served, so that a node that was down over a weekend starts clean (FAULTS C4).
 """
@@ -141,16 +141,8 @@ class Keeping:
                 if exc.reason.code != "tier.report_unknown":  # not made yet
                     _log.warning("no report of use", extra={"link": link.id, "code": exc.reason.code})
                 continue
-            await catalog.awrite(
-                partial(
-                    use_view.keep_below,
-                    month=month,
-                    link_id=link.id,
-                    name=link.peer_name,
-                    value=found,
-                    now_ms=now_ms,
-                )
-            )
+            said = partial(use_view.keep_below, month=month, link_id=link.id, name=link.peer_name, value=found)
+            await catalog.awrite(partial(said, now_ms=now_ms))
 
     # -- endings -----------------------------------------------------------------------------------------------------
 

@@ -17,6 +17,7 @@ from storage.catalog.retention_rows import DATE_UNKNOWN, HoldRow
 from storage.catalog.segments import SEGMENT_MAX_MS, SegmentRow
 from storage.catalog.tables import evidence_copy, gap, segment
 from storage.evidence_rules import Standing
+from storage.retention import undated_span
 
 _SEGMENT = tuple(segment.c[f.name] for f in fields(SegmentRow))
 #: What a hold may still save.
@@ -119,7 +120,7 @@ def due(connection: Connection, states: Sequence[str], now_ms: int, limit: int) 
         row = SegmentRow(*values[split:])
         start_ms, end_ms = row.start_ms, row.end_ms
         if row.time_trust == "unknown":
-            start_ms, end_ms = 0, now_ms if aged_from_ms is None else aged_from_ms
+            start_ms, end_ms = undated_span(aged_from_ms, now_ms)
         found.append(Due(CopyRow(*values[:split]), row, start_ms, end_ms))
     return found
 
