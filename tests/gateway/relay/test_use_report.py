@@ -74,6 +74,7 @@ async def test_the_lower_nodes_word_on_our_looks_arrives_above(tmp_path: Path) -
             DUTY.unit, "node", "emergency", 1, 1,
         )  # fmt: skip
         assert line["watched_s"] >= 90 and line["bytes"] > 0
+        await fetch()  # asks for nothing that it has
         lower.catalog.write(lambda c: c.execute(delete(fact).where(fact.c.key.like("report.%"))))
         await fetch()
         assert kept_below(upper, month) == [found], "once: what was said stays"

@@ -209,6 +209,7 @@ async def test_a_person_is_posted_until_an_end_and_an_administrator_never(site: 
         assert "→ 教育局" in (await li.get("/api/v1/session")).json()["unit"]
         site.clock.advance(60)
         assert await seen() == 2  # by itself, although nothing was written
+        assert "→" not in (await li.get("/api/v1/session")).json()["unit"]
         assert (await change(id_, posted_to=None))[0] == 200
 
 

@@ -98,6 +98,17 @@ async def test_who_opened_it_does_not_review_it_and_a_void_one_opens_nothing(sit
         assert (await admin.delete("/api/v1/break-glass/01K0000000000000000000000Z")).status_code == 404
 
 
+async def test_its_rights_end_on_time_although_nothing_is_written(site: Site) -> None:
+    async with await site.sign_in("admin") as admin, await site.sign_in("li") as li:
+        made = (await admin.post("/api/v1/break-glass", json={"hours": 1})).json()
+        assert (await li.post("/api/v1/break-glass/open", json={"seal": made["seal"], **WHY})).status_code == 200
+        assert (await li.get(DUTY_ONLY)).status_code == 200
+        site.clock.advance(3599)
+        assert (await li.get(DUTY_ONLY)).status_code == 200
+        site.clock.advance(1)
+        assert (await li.get(DUTY_ONLY)).status_code == 403
+
+
 async def test_its_rights_end_by_themselves_and_what_is_looked_at_with_them(site: Site) -> None:
     async with await site.sign_in("admin") as admin, await site.sign_in("li") as li, site.running():
         camera = await add_camera(admin, 1)
