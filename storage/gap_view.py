@@ -14,6 +14,7 @@ from storage.catalog import cameras, gaps, segments
 from storage.catalog.cameras import Camera
 from storage.catalog.gaps import GapRow
 from storage.gaps import JOIN_MS, Ledger, Span, days, ledger, merged
+from storage.media.timeline import open_end_ms
 
 _STREAM = "main"
 _GONE = "lost"
@@ -34,7 +35,7 @@ class Account:
 
 
 def open_spans(connection: Connection, camera_id: str, stream: str, now_ms: int) -> list[Span]:
-    """The open segment has no row yet: it reaches from the end of its run's newest segment to the last media."""
+    """The open segment has no row yet: it begins where its run's newest segment ends (`open_end_ms`)."""
     status = cameras.status_rows(connection, [camera_id]).get(camera_id, {}).get(stream)
     if status is None or status.state != "online" or status.last_media_ms is None:
         return []
@@ -42,7 +43,7 @@ def open_spans(connection: Connection, camera_id: str, stream: str, now_ms: int)
     for run in segments.open_runs(connection, camera_id):
         if run.stream == stream:
             start_ms = segments.last_end_of_run(connection, run) or run.started_ms
-            found.append((start_ms, min(status.last_media_ms, now_ms)))
+            found.append((start_ms, open_end_ms(start_ms, status.last_media_ms, now_ms)))
     return [(start, end) for start, end in found if start < end]
 
 

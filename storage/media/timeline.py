@@ -20,8 +20,9 @@ from typing import NamedTuple
 #: A hole up to this long between two pieces of footage, for which no gap row speaks, is a seam and not a gap: rows
 #: carry milliseconds, and a camera may rest for a frame. Gap rows are always shown, however short.
 MERGE_TOLERANCE_MS = 2_000
-#: An open segment is known up to its last written fragment; what is between that and now is on its way to the disk.
-OPEN_LAG_MS = 5_000
+#: A recorder says every 5 s up to where it has written. A camera that falls silent is found within 10 s, and then a gap
+#: row says why; until then its open segment is taken to reach until now.
+OPEN_LAG_MS = 12_000
 
 
 class SpanKind(Enum):
@@ -64,6 +65,12 @@ class Span(NamedTuple):
     to_ms: int
     cause: str | None = None
     retention_class: str | None = None
+
+
+def open_end_ms(start_ms: int, last_media_ms: int, now_ms: int) -> int:
+    """Up to where a segment that is being recorded since `start_ms` reaches, by the recorder's last word."""
+    known_ms = max(start_ms, min(last_media_ms, now_ms))
+    return now_ms if now_ms - known_ms <= OPEN_LAG_MS else known_ms
 
 
 class _Layer:
@@ -115,7 +122,7 @@ def build_timeline(
     missing = _Layer(
         (g.start_ms, now_ms if g.end_ms is None else min(g.end_ms, now_ms), (SpanKind.GAP, g.cause, None)) for g in gaps
     )
-    margin = max(merge_tolerance_ms, OPEN_LAG_MS) + 1
+    margin = merge_tolerance_ms + 1
     low, high = from_ms - margin, to_ms + margin
     layers = (footage, expired, missing)
     unexplained: _Said = (SpanKind.GAP, uncovered_cause, None, True)
@@ -157,9 +164,8 @@ def _close_seams(pieces: Sequence[_Piece], now_ms: int, tolerance_ms: int) -> li
         if is_unexplained and joined and joined[-1][2][0] in _PICTURES:
             before = joined[-1][2]
             at_now = end == now_ms
-            limit = OPEN_LAG_MS if at_now and before[0] is SpanKind.OPEN else tolerance_ms
             followed = index + 1 < len(pieces) and pieces[index + 1][2][0] in _PICTURES
-            if end - start <= limit and (at_now or followed):
+            if end - start <= tolerance_ms and (at_now or followed):
                 kind, cause, class_, _ = before
         plain = (kind, cause, class_, False)
         if joined and joined[-1][2] == plain:

@@ -18,7 +18,8 @@ from config.units import DAY_MS, parse_time_ms
 from storage.catalog import gaps, retention_rows, segments
 from storage.catalog.gaps import GapRow
 from storage.catalog.retention_rows import HoldRow
-from storage.catalog.segments import SegmentRow
+from storage.catalog.segments import RunRow, SegmentRow
+from storage.catalog.status import StatusRow, put_status
 from storage.catalog.tables import area, area_camera, camera, camera_status, segment
 from tests.gateway.web.site import ALL_ROLES, Site, add_camera, site_in
 
@@ -344,3 +345,29 @@ async def test_a_store_that_will_be_full_breaks_the_promise_of_every_camera(site
             assert (one["cause"], one["reason"]["code"]) == ("disk", "retention.promise_disk")
             # The same forecast, asked a moment later of a disk that others write to.
             assert one["breaks_ms"] == pytest.approx(forecast["full_ms"], abs=DAY_MS)
+
+
+async def test_what_is_being_recorded_is_no_gap_between_two_words_of_its_recorder(site: Site) -> None:
+    async with await site.sign_in("admin") as admin:
+        camera_id = await add_camera(admin, 1)
+        began_ms = NOON_MS - 5 * MINUTE_MS
+        registered(site, camera_id, began_ms)
+        put_footage(site, camera_id, began_ms, NOON_MS)
+        run = RunRow("R", camera_id, "main", began_ms, "avc1.640028", 1920, 1080, None, b"")
+        site.catalog.write(lambda c: segments.insert_run(c, run))
+
+        async def ends(last_media_ms: int, now_ms: int, state: str = "online") -> list[tuple[str, str | None, int]]:
+            status = StatusRow(camera_id, "main", state, began_ms, now_ms, last_media_ms=last_media_ms)
+            site.catalog.write(lambda c: put_status(c, [status]))
+            site.clock.step_wall((now_ms * 1_000_000 - site.clock.wall_ns()) / 1e9)
+            query = {"from": NOON_MS - MINUTE_MS, "to": now_ms}
+            spans = (await admin.get(f"/api/v1/cameras/{camera_id}/timeline", params=query)).json()["spans"]
+            return [(s["kind"], s["cause"], s["to_ms"] - NOON_MS) for s in spans]
+
+        written = ("footage", None, 0)
+        # A segment was sealed, and of the next nothing was said yet.
+        assert await ends(NOON_MS - 1_000, NOON_MS + 4_500) == [written, ("open", None, 4_500)]
+        assert await ends(NOON_MS + 4_000, NOON_MS + 9_900) == [written, ("open", None, 9_900)]
+        silent = [written, ("open", None, 4_000), ("gap", "unknown", 20_000)]
+        assert await ends(NOON_MS + 4_000, NOON_MS + 20_000) == silent
+        assert await ends(NOON_MS + 4_000, NOON_MS + 9_900, "offline") == [written, ("gap", "unknown", 9_900)]

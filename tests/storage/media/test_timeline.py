@@ -7,7 +7,17 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage.media.timeline import MERGE_TOLERANCE_MS, Footage, Gap, Removed, Span, SpanKind, build_timeline
+from storage.media.timeline import (
+    MERGE_TOLERANCE_MS,
+    OPEN_LAG_MS,
+    Footage,
+    Gap,
+    Removed,
+    Span,
+    SpanKind,
+    build_timeline,
+    open_end_ms,
+)
 
 FOOTAGE, OPEN, EXPIRED, GAP, NONE = SpanKind.FOOTAGE, SpanKind.OPEN, SpanKind.EXPIRED, SpanKind.GAP, SpanKind.NONE
 
@@ -67,6 +77,20 @@ def test_footage_beats_manifests_and_gaps_and_open_gaps_end_now() -> None:
 def test_a_stopped_open_segment_is_a_gap_after_its_lag() -> None:
     spans = build_timeline([Footage(0, 10_000, open=True)], [], 0, 30_000, 30_000)
     assert kinds(spans) == [(OPEN, 0, 10_000, None), (GAP, 10_000, 30_000, "unknown")]
+
+
+def test_an_open_segment_reaches_until_now_while_its_recorder_has_spoken_lately() -> None:
+    """A recorder speaks every 5 s, and of a segment that was just begun it has not spoken yet."""
+    for last_media_ms, now_ms, end_ms in (
+        (64_000, 64_500, 64_500),
+        (64_000, 69_900, 69_900),
+        (64_000, 64_000 + OPEN_LAG_MS, 64_000 + OPEN_LAG_MS),
+        (64_000, 64_001 + OPEN_LAG_MS, 64_000),
+        (58_000, 61_500, 61_500),
+        (58_000, 60_001 + OPEN_LAG_MS, 60_000),
+        (99_000, 65_000, 65_000),
+    ):
+        assert open_end_ms(60_000, last_media_ms, now_ms) == end_ms
 
 
 def test_classes_stay_apart() -> None:
