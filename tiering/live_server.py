@@ -53,6 +53,7 @@ class LiveSession:
         allowed = await self._permit()
         if allowed.stream is None:
             raise refused(allowed.reason)
+        await self._server.quota.take(self._link, 0)
         self._flow, reduced = self._server.lines.enter(self._link, self._lease_id, self._camera, allowed.stream)
         try:
             await self._open_look()
@@ -100,6 +101,7 @@ class LiveSession:
                                 yield self._writer.notice(Notice("stream", _json(item.reason), item.stream))
                             break
                         data = self._encode(item)
+                        await self._server.quota.take(self._link, len(data))
                         self._look.add_bytes(len(data))
                         yield data
             except TiergateError as exc:

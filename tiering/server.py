@@ -53,6 +53,7 @@ from tiering.lines import Lines
 from tiering.mechanism import SHIPPED, Mechanism
 from tiering.nonces import NonceJournal
 from tiering.ports import FootageReader, OpenLook, Register
+from tiering.quota import Quota
 from tiering.signing import Signer, check_request, read_claim
 from tiering.steady import SteadyClock
 from tiering.topology import refuse_link
@@ -131,6 +132,7 @@ class TierServer:
         self.steady = SteadyClock(clock)
         self.register = register
         self.lines = lines
+        self.quota = Quota(catalog, self.steady.now_ms)
         self._footage = footage
         self._nonces = nonces
         self._entropy = entropy
@@ -353,7 +355,7 @@ class TierServer:
         return found.as_json()
 
     async def segment(self, link: LinkRow, lease_id: str, segment_id: str, offset: int, length: int) -> bytes:
-        """A range of a segment that touches the lease's, paced to what the line has left."""
+        """A range of a segment that touches the lease's, paced to what the line has left. Raises tier.day_full."""
         if not 0 < length <= wire.RANGE_MAX_BYTES or offset < 0:
             raise TiergateError(Kind.INVALID, "tier.range_malformed", limit_bytes=wire.RANGE_MAX_BYTES)
         row = await self.catalog.aread(lambda c: segments.segment_of(c, segment_id))
@@ -366,9 +368,11 @@ class TierServer:
             raise refused(answer.reason)
         if answer.stream != row.stream:
             raise refused(answer.reason)
+        length = min(length, row.bytes - offset)
+        await self.quota.take(link, length)
         look = await self._look(link, terms, row.camera_id, row.stream)
-        await self.lines.pace(link, min(length, row.bytes - offset))
-        data = await self._footage.read(row, offset, min(length, row.bytes - offset))
+        await self.lines.pace(link, length)
+        data = await self._footage.read(row, offset, length)
         look.add_bytes(len(data))
         return data
 

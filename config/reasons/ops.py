@@ -416,6 +416,23 @@ WORDS: dict[str, tuple[str, str]] = {
         "{count} linked nodes and this one keep each other's audit heads.",
         "与 {count} 个对端节点互存审计日志头。",
     ),
+    "ops.quota_full": (
+        "{name} was given {limit_mb} MB of our pictures in 24 hours, all that its link may carry; it gets no more.",
+        "{name} 24 小时内已调阅本节点 {limit_mb} MB 画面，达到链路限额，不再提供。",
+    ),
+    "ops.quota_low": (
+        "{name} may be given {left_mb} MB more of our pictures, of {limit_mb} MB in 24 hours.",
+        "{name} 24 小时内可调阅本节点画面 {limit_mb} MB，仅余 {left_mb} MB。",
+    ),
+    "ops.quota_next": (
+        "See who watches what (`lease list`). More is allowed by `link set {link} --bytes-per-day`; "
+        "`link suspend {link}` ends it.",
+        "请核查何人在调阅（lease list）。可用 link set {link} --bytes-per-day 调高，或用 link suspend {link} 终止。",
+    ),
+    "ops.quotas_ok": (
+        "{count} upper nodes stay within what their links may carry in a day.",
+        "{count} 个上级节点的每日调阅量均在限额之内。",
+    ),
     "ops.break_glass_open": (
         "{person} broke the glass on {at} and has the duty officer's rights until {until}: {reason}",
         "{person} 于 {at} 启用封存权限，在 {until} 前拥有值班长权限：{reason}",

@@ -149,6 +149,15 @@ WORDS: dict[str, tuple[str, str]] = {
         "The line to the lower node is full: {needed_kbps} kbit/s needed, {available_kbps} kbit/s free.",
         "下级链路带宽已满：需要 {needed_kbps} kbit/s，剩余 {available_kbps} kbit/s。",
     ),
+    "tier.day_full": (
+        "The {limit_mb} MB of pictures that this link may carry in 24 hours are used up; from {at} on there is room. "
+        "The lower node's security administrator can allow more.",
+        "该链路 24 小时内可调阅的 {limit_mb} MB 画面已用完；{at} 起恢复。下级节点的安全管理员可调高该限额。",
+    ),
+    "tier.quota_upward": (
+        "{name} is a lower node: how much it sends us in a day is set there.",
+        "{name} 是下级节点：其每日上传限额由该节点设定。",
+    ),
     "tier.stream_ended": ("The camera's stream ended.", "摄像机码流已结束。"),
     "tier.live_away": (
         "The camera's live stream cannot be reached on this node.",

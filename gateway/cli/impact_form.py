@@ -215,11 +215,12 @@ def _receivers(form: _Form, value: Mapping[str, Any]) -> None:
     )
     form.head(3, "Other nodes", "上下级节点")
     form.table(
-        [("node", "节点"), ("tier", "层级"), ("is our", "关系"), ("line", "线路"), ("suspended", "已暂停"), ("TLS", "TLS"),
+        [("node", "节点"), ("tier", "层级"), ("is our", "关系"), ("line", "线路"),
+         ("bytes a day upward", "每日上传限额（字节）"), ("suspended", "已暂停"), ("TLS", "TLS"),
          ("exchange rules", "交换规则")],
         [
             [one["name"], one["tier"], ("upper", "上级") if one["role"] == "upper" else ("lower", "下级"), one["kind"],
-             one["suspended"], one["encrypted"],
+             one["bytes_per_day"] or "–", one["suspended"], one["encrypted"],
              "; ".join(f"{r['grade']} {r['nature']}: {r['mode']}" for r in one["exchange"])]
             for one in value["links"]
         ],

@@ -18,6 +18,8 @@ _COLUMNS = [
     "peer_region",
     "url",
     "capacity_bps",
+    "bytes_per_day",
+    "bytes_left",
     "last_seen_ms",
     "suspended_ms",
     "problem",
@@ -39,13 +41,16 @@ def accept(code: Annotated[str, typer.Argument(help="The code.")]) -> None:
     context.show(client.post("/links/accept", {"code": code}))
 
 
-@app.command("set", help="Change a link's capacity or kind.")
+@app.command("set", help="Change a link's capacity, kind or daily quota of pictures.")
 def set_(
     link: Annotated[str, typer.Argument(help="Link id.")],
     capacity_bps: Annotated[int | None, typer.Option(help="Capacity of the line in bit/s.")] = None,
     kind: Annotated[str | None, typer.Option(help="dedicated, shared or diode.")] = None,
+    bytes_per_day: Annotated[
+        int | None, typer.Option(help="Bytes of our pictures that the upper node may be given in any 24 hours.")
+    ] = None,
 ) -> None:
-    body = {"capacity_bps": capacity_bps, "kind": kind}
+    body = {"capacity_bps": capacity_bps, "kind": kind, "bytes_per_day": bytes_per_day}
     context.show(client.patch(f"/links/{client.part(link)}", {k: v for k, v in body.items() if v is not None}))
 
 

@@ -23,6 +23,7 @@ from storage.catalog import gaps as gap_rows
 from storage.catalog import status as recorder_status
 from storage.catalog.tables import camera
 from storage.objects import make_store
+from tiering import quota
 
 _MINUTE_MS = 60_000
 BACKLOG_WARN_MS, BACKLOG_BAD_MS = 10 * _MINUTE_MS, HOUR_MS
@@ -31,6 +32,7 @@ FULL_SOON_MS = 14 * DAY_MS
 LINK_SILENT_MS = 5 * _MINUTE_MS
 PURGE_LATE_MS = 5 * _MINUTE_MS
 HEAD_OLD_MS, HEAD_BACK_SHOWN_MS = DAY_MS, 30 * DAY_MS
+QUOTA_LOW_PERCENT = 20  #: left
 TOMBSTONE_WARN_MS = HOUR_MS
 EVIDENCE_WAITS_MS = HOUR_MS
 MOST_LINES = 20  #: of one check: forty offline cameras are one fault of the network
@@ -344,6 +346,24 @@ def heads(connection: Connection, probe: Probe) -> Iterator[Finding]:
             yield found("heads", "warn", reason, Reason("ops.link_next"))
     if given and not bad:
         yield fine("heads", "ops.heads_ok", count=len(given))
+
+
+def quotas(connection: Connection, probe: Probe) -> Iterator[Finding]:
+    """How much of a day's pictures each upper node was given: who asks for so much has an emergency, or should not."""
+    above = [row for row in links.all_of(connection, "upper") if row.usable]
+    bad = False
+    for row in above:
+        left = quota.left(connection, row, probe.now_ms)
+        params = {"name": row.peer_name, "limit_mb": row.bytes_per_day // 1_000_000, "left_mb": left // 1_000_000}
+        following = Reason("ops.quota_next", {"link": row.id})
+        if left < quota.FULL_BYTES:
+            bad = True
+            yield found("quotas", "bad", Reason("ops.quota_full", params), following)
+        elif left * 100 < row.bytes_per_day * QUOTA_LOW_PERCENT:
+            bad = True
+            yield found("quotas", "warn", Reason("ops.quota_low", params), following)
+    if above and not bad:
+        yield fine("quotas", "ops.quotas_ok", count=len(above))
 
 
 def broken_glass(connection: Connection, probe: Probe) -> Iterator[Finding]:

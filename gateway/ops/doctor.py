@@ -56,6 +56,7 @@ _CATALOG: tuple[Callable[[Connection, Probe], Iterable[Finding]], ...] = (
     checks_catalog.audit_log,
     checks_catalog.peers,
     checks_catalog.heads,
+    checks_catalog.quotas,
     checks_catalog.pulls,
     checks_catalog.broken_glass,
 )

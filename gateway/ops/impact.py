@@ -230,6 +230,7 @@ def _links(connection: Connection) -> list[dict[str, Any]]:
             "role": link.peer_role,
             "kind": link.kind,
             "capacity_bps": link.capacity_bps,
+            "bytes_per_day": link.bytes_per_day if link.peer_role == "upper" else None,
             "suspended": link.suspended_ms is not None,
             "encrypted": link.url.startswith("https://"),
             "exchange": [

@@ -66,6 +66,7 @@ class Keeping:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await self._server.close_idle(0)
+            await self._server.quota.give_back()
 
     async def _loop(self, interval_s: float, work: Callable[[], Awaitable[None]]) -> None:
         while True:

@@ -8,7 +8,10 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, delete, insert, select, update
 
-from storage.catalog.tables import exchange_rule, link, link_invite, mechanism
+from storage.catalog.tables import exchange_rule, link, link_invite, link_use, mechanism
+
+#: What a new link may carry upward in 24 hours: one main and four sub streams around the clock.
+BYTES_PER_DAY = 72_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +31,7 @@ class LinkRow:
     suspended_ms: int | None = None
     removed_ms: int | None = None
     last_seen_ms: int | None = None
+    bytes_per_day: int = BYTES_PER_DAY
 
     @property
     def usable(self) -> bool:
@@ -56,7 +60,7 @@ def add(connection: Connection, row: LinkRow) -> str:
     if existing is None:
         connection.execute(insert(link).values(**values))
         return row.id
-    for kept in ("id", "kind", "capacity_bps"):
+    for kept in ("id", "kind", "capacity_bps", "bytes_per_day"):
         del values[kept]
     connection.execute(update(link).where(link.c.id == existing).values(**values))
     return str(existing)
@@ -89,6 +93,25 @@ def change(connection: Connection, link_id: str, values: Mapping[str, Any]) -> N
 
 def seen(connection: Connection, link_id: str, now_ms: int) -> None:
     connection.execute(update(link).where(link.c.id == link_id).values(last_seen_ms=now_ms))
+
+
+def carried(connection: Connection, link_id: str, after_ms: int, before_ms: int) -> dict[int, int]:
+    """Bytes of our pictures by the hour, of hours that begin between the two (exclusive)."""
+    query = select(link_use.c.hour_ms, link_use.c.bytes).where(
+        link_use.c.link_id == link_id, link_use.c.hour_ms > after_ms, link_use.c.hour_ms < before_ms
+    )
+    return {row.hour_ms: row.bytes for row in connection.execute(query)}
+
+
+def carry(connection: Connection, link_id: str, hour_ms: int, count: int) -> None:
+    """Adds `count` bytes to an hour; a negative count takes back what was not sent after all."""
+    key = (link_use.c.link_id == link_id) & (link_use.c.hour_ms == hour_ms)
+    if not connection.execute(update(link_use).where(key).values(bytes=link_use.c.bytes + count)).rowcount:
+        connection.execute(insert(link_use).values(link_id=link_id, hour_ms=hour_ms, bytes=count))
+
+
+def forget_carried(connection: Connection, link_id: str, before_ms: int) -> None:
+    connection.execute(delete(link_use).where(link_use.c.link_id == link_id, link_use.c.hour_ms < before_ms))
 
 
 def add_invite(connection: Connection, row: InviteRow) -> None:

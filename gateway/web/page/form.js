@@ -7,7 +7,7 @@ import { say, t } from "./i18n.js";
 
 /**
  * @typedef {{name: string, label: string, type?: "text" | "password" | "number" | "select" | "radio" | "checkbox" | "checks" | "textarea" | "datetime" | "date", value?: any,
- *   options?: [string, string][], required?: boolean, hint?: string, rows?: number, min?: number, max?: number, autocomplete?: string, mono?: boolean,
+ *   options?: [string, string][], required?: boolean, hint?: string, rows?: number, min?: number, max?: number, step?: string, autocomplete?: string, mono?: boolean,
  *   when?: (values: any) => boolean, placeholder?: string, also?: string[]}} Field
  */
 
@@ -34,7 +34,7 @@ function Control({ field, value, problem, onInput }) {
     case "checks": return html`<span class="checks">${(field.options || []).map(([v, label]) => html`<label key=${v}><input type="checkbox" checked=${(value || []).includes(v)}
       onChange=${(/** @type {any} */ e) => onInput(e.target.checked ? [...(value || []), v] : (value || []).filter((/** @type {string} */ x) => x !== v))} />${label}</label>`)}</span>`;
     case "datetime": return html`<input ...${common} type="datetime-local" step="1" value=${value} onInput=${input} />`;
-    default: return html`<input ...${common} type=${field.type || "text"} min=${field.min} max=${field.max} class=${field.mono ? "mono" : ""} spellcheck=${false} value=${value} onInput=${input} />`;
+    default: return html`<input ...${common} type=${field.type || "text"} min=${field.min} max=${field.max} step=${field.step} class=${field.mono ? "mono" : ""} spellcheck=${false} value=${value} onInput=${input} />`;
   }
 }
 

@@ -19,6 +19,7 @@ from gateway.web.wire import Body, page
 from storage.audit import log as audit
 from storage.catalog import leases, links
 from storage.catalog.links import LinkRow
+from tiering import quota
 from tiering.access import Principal
 
 router = APIRouter(prefix="/api/v1/links", tags=["links"])
@@ -37,6 +38,8 @@ class Accept(Body):
 class ChangedLink(Body):
     kind: Literal["dedicated", "shared", "diode"] | None = None
     capacity_bps: int | None = Field(None, ge=100_000, le=10**12)
+    #: Bytes of our pictures that the upper node may be given in any 24 hours.
+    bytes_per_day: int | None = Field(None, ge=1_000_000, le=10**15)
     suspended: bool | None = None
     url: str | None = Field(None, min_length=8, max_length=300)
 
@@ -49,7 +52,8 @@ def relay_of(services: Services) -> RelayControl:
     return control
 
 
-def as_json(row: LinkRow, problem: Any = None) -> dict[str, Any]:
+def as_json(row: LinkRow, bytes_left: int | None, problem: Any = None) -> dict[str, Any]:
+    """`bytes_left`: of today's quota of pictures upward; None: we are the upper node, the other one counts."""
     return {
         "id": row.id,
         "peer_node": row.peer_node,
@@ -60,6 +64,8 @@ def as_json(row: LinkRow, problem: Any = None) -> dict[str, Any]:
         "url": row.url,
         "kind": row.kind,
         "capacity_bps": row.capacity_bps,
+        "bytes_per_day": row.bytes_per_day,
+        "bytes_left": bytes_left,
         "pinned": row.tls_sha256 is not None,
         "created_ms": row.created_ms,
         "suspended_ms": row.suspended_ms,
@@ -72,14 +78,15 @@ def as_json(row: LinkRow, problem: Any = None) -> dict[str, Any]:
 async def list_links(request: Request, principal: Annotated[Principal, policy(users_only=True)]) -> dict[str, Any]:
     """With what the relay last met when it asked a lower node."""
     services = services_of(request)
-    rows = await services.read(links.all_of)
+    now_ms = services.now_ms()
+    listed = await services.read(lambda c: [(row, _bytes_left(c, row, now_ms)) for row in links.all_of(c)])
     problems: dict[str, Any] = {}
-    if any(row.peer_role == "lower" for row in rows):
+    if any(row.peer_role == "lower" for row, _ in listed):
         try:
             problems = (await relay_of(services).status())["problems"]
         except TiergateError as exc:
-            problems = {row.id: exc.reason.as_json() for row in rows}
-    return page([as_json(row, problems.get(row.id)) for row in rows])
+            problems = {row.id: exc.reason.as_json() for row, _ in listed}
+    return page([as_json(row, bytes_left, problems.get(row.id)) for row, bytes_left in listed])
 
 
 @router.post("/invite", status_code=201)
@@ -96,7 +103,16 @@ async def accept(request: Request, body: Accept, principal: Manager) -> dict[str
     services = services_of(request)
     made = await relay_of(services).accept_link(body.code, principal.actor, body.url)
     services.watch.bump()
-    return as_json(await _row(services, made))
+    return await _shown(services, made)
+
+
+def _bytes_left(connection: Connection, row: LinkRow, now_ms: int) -> int | None:
+    return quota.left(connection, row, now_ms) if row.peer_role == "upper" else None
+
+
+async def _shown(services: Services, link_id: str) -> dict[str, Any]:
+    row, now_ms = await _row(services, link_id), services.now_ms()
+    return as_json(row, await services.read(lambda c: _bytes_left(c, row, now_ms)))
 
 
 async def _row(services: Services, link_id: str) -> LinkRow:
@@ -110,7 +126,7 @@ async def _row(services: Services, link_id: str) -> LinkRow:
 async def get_link(
     request: Request, link_id: str, principal: Annotated[Principal, policy(users_only=True)]
 ) -> dict[str, Any]:
-    return as_json(await _row(services_of(request), link_id))
+    return await _shown(services_of(request), link_id)
 
 
 @router.patch("/{link_id}")
@@ -122,6 +138,10 @@ async def change_link(request: Request, link_id: str, body: ChangedLink, princip
         values["kind"] = body.kind
     if body.capacity_bps is not None:
         values["capacity_bps"] = body.capacity_bps
+    if body.bytes_per_day is not None:
+        if row.peer_role != "upper":
+            raise TiergateError(Kind.CONFLICT, "tier.quota_upward", name=row.peer_name)
+        values["bytes_per_day"] = body.bytes_per_day
     if body.url is not None:
         from tiering.wire import checked_url
 
@@ -138,7 +158,7 @@ async def change_link(request: Request, link_id: str, body: ChangedLink, princip
         audit.append(connection, now_ms, principal.actor, "link.change", link_id, values)
 
     await services.write(change)
-    return as_json(await _row(services, link_id))
+    return await _shown(services, link_id)
 
 
 @router.delete("/{link_id}", status_code=204)

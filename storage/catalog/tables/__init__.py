@@ -45,6 +45,7 @@ from storage.catalog.tables.tiers import (
     lease,
     link,
     link_invite,
+    link_use,
     mechanism,
     peer_camera,
 )
@@ -77,6 +78,7 @@ __all__ = [
     "lease",
     "link",
     "link_invite",
+    "link_use",
     "mechanism",
     "media_session",
     "metadata",

@@ -31,10 +31,20 @@ link = Table(
     Column("tls_sha256", LargeBinary(32), nullable=True),  # pinned certificate; NULL on loopback without TLS
     Column("kind", String(10), nullable=False, server_default="shared"),  # dedicated, shared, diode
     Column("capacity_bps", BigInteger, nullable=False, server_default="10000000"),
+    Column("bytes_per_day", BigInteger, nullable=False, server_default="72000000000"),  # of pictures, upward
     Column("created_ms", Ms, nullable=False),
     Column("suspended_ms", Ms, nullable=True),
     Column("removed_ms", Ms, nullable=True),
     Column("last_seen_ms", Ms, nullable=True),
+)
+
+#: Bytes of our pictures that a link was given, by the hour (`tiering.quota`).
+link_use = Table(
+    "link_use",
+    metadata,
+    Column("link_id", String(26), ForeignKey("link.id"), primary_key=True),
+    Column("hour_ms", Ms, primary_key=True),  # its beginning
+    Column("bytes", BigInteger, nullable=False),
 )
 
 mechanism = Table(
