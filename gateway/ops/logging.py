@@ -108,6 +108,13 @@ class PatientHandler(logging.Handler):
             self._lines.all_tasks_done.wait_for(lambda: not self._lines.unfinished_tasks, 2.0)
 
 
+def finish() -> None:
+    """Writes what waits; for a process that is about to end. `logging.shutdown` flushes Python's own handler of last
+    resort as well, which waits for a reader that sleeps, and would wait for ever."""
+    for handler in logging.getLogger().handlers:
+        handler.flush()
+
+
 def configure(process: str, level: str = "info", stream: TextIO | None = None) -> None:
     """Once per process, before anything logs. `process` names it in every line, for example ``recorder-0``."""
     handler = PatientHandler(sys.stderr) if stream is None else logging.StreamHandler(stream)

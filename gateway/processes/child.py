@@ -115,7 +115,7 @@ def main(process: str, run: Run, argv: list[str] | None = None, *, succeeds_itse
         code = error.exit_code
     except Exception:
         _log.exception("the process failed")
-    logging.shutdown()
+    logs.finish()
     # Threads may hang in a camera's library; everything that matters has been written by now.
     os._exit(code)
 

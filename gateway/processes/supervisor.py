@@ -286,7 +286,7 @@ class Supervisor:
             {name: (process.pid, process.stdin) for name, process in self._processes.items()},
         )
         _log.info("the supervisor becomes the version on the disk")
-        logging.shutdown()
+        logs.finish()
         legacy.leave()
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the next version listens; impatience must not end it
         os.execv(sys.executable, sys.orig_argv)  # noqa: S606 - what we were started with

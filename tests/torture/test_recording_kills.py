@@ -104,6 +104,7 @@ def torture(node: Node, urls: list[str], disk: Disk, seed: int, victims: list[st
             field.kill(who)
         kept = len(witness.told())
         until(lambda: len(witness.told()) > kept + 2, 60, "segments after the last kill")
+        until(lambda: any(row.state == "stored" for row in disk.rows()), 60, "a segment in the store")
         node.stop()
     verdict = judge(disk, witness.told(), field.kills)
     verdict.faults |= unexplained_gaps(disk, field.kills)

@@ -239,6 +239,7 @@ def test_a_log_that_nobody_reads_stops_no_recorder(station: Station, rtsp_server
     )
     argv = [sys.executable, "-m", "gateway.processes.recorder", "--config", str(station.config), "--shard", "0"]
     environment = {**os.environ, "PYTHONPATH": f"{noise}{os.pathsep}{REPOSITORY}"}
+    environment.pop("PYTHONUNBUFFERED", None)  # a service has none, and a buffer has a lock
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as recorder:
         try:
             until(lambda: station.segments(camera), 60, "footage")
