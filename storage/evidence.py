@@ -136,26 +136,28 @@ class EvidenceKeeper:
                 return
             orders = self._catalog.read(_orders)  # a hold released meanwhile orders nothing
             needs = orders.needs(one)
-            if not needs:
-                self._withdraw(one, report)
-                continue
-            if row.state not in ("stored", "condemned"):
+            if needs and row.state not in ("stored", "condemned"):
                 self._put_off(copy, "media.object_missing")
                 continue
+            states = ("wanted", "releasing")  # the latter: it was not needed any more, and its end was begun
             try:
-                self._make(one, needs, orders)
+                if needs:
+                    self._make(one, needs, orders)
+                    report.copied += 1
+                else:
+                    self._withdraw(one, report)
             except TiergateError as exc:
                 report.failed += 1
                 in_a_row = in_a_row + 1 if exc.reason.code == evidence_rows.AWAY else 0
-                self._put_off(copy, exc.reason.code)
-                self._mend(row, exc.reason.code)
+                self._put_off(copy, exc.reason.code, states)
+                if needs:
+                    self._mend(row, exc.reason.code)
             except Exception as exc:  # one bad segment must not stop the others; it is tried again
                 report.failed += 1
                 logger.exception("evidence copy failed", extra={"segment": row.id})
-                self._put_off(copy, type(exc).__name__)
+                self._put_off(copy, type(exc).__name__, states)
             else:
                 in_a_row = 0
-                report.copied += 1
             if in_a_row >= _AWAY_AFTER:
                 report.away = True
                 return
@@ -262,7 +264,7 @@ class EvidenceKeeper:
         copy, row, now_ms = one.copy, one.segment, wall_ms(self._clock)
         has = LockTerms(copy.locked_until_ms, copy.legal_hold)
         if has.legal_hold:
-            self._evidence.lock(row.object_key, copy.version_id, Lock(None, False))
+            self._lift_legal_hold(row.object_key, copy.version_id)
             has = LockTerms(has.until_ms, False)
             self._catalog.write(lambda c: evidence_rows.change(c, row.id, (copy.state,), legal_hold=False))
         if not may_go((), has, now_ms) or not self._clock_trusted():
@@ -282,7 +284,7 @@ class EvidenceKeeper:
                 raise
             self._put_off(copy, exc.reason.code, ("releasing",))
             if version_id is not None:  # a pass that was killed may have left a legal hold that no row tells
-                self._evidence.lock(row.object_key, version_id, Lock(None, False))
+                self._lift_legal_hold(row.object_key, version_id)
             return
 
         def write(connection: Connection) -> None:
@@ -292,6 +294,14 @@ class EvidenceKeeper:
 
         self._catalog.write(write)
         report.released += 1
+
+    def _lift_legal_hold(self, key: str, version_id: str | None) -> None:
+        """A version that somebody removed behind our back has none; it must not keep the row for ever."""
+        try:
+            self._evidence.lock(key, version_id, Lock(None, False))
+        except TiergateError as exc:
+            if exc.reason.code != "media.object_missing":
+                raise
 
     @staticmethod
     def _enter_releasing(connection: Connection, one: Due, now_ms: int) -> bool:

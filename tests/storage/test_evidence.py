@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -156,6 +156,55 @@ def test_one_segment_that_cannot_be_copied_stops_no_other_and_the_hold_is_red(pl
     assert (state.colour, state.standing.bad, state.standing.verified) == ("red", 1, len(recorded) - 1)
     assert place.catalog.read(lambda c: damage.is_marked(c, recorded[0].segment.id))
     assert place.copy(recorded[0]).problem == "media.object_corrupt"
+
+
+class OneBadKey(FolderEvidence):
+    """A folder on a disk of which one directory cannot be read any more."""
+
+    bad = ""
+
+    def versions(self, key: str) -> Sequence[str | None]:
+        if key == self.bad:
+            raise base.unavailable("EIO")
+        return super().versions(key)
+
+
+def test_one_copy_whose_end_fails_stops_no_other(tmp_path: Path) -> None:
+    """Ordered, and released before it was made; what a later hold orders waits behind it. (B17)"""
+    evidence = OneBadKey(tmp_path / "objects-evidence")
+    place = EvidencePlace(tmp_path, evidence=evidence)
+    recorded = place.stored()
+    evidence.bad = recorded[0].segment.object_key
+    hold = place.hold()
+    place.keeper().run(copies=0)  # all are ordered, none is made
+    place.release(hold)
+    again = place.hold(from_ms=recorded[1].segment.start_ms + 1)
+    report = place.run()
+    assert (report.copied, report.failed, report.away) == (len(recorded) - 1, 1, False)
+    assert place.state(again).colour == "green"
+    assert (place.copy(recorded[0]).state, place.copy(recorded[0]).tries) == ("releasing", 1)
+    evidence.bad = ""
+    place.run(days=1.1)
+    assert place.copy(recorded[0]).state == "gone"
+    place.catalog.close()
+
+
+def test_a_copy_under_a_legal_hold_that_was_removed_behind_our_back_ends_with_its_hold(
+    minio_server: S3Server, tmp_path: Path
+) -> None:
+    name = minio_server.new_bucket()
+    place = EvidencePlace(tmp_path, in_bucket(minio_server, name), evidence_on(minio_server, f"{name}-evidence"))
+    (one,) = place.stored(1.0)
+    hold = place.hold(class_name="permanent")
+    place.run()
+    key, version = one.segment.object_key, place.copy(one).version_id
+    assert place.copy(one).legal_hold
+    place.evidence.lock(key, version, Lock(None, False))
+    remove_behind_our_back(place, one)
+    place.release(hold)
+    place.run(days=1.1)
+    assert place.copy(one).state == "gone"
+    place.catalog.close()
 
 
 def test_a_copy_that_was_removed_behind_our_back_is_found_told_and_made_again(place: EvidencePlace) -> None:
