@@ -210,6 +210,19 @@ def marks_export(principal: Principal, resource: CameraResource, now_ms: int, fa
     return not decide(principal, Function.EXPORT, resource, now_ms, replace(facts, original=True)).allow
 
 
+def widens_own(principal: Principal, subject_kind: str, subject: str) -> bool:
+    """Whether what `subject` is allowed, `principal` is allowed by it: as that user, in that role, of that unit.
+
+    Who gives rights has none to see pictures (REQUIREMENTS §3.4: no grant exceeds its grantor's own); what such a
+    person may give is what others are to see.
+    """
+    if subject_kind == "user":
+        return subject == principal.id
+    if subject_kind == "role":
+        return subject in principal.roles
+    return subject == principal.department_id
+
+
 # --- which grants count ----------------------------------------------------------------------------------------------
 
 

@@ -214,6 +214,10 @@ WORDS: dict[str, tuple[str, str]] = {
         "Nobody changes their own roles.",
         "不得修改自己的角色。",
     ),
+    "access.own_rights": (
+        "This would widen your own rights; another security administrator does it.",
+        "此操作将扩大您本人的权限，须由其他安全管理员办理。",
+    ),
     "access.audio_basis": (
         "Switching sound on needs a reason and a document (audio_basis).",
         "开启声音须填写依据和文件号（audio_basis）。",

@@ -15,11 +15,12 @@ from gateway.access.ids import fresh_id
 from gateway.web.policy import policy
 from gateway.web.services import services_of
 from gateway.web.wire import Body, Cursor, Limit, page, paged
+from storage.approval_rules import Governance
 from storage.audit import log as audit
 from storage.catalog import cameras, people, places
 from storage.catalog import grants as rows
 from storage.catalog.grants import GrantRow
-from tiering.access import ROLES, Grant, Principal
+from tiering.access import ROLES, Grant, Principal, widens_own
 
 router = APIRouter(prefix="/api/v1", tags=["grants"])
 _TIMES = ("valid_from", "valid_to", "footage_from", "footage_to")
@@ -79,7 +80,9 @@ async def add_grant(
     )
 
     def write(connection: Connection) -> None:
-        _check_subject(connection, body.subject_kind, body.subject, principal)
+        _check_subject(connection, body.subject_kind, body.subject)
+        if grant.effect == "allow":
+            _refuse_own(principal, body.subject_kind, body.subject, services.settings.node.governance)
         _check_resources(connection, grant)
         rows.add_grant(connection, row)
         audit.append(connection, services.now_ms(), principal.actor, "grant.add", row.id, as_json(row))
@@ -88,12 +91,17 @@ async def add_grant(
     return as_json(row)
 
 
-def _check_subject(connection: Connection, kind: str, subject: str, principal: Principal) -> None:
-    """Raises access.user_unknown, access.department_unknown, access.role_unknown, access.own_roles."""
+def _refuse_own(principal: Principal, kind: str, subject: str, governance: Governance) -> None:
+    """Raises access.own_rights. Where one person is all administrators (small governance), they may give rights to a
+    role or a unit of theirs: nobody else could. To themselves by name they may not."""
+    if widens_own(principal, kind, subject) and (kind == "user" or governance == "full"):
+        raise TiergateError(Kind.FORBIDDEN, "access.own_rights")
+
+
+def _check_subject(connection: Connection, kind: str, subject: str) -> None:
+    """Raises access.user_unknown, access.department_unknown, access.role_unknown."""
     if kind == "user":
         people.require_user(connection, subject)
-        if subject == principal.id:
-            raise TiergateError(Kind.FORBIDDEN, "access.own_roles")
     elif kind == "department":
         places.require_department(connection, subject)
     elif subject not in ROLES:

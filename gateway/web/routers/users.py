@@ -123,6 +123,10 @@ async def change_user(
         check_roles(body.roles)
         if user_id == principal.id:
             raise TiergateError(Kind.FORBIDDEN, "access.own_roles")
+    if user_id == principal.id and services.settings.node.governance == "full":
+        # What is allowed to another unit would be allowed to them; what is denied to theirs, not denied any more.
+        if "department_id" in body.model_fields_set and body.department_id != principal.department_id:
+            raise TiergateError(Kind.FORBIDDEN, "access.own_rights", field="department_id")
     user = await services.read(lambda c: people.require_user(c, user_id))
     if body.password is not None:
         check_strength(Secret(body.password), user.login)
