@@ -31,6 +31,11 @@ WORDS: dict[str, tuple[str, str]] = {
         "The grant does not cover the purpose {purpose}.",
         "授权不包括用途 {purpose}。",
     ),
+    "access.request_record": (
+        "For a person concerned give the number of the request (case_no) and who asks for what (at least {minimum} "
+        "characters).",
+        "当事人查阅须填写请求编号（case_no）以及何人查阅何内容（至少 {minimum} 个字）。",
+    ),
     "access.sub_only": (
         "The grant is for the small stream (sub) only.",
         "授权仅限子码流（sub）。",

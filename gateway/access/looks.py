@@ -22,6 +22,7 @@ from config.errors import Kind, TiergateError
 from config.reasons import Reason
 from gateway.access import resources
 from gateway.access.principals import Principals, key_of
+from gateway.access.purposes import REASON_MINIMUM
 from gateway.access.register import Entry, Registers, under_lease
 from gateway.access.watch import CatalogWatch
 from gateway.ops.tasks import alongside
@@ -189,13 +190,16 @@ class Looks:
 
         `watermark` of an export: whether the person's name is burnt in. Raises NOT_FOUND, FORBIDDEN, RATE_LIMITED when
         as many pictures are open as the grant allows at once, or UNAVAILABLE when the register cannot be written: then
-        there is no picture.
+        there is no picture. Raises INVALID when footage is shown to a person concerned without the number and words of
+        their request (Order 799 art. 21).
         """
         opened_ms, original = wall_ms(self._clock), watermark is False
         camera, decision = await self.decide(
             principal, function, camera_id, stream=stream, from_ms=from_ms, to_ms=to_ms, purpose=purpose,
             client=client, opened_ms=opened_ms, original=original,
         )  # fmt: skip
+        if purpose == "person_request" and (not case_no or len(reason.strip()) < REASON_MINIMUM):
+            raise TiergateError(Kind.INVALID, "access.request_record", minimum=REASON_MINIMUM)
         facts = Facts(stream, from_ms, to_ms, purpose, client, opened_ms, original=original)
         look = Look(principal, function, camera, facts, decision)
         entry = Entry(

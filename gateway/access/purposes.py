@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+#: Characters of a reason where one must be given.
+REASON_MINIMUM = 5
+
 PURPOSE_WORDS: dict[str, tuple[str, str]] = {
     "daily_watch": ("daily watch", "日常值守"),
     "emergency": ("emergency", "应急处置"),

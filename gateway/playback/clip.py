@@ -24,7 +24,6 @@ from storage.media.fragment_index import FragmentEntry
 from storage.media.playback_index import SEAM_MS, segment_entries
 
 LIMIT_MINUTES = 120
-REASON_MINIMUM = 5
 _READ_BYTES = 4 << 20
 #: So much is compared with what was recorded before the answer begins; the rest while it is sent.
 _EXAMINE_FIRST_BYTES = 128 << 20

@@ -2,7 +2,7 @@
 // The keyboard: one table that the page obeys and the `?` overlay prints.
 
 import { openDialog, LAYOUTS, emptyTile, focusTile, setLayout, store, toggleSingle, focused } from "./state.js";
-import { clipFocused, faster, jump, live, snapshotFocused, step, togglePause } from "./timeline.js";
+import { assistFocused, clipFocused, faster, jump, live, snapshotFocused, step, togglePause } from "./timeline.js";
 import { toggleSound } from "./sound.js";
 import { MINUTE, SECOND } from "./time.js";
 
@@ -50,6 +50,7 @@ export const KEYS = [
   ["L / End", "keys.live", (e) => e.key === "l" || e.key === "End", live],
   ["S", "keys.snapshot", (e) => e.key === "s", snapshotFocused],
   ["C", "keys.clip", (e) => e.key === "c", clipFocused],
+  ["A", "keys.assist", (e) => e.key === "a", assistFocused],
   ["M", "keys.sound", (e) => e.key === "m", () => { const at = focused(); if (at) toggleSound(at.tile, at.camera); }],
   ["Z", "keys.ptz", (e) => e.key === "z", () => { const at = focused(); if (at?.camera.ptz) store.set((s) => ({ ptz: !s.ptz })); }],
   ["P", "keys.pull", (e) => e.key === "p", () => openDialog("pull", {})],

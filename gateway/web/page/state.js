@@ -8,7 +8,8 @@ import * as shapes from "./shapes.js";
 import { createStore } from "./store.js";
 
 /**
- * @typedef {{key: number, camera: string | null, playback: null | {at_ms: number, nonce: number}, rate: number, paused: boolean, sound: boolean}} Tile
+ * @typedef {{case_no: string, reason: string}} Why a person concerned is shown the footage
+ * @typedef {{key: number, camera: string | null, playback: null | {at_ms: number, nonce: number, why?: Why}, rate: number, paused: boolean, sound: boolean}} Tile
  * @typedef {{id: number, kind: "info" | "good" | "bad", text: any}} Toast
  */
 
@@ -255,11 +256,21 @@ export function focused() {
 }
 
 let nonce = 0;
-/** Recorded footage from a moment on. @param {number} key @param {number} at_ms */
-export function playFrom(key, at_ms) {
+/** Recorded footage from a moment on; once it is shown to a person concerned, until the tile is back to live.
+ * @param {number} key @param {number} at_ms @param {Why} [why] */
+export function playFrom(key, at_ms, why = store.get().tiles.find((one) => one.key === key)?.playback?.why) {
   if (at_ms >= now() - 4000) return backToLive(key);
-  changeTile(key, { playback: { at_ms, nonce: ++nonce }, paused: false });
+  changeTile(key, { playback: { at_ms, nonce: ++nonce, why }, paused: false });
 }
+
+/** Shows footage to a person concerned: alone on the screen, with nothing to take away. @param {number} key @param {number} at_ms @param {Why} why */
+export function assist(key, at_ms, why) {
+  store.set({ single: key, focus: key, ptz: false });
+  playFrom(key, at_ms, why);
+}
+
+/** Whether somebody is shown what the tile plays: then no picture of it is taken. @param {Tile | undefined} one */
+export const assisting = (one) => Boolean(one?.playback?.why);
 
 /** @param {number} key */
 export const backToLive = (key) => changeTile(key, { playback: null, rate: 1, paused: false });

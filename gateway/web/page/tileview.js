@@ -8,7 +8,7 @@ import { Icon } from "./icons.js";
 import { TilePlayer } from "./player/tile.js";
 import { PtzPad } from "./ptz.js";
 import { codecName, mayDo, standing } from "./shapes.js";
-import { backToLive, changeTile, emptyTile, focusTile, openDialog, players, refreshCamera, store, toggleSingle } from "./state.js";
+import { assisting, backToLive, changeTile, emptyTile, focusTile, openDialog, players, refreshCamera, store, toggleSingle } from "./state.js";
 import { toggleSound } from "./sound.js";
 import { saveSnapshot } from "./save.js";
 import { useStore } from "./store.js";
@@ -155,6 +155,7 @@ export function TileView({ tile, place, hidden, big, onDrop }) {
       ${picture && html`<${Watermark} camera=${camera} />`}
       <header class="tile-top"><span class=${`dot ${standing(camera)}`} aria-hidden="true"></span><span class="tile-name">${camera.name}</span>
         ${replaying ? html`<b class="badge replay">${t("badge.replay")}${tile.rate !== 1 ? ` ×${tile.rate}` : ""}</b>` : null}
+        ${tile.playback?.why && html`<b class="badge assist" title=${tile.playback.why.reason}>${t("badge.assist", { case: tile.playback.why.case_no })}</b>`}
         ${camera.lease_id && html`<b class="badge lease">${t("badge.lease")}</b>`}
         ${camera.health && camera.health.verdict !== "ok" && html`<b class="badge bad">${tk("health", camera.health.verdict)}</b>`}
         ${status.limited && html`<b class="badge" title=${say(status.note) || t("tile.limited")}>SD</b>`}
@@ -167,7 +168,7 @@ export function TileView({ tile, place, hidden, big, onDrop }) {
           onClick=${(/** @type {Event} */ e) => press(e, () => toggleSound(tile, camera))}><${Icon} name=${tile.sound ? "sound" : "mute"} /></button>`}
         ${camera.ptz && mayDo(camera, "ptz") && !replaying && html`<button type="button" class=${cx("tool", ptz && "on")} aria-pressed=${ptz} title=${`${t("ptz.label")} (Z)`} aria-label=${t("ptz.label")}
           onClick=${(/** @type {Event} */ e) => press(e, () => store.set((s) => ({ ptz: !(s.ptz && s.focus === tile.key), focus: tile.key })))}><${Icon} name="ptz" /></button>`}
-        ${mayDo(camera, "snapshot") && html`<button type="button" class="tool" title=${`${t("act.snapshot")} (S)`} aria-label=${t("act.snapshot")}
+        ${mayDo(camera, "snapshot") && !assisting(tile) && html`<button type="button" class="tool" title=${`${t("act.snapshot")} (S)`} aria-label=${t("act.snapshot")}
           onClick=${(/** @type {Event} */ e) => press(e, () => void saveSnapshot(camera, replaying ? player.current?.position() : undefined))}><${Icon} name="camera" /></button>`}
         <button type="button" class="tool" title=${`${t(single ? "tile.shrink" : "tile.single")} (Enter)`} aria-label=${t(single ? "tile.shrink" : "tile.single")}
           onClick=${(/** @type {Event} */ e) => press(e, () => toggleSingle(tile.key))}><${Icon} name=${single ? "shrink" : "expand"} /></button>

@@ -7,7 +7,7 @@ import { learn, now } from "./clock.js";
 import { say, t, tk } from "./i18n.js";
 import { Icon } from "./icons.js";
 import { mayDo } from "./shapes.js";
-import { backToLive, changeTile, focused, openDialog, playFrom, players, position, store } from "./state.js";
+import { assisting, backToLive, changeTile, focused, openDialog, playFrom, players, position, store } from "./state.js";
 import { saveSnapshot } from "./save.js";
 import { useStore } from "./store.js";
 import { CAUSE_COLOURS, KEY_COLOUR, TimelineCanvas, spanSentence } from "./timeline_canvas.js";
@@ -51,13 +51,18 @@ export function faster(direction) {
 }
 export function snapshotFocused() {
   const at = focused();
-  if (at && mayDo(at.camera, "snapshot")) void saveSnapshot(at.camera, at.tile.playback ? position(at.tile.key) : undefined);
+  if (at && mayDo(at.camera, "snapshot") && !assisting(at.tile)) void saveSnapshot(at.camera, at.tile.playback ? position(at.tile.key) : undefined);
 }
 export function clipFocused() {
   const at = focused();
-  if (!at || !mayDo(at.camera, "export")) return;
+  if (!at || !mayDo(at.camera, "export") || assisting(at.tile)) return;
   const to = Math.min(now(), position(at.tile.key) + 30 * SECOND);
   openDialog("clip", { camera: at.camera.id, from_ms: to - MINUTE, to_ms: to });
+}
+export function assistFocused() {
+  const at = focused();
+  if (!at || !mayDo(at.camera, "playback") || store.get().session?.kind !== "user") return;
+  openDialog("assist", { tile: at.tile.key, camera: at.camera.id, at_ms: Math.min(now() - MINUTE, position(at.tile.key)) });
 }
 
 // --- the spans of a camera ------------------------------------------------------------------------------------------
@@ -143,6 +148,7 @@ export function Timeline() {
   const { spans, error } = useSpans(camera, view);
   const key = tile?.key ?? -1;
   const replaying = Boolean(tile?.playback);
+  const isPerson = useStore(store, (s) => s.session?.kind === "user");
   const mayPlay = Boolean(camera && mayDo(camera, "playback"));
   const follow = useRef(0);
 
@@ -222,8 +228,9 @@ export function Timeline() {
       <span class="grow"></span>
       <div class="group zooms" role="group" aria-label=${t("timeline.zoom")}>${WIDTHS.map(([name, width]) => html`<button key=${name} type="button" class=${cx("tool", "wide", Math.abs((view.to_ms - view.from_ms) / width - 1) < 0.02 && "on")}
         onClick=${() => moveView(around(replaying ? position(key) : now(), width, now()))}>${t(`zoom.${name}`)}</button>`)}</div>
-      <button type="button" class="tool wide" disabled=${!camera || !mayDo(camera, "snapshot")} onClick=${snapshotFocused} title=${`${t("act.snapshot")} (S)`} aria-label=${t("act.snapshot")}><${Icon} name="camera" /><span class="label">${t("act.snapshot")}</span></button>
-      <button type="button" class="tool wide" disabled=${!camera || !mayDo(camera, "export")} onClick=${clipFocused} title=${`${t("act.clip")} (C)`} aria-label=${t("act.clip")}><${Icon} name="clip" /><span class="label">${t("act.clip")}</span></button>
+      <button type="button" class="tool wide" disabled=${!camera || !mayDo(camera, "snapshot") || assisting(tile)} onClick=${snapshotFocused} title=${`${t("act.snapshot")} (S)`} aria-label=${t("act.snapshot")}><${Icon} name="camera" /><span class="label">${t("act.snapshot")}</span></button>
+      <button type="button" class="tool wide" disabled=${!camera || !mayDo(camera, "export") || assisting(tile)} onClick=${clipFocused} title=${`${t("act.clip")} (C)`} aria-label=${t("act.clip")}><${Icon} name="clip" /><span class="label">${t("act.clip")}</span></button>
+      ${isPerson && html`<button type="button" class="tool" disabled=${!mayPlay || assisting(tile)} onClick=${assistFocused} title=${`${t("act.assist")} (A)`} aria-label=${t("act.assist")}><${Icon} name="user" /></button>`}
     </div>
     <${TimelineCanvas} view=${view} spans=${spans} position=${() => (camera ? position(key) : now())} selection=${selection} live=${!replaying} onView=${moveView} onSeek=${seek} onKey=${keys}
       label=${camera ? t("timeline.of", { name: camera.name }) : t("timeline.label")} />

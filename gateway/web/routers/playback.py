@@ -18,6 +18,7 @@ from starlette.types import Receive, Scope, Send
 from config.errors import Kind, TiergateError
 from config.units import parse_time_ms
 from gateway.access.looks import Look
+from gateway.access.purposes import REASON_MINIMUM
 from gateway.live.hub import StreamKey
 from gateway.playback import burnt, clip, hls
 from gateway.playback.service import PlaybackService
@@ -131,8 +132,8 @@ async def clip_file(
     ``X-Tiergate-Damaged`` lists those that differ: ``[{"from_ms", "to_ms"}]``. One that is found only while it is sent
     breaks the transfer, and is listed when the clip is asked for again.
     """
-    if len(reason.strip()) < clip.REASON_MINIMUM:
-        raise TiergateError(Kind.INVALID, "media.play_reason_short", minimum=clip.REASON_MINIMUM)
+    if len(reason.strip()) < REASON_MINIMUM:
+        raise TiergateError(Kind.INVALID, "media.play_reason_short", minimum=REASON_MINIMUM)
     from_ms, to_ms = parse_time_ms(from_), parse_time_ms(to)
     if to_ms - from_ms > clip.LIMIT_MINUTES * 60_000:
         raise TiergateError(Kind.TOO_LARGE, "media.play_clip_too_long", limit_minutes=clip.LIMIT_MINUTES)

@@ -86,6 +86,23 @@ async def test_what_may_not_be_looked_at_leaves_no_row(site: Site) -> None:
     assert rows(site) == []
 
 
+@pytest.mark.parametrize(
+    ("case_no", "reason"), [(None, "张三：东门停车处"), ("", "张三：东门停车处"), ("REQ-12", ""), ("REQ-12", " 张三  ")]
+)
+async def test_a_person_concerned_is_shown_nothing_without_their_request_on_record(
+    site: Site, case_no: str | None, reason: str
+) -> None:
+    """Order 799 art. 21."""
+    id_, who, looks = camera(site), person(site, "operator"), site.services.looks
+    footage = {"from_ms": 0, "to_ms": 60_000, "purpose": "person_request"}
+    with pytest.raises(TiergateError) as refused:
+        await looks.begin(who, Function.PLAYBACK, id_, case_no=case_no, reason=reason, **footage)  # type: ignore[arg-type]  # by name
+    assert (refused.value.kind, refused.value.reason.code) == (Kind.INVALID, "access.request_record")
+    assert rows(site) == []
+    await looks.begin(who, Function.PLAYBACK, id_, case_no="REQ-12", reason="张三：东门停车处", **footage)  # type: ignore[arg-type]  # as above
+    assert [(r.purpose, r.case_no) for r in rows(site)] == [("person_request", "REQ-12")]
+
+
 @pytest.mark.parametrize("how", ["disable", "remove", "deny", "sign_out"])
 async def test_revocation_by_another_process_ends_a_running_look(site: Site, how: str) -> None:
     id_ = camera(site)

@@ -111,6 +111,44 @@ def test_timeline_jump_plays_and_live_comes_back(page_node: PageNode, english: C
     assert english.complaints == []
 
 
+def test_footage_is_shown_to_a_person_concerned_and_nothing_is_taken(page_node: PageNode, english: Chromium) -> None:
+    page, camera, node = english.page, page_node.cameras[0], page_node.node
+    until(lambda: sum(s["to_ms"] - s["from_ms"] for s in node.footage(camera)) > 15_000, 60, "15 s of footage")
+    sign_in(page, page_node)
+    arrange(page, "4", page_node.cameras[:4])
+    page.click('[data-tile="0"]')
+    page.keyboard.press("a")
+    began_ms = node.footage(camera)[-1]["to_ms"] - 12_000
+    inputs = page.evaluate("async (ms) => (await import('/page/time.js')).inputStamp(ms)", began_ms)
+    page.fill("dialog input[name=at]", inputs)
+    page.fill("dialog input[name=case_no]", "REQ-12")
+    page.fill("dialog input[name=person]", "张三, the driver")
+    page.fill("dialog textarea[name=about]", "the parking place")
+    page.click("dialog button[type=submit]")
+    until(lambda: states(page)[0]["state"] == "replay", 30, "the recording plays")
+    assert page.locator(".wall.single .tile.is-single").count() == 1, "nobody else's street beside it"
+    assert page.inner_text('[data-tile="0"] .badge.assist') == "SHOWN · REQ-12"
+    off = page.locator(".timeline-tools button:disabled [class=label]").all_inner_texts()
+    assert off == ["Snapshot", "Clip"]
+    page.keyboard.press("s")
+    page.keyboard.press("c")
+    assert page.locator("dialog").count() == 0
+    page.keyboard.press("Shift+ArrowLeft")  # somewhere else in it: still the same request
+    page.wait_for_selector('[data-tile="0"] .badge.assist')
+
+    def looks() -> list[tuple[str, str, str]]:
+        with node.client() as client:
+            listed = client.get("/api/v1/register", params={"camera": camera}).json()["items"]
+        return [(r["purpose"], r["case"], r["reason"]) for r in listed if r["function"] == "playback"]
+
+    shown = ("person_request", "REQ-12", "张三, the driver: the parking place")
+    until(lambda: shown in looks(), 20, "the register has the request")
+    page.click("#back-to-live")
+    until(lambda: states(page)[0]["state"] == "playing", 30, "live again")
+    assert page.locator(".badge.assist").count() == 0
+    assert english.complaints == []
+
+
 def test_clicking_the_timeline_seeks(page_node: PageNode, english: Chromium) -> None:
     page = english.page
     sign_in(page, page_node)

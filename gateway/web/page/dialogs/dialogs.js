@@ -9,6 +9,7 @@ import { ShareWords } from "../signin.js";
 import { closeDialog, store, toast } from "../state.js";
 import { useStore } from "../store.js";
 import { stamp } from "../time.js";
+import { AssistDialog } from "./assist.js";
 import { BreakGlassDialog } from "./break_glass.js";
 import { ClipDialog } from "./clip.js";
 import { Dialog } from "./dialog.js";
@@ -41,6 +42,7 @@ export function Dialogs() {
     case "camera_add": return html`<${AddDialog} onClose=${closeDialog} />`;
     case "break_glass": return html`<${BreakGlassDialog} />`;
     case "help": return html`<${Help} />`;
+    case "assist": return html`<${AssistDialog} ...${dialog.props} />`;
     case "clip": return html`<${ClipDialog} ...${dialog.props} />`;
     case "pull": return html`<${PullDialog} ...${dialog.props} />`;
     case "lease": return html`<${LeaseDialog} ...${dialog.props} />`;

@@ -33,7 +33,7 @@ const given = (text) => class {
 export class HlsPlayer {
   /**
    * @param {string} camera
-   * @param {{at_ms: number, now_ms: number, rate: number, paused: boolean}} want
+   * @param {{at_ms: number, now_ms: number, rate: number, paused: boolean, why?: import("../state.js").Why}} want
    * @param {{onFirst: () => void, onGap: (from_ms: number, to_ms: number) => void,
    *   onEnd: (why: {kind: "live" | "window" | "error" | "empty" | "codec", at_ms: number, reason?: any}) => void}} on
    */
@@ -47,6 +47,7 @@ export class HlsPlayer {
     this.now_ms = want.now_ms;
     this.rate = want.rate;
     this.paused = want.paused;
+    this.why = want.why;
     this.ended = false;
     this.first = false;
     this.last_ms = 0;
@@ -69,7 +70,8 @@ export class HlsPlayer {
 
   async open() {
     const path = `/cameras/${this.camera}/playback.m3u8`;
-    const query = { from: Math.round(this.from_ms), to: Math.round(this.to_ms), speed: this.rate > 2 ? this.rate : undefined, around: Math.round(this.want_ms) };
+    const why = this.why ? { purpose: "person_request", ...this.why } : {};
+    const query = { ...why, from: Math.round(this.from_ms), to: Math.round(this.to_ms), speed: this.rate > 2 ? this.rate : undefined, around: Math.round(this.want_ms) };
     // Asked once by ourselves: a refusal comes with its sentence, and the address of the media session is the final one.
     const answer = await fetchRaw("GET", path, { query });
     const text = await answer.text();

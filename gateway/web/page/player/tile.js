@@ -14,7 +14,7 @@ import { WhepPlayer } from "./whep.js";
  * @typedef {{state: State, reason: any, stream: string | null, method: string | null, limited: boolean, stale_s: number, codec: string | null, note: any,
  *   skipped: {from_ms: number, to_ms: number} | null}} Status
  * @typedef {{camera: import("../shapes.js").Camera | null, live: {stream: "main" | "sub", quick: boolean} | null,
- *   replay: {at_ms: number, nonce: number} | null, rate: number, paused: boolean, sound: boolean, active: boolean}} Want
+ *   replay: {at_ms: number, nonce: number, why?: import("../state.js").Why} | null, rate: number, paused: boolean, sound: boolean, active: boolean}} Want
  */
 
 const STALE_MS = 3000, DEAD_MS = 15_000, FIRST_MS = 10_000, BACKOFF_MS = [300, 1000, 2000, 4000, 8000], WHEP_AGAIN_MS = 60_000;
@@ -240,7 +240,7 @@ export class TilePlayer {
         if (before.rate !== rate && !current.setRate(rate)) this.openReplay(current.position());
         return this.applySound();
       }
-      if (current.rate === rate && current.holds(replay.at_ms)) {
+      if (current.rate === rate && current.why === replay.why && current.holds(replay.at_ms)) {
         current.setPaused(paused);
         current.seek(replay.at_ms);
         return this.tell({ state: current.first ? "replay" : "replay_wait", reason: null });
@@ -259,7 +259,7 @@ export class TilePlayer {
     this.retry = 0;
     this.preparing = wish;
     this.tell({ ...NOTHING, state: "replay_wait", method: "hls", stream: "main", skipped: this.status.skipped });
-    const player = new HlsPlayer(camera.id, { at_ms, now_ms: now(), rate: this.want.rate, paused: this.want.paused }, {
+    const player = new HlsPlayer(camera.id, { at_ms, now_ms: now(), rate: this.want.rate, paused: this.want.paused, why: this.want.replay?.why }, {
       onFirst: () => {
         if (this.back !== player) return;
         this.front?.stop();
