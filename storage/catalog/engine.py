@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -69,7 +70,26 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
         f"wal_autocheckpoint={AUTOCHECKPOINT_PAGES}",
     ):
         cursor.execute(f"PRAGMA {pragma}")
+    (_, _, file), *_ = cursor.execute("PRAGMA database_list").fetchall()
     cursor.close()
+    try:
+        _make_names_durable(file)
+    except OSError as error:
+        connection.close()  # the last of all removes the log: the next one makes it anew
+        failed = sqlite3.OperationalError(f"the catalog's folder cannot be synced: {error}")
+        failed.sqlite_errorcode = sqlite3.SQLITE_IOERR
+        raise OperationalError("fsync", None, failed) from error
+
+
+def _make_names_durable(file: str) -> None:
+    """The write-ahead log is made by whoever opens the catalog first. SQLite syncs its folder, and passes over a
+    failure: with the log's name a power loss would then take every row committed since."""
+    if file:
+        fd = os.open(os.path.dirname(file), os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
 
 
 def _begin_sqlite(connection: Connection) -> None:
