@@ -82,7 +82,7 @@ class FolderStore:
                 try:
                     self._enter(temporary, target)
                 except FileExistsError:
-                    return self._same(key, target, digest, len(data))
+                    return self._same(key, target, digest, len(data), temporary)
             volume.fsync_folder(target.parent)
         return ObjectInfo(key, len(data), digest)
 
@@ -182,10 +182,18 @@ class FolderStore:
                     raise
         raise base.unavailable("ENOENT")
 
-    def _same(self, key: str, target: Path, sha256: bytes, size: int) -> ObjectInfo:
+    def _same(self, key: str, target: Path, sha256: bytes, size: int, fresh: Path | None = None) -> ObjectInfo:
+        """What is there already, if it is what was to be stored. An earlier call may have died between link and sync,
+        or its sync failed: then the kernel calls the name clean, and syncs it no more (FAULTS B3). It is made anew, of
+        `fresh`, a whole copy that may be moved; without one the caller still has the file of which this is a link.
+        """
         if target.stat().st_size != size or _sha256_of(target) != sha256:
             raise base.exists(key)
-        volume.fsync_folder(target.parent)  # an earlier call may have died between link and sync
+        if fresh is None:
+            fresh = self._root / _TEMPORARY / secrets.token_hex(16)
+            os.rename(target, fresh)
+        os.replace(fresh, target)
+        volume.fsync_folder(target.parent)
         return ObjectInfo(key, size, sha256)
 
     def _copy(self, key: str, path: Path, target: Path, sha256: bytes, size: int) -> ObjectInfo:
@@ -201,7 +209,7 @@ class FolderStore:
             try:
                 self._enter(temporary, target)
             except FileExistsError:
-                return self._same(key, target, sha256, size)
+                return self._same(key, target, sha256, size, temporary)
         volume.fsync_folder(target.parent)
         return ObjectInfo(key, size, sha256)
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from config.errors import TiergateError
+from storage import volume
 from storage.objects.base import ObjectStore
 from storage.objects.folder import FolderStore
 from storage.volume import IDENTITY_FILE
@@ -102,6 +104,54 @@ def test_what_a_crash_left_half_copied_goes_when_it_is_old_and_no_copy_that_grow
     make(tmp_path)  # another process opens the same store
     assert store.drop_unfinished("node1/", 2_000_000, lambda keys: set()) == 1
     assert [left.name for left in (store.root / ".incoming").iterdir()] == ["growing"]
+
+
+@pytest.mark.fault("B3")
+@pytest.mark.parametrize("how", ["linked", "copied", "bytes"])
+def test_a_name_whose_sync_failed_is_made_anew_before_it_is_synced_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """The kernel calls a name clean that it could not write: a second sync of it makes nothing durable."""
+    store, events = FolderStore(tmp_path / "objects"), list[str]()
+    store.ensure()
+    source = tmp_path / "segment"
+    source.write_bytes(DATA)
+    store._links = how == "linked"
+    target = tmp_path / "objects" / KEY
+    sync, link, replace = volume.fsync_folder, os.link, os.replace
+
+    def syncs(folder: Path) -> None:
+        if folder == target.parent and target.exists():
+            events.append("sync" if "EIO" in events else "EIO")
+            if events == ["named", "EIO"]:
+                raise OSError(errno.EIO, "it cannot be written")
+        sync(folder)
+
+    def names(act: Callable[..., None]) -> Callable[..., None]:
+        def watched(old: Path, new: Path) -> None:
+            act(old, new)
+            if Path(new) == target:
+                events.append("named")
+
+        return watched
+
+    monkeypatch.setattr(volume, "fsync_folder", syncs)
+    monkeypatch.setattr(os, "link", names(link))
+    monkeypatch.setattr(os, "replace", names(replace))
+
+    def stores() -> None:
+        if how == "bytes":
+            store.put_bytes(KEY, DATA)
+        else:
+            store.put_file(KEY, source, hashlib.sha256(DATA).digest(), len(DATA))
+
+    with pytest.raises(TiergateError) as away:
+        stores()
+    assert away.value.reason.code == "media.store_unavailable"
+    stores()
+    assert events == ["named", "EIO", "named", "sync"]
+    assert store.read(KEY) == DATA and source.read_bytes() == DATA
+    assert list((tmp_path / "objects" / ".incoming").iterdir()) == []
 
 
 def test_empty_folders_of_past_hours_go_with_their_last_object(tmp_path: Path) -> None:
