@@ -31,8 +31,8 @@ SegmentId = Annotated[str, PathParameter(pattern="^[0-7][0-9A-HJKMNP-TV-Z]{25}$"
 Ordinal = Annotated[int, PathParameter(ge=0, le=100_000)]
 
 ENTRY = "video/mp4"
-#: A piece of a session may be kept by the browser that fetched it, and by nobody else, for as long as one scrubs.
-_HEADERS = {"Cache-Control": "private, max-age=300"}
+#: Nothing of a session lies on the disk of whoever watches: the middleware says so for everything but the page too.
+_HEADERS = {"Cache-Control": "no-store"}
 
 
 async def _look_and_piece(request: Request, session: str, segment_id: str) -> tuple[Look, Piece]:
