@@ -201,3 +201,18 @@ async def test_no_browser_is_told_to_keep_a_picture(node: tuple[Rig, Worker]) ->
     answers.append(await site.http.get(f"{site.path}/clip.mp4", params={**window, "reason": "case 4711"}, headers=duty))
     assert [(a.status_code, a.headers["cache-control"]) for a in answers] == [(200, "no-store")] * len(answers)
     assert ENTRY in {a.headers["content-type"] for a in answers}
+
+
+def test_no_process_that_is_started_by_hand_leaves_a_core_dump() -> None:
+    """`tiergate serve` gives the limit to all that it starts; the other commands read footage and keys themselves."""
+    script = """if True:
+        import resource, sys
+        from gateway.cli import main
+        sys.argv = ["tiergate", "--help"]
+        try:
+            main()
+        finally:
+            print(resource.getrlimit(resource.RLIMIT_CORE), file=sys.stderr)
+    """
+    done = subprocess.run([sys.executable, "-c", script], cwd=REPOSITORY, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (0, "(0, 0)")
