@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import tempfile
 from collections.abc import Collection
 from enum import Enum
 from functools import partial
@@ -30,6 +29,7 @@ from storage.catalog.segments import SegmentRow
 from storage.catalog.tables import gap, segment
 from storage.keys import quarantine_key
 from storage.objects.base import ObjectStore
+from storage.scratch import nameless
 from storage.spools import Volumes, copy_of
 
 logger = logging.getLogger(__name__)
@@ -176,7 +176,7 @@ class Mender:
         return any(_digest_or_none(copy, row.object_key) == row.sha256 for copy in self._copies)
 
     def _fetch(self, copy: ObjectStore, row: SegmentRow) -> bool:
-        with tempfile.NamedTemporaryFile(prefix="tiergate-", suffix=".mp4") as file:
+        with nameless() as (file, path):
             digest = hashlib.sha256()
             try:
                 for piece in copy.iter_range(row.object_key):
@@ -187,13 +187,13 @@ class Mender:
             file.flush()
             if digest.digest() != row.sha256:
                 return False
-            self._store.put_file(row.object_key, Path(file.name), row.sha256, row.bytes)
+            self._store.put_file(row.object_key, path, row.sha256, row.bytes)
         return True
 
     def _put_aside(self, row: SegmentRow, now_ms: int) -> bool:
         """The damaged bytes, durable under another key, and only then no longer under their own. False: they cannot be
         read, so they stay where they are."""
-        with tempfile.NamedTemporaryFile(prefix="tiergate-", suffix=".mp4") as file:
+        with nameless() as (file, path):
             digest, size = hashlib.sha256(), 0
             try:
                 for piece in self._store.iter_range(row.object_key):
@@ -205,7 +205,7 @@ class Mender:
             file.flush()
             if digest.digest() == row.sha256:
                 return False  # it reads whole after all
-            self._store.put_file(quarantine_key(row.object_key, now_ms), Path(file.name), digest.digest(), size)
+            self._store.put_file(quarantine_key(row.object_key, now_ms), path, digest.digest(), size)
         self._store.delete(row.object_key)
         return True
 

@@ -20,6 +20,9 @@ _SEGMENT = re.compile(
     r"(?P<node>[A-Za-z0-9_][A-Za-z0-9._-]*)/(?P<camera>[0-9A-Za-z]+)/[0-9]{4}/[0-9]{2}/[0-9]{2}/[0-9]{2}/"
     r"(?P<start>[0-9]+)-(?P<ulid>[0-9A-Z]{26})\.mp4"
 )
+_QUARANTINED = re.compile(
+    rf"[A-Za-z0-9_][A-Za-z0-9._-]*/{QUARANTINE_FOLDER}/(?P<camera>[0-9A-Za-z]+)/[0-9]+-[0-9]+-(?P<ulid>[0-9A-Z]{{26}})\.mp4"
+)
 
 
 def segment_key(node: str, camera: str, start_ms: int, segment_id: str) -> str:
@@ -29,9 +32,17 @@ def segment_key(node: str, camera: str, start_ms: int, segment_id: str) -> str:
 
 
 def quarantine_key(object_key: str, at_ms: int) -> str:
-    """Where damaged bytes go. Their age counts from here (FAULTS B13), so it is in the name, not in a file's time."""
-    node, _, rest = object_key.partition("/")
-    return f"{node}/{QUARANTINE_FOLDER}/{at_ms}-{rest.rpartition('/')[2]}"
+    """Where damaged bytes go: ``<node>/_quarantine/<camera>/<at_ms>-<start_ms>-<ulid>.mp4``. Camera and segment are in
+    the name, so that they end with their source even when no row tells of it; since when they lie there as well, for a
+    file's own time means nothing (FAULTS B13)."""
+    node, camera, *_, name = object_key.split("/")
+    return f"{node}/{QUARANTINE_FOLDER}/{camera}/{at_ms}-{name}"
+
+
+def parse_quarantine_key(key: str) -> tuple[str, str] | None:
+    """(camera, segment id); None when it is no `quarantine_key`."""
+    match = _QUARANTINED.fullmatch(key)
+    return (match["camera"], match["ulid"]) if match is not None and is_ulid(match["ulid"]) else None
 
 
 @dataclass(frozen=True, slots=True)

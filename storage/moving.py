@@ -11,7 +11,6 @@ Belongs here: copying and comparing. Does not belong here: which store the node 
 from __future__ import annotations
 
 import hashlib
-import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -29,6 +28,7 @@ from storage.catalog.engine import Catalog
 from storage.catalog.segments import SegmentRow
 from storage.keys import parse_segment_key
 from storage.objects.base import ObjectInfo, ObjectStore, check_key
+from storage.scratch import nameless
 
 _BATCH = 200
 _NAMED = 100  #: keys of one kind that a report names
@@ -163,7 +163,7 @@ class Mover:
         return done
 
     def _bring(self, key: str, row: SegmentRow | None) -> _Done:
-        with tempfile.NamedTemporaryFile(dir=self._scratch, suffix=".move") as file:
+        with nameless(self._scratch) as (file, path):
             digest, size = hashlib.sha256(), 0
             try:
                 for piece in self._old.iter_range(key):
@@ -176,7 +176,7 @@ class Mover:
                 raise
             file.flush()
             try:
-                self._new.put_file(key, Path(file.name), digest.digest(), size)
+                self._new.put_file(key, path, digest.digest(), size)
             except TiergateError as exc:
                 if exc.reason.code == "media.object_exists":
                     return _Done("wrong")

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import tempfile
 from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -32,6 +31,7 @@ from storage.catalog.segments import RunRow, SegmentRow
 from storage.keys import parse_segment_key
 from storage.media.boxes import Read, salvage
 from storage.objects.base import ObjectStore
+from storage.scratch import nameless
 
 _MEMORY_BYTES = 32 << 20  #: an object larger than this goes through a temporary file
 WORKERS = 4  #: reading and hashing run beside each other; parsing is one thread's work
@@ -170,7 +170,7 @@ def _fetched(store: ObjectStore, key: str) -> Iterator[tuple[Read, int, bytes]]:
                 digest.update(piece)
             size += len(piece)
             if spill is None and size > _MEMORY_BYTES:
-                spill = stack.enter_context(tempfile.TemporaryFile(prefix="tiergate-"))
+                spill, _ = stack.enter_context(nameless())
                 spill.writelines(pieces)
                 pieces = []
             if spill is None:

@@ -445,7 +445,7 @@ class Spool:
         self.path_of(camera_id, segment_id).unlink(missing_ok=True)
 
     def quarantine(self, path: Path) -> Path:
-        """Puts aside a file that nobody understands; never deletes it."""
+        """Puts aside a file that nobody understands; it ends as its source does (`storage.aside`)."""
         folder = self._root / QUARANTINE
         volume.make_folders(folder, self._root)
         target = folder / f"{path.parent.name}-{path.name}"
@@ -463,6 +463,11 @@ class Spool:
         folder = self._root / QUARANTINE
         if folder.is_dir():
             yield from sorted(folder.iterdir())
+
+    def drop_quarantined(self, path: Path) -> None:
+        """Raises media.volume_missing, media.volume_swapped, OSError."""
+        _ = self.volume_id
+        path.unlink(missing_ok=True)
 
 
 def free_space(folder: Path) -> FreeSpace:

@@ -23,6 +23,7 @@ from config.clock import Clock, wall_ms
 from config.reasons import Reason
 from config.units import DAY_MS, HOUR_MS
 from storage import approvals, class_changes
+from storage.aside import Aside, AsideReport
 from storage.audit import log as audit
 from storage.catalog import facts, retention_rows
 from storage.catalog.engine import CHUNK_ROWS, Catalog
@@ -52,6 +53,7 @@ class SweepReport:
     deleted: list[str] = field(default_factory=list)
     kept_by_hold: int = 0
     failed: int = 0
+    aside: AsideReport = field(default_factory=AsideReport)  #: what was put aside and ended with its source
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -63,7 +65,9 @@ class SweepReport:
             "condemned_bytes": sum(v.segment.bytes for v in self.condemned),
             "deleted": len(self.deleted),
             "kept_by_hold": self.kept_by_hold,
-            "failed": self.failed,
+            "failed": self.failed + self.aside.failed,
+            "aside_deleted": self.aside.deleted,
+            "aside_unknown": self.aside.unknown,
         }
 
 
@@ -113,6 +117,7 @@ class Sweeper:
         evidence: Callable[[], ClockEvidence],
         grace_ms: int,
         chunk_rows: int = CHUNK_ROWS,
+        aside: Aside | None = None,
     ) -> None:
         self._catalog = catalog
         self._store = store
@@ -120,6 +125,7 @@ class Sweeper:
         self._evidence = evidence
         self._grace_ms = grace_ms
         self._chunk_rows = chunk_rows
+        self._aside = aside
 
     def sweep(self, dry_run: bool = False, confirmed_due: int | None = None) -> SweepReport:
         """One pass. Never raises for a single bad segment; raises when the catalog cannot be read.
@@ -144,12 +150,14 @@ class Sweeper:
             return self._refuse(report, refusal)
         report.condemned = due
         if dry_run:
+            self._sweep_aside(report, evidence)
             return report
         self._condemn(due, report.now_ms)
         stepped = self._release_to_delete(report, evidence)
         if stepped is not None:
             return self._refuse(report, stepped)
         self._delete(report)
+        self._sweep_aside(report, evidence)
         self._remember(evidence, policies, report)
         return report
 
@@ -297,6 +305,18 @@ class Sweeper:
                     gone.append(found.id)
             self._catalog.write(partial(self._settle, gone=gone, rescued=rescued, now_ms=report.now_ms))
             report.deleted += gone
+
+    def _sweep_aside(self, report: SweepReport, evidence: ClockEvidence) -> None:
+        """After the deletions: what was put aside of footage that has just gone, goes now."""
+        if self._aside is not None:
+            report.aside = self._aside.sweep(
+                self._catalog,
+                lambda c: Policies.read(c).planner,
+                lambda: self._stepped(evidence),
+                ACTOR,
+                report.now_ms,
+                report.dry_run,
+            )
 
     @staticmethod
     def _settle(connection: Connection, gone: list[str], rescued: list[str], now_ms: int) -> None:

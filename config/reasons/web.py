@@ -52,8 +52,8 @@ WORDS: dict[str, tuple[str, str]] = {
     "web.gap.clock": ("The clock jumped.", "时钟发生跳变。"),
     "web.gap.disabled": ("The camera was switched off here.", "摄像机在本系统中已停用。"),
     "web.gap.shed": (
-        "Given up for more important footage while the disk was short.",
-        "磁盘不足时为保障重要录像而舍弃。",
+        "Not recorded: while the disk was short, only more important cameras were.",
+        "未录像：磁盘空间不足期间只录制更重要的摄像机。",
     ),
     "web.gap.damaged": ("The footage is damaged.", "录像已损坏。"),
     "web.gap.unknown": ("The cause is not known.", "原因不明。"),

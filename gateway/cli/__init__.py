@@ -14,7 +14,9 @@ import sys
 def main() -> None:
     """The console script. Exit codes: 0 done, 1 refused or found, 2 usage, 3 environment, 4 not signed in."""
     from gateway.cli.app import run
+    from gateway.ops.dumps import no_core_dump
 
+    no_core_dump()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal without Chinese still gets the rest

@@ -3,8 +3,8 @@
 Belongs here: taking samples and keeping a short history of numbers per camera. Does not belong here: the verdict
 (`gateway.health.judge`), decoding (a child of the worker), what becomes of a verdict (page, metrics).
 
-No picture is kept: of each camera the last 320 x 180 luma bytes stay in memory until the next sample, nothing goes to
-disk.
+No picture is kept: of each camera the last 320 x 180 luma bytes stay in memory until its next look, whether that gives
+a sample or not; nothing goes to disk.
 """
 
 from __future__ import annotations
@@ -112,6 +112,7 @@ class Checker:
             found = await self._key_frame(StreamKey(camera.camera_id, camera.stream))
             if found is None:
                 state.samples.clear()  # offline is said elsewhere; what was seen before says nothing about after
+                state.luma = b""
                 return None
             video, data, wall_ns = found
             if wall_ns == state.wall_ns:
@@ -119,6 +120,7 @@ class Checker:
             luma = await self._examine(video, data)
         except (TiergateError, OSError, EOFError) as exc:
             _log.info("no sample of %s: %s", camera.camera_id, type(exc).__name__)
+            state.luma = b""
             return None
         self.checks += 1
         sample = _sample(state, luma, data, wall_ns)

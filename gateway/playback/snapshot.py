@@ -3,7 +3,9 @@
 Belongs here: finding the key frame, a small cache of finished pictures. Does not belong here: decoding (the worker),
 permission (`gateway.web.routers.playback`).
 
-A cached picture lives no longer than its source: each request finds the footage again before the cache is asked (I11).
+A finished picture of own footage is kept in memory for a minute, and is never handed out after its source: each request
+finds the footage again before the cache is asked. One of a lower tier is not kept at all: it ends with its lease, and
+what is purged is gone everywhere (I11).
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from storage.media.playback_index import PlaybackEntry, segment_entries
 FIRST_PICTURE_S = 10.0
 LOOK_BACK_MS = 15_000  #: a moment between two key frames; the longest GOP worth having
 CACHE_BYTES = 16 * 1024 * 1024
+CACHE_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +36,17 @@ class Snapshot:
 class Snapshots:
     """One per web process."""
 
-    def __init__(self, hub: Hub, footage: Footage, worker: WorkerClient) -> None:
+    def __init__(self, hub: Hub, footage: Footage, worker: WorkerClient, cache_s: float = CACHE_S) -> None:
         self._hub = hub
         self._footage = footage
         self._worker = worker
         self._cache: OrderedDict[tuple[str, int, int | None], Snapshot] = OrderedDict()
         self._cached_bytes = 0
+        self._cache_s = cache_s
+
+    @property
+    def cached_bytes(self) -> int:
+        return self._cached_bytes
 
     async def now(self, key: StreamKey, width_max: int | None = None) -> Snapshot:
         """The last key frame of a live stream. Raises media.live_no_picture, or the camera's own reason."""
@@ -88,15 +96,22 @@ class Snapshots:
         config = await self._footage.config(piece)
         unit = data[sample.offset : sample.offset + sample.size]
         shot = Snapshot(await self._worker.snapshot(config.video, unit, width_max), entry.start_ms)
-        self._keep(name, shot)
+        if lease_id is None:
+            self._keep(name, shot)
         return shot
 
     def _keep(self, name: tuple[str, int, int | None], shot: Snapshot) -> None:
+        self._forget(name, self._cache.get(name))
         self._cache[name] = shot
         self._cached_bytes += len(shot.jpeg)
         while self._cached_bytes > CACHE_BYTES:
-            _, old = self._cache.popitem(last=False)
-            self._cached_bytes -= len(old.jpeg)
+            self._forget(*next(iter(self._cache.items())))
+        asyncio.get_running_loop().call_later(self._cache_s, self._forget, name, shot)
+
+    def _forget(self, name: tuple[str, int, int | None], shot: Snapshot | None) -> None:
+        if shot is not None and self._cache.get(name) is shot:
+            del self._cache[name]
+            self._cached_bytes -= len(shot.jpeg)
 
 
 def newest_before(pieces: list[Piece], at_ms: int) -> tuple[Piece, PlaybackEntry] | None:

@@ -25,6 +25,7 @@ from config.errors import TiergateError
 from config.load import load, settings_path
 from config.settings import Settings
 from gateway.ops import logging as logs
+from gateway.ops.dumps import no_core_dump
 from gateway.ops.signs import Progress, give_signs
 from gateway.ops.tasks import Tasks
 
@@ -96,6 +97,7 @@ def main(process: str, run: Run, argv: list[str] | None = None, *, succeeds_itse
 
     `succeeds_itself`: `run` begins while a predecessor works and calls `Child.succeed` when it must be alone.
     """
+    no_core_dump()
     parser = argparse.ArgumentParser(prog=f"tiergate-{process}")
     parser.add_argument("--config")
     parser.add_argument("--shard", type=int)

@@ -27,6 +27,7 @@ from gateway.ops.locks import KEEPER_LOCK, SWEEP_LOCK, alone
 from gateway.ops.lookout import Lookout
 from gateway.processes import child
 from storage import canary, evidence_state, journal, use_view, volume
+from storage.aside import Aside
 from storage.audit import log as audit
 from storage.catalog import facts, links, segments
 from storage.evidence import EvidenceKeeper
@@ -66,6 +67,7 @@ class Keeper:
             parts.clock,
             lambda: clock_evidence.gather(parts.clock, parts.store, trusted),
             settings.retention.grace_hours * HOUR_MS,
+            aside=Aside(parts.store, parts.spools, settings.retention.grace_hours * HOUR_MS),
         )
         self._evidence = EvidenceKeeper(
             parts.sweep_catalog, parts.store, parts.evidence, parts.clock, parts.mender, self._clock_trusted
@@ -153,7 +155,7 @@ class Keeper:
         """A refused sweep is no failed job: it has a fact, an audit entry and an alarm of its own."""
         with alone(self._parts.settings.paths.run_dir / SWEEP_LOCK, "retention.sweep_running"):
             report = self._sweeper.sweep()
-        if report.condemned or report.deleted or report.failed:
+        if report.condemned or report.deleted or report.failed or report.aside.deleted or report.aside.failed:
             _log.info("sweep", extra={k: v for k, v in report.as_json().items() if k != "refused"})
 
     def keep_evidence(self) -> None:
@@ -204,7 +206,7 @@ class Keeper:
         journal.write_checkpoint(parts.catalog, parts.store, parts.node_id, parts.node_key, wall_ms(parts.clock))
 
     def drop_leftovers(self) -> None:
-        """What uploads of this node left half done in its store."""
+        """What uploads, and copies of held footage, left half done in this node's stores."""
         parts = self._parts
 
         def waiting(keys: Sequence[str]) -> Set[str]:
@@ -212,6 +214,8 @@ class Keeper:
 
         before_ms = wall_ms(parts.clock) - UNFINISHED_MS
         dropped = parts.store.drop_unfinished(f"{parts.node_id}/", before_ms, waiting)
+        if self._evidence_ready:  # its folder may not be made yet, or hang on another disk
+            dropped += parts.evidence.drop_unfinished(f"{parts.node_id}/", before_ms, lambda keys: set())
         if dropped:
             _log.info("unfinished uploads removed", extra={"count": dropped})
 

@@ -43,6 +43,7 @@ _log = logging.getLogger(__name__)
 #: Unsent bytes the kernel may hold per connection: more would hide a full line from us for seconds (MEASUREMENTS B4).
 NOTSENT_LOWAT_BYTES = 16_384
 STOP_S = 3.0
+_EVER_MS = 1 << 53  #: before this everything was
 
 
 class RelayService:
@@ -86,8 +87,10 @@ class RelayService:
         self._cache_store = cache_store
 
     def ensure_cache(self) -> None:
-        """Makes the cache's folder or bucket. Raises media.store_unavailable."""
+        """Makes the cache's folder or bucket; what a relay that was killed left half written in it goes. Nobody else
+        writes there. Raises media.store_unavailable."""
         self._cache_store.ensure()
+        self._cache_store.drop_unfinished("", _EVER_MS, lambda keys: set())
 
     @property
     def url(self) -> str:

@@ -115,6 +115,7 @@ class Guard:
         headers.setdefault("Cross-Origin-Opener-Policy", "same-origin")
         if self._tls:
             headers.setdefault("Strict-Transport-Security", "max-age=31536000")
+        # Pictures on the disk of whoever watches would outlive the footage and the right to see it (I11).
         if not scope["path"].startswith("/page/"):
             headers["Cache-Control"] = "no-store"
 

@@ -11,7 +11,6 @@ Belongs here: requests about versions and locks. Does not belong here: when a lo
 from __future__ import annotations
 
 import hashlib
-import tempfile
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import BinaryIO, cast
@@ -26,6 +25,7 @@ from storage.objects import base
 from storage.objects.base import ObjectInfo, ObjectStore, check_key
 from storage.objects.evidence import UNLOCKED, Lock
 from storage.objects.s3 import S3Store, _BehindTheEnd, _judge, _log, _pieces, _translated
+from storage.scratch import nameless
 
 _NO_LOCK = frozenset({"ObjectLockConfigurationNotFoundError", "NotImplemented", "MethodNotAllowed"})
 _NOT_LOCKED = frozenset(
@@ -98,7 +98,7 @@ class S3Evidence(S3Store):
         return self._head_version(key, None if version == "null" else version) or self._absent(key)
 
     def _copy_through_here(self, source: ObjectStore, key: str, sha256: bytes, bytes: int) -> ObjectInfo:
-        with tempfile.TemporaryFile(prefix="tiergate-") as file:
+        with nameless() as (file, _):
             digest = hashlib.sha256()
             for piece in source.iter_range(key):
                 digest.update(piece)

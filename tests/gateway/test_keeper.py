@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import os
 import time
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,7 @@ import pytest
 from config.errors import TiergateError
 from config.ids import ulid
 from config.settings import Settings, build
-from config.units import month_before, month_of_ms, month_range_ms
+from config.units import DAY_MS, month_before, month_of_ms, month_range_ms
 from gateway.access.keys import ensure_keys
 from gateway.compose.keeper import build_keeper
 from gateway.ops import job_state, jobs
@@ -29,8 +31,8 @@ from storage.catalog.engine import Catalog
 from storage.catalog.migrate import migrate
 from storage.catalog.register import RegisterRow
 from storage.catalog.segments import SegmentRow
-from storage.keys import segment_key
-from storage.objects import make_store
+from storage.keys import quarantine_key, segment_key
+from storage.objects import make_evidence_store, make_store
 from storage.objects.folder import FolderStore
 
 CAMERA = "21021100011326000001"
@@ -248,4 +250,49 @@ async def test_last_months_report_of_use_is_made_and_kept_once(
         assert catalog.read(use_view.kept_months) == [], "on a doubtful clock no month is over"
     kept = catalog.read(lambda c: audit.tail(c, action="report.keep"))
     assert [(e.actor, e.subject) for e in kept] == [("keeper", f"use {last}")]
+    catalog.close()
+
+
+async def test_half_copies_of_footage_go_from_all_stores_when_they_have_lain_for_a_day(settings: Settings) -> None:
+    keeper = Keeper(build_keeper(settings, settings.paths.data / "tiergate.toml"))
+    keeper.make_store_ready()
+    keeper.keep_evidence()
+    day_ago_s = time.time() - 24 * 3600
+    stores = make_store(settings), make_evidence_store(settings)
+    left: dict[str, list[Path]] = {"old": [], "growing": []}
+    for store in stores:
+        assert isinstance(store, FolderStore)
+        for name, at_s in (("old", day_ago_s - 5), ("growing", day_ago_s + 600)):
+            path = store.root / ".incoming" / name
+            path.write_bytes(b"half a segment")
+            os.utime(path, (at_s, at_s))
+            left[name].append(path)
+    keeper.drop_leftovers()
+    assert [path.exists() for path in left["old"]] == [False, False]
+    assert [path.exists() for path in left["growing"]] == [True, True]
+    keeper.close()
+
+
+async def test_its_sweep_ends_what_was_put_aside_of_footage_that_is_gone(settings: Settings) -> None:
+    keeper = Keeper(build_keeper(settings, settings.paths.data / "tiergate.toml"))
+    keeper.make_store_ready()
+    catalog, store = Catalog(settings.catalog_url), make_store(settings)
+    here, id_ = spooled(settings, catalog), ulid(2, bytes(10))
+    month_ago_ms = here.start_ms - 40 * DAY_MS
+    key = segment_key(ensure_keys(settings).node_id, CAMERA, month_ago_ms, id_)
+    times = {"start_ms": month_ago_ms, "end_ms": month_ago_ms + 1000}
+    old = replace(here, id=id_, state="deleted", object_key=key, **times)  # type: ignore[arg-type]  # fields by name
+    catalog.write(lambda c: segments.insert_segments(c, [old]))
+    spool = keeper._parts.spools.volumes[0]
+    parts = []
+    for row in (old, here):
+        path = spool.path_of(CAMERA, row.id, ".failed")
+        path.write_bytes(b"pictures")
+        parts.append(spool.quarantine(path))
+    aside = quarantine_key(key, old.end_ms)
+    store.put_bytes(aside, b"pictures")
+    keeper.sweep()
+    assert [path.exists() for path in parts] == [False, True]
+    assert store.head(aside) is None
+    keeper.close()
     catalog.close()

@@ -2,9 +2,9 @@
 // Live refresh: server-sent events name what changed, polling stands in while they are away.
 
 import { address } from "./api.js";
-import { checkSession, refreshAll, refreshApprovals, refreshCamera, refreshCameras, refreshLeases, store } from "./state.js";
+import { checkSession, refreshAll, refreshAlarms, refreshApprovals, refreshCamera, refreshCameras, refreshLeases, store } from "./state.js";
 
-const TOPICS = ["message", "camera", "lease", "link", "health", "approval"];
+const TOPICS = ["message", "camera", "lease", "link", "health", "approval", "alarm"];
 const POLL_MS = 10_000, SLOW_POLL_MS = 60_000, SETTLE_MS = 250;
 
 /** Starts listening; the answer ends it. */
@@ -14,18 +14,19 @@ export function listen() {
   let ended = false;
   /** @type {Set<string>} */
   const cameras = new Set();
-  let leases = false, approvals = false, all = false, settle = 0;
+  let leases = false, approvals = false, alarms = false, all = false, settle = 0;
 
   const flush = async () => {
     settle = 0;
-    const ids = [...cameras], doLeases = leases, doApprovals = approvals, doAll = all;
+    const ids = [...cameras], doLeases = leases, doApprovals = approvals, doAlarms = alarms, doAll = all;
     cameras.clear();
-    leases = approvals = all = false;
+    leases = approvals = alarms = all = false;
     try {
       if (doAll || ids.length > 20) await refreshCameras();
       else await Promise.all(ids.map(refreshCamera));
       if (doLeases) await Promise.all([refreshLeases(), doAll ? null : refreshCameras()]);
       if (doApprovals) await refreshApprovals();
+      if (doAlarms) await refreshAlarms();
       if (ids.length || doAll) store.set((s) => ({ timelineEpoch: s.timelineEpoch + 1 }));
     } catch { /* the next event or poll asks again */ }
   };
@@ -43,6 +44,7 @@ export function listen() {
     if (topic === "session") void checkSession().catch(() => {});
     else if (topic === "lease" || topic === "link") leases = true;
     else if (topic === "approval") approvals = true;
+    else if (topic === "alarm") alarms = true;
     else if ((topic === "camera" || topic === "health") && typeof id === "string") cameras.add(id);
     else all = true;
     if (!settle) settle = window.setTimeout(flush, SETTLE_MS);

@@ -100,6 +100,9 @@ export const running = (l, now) => l.ended_ms === null && l.expires_ms > now;
 /** Still waiting for its second person. @param {Lease} l @param {number} now */
 export const unconfirmed = (l, now) => running(l, now) && l.confirm_by_ms !== null && l.confirmed_ms === null;
 
+/** Whether a person hears what stands wrong on the node. @param {any} session */
+export const toldOfAlarms = (session) => session?.kind === "user" && ["system_admin", "duty"].some((r) => session.roles?.includes(r));
+
 /** What a signed-in person's roles open; unknown roles open everything and the API refuses with its sentence. @param {any} session */
 export function sections(session) {
   if (!session || session.kind !== "user") return [];

@@ -45,6 +45,7 @@ export const store = createStore({
   camerasLoaded: false,
   leases: /** @type {shapes.Lease[]} */ ([]),
   approvals: /** @type {any[]} */ ([]), // undecided ones that the person may read
+  alarms: /** @type {any[]} */ ([]), // what stands wrong on the node, the worst first, for those who may know
   view: "wall",
   layout: kept.layout,
   tiles: Array.from({ length: MOST }, (_, i) => tile(i, typeof kept.cameras[i] === "string" ? kept.cameras[i] : null)),
@@ -113,7 +114,7 @@ export async function enterAgain() {
 export async function signOut() {
   await remove("/session").catch(() => {});
   for (const player of players.values()) player.clear();
-  store.set({ phase: "out", session: null, cameras: new Map(), leases: [], approvals: [], dialog: null, view: "wall", camerasLoaded: false });
+  store.set({ phase: "out", session: null, cameras: new Map(), leases: [], approvals: [], alarms: [], dialog: null, view: "wall", camerasLoaded: false });
 }
 
 // --- what the server knows ----------------------------------------------------------------------------------------
@@ -159,6 +160,11 @@ export async function refreshApprovals() {
   store.set({ approvals: await list("/approvals", { state: "pending" }).catch(() => []) });
 }
 
+export async function refreshAlarms() {
+  if (!shapes.toldOfAlarms(store.get().session)) return;
+  store.set({ alarms: await list("/alarms").catch(() => []) });
+}
+
 /** Those that wait for this person's word. @param {any[]} approvals */
 export const approvalsToDecide = (approvals) => approvals.filter((one) => one.may_decide);
 
@@ -169,7 +175,7 @@ export async function refreshAll() {
     store.set({ node });
     const regions = await list("/regions").catch(() => []);
     store.set({ regions });
-    await Promise.all([refreshCameras(), refreshLeases(), refreshApprovals()]);
+    await Promise.all([refreshCameras(), refreshLeases(), refreshApprovals(), refreshAlarms()]);
   } catch (error) {
     store.set({ reachable: /** @type {any} */ (error).status !== 0 });
   }

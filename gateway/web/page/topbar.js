@@ -4,12 +4,12 @@
 import { WaitingCount } from "./admin/approvals.js";
 import { cx, html } from "./dom.js";
 import { useNow } from "./clock.js";
-import { setLanguage, t, tk } from "./i18n.js";
+import { say, setLanguage, t, tk } from "./i18n.js";
 import { Icon } from "./icons.js";
 import { sections } from "./shapes.js";
 import { approvalsToDecide, openDialog, signOut, store } from "./state.js";
 import { useStore } from "./store.js";
-import { clock, day, parts } from "./time.js";
+import { clock, day, parts, stamp } from "./time.js";
 import { WallTools } from "./wall.js";
 
 export function LanguageSwitch() {
@@ -22,6 +22,16 @@ export function LanguageSwitch() {
 function Clock() {
   const at = useNow();
   return html`<time class="clock" title="UTC+8"><span>${day(at)} ${t(`weekday.${parts(at).weekday}`)}</span><b>${clock(at)}</b></time>`;
+}
+
+/** What stands wrong on this node, for those who may know: how much, and behind it each sentence with its next step. */
+function Alarms() {
+  const alarms = useStore(store, (s) => s.alarms);
+  if (!alarms.length) return null;
+  const level = alarms.some((one) => one.level === "bad") ? "bad" : "warn";
+  return html`<details class="menu" id="alarms"><summary class=${cx("tool", "wide", "alarms", level)} role="status" title=${t("alarms.title", { count: alarms.length })}><${Icon} name="warn" /><span class="label">${t("alarms.title", { count: alarms.length })}</span></summary>
+    <div class="menu-body alarm-list" role="list">${alarms.map((one) => html`<div key=${`${one.check}/${say(one.reason)}`} role="listitem" class=${one.level} data-check=${one.check}><strong>${say(one.reason)}</strong>
+      <span>${say(one.next)}</span><small class="dim">${tk("alarm_level", one.level)} · ${t("alarms.since", { at: stamp(one.since_ms, false) })}</small></div>`)}</div></details>`;
 }
 
 export function TopBar() {
@@ -43,6 +53,7 @@ export function TopBar() {
     </nav>
     ${view === "wall" && html`<${WallTools} />`}
     <span class="grow"></span>
+    <${Alarms} />
     ${!reachable && html`<span class="chip bad" role="status">${t("unreachable")}</span>`}
     <${Clock} />
     <${LanguageSwitch} />

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from gateway.web.routers import (
+    alarms,
     approvals,
     areas,
     audit,
@@ -53,6 +54,7 @@ ROUTERS: list[APIRouter] = [
     retention.router,
     holds.router,
     approvals.router,
+    alarms.router,
     break_glass.router,
     reports.router,
     operations.router,

@@ -15,6 +15,7 @@ from config.errors import TiergateError
 from gateway.access import resources
 from gateway.ops import job_state
 from gateway.web.policy import policy
+from gateway.web.routers.alarms import readable, standing
 from gateway.web.services import Services, services_of
 from storage.approval_rules import may_read
 from storage.catalog import approvals, cameras, facts, volume_state
@@ -91,6 +92,8 @@ def snapshot(services: Services, connection: Connection, principal: Principal) -
         for asked in approvals.pending(connection):
             if may_read(asked, principal.kind, principal.id, principal.roles):
                 state["approval", asked.id] = asked.state
+        told = readable(standing(connection), principal, seen)
+        state["alarm", "standing"] = [(alarm.check, alarm.reason["code"], alarm.told, alarm.since_ms) for alarm in told]
         for row in connection.execute(select(link)):
             state["link", row.id] = (row.suspended_ms, row.removed_ms)
     return state

@@ -31,8 +31,6 @@ SegmentId = Annotated[str, PathParameter(pattern="^[0-7][0-9A-HJKMNP-TV-Z]{25}$"
 Ordinal = Annotated[int, PathParameter(ge=0, le=100_000)]
 
 ENTRY = "video/mp4"
-#: A piece of a session may be kept by the browser that fetched it, and by nobody else, for as long as one scrubs.
-_HEADERS = {"Cache-Control": "private, max-age=300"}
 
 
 async def _look_and_piece(request: Request, session: str, segment_id: str) -> tuple[Look, Piece]:
@@ -83,7 +81,7 @@ async def init(request: Request, session: Session, segment_id: SegmentId, _: ByP
     look, piece = await _look_and_piece(request, session, segment_id)
     data = await hls.init(playback_of(services_of(request)).footage, piece)
     look.add_bytes(len(data))
-    return Response(data, headers=_HEADERS, media_type=ENTRY)
+    return Response(data, media_type=ENTRY)
 
 
 @router.get("/seg/{segment_id}/{ordinal}.m4s", response_class=Response)
@@ -91,7 +89,7 @@ async def entry(request: Request, session: Session, segment_id: SegmentId, ordin
     """The video fragments from one key frame to the next; byte ranges are served."""
     look, piece = await _look_and_piece(request, session, segment_id)
     found = _entry(look, piece, ordinal)
-    headers = {**_HEADERS, "Accept-Ranges": "bytes"}
+    headers = {"Accept-Ranges": "bytes"}
     try:
         wanted = hls.parse_range(request.headers.get("range"), found.size)
     except ValueError:
@@ -124,7 +122,7 @@ async def key(request: Request, session: Session, segment_id: SegmentId, ordinal
     footage = playback_of(services_of(request)).footage
     data = await hls.key_frame(footage, piece, _entry(look, piece, ordinal))
     look.add_bytes(len(data))
-    return Response(data, headers=_HEADERS, media_type=ENTRY)
+    return Response(data, media_type=ENTRY)
 
 
 @router.delete("", status_code=204, response_class=Response)

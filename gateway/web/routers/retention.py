@@ -22,6 +22,7 @@ from gateway.web.services import Services, services_of
 from gateway.web.wire import Body, ShortText, TimeMs, page
 from storage import class_changes, lifecycle, sweeper
 from storage.approval_rules import Governance, needed_reason, needs_second
+from storage.aside import Aside
 from storage.audit import log as audit
 from storage.catalog import facts, retention_rows
 from storage.catalog.engine import Catalog
@@ -30,6 +31,7 @@ from storage.forecast import ASSUMED_BPS, Forecast, Inflow
 from storage.holds import holds_on
 from storage.objects import make_store
 from storage.plan_view import PlanItem, plan_view, require_class, what_if
+from storage.spools import make_spools
 from storage.sweeper import Policies, Sweeper, SweepReport
 from tiering.access import Principal
 
@@ -333,13 +335,16 @@ async def sweep(
 def _sweep(services: Services, dry_run: bool, confirm: int | None) -> SweepReport:
     settings = services.settings
     catalog, store = Catalog(settings.catalog_url), make_store(settings)
+    spools = make_spools(settings, services.clock, services.keys.node_id)
+    grace_ms = settings.retention.grace_hours * HOUR_MS
     trusted = settings.retention.clock_source == "trusted"
     sweeper_ = Sweeper(
         catalog,
         store,
         services.clock,
         lambda: clock_evidence.gather(services.clock, store, trusted),
-        settings.retention.grace_hours * HOUR_MS,
+        grace_ms,
+        aside=Aside(store, spools, grace_ms),
     )
     try:
         with alone(settings.paths.run_dir / SWEEP_LOCK, "retention.sweep_running"):

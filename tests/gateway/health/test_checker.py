@@ -15,6 +15,7 @@ import pytest
 from av.video.codeccontext import VideoCodecContext
 
 from config.clock import ManualClock
+from gateway.health import checker as checker_module
 from gateway.health.checker import Checker
 from gateway.live.hub import StreamKey
 from gateway.processes.decoding import DecoderPool
@@ -144,6 +145,25 @@ async def test_a_frame_that_no_decoder_takes_is_no_sample(bench: Bench) -> None:
     row = await bench.look(UNITS[:1])
     assert row is not None
     assert row.verdict == "ok"
+
+
+async def test_of_a_camera_that_is_removed_nothing_is_kept(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A camera that gives no more pictures does not leave its last one in memory either."""
+    state = bench.checker._cameras
+    await bench.look(UNITS[:1])
+    assert len(state[CAMERA].luma) == 320 * 180
+    await bench.look([replace(UNITS[1], data=b"\0\0\0\x02\x65\xff")])
+    assert state[CAMERA].luma == b""
+    await bench.look(UNITS[2:3])
+    assert len(state[CAMERA].luma) == 320 * 180
+    monkeypatch.setattr(checker_module, "KEY_FRAME_S", 0.2)
+    bench.camera.config(CONFIG)  # and no picture after it
+    bench.clock.advance(61)
+    await bench.checker.round()
+    assert state[CAMERA].luma == b""
+    monkeypatch.setattr(health, "watched", lambda c: [])
+    await bench.checker.round()
+    assert state == {}
 
 
 def test_a_check_needs_no_connection_of_its_own(tmp_path: Path) -> None:

@@ -15,11 +15,15 @@ import httpx
 import pytest
 from sqlalchemy import update
 
+from gateway.playback.footage import Footage, Piece
+from gateway.playback.snapshot import Snapshots
 from storage.catalog.tables import segment
-from storage.media.access_unit import AccessUnit
+from storage.media.access_unit import AccessUnit, StreamConfig
 from storage.media.boxes import walk
+from storage.objects import make_store
 from tests.gateway.watching import WALL_MS, Rig, rig
 from tests.media import access_units, decode_mp4, encode_g711, encode_h264, encode_h265, stream_config
+from tests.parts.wait import until_async
 
 PACKETS = encode_h264(4.0, gop=25)
 G711, TONE = encode_g711(4.0)
@@ -265,3 +269,43 @@ async def test_a_cached_snapshot_dies_with_its_footage(node: Rig) -> None:
     await node.services.write(lambda c: c.execute(update(segment).values(state="deleted")))
     answer = await node.http.get(node.path + "/snapshot.jpg", params=parameters, headers=headers)
     assert answer.status_code == 404
+
+
+class OwnAsLower:
+    """A lower tier whose footage is this node's own."""
+
+    def __init__(self, footage: Footage) -> None:
+        self._footage = footage
+
+    async def window(self, lease_id: str, camera_id: str, stream: str, from_ms: int, to_ms: int) -> list[Piece]:
+        found = await self._footage.window(camera_id, stream, from_ms, to_ms)
+        return [replace(piece, lease_id=lease_id) for piece in found]
+
+    async def config(self, piece: Piece) -> StreamConfig:
+        return await self._footage.config(replace(piece, lease_id=None))
+
+    async def read(self, piece: Piece, offset: int, length: int) -> bytes:
+        return await self._footage.read(replace(piece, lease_id=None), offset, length)
+
+
+async def test_a_finished_picture_leaves_the_memory_by_itself_and_one_of_a_lower_tier_is_not_kept(node: Rig) -> None:
+    await node.record(CONFIG, UNITS)
+    own, hub, worker = node.playback.footage, node.live.hub, node.playback.worker
+
+    kept = Snapshots(hub, own, worker, cache_s=3600)
+    first = await kept.at(node.camera_id, "main", WALL_MS + 500)
+    assert await kept.at(node.camera_id, "main", WALL_MS + 500) is first
+    assert kept.cached_bytes == len(first.jpeg)
+
+    short = Snapshots(hub, own, worker, cache_s=0.01)
+    assert (await short.at(node.camera_id, "main", WALL_MS + 500)).jpeg == first.jpeg
+
+    async def forgotten() -> bool:
+        return short.cached_bytes == 0
+
+    await until_async(forgotten, 10, "nobody asks for it again, and it is gone")
+
+    below = Footage(node.services.catalog, node.spool, make_store(node.services.settings), OwnAsLower(own))
+    lower = Snapshots(hub, below, worker, cache_s=3600)
+    assert (await lower.at(node.camera_id, "main", WALL_MS + 500, lease_id="L")).jpeg == first.jpeg
+    assert lower.cached_bytes == 0

@@ -12,6 +12,7 @@ import httpx
 import pytest
 from sqlalchemy import select, update
 
+from config.clock import ManualClock
 from config.errors import TiergateError
 from gateway.live.wire import HEAD_BYTES, Config, Event, Unit, acknowledge, parse_body, parse_head, watch_request
 from gateway.relay import pairing
@@ -403,3 +404,13 @@ async def test_without_an_exchange_rule_nothing_is_even_asked_for(tmp_path: Path
         with pytest.raises(TiergateError) as caught:
             await upper.control.pull(order())
         assert caught.value.reason.code == "tier.exchange_none"
+
+
+async def test_half_a_block_that_a_killed_relay_left_goes_at_the_next_start(tmp_path: Path) -> None:
+    """No listing shows it, so no purge would find it."""
+    async with node(tmp_path / "n", ManualClock(), "street", "210102001") as one:
+        left = one.cache_store.root / ".incoming" / "half"
+        left.write_bytes(b"sealed bytes of a lower tier")
+        assert objects(one) == []
+        one.service.ensure_cache()
+        assert not left.exists()

@@ -84,6 +84,7 @@ ROUTES: dict[str, str] = {
     "POST /api/v1/holds": "users",
     "POST /api/v1/holds/{hold_id}/release": "users",
     "GET /api/v1/approvals": "users",
+    "GET /api/v1/alarms": "duty+system_admin",
     "POST /api/v1/approvals/{approval_id}": "users",
     "GET /api/v1/break-glass": "users",
     "POST /api/v1/break-glass": "security_admin",

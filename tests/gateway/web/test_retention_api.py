@@ -12,13 +12,14 @@ from minio.lifecycleconfig import Expiration, LifecycleConfig, Rule
 
 from config.ids import ulid
 from config.units import DAY_MS, HOUR_MS
+from gateway.access.keys import ensure_keys
 from gateway.ops import bucket_rules, checks_catalog
 from gateway.ops.locks import SWEEP_LOCK, alone
 from gateway.ops.probe import Probe
 from storage.catalog import evidence_rows, gaps, segments
 from storage.catalog.gaps import GapRow
 from storage.catalog.segments import SegmentRow
-from storage.keys import segment_key
+from storage.keys import quarantine_key, segment_key
 from storage.lifecycle import UNFINISHED
 from storage.objects import make_store
 from tests.gateway.web.site import ALL_ROLES, Site, add_camera, site_in
@@ -336,3 +337,17 @@ async def test_the_buckets_get_the_planned_rules_when_told_to_and_other_hands_ru
             assert "retention.apply" in actions
         left = client.get_bucket_lifecycle(f"{prefix}-video")
         assert left is None or not any(rule.expiration for rule in left.rules)
+
+
+async def test_a_sweep_by_hand_ends_what_was_put_aside_as_well(site: Site) -> None:
+    store, at_ms = make_store(site.settings), site.now_ms() - 40 * DAY_MS
+    async with await site.sign_in("admin") as admin:
+        (old,) = footage(site, await add_camera(admin, 1), at_ms, state="deleted")
+        row = site.catalog.read(lambda c: segments.segment_of(c, old))
+        assert row is not None
+        node = ensure_keys(site.settings).node_id
+        key = quarantine_key(segment_key(node, row.camera_id, row.start_ms, row.id), at_ms)
+        store.put_bytes(key, b"pictures")
+        for dry_run, left in ((True, True), (False, False)):
+            done = (await admin.post("/api/v1/retention/sweep", params={"dry_run": dry_run})).json()
+            assert (done["aside_deleted"], store.head(key) is not None) == (1, left)
