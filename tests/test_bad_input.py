@@ -186,6 +186,7 @@ def test_a_registered_camera_with_a_wrong_password_says_so_in_its_state(place: P
     place.cli("camera", "remove", camera)
 
 
+@pytest.mark.fault("S6")
 def test_what_is_no_camera_address_is_refused(place: Place) -> None:
     for url, code in (
         ("http://127.0.0.1/x", "camera.scheme_refused"), ("file:///etc/passwd", "camera.scheme_refused"),
@@ -205,6 +206,7 @@ def test_what_is_no_camera_address_is_refused(place: Place) -> None:
             assert "is not a camera address" not in found["en"] or not found["en"].startswith(" ")
 
 
+@pytest.mark.fault("S6")
 def test_no_packet_goes_to_an_address_that_is_not_allowed(place: Place) -> None:
     with Impostor(host="127.0.0.9") as canary:
         there = f"127.0.0.9:{canary.port}"
@@ -302,6 +304,7 @@ def test_hostile_lists_are_refused_before_anything_is_registered(place: Place, t
 # --- ids, times, tokens, bodies ---
 
 
+@pytest.mark.fault("S8")
 def test_ids_of_nothing_are_not_found_and_never_another_path(place: Place) -> None:
     for id_ in ("1", "9" * 20, "../users", "x/../../session", "..", "#", "1?x=1", "a\x1bb", "😀", "", "%2e%2e"):
         place.refused(1, "camera", "show", "--", id_)
@@ -339,6 +342,7 @@ def test_absurd_times_are_refused_in_one_sentence(place: Place) -> None:
     place.refused(2, "retention", "explain", f"{place.camera}@NaN")
 
 
+@pytest.mark.fault("S12", "S22")
 def test_bad_credentials_are_refused_alike(place: Place) -> None:
     header, body, signature = place.token.split(".")
     revoked = place.secrets["revoked token"]
@@ -364,6 +368,7 @@ def test_bad_credentials_are_refused_alike(place: Place) -> None:
     place.refused(4, "camera", "list", env={"TIERGATE_TOKEN": "中文"})
 
 
+@pytest.mark.fault("S24")
 def test_bodies_that_are_none_are_refused_at_every_address_that_takes_one(place: Place) -> None:
     schema = json.loads((Path(__file__).parents[1] / "docs" / "openapi.json").read_text())
     paths = [p for p, methods in schema["paths"].items() if "requestBody" in methods.get("post", {}) and "{" not in p]
@@ -443,6 +448,7 @@ def _processes(folder: Path) -> Iterator[Path]:
             continue
 
 
+@pytest.mark.fault("S3", "S4", "S5")
 def test_no_secret_is_in_logs_answers_metrics_processes_or_the_catalog(place: Place) -> None:
     node = place.node
     with node.client() as client:
@@ -476,6 +482,7 @@ def test_no_secret_is_in_logs_answers_metrics_processes_or_the_catalog(place: Pl
         assert _leaks(place.secrets, file.read_bytes()) == [], file
 
 
+@pytest.mark.fault("S4")
 @pytest.mark.parametrize("leaky", [lambda p: p.node.log, lambda p: p.node.folder / "data" / "catalog" / "catalog.db"])
 def test_a_leak_would_be_found(place: Place, leaky: Callable[[Place], Path], tmp_path: Path) -> None:
     copy = tmp_path / "copy"

@@ -61,6 +61,7 @@ def test_the_page_comes_over_https_with_the_headers_that_protect_it(pair: Pair) 
         assert client.get("/api/v1/node").status_code == 200
 
 
+@pytest.mark.fault("S26")
 def test_nobody_speaks_plainly_to_a_port_with_tls(pair: Pair) -> None:
     for port in (pair.lower.port, pair.lower.relay_port):
         with pytest.raises(httpx.HTTPError):
@@ -103,6 +104,7 @@ def test_an_emergency_pull_plays_between_two_nodes_with_pinned_certificates(pair
     pair.upper.cli("pull", "stop", pulled[0]["id"])
 
 
+@pytest.mark.fault("S14", "S26")
 def test_another_certificate_is_refused_until_the_nodes_are_paired_again(pair: Pair) -> None:
     lower, upper = pair.lower, pair.upper
     assert the_link(upper)["problem"] is None

@@ -31,6 +31,7 @@ def test_a_signature_of_an_unknown_suite_is_refused() -> None:
     assert not crypto.verify(public, b"m", crypto.Signed("none", signed.key_id, signed.signature))
 
 
+@pytest.mark.fault("S5")
 def test_a_sealed_box_opens_only_with_key_nonce_and_binding() -> None:
     suite, nonce = crypto.DEFAULT_SUITE, bytes(12)
     sealed = suite.seal(KEY, nonce, b"secret", b"camera-1")
@@ -50,6 +51,7 @@ def test_one_value_has_one_text(data: bytes) -> None:
     assert crypto.unb64(crypto.b64(data)) == data
 
 
+@pytest.mark.fault("S12")
 @pytest.mark.parametrize("text", ["AA==", "AB", "A", "AA\n", "+/+/", "ＡＡ"])
 def test_other_spellings_of_base64_are_refused(text: str) -> None:
     with pytest.raises(ValueError):

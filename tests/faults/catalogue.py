@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-#: Row → (what happens, what is promised). A: cameras and ingest; B: spool, store, catalog, clock; C: the long run.
+#: Row → (what happens, what is promised). A: cameras and ingest; B: spool, store, catalog, clock; C: the long run;
+#: S: who may see what, and who looked.
 ROWS: dict[str, tuple[str, str]] = {
     "A1": ("The camera closes or reboots", "back within 2 s and a GOP of its port answering (p95), a gap row, no stuck worker"),
     "A2": ("Half-open TCP: silence", "found within 10 s by a watchdog that only media feeds"),
@@ -77,4 +78,32 @@ ROWS: dict[str, tuple[str, str]] = {
     "C8": ("A stalled event loop", "the watchdog sees the loop and the recording, and starts anew"),
     "C9": ("Restart and upgrade", "at most a GOP or 1 s missing, nothing acknowledged lost"),
     "C10": ("A camera that accepts and never sends", "at most 12 tries a minute and one alert"),
+    "S1": ("A number in an address is exchanged to see another camera", "each route declares what it demands; foreign and unknown look alike"),
+    "S2": ("A path of pictures is used for more", "it opens its camera and window at its paths, and signs nobody in"),
+    "S3": ("A credential stands in an address and leaks, or is used again", "no token in a URL; a path is bound to one address; nothing is cached or logged"),
+    "S4": ("Camera passwords in logs, answers, errors, process lists", "no form of a secret is in any of them"),
+    "S5": ("The catalog is stolen", "camera passwords are sealed, bound to their row; keys are files of their own, 0600"),
+    "S6": ("An address leads into the inner network (SSRF)", "only allowed networks, resolved once; redirects and answers are judged again"),
+    "S7": ("A name or address becomes a command", "no shell anywhere; children are started by lists of arguments of ours"),
+    "S8": ("../ in a path", "outside of the declared routes and the page's files nothing opens"),
+    "S9": ("A camera attacks back", "what it answers leads nowhere else; hostile XML is refused in one sentence, in bounded memory"),
+    "S10": ("XML bombs and foreign entities in ONVIF", "nothing is expanded, nothing fetched, nothing read from disk"),
+    "S11": ("Bytes made to break a parser", "a reader answers or refuses with one kind of error; decoders are children of their own"),
+    "S12": ("Forged and bent tokens", "EdDSA with our own key and nothing else; each bent token is refused"),
+    "S13": ("Whoever hands on a right widens it", "a chain of narrowings allows no more than each link of it"),
+    "S14": ("A request or lease is taken to be used elsewhere", "signed by one node, for one receiver, one target, once; a lease is of one node"),
+    "S15": ("The node above is in wrong hands and takes all it can", "its cameras, hours and bytes a day and no more; an alarm; a link can be suspended"),
+    "S16": ("A right is withdrawn while nodes or parts are cut off", "it ends by its own time; where it is withdrawn, pictures stop within 5 s"),
+    "S17": ("One administrator deletes or shortens alone", "under full governance a second person; nobody widens their own rights"),
+    "S18": ("The audit log is changed or cut", "found by the export, the checkpoints that left the machine and the key alone"),
+    "S19": ("Something is done and the record of it fails", "the record stands in the same transaction, or before the first byte: else nothing is done"),
+    "S20": ("Evidence cannot be proven", "originals leave as recorded; what is not as its row says is named or breaks off"),
+    "S21": ("A cache gives one what belongs to another", "each path keeps to its camera and window; a kept still goes with its footage"),
+    "S22": ("Passwords are guessed", "10 tries a minute per client, nobody locked out by name, the same work for no such login"),
+    "S23": ("One caller takes all", "requests, bodies, heads, lists and open pictures are bounded; 429 says when to come again"),
+    "S24": ("Hostile requests, and errors that tell of the inside", "problems with a code; no 5xx of ours, no traceback"),
+    "S25": ("Another site acts through a browser", "refused by origin, also WebSockets; cookies SameSite; CSP"),
+    "S26": ("Certificates and keys change", "another certificate than the pinned one gets no byte, until the nodes are paired again"),
+    "S27": ("WebRTC as a way into the network", "no relay; host ports of a range; a bad offer is one error"),
+    "S28": ("A dependency is exchanged", "every locked package has its hash"),
 }  # fmt: skip

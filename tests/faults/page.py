@@ -17,7 +17,12 @@ _HEAD = """# Faults: what happens out there, and which test shows that it is sur
 Made by `scripts/docs` from the marks of the tests (`@pytest.mark.fault`) and `tests/faults/`. Where no test shows a row
 yet, the last column says why. Tests in `tests/torture` run small in `scripts/test` and whole in `scripts/torture`.
 """
-_PARTS = {"A": "Cameras and ingest", "B": "Spool, store, catalog and clock", "C": "The long run"}
+_PARTS = {
+    "A": "Cameras and ingest",
+    "B": "Spool, store, catalog and clock",
+    "C": "The long run",
+    "S": "Who may see what, and who looked",
+}
 
 
 def not_yet() -> dict[str, str]:

@@ -178,6 +178,7 @@ def refused(answer: httpx.Response, payload: str) -> None:
     assert answer.headers["content-type"] == "application/problem+json", payload
 
 
+@pytest.mark.fault("S6")
 async def test_what_people_type_reaches_nobody(site: Site, canary: Canary, counted: Callable[[object], None]) -> None:
     urls = camera_urls(canary.port)
     count = 0
@@ -208,6 +209,7 @@ async def test_what_people_type_reaches_nobody(site: Site, canary: Canary, count
     assert len(set(urls)) >= 120 and guilty == [] and canary.hears()
 
 
+@pytest.mark.fault("S6")
 async def test_a_name_is_resolved_once_and_what_was_judged_is_what_is_called(
     site: Site, canary: Canary, names: Counter[str]
 ) -> None:
@@ -299,6 +301,7 @@ def elsewhere(port: int) -> list[str]:
     ]  # fmt: skip
 
 
+@pytest.mark.fault("S6", "S9")
 @pytest.mark.real
 async def test_what_devices_answer_leads_nowhere(site: Site, canary: Canary, counted: Callable[[object], None]) -> None:
     tried, knocks = 0, 0
@@ -362,6 +365,7 @@ def invitation(url: str) -> str:
     return Invite(url, node, crypto.DEFAULT_SUITE.digest(b"key"), None, "upper", secret, 9_000_000_000_000).as_code()
 
 
+@pytest.mark.fault("S6")
 @pytest.mark.parametrize("networks", [(), ("10.0.0.0/8",), (ALLOWED,)], ids=["anywhere", "ten", "one"])
 async def test_an_invitation_leads_to_no_machine_that_is_none(
     site: Site, canary: Canary, networks: tuple[str, ...], counted: Callable[[object], None]
@@ -388,6 +392,7 @@ async def test_an_invitation_leads_to_no_machine_that_is_none(
 # --- the twins -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.fault("S6")
 @pytest.mark.real
 async def test_each_way_in_reaches_the_canary_once_its_check_is_gone(
     site: Site, canary: Canary, monkeypatch: pytest.MonkeyPatch

@@ -55,6 +55,7 @@ _kinds = st.sampled_from(["user", "token", "node"])
 _roles = st.frozensets(st.sampled_from(sorted(ROLES)))
 
 
+@pytest.mark.fault("S17")
 @given(st.sampled_from(sorted(ACTIONS)), _kinds, st.sampled_from(["U1", "U2"]), _roles)
 def test_only_another_person_with_a_fitting_role_decides(
     action: str, kind: str, id_: str, roles: frozenset[str]

@@ -14,6 +14,7 @@ from tiering.access import Grant, narrow
 SEED = 5
 
 
+@pytest.mark.fault("S13")
 @pytest.mark.parametrize(
     "chains", [pytest.param(10_000, id="few"), pytest.param(100_000, marks=pytest.mark.torture, id="many")]
 )
@@ -25,6 +26,7 @@ def test_no_chain_of_narrowings_widens(chains: int, counted: Callable[[object], 
     assert tally.chains == chains and tally.allowed >= chains // 50 and tally.cut >= chains // 50
 
 
+@pytest.mark.fault("S13")
 @pytest.mark.parametrize("lost", ["functions", "resources", "conditions"])
 def test_a_narrowing_that_forgets_one_side_is_found(monkeypatch: pytest.MonkeyPatch, lost: str) -> None:
     def forgetful(held: Grant, meant: Grant) -> Grant:

@@ -73,6 +73,7 @@ def test_frame_times_survive_to_the_nanosecond_beyond_2036(seconds: int, rest: i
     assert isinstance(back, AccessUnit) and back.wall_ns == unit.wall_ns
 
 
+@pytest.mark.fault("S11")
 @given(st.binary(max_size=400))
 def test_garbage_raises_value_error_or_waits(data: bytes) -> None:
     reader = CmafReader()
@@ -83,6 +84,7 @@ def test_garbage_raises_value_error_or_waits(data: bytes) -> None:
     assert len(reader._buffer) <= len(data)
 
 
+@pytest.mark.fault("S14")
 def test_a_request_counts_for_one_receiver_one_target_one_body_one_time(tmp_path: Path) -> None:
     headers = sign_request(Signer(), "receiver", "POST", "/x?a=1", b"body", NOW, secrets.token_bytes(16))
     claim = read_claim(headers)
@@ -104,6 +106,7 @@ def test_a_request_counts_for_one_receiver_one_target_one_body_one_time(tmp_path
             check_answer(PUBLIC, nonce, status, body, signature)
 
 
+@pytest.mark.fault("S14")
 def test_a_nonce_is_taken_once_even_over_a_restart(tmp_path: Path) -> None:
     path = tmp_path / "nonces"
     NonceJournal(path, NOW).take("node", "n1", NOW, NOW)
@@ -193,6 +196,7 @@ def test_a_leases_key_is_private_and_can_be_destroyed(tmp_path: Path) -> None:
         keys.make("../../etc/passwd")
 
 
+@pytest.mark.fault("S16")
 def test_setting_the_wall_clock_back_makes_no_lease_longer() -> None:
     clock = ManualClock()
     steady = SteadyClock(clock)

@@ -103,6 +103,7 @@ async def test_a_person_concerned_is_shown_nothing_without_their_request_on_reco
     assert [(r.purpose, r.case_no) for r in rows(site)] == [("person_request", "REQ-12")]
 
 
+@pytest.mark.fault("S16")
 @pytest.mark.parametrize("how", ["disable", "remove", "deny", "sign_out"])
 async def test_revocation_by_another_process_ends_a_running_look(site: Site, how: str) -> None:
     id_ = camera(site)
@@ -135,6 +136,7 @@ async def test_revocation_by_another_process_ends_a_running_look(site: Site, how
     assert rows(site)[0].result == "revoked"
 
 
+@pytest.mark.fault("S16")
 async def test_expiry_ends_a_running_look(site: Site) -> None:
     id_, until_ms = camera(site), site.now_ms() + 3_000
     value = {
@@ -217,6 +219,7 @@ class Late:
         return value
 
 
+@pytest.mark.fault("S19")
 async def test_without_the_catalog_the_journal_and_without_the_journal_no_picture(site: Site) -> None:
     id_, who = camera(site), person(site, "operator")
     away = Broken(site.catalog)
@@ -286,6 +289,7 @@ def open_rows(site: Site) -> list[RegisterRow]:
     return site.catalog.read(lambda c: register.open_rows(c))
 
 
+@pytest.mark.fault("S23")
 async def test_two_processes_that_open_at_once_never_open_more_than_the_grant_allows(
     site: Site, counted: Callable[[object], None]
 ) -> None:
@@ -426,6 +430,7 @@ async def test_a_session_path_opens_one_window_and_ends_with_the_right(site: Sit
     assert (rows(site)[0].result, rows(site)[0].bytes) == ("revoked", 100)
 
 
+@pytest.mark.fault("S21")
 async def test_another_process_serves_the_same_path_under_the_same_row(site: Site, tmp_path: Path) -> None:
     id_, who = camera(site), person(site, "duty")
     now_ms = site.now_ms()

@@ -41,6 +41,7 @@ def b64(value: Any) -> str:
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
+@pytest.mark.fault("S12")
 def test_a_token_opens_what_its_row_says_and_nothing_after_its_end(keys: NodeKeys) -> None:
     clock = ManualClock()
     tokens = Tokens(keys, clock)
@@ -63,6 +64,7 @@ def test_a_token_opens_what_its_row_says_and_nothing_after_its_end(keys: NodeKey
         tokens.verify(text)
 
 
+@pytest.mark.fault("S12")
 def test_sixty_forgeries(keys: NodeKeys) -> None:
     clock = ManualClock()
     tokens = Tokens(keys, clock)
@@ -122,6 +124,7 @@ def test_sixty_forgeries(keys: NodeKeys) -> None:
         assert refused.value.kind is Kind.UNAUTHENTICATED, text[:80]
 
 
+@pytest.mark.fault("S12")
 def test_the_tokens_of_another_node_are_strangers(tmp_path: Path, keys: NodeKeys) -> None:
     clock = ManualClock()
     other = ensure_keys(settings_in(tmp_path / "other"))
@@ -129,6 +132,7 @@ def test_the_tokens_of_another_node_are_strangers(tmp_path: Path, keys: NodeKeys
         Tokens(other, clock).verify(Tokens(keys, clock).sign(row(clock)))
 
 
+@pytest.mark.fault("S5")
 def test_keys_are_made_once_and_must_be_private(tmp_path: Path) -> None:
     settings = settings_in(tmp_path)
     with pytest.raises(TiergateError, match="init"):

@@ -51,6 +51,7 @@ async def test_a_foreign_device_is_described_with_main_and_sub(onvif_camera: Onv
     assert offer.ptz
 
 
+@pytest.mark.fault("S4")
 @pytest.mark.real
 async def test_a_wrong_password_is_said_so_without_showing_it(onvif_camera: OnvifCamera) -> None:
     with pytest.raises(TiergateError) as caught:
@@ -61,6 +62,7 @@ async def test_a_wrong_password_is_said_so_without_showing_it(onvif_camera: Onvi
     assert "canary" not in str(caught.value)
 
 
+@pytest.mark.fault("S6")
 @pytest.mark.real
 async def test_a_device_outside_the_allowed_networks_gets_no_packet(onvif_camera: OnvifCamera) -> None:
     elsewhere = build({"cameras": {"allowed_networks": ["10.0.0.0/8"]}})
@@ -81,6 +83,7 @@ async def test_nobody_there_is_one_clear_sentence() -> None:
     assert caught.value.reason.code == "camera.onvif_unreachable"
 
 
+@pytest.mark.fault("S6")
 @pytest.mark.parametrize(
     "host",
     [
@@ -111,6 +114,7 @@ def test_a_discovery_answer_is_read() -> None:
     assert found == discovery.Found("10.1.2.3", "http://10.1.2.3/onvif/device_service", "Front Gate", "X-100")
 
 
+@pytest.mark.fault("S10")
 @pytest.mark.parametrize(
     "datagram",
     [

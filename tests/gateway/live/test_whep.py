@@ -156,6 +156,7 @@ async def test_the_session_ends_with_its_viewer(hub: Hub) -> None:
     await peer.close()
 
 
+@pytest.mark.fault("S27")
 @pytest.mark.parametrize("sdp", ["", "v=0", "v=0\r\nm=video 9 UDP/TLS/RTP/SAVPF 96\r\n", "\0" * 100, "m=audio x y z"])
 async def test_a_hostile_offer_is_one_clear_error(hub: Hub, sdp: str) -> None:
     session, started = await session_of(hub, [])
@@ -165,6 +166,7 @@ async def test_a_hostile_offer_is_one_clear_error(hub: Hub, sdp: str) -> None:
     assert session.ended.is_set()
 
 
+@pytest.mark.fault("S27")
 async def test_ports_come_from_the_range_and_their_end_is_said(hub: Hub) -> None:
     probe = UdpPorts().bind("127.0.0.1")
     port = probe.getsockname()[1]

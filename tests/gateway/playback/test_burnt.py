@@ -161,6 +161,7 @@ async def test_a_tokens_clip_is_burnt_and_cannot_be_had_otherwise(node: Rig) -> 
     ]
 
 
+@pytest.mark.fault("S20")
 async def test_evidence_stays_as_recorded_for_those_who_may_make_it_and_for_nobody_else(node: Rig) -> None:
     await node.record(CONFIG, UNITS)
     duty, exporter = await node.sign_in("duty"), await person_with(node, "export")

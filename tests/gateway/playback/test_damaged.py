@@ -68,7 +68,7 @@ async def test_a_whole_clip_is_compared_with_its_recording_and_names_no_damage(p
     assert decode_mp4(data).pictures == 100
 
 
-@pytest.mark.fault("B30")
+@pytest.mark.fault("B30", "S20")
 async def test_a_clip_says_which_of_it_is_not_what_was_recorded(place: Place) -> None:
     damaged = place.rot(1)
     planned, data = await place.clip()
@@ -89,7 +89,7 @@ async def test_fragments_that_a_cut_took_are_left_out_and_the_rest_is_a_clip(pla
     assert 75 <= decode_mp4(data).pictures < 100
 
 
-@pytest.mark.fault("B30")
+@pytest.mark.fault("B30", "S20")
 async def test_rot_that_is_found_only_while_it_is_sent_breaks_the_transfer(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:

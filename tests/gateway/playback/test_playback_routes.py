@@ -127,6 +127,7 @@ async def test_byte_ranges_of_an_entry(node: Rig) -> None:
     assert (await node.http.get(uri, headers={"Range": "lines=1-2"})).content == whole
 
 
+@pytest.mark.fault("S2", "S21")
 async def test_a_session_opens_its_own_window_and_nothing_else(node: Rig) -> None:
     names = await node.record(CONFIG, UNITS)
     others = await node.record(CONFIG, later(UNITS, 600))
@@ -261,6 +262,7 @@ async def test_snapshots_of_now_and_of_a_time(node: Rig) -> None:
     assert {r.function for r in await node.register()} == {"snapshot"}
 
 
+@pytest.mark.fault("S21")
 async def test_a_cached_snapshot_dies_with_its_footage(node: Rig) -> None:
     await node.record(CONFIG, UNITS)
     headers = await node.sign_in("operator")

@@ -66,6 +66,7 @@ async def test_the_socket_is_for_our_own_processes_alone(tmp_path: Path, worker:
     assert (tmp_path / "worker.sock").stat().st_mode & 0o077 == 0
 
 
+@pytest.mark.fault("S11")
 async def test_a_hostile_frame_fails_alone(client: WorkerClient, worker: Worker) -> None:
     for data in (b"", b"\0\0\0\x02\x65\x88", b"\xff" * 5000):
         with pytest.raises(TiergateError) as failure:
@@ -91,6 +92,7 @@ async def test_a_child_that_dies_or_hangs_is_replaced(client: WorkerClient, work
     assert (await client.snapshot(VIDEO, UNIT.data))[:2] == b"\xff\xd8"
 
 
+@pytest.mark.fault("S4")
 async def test_children_know_nothing_of_us(
     client: WorkerClient, worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -160,6 +162,7 @@ async def test_one_transcoder_serves_all_who_watch_a_stream_and_more_streams_are
     await other.close()
 
 
+@pytest.mark.fault("S11")
 class TestDecoderChild:
     """Bytes that nobody chose: the child may refuse or die, the pool answers in time either way."""
 

@@ -164,6 +164,7 @@ async def test_a_full_line_gives_sub_and_then_says_no(tmp_path: Path) -> None:
             await stream.aclose()  # type: ignore[attr-defined]  # an async generator
 
 
+@pytest.mark.fault("S16")
 @pytest.mark.parametrize("how", ["expiry", "release", "revoke", "suspend"])
 async def test_an_ended_lease_stops_its_running_stream(tmp_path: Path, how: str) -> None:
     async with pair(tmp_path) as (upper, lower):
@@ -269,6 +270,7 @@ async def test_purges_that_meet_are_one(tmp_path: Path) -> None:
         assert sorted(upper.catalog.read(lambda c: list(c.execute(of_purge).scalars()))) == sorted(ended)
 
 
+@pytest.mark.fault("S16")
 async def test_a_node_that_was_down_purges_before_it_serves(tmp_path: Path) -> None:
     from config.clock import ManualClock
 
@@ -310,6 +312,7 @@ async def test_the_quota_passes_through_and_keeps_nothing(tmp_path: Path) -> Non
         assert data == lower.footage_bytes(segment)[10:60] and objects(upper) == []
 
 
+@pytest.mark.fault("S15")
 async def test_what_is_not_in_the_lease_is_refused_with_its_reason(tmp_path: Path) -> None:
     async with pair(tmp_path) as (upper, lower):
         old = lower.record(CAMERA, lower.now_ms - 5 * 3_600_000)
@@ -333,6 +336,7 @@ async def test_what_is_not_in_the_lease_is_refused_with_its_reason(tmp_path: Pat
         assert unapproved.value.reason.code == "tier.approver_needed"
 
 
+@pytest.mark.fault("S14")
 async def test_an_altered_row_is_no_lease(tmp_path: Path) -> None:
     async with pair(tmp_path) as (upper, lower):
         lease = await pull(upper)
@@ -343,6 +347,7 @@ async def test_an_altered_row_is_no_lease(tmp_path: Path) -> None:
         assert await ended(watch(upper, lease)) == "tier.lease_signature"
 
 
+@pytest.mark.fault("S14")
 async def test_unsigned_forged_and_replayed_requests_are_refused(tmp_path: Path) -> None:
     async with pair(tmp_path) as (upper, lower):
         import secrets

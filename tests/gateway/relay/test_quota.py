@@ -84,6 +84,7 @@ class Upper:
         return most
 
 
+@pytest.mark.fault("S15")
 async def test_an_upper_node_that_takes_all_it_can_for_three_days_gets_its_quota_and_no_byte_more(
     tmp_path: Path, counted: Callable[[object], None]
 ) -> None:
@@ -114,6 +115,7 @@ async def test_an_upper_node_that_takes_all_it_can_for_three_days_gets_its_quota
         assert lower.catalog.read(lambda c: leases.camera_ms_since(c, link.id, since_ms)) <= EMERGENCY.camera_ms_per_day
 
 
+@pytest.mark.fault("S15")
 async def test_live_pictures_end_and_are_refused_and_come_back_with_the_hours(tmp_path: Path) -> None:
     async with pair(tmp_path) as (upper, lower):
         allow(lower, 1_000_000)
@@ -137,6 +139,7 @@ async def test_live_pictures_end_and_are_refused_and_come_back_with_the_hours(tm
         await stream.aclose()  # type: ignore[attr-defined]  # an async generator
 
 
+@pytest.mark.fault("S15")
 async def test_a_used_up_quota_is_an_alarm_within_two_looks(tmp_path: Path) -> None:
     async with pair(tmp_path) as (upper, lower):
         allow(lower, 10_000_000)

@@ -173,6 +173,7 @@ async def _incidents(duty: httpx.AsyncClient, camera: str) -> None:
     assert (await duty.get("/api/v1/incidents")).json()["items"] == []
 
 
+@pytest.mark.fault("S15")
 async def test_a_suspended_link_ends_its_pulls_and_refuses_new_ones(tmp_path: Path) -> None:
     async with (
         half(tmp_path / "upper", "street", "210211001") as upper,
@@ -200,6 +201,7 @@ async def test_a_suspended_link_ends_its_pulls_and_refuses_new_ones(tmp_path: Pa
             await client.aclose()
 
 
+@pytest.mark.fault("S14", "S26")
 async def test_a_wrong_certificate_is_refused_before_a_byte_is_sent(tmp_path: Path) -> None:
     import asyncio
     import hashlib

@@ -214,11 +214,13 @@ def _link(lower: Node, key: Key, role: str = "upper") -> None:
     lower.catalog.write(lambda c: links.add(c, fresh))
 
 
+@pytest.mark.fault("S1")
 def test_every_call_is_in_the_table(tmp_path: Path) -> None:
     none: Any = None
     assert cells(tier_app.build(none, none)) == set(ROUTES)
 
 
+@pytest.mark.fault("S1", "S14")
 @pytest.mark.real
 async def test_every_call_for_every_node(tmp_path: Path, counted: Callable[[object], None]) -> None:
     foreign = Key(bytes(range(32)))

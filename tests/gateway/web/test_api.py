@@ -27,6 +27,7 @@ async def test_asking_who_one_is_without_signing_in_is_no_failure(site: Site) ->
         assert (await nobody.get("/api/v1/node")).json()["region"] == "210211001003"
 
 
+@pytest.mark.fault("S3")
 async def test_the_cookie_signs_in_and_signing_out_ends_it(site: Site) -> None:
     async with site.client() as client:
         answer = await client.post("/api/v1/session", json={"login": "admin", "password": PASSWORD})
@@ -41,6 +42,7 @@ async def test_the_cookie_signs_in_and_signing_out_ends_it(site: Site) -> None:
         assert (answer.status_code, answer.json()["code"]) == (401, "access.session_over")
 
 
+@pytest.mark.fault("S4")
 async def test_a_registered_camera_has_an_id_a_tier_and_no_credential_anywhere(site: Site) -> None:
     async with await site.sign_in("admin") as admin:
         answer = await admin.post(
@@ -213,6 +215,7 @@ async def test_a_person_is_posted_until_an_end_and_an_administrator_never(site: 
         assert (await change(id_, posted_to=None))[0] == 200
 
 
+@pytest.mark.fault("S22")
 async def test_ten_wrong_passwords_a_minute_from_one_client_and_the_owner_elsewhere(site: Site) -> None:
     async with site.client(address="10.9.9.9") as guesser, site.client(address="10.1.1.1") as owner:
         codes = [
@@ -227,6 +230,7 @@ async def test_ten_wrong_passwords_a_minute_from_one_client_and_the_owner_elsewh
         assert (again.status_code, again.json()["code"]) == (401, "access.bad_login")
 
 
+@pytest.mark.fault("S22")
 async def test_the_first_password_is_changed_before_anything_else(site: Site) -> None:
     async with await site.sign_in("admin") as admin:
         body = {"login": "new", "name": "新人", "roles": ["operator"], "password": PASSWORD}
@@ -238,6 +242,7 @@ async def test_the_first_password_is_changed_before_anything_else(site: Site) ->
         assert (await new.get("/api/v1/cameras")).status_code == 200
 
 
+@pytest.mark.fault("S25")
 async def test_other_sites_are_refused(site: Site) -> None:
     async with await site.sign_in("admin") as admin:
         for headers, status in (
@@ -251,6 +256,7 @@ async def test_other_sites_are_refused(site: Site) -> None:
             assert answer.status_code == status, (headers, answer.text)
 
 
+@pytest.mark.fault("S3", "S25")
 async def test_headers_protect_and_nothing_is_cached(site: Site) -> None:
     async with site.client() as client:
         answer = await client.get("/api/v1/node")
@@ -263,6 +269,7 @@ async def test_headers_protect_and_nothing_is_cached(site: Site) -> None:
             assert (await client.get(path)).status_code == 404, path
 
 
+@pytest.mark.fault("S23", "S24")
 async def test_failures_are_problems_without_internals(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     async with await site.sign_in("admin") as admin:
         assert (await admin.put("/api/v1/cameras")).status_code == 405
@@ -287,6 +294,7 @@ async def test_failures_are_problems_without_internals(site: Site, monkeypatch: 
         assert "secret" not in answer.text and "Traceback" not in answer.text
 
 
+@pytest.mark.fault("S23")
 async def test_lists_have_pages(site: Site) -> None:
     async with await site.sign_in("admin") as admin:
         ids = [await add_camera(admin, n) for n in range(1, 6)]

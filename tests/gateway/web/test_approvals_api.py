@@ -91,6 +91,7 @@ FOUR_MONTHS = {"months": 4, "legal_basis": "市令 5"}
 # --- classes ---
 
 
+@pytest.mark.fault("S17")
 async def test_key_areas_to_four_months_need_a_basis_and_a_second_person(office: Office) -> None:
     what_if: dict[str, str | int] = {"class": "key", "months": 4}
     planned = (await office.asker.get("/api/v1/retention/plan", params=what_if)).json()
@@ -229,6 +230,7 @@ async def test_a_refused_hold_ends_and_a_refusal_has_words(office: Office) -> No
     assert (await office.decide("third", placed["approval"])).json()["code"] == "approval.decided"
 
 
+@pytest.mark.fault("S17")
 async def test_the_release_of_a_hold_waits_for_a_second_person(office: Office) -> None:
     _, placed = await a_hold(office)
     await office.decide("second", placed["approval"])
@@ -339,6 +341,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
 _STEPS = st.tuples(st.sampled_from([*PEOPLE, "token"]), st.booleans(), st.sampled_from([0, 1, 11, 23, 24]))
 
 
+@pytest.mark.fault("S17")
 @given(st.lists(_STEPS, max_size=6))
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_it_is_done_at_most_once_and_only_by_a_second_person_in_time(

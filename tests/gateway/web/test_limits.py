@@ -48,6 +48,7 @@ def test_a_bucket_gives_its_burst_and_then_its_rate() -> None:
     assert [buckets.take("a", 100 * S) for _ in range(11)].count(0) == 10
 
 
+@pytest.mark.fault("S23")
 @settings(max_examples=200, deadline=None)
 @given(
     st.integers(1, 50),
@@ -71,6 +72,7 @@ def test_it_is_the_bucket_that_one_would_draw(per_s: int, burst: int, asked: lis
             assert tokens[caller] + Fraction(told_ns, cost_ns) == 1
 
 
+@pytest.mark.fault("S23")
 @settings(max_examples=60, deadline=None)
 @given(st.integers(1, 8), st.lists(st.tuples(st.integers(0, 30), st.integers(0, S)), max_size=200))
 def test_no_crowd_of_callers_grows_it(most: int, asked: list[tuple[int, int]]) -> None:
@@ -138,6 +140,7 @@ async def _until_refused(client: httpx.AsyncClient, path: str, most: int = 100) 
     raise AssertionError(f"{most} requests of {path} were answered")
 
 
+@pytest.mark.fault("S23")
 async def test_a_caller_who_asks_too_often_is_told_when_to_come_again(tmp_path: Path) -> None:
     with _few(tmp_path) as site:
         site.user("li", ALL_ROLES)
@@ -155,6 +158,7 @@ async def test_a_caller_who_asks_too_often_is_told_when_to_come_again(tmp_path: 
             assert [(await li.get("/api/v1/cameras")).status_code for _ in range(3)] == [200, 200, 429]
 
 
+@pytest.mark.fault("S23")
 async def test_strangers_share_the_bucket_of_their_address_and_bad_credentials_buy_no_other(tmp_path: Path) -> None:
     with _few(tmp_path) as site:
         site.user("li", ALL_ROLES)
@@ -256,6 +260,7 @@ async def _token(node: Rig, most: int) -> dict[str, str]:
     return {"Authorization": f"Bearer {node.services.tokens.sign(row)}"}
 
 
+@pytest.mark.fault("S23")
 @pytest.mark.real
 async def test_so_many_pictures_of_every_kind_are_opened_at_once_and_no_more(
     node: Rig, counted: Callable[[object], None]

@@ -9,6 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 import pytest_asyncio
@@ -17,8 +18,9 @@ from config.errors import TiergateError
 from gateway.web.policy import declared
 from tests.gateway.web import matrix
 from tests.gateway.web.crowd import crowd_in, path_cells, running_cells
-from tests.gateway.web.matrix import IN, OF_A_CAMERA, ROUTES, Crowd, ask, ask_cell, cells, expected
+from tests.gateway.web.matrix import IN, OF_A_CAMERA, ROUTES, Caller, Crowd, ask, ask_cell, cells, expected
 from tests.gateway.web.site import site_in
+from tiering.access import Function
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -27,11 +29,13 @@ async def crowd(tmp_path_factory: pytest.TempPathFactory):  # type: ignore[no-un
         yield made
 
 
+@pytest.mark.fault("S1")
 def test_every_route_is_in_the_table_as_it_declares_itself(tmp_path: Path) -> None:
     with site_in(tmp_path) as site:
         assert cells(site) == ROUTES
 
 
+@pytest.mark.fault("S1", "S25")
 @pytest.mark.asyncio(loop_scope="module")
 async def test_every_route_for_everybody(crowd: Crowd, counted: Callable[[object], None]) -> None:
     bad: list[str] = []
@@ -63,16 +67,48 @@ async def test_the_right_one_is_given_pictures(crowd: Crowd) -> None:
             assert (await ask_cell(crowd, cell, crowd.caller(name))).status == status, (cell, name)
 
 
+@pytest.mark.fault("S3")
 @pytest.mark.asyncio(loop_scope="module")
 async def test_a_path_is_of_one_camera_and_address_and_ends_with_the_right(crowd: Crowd) -> None:
     assert await path_cells(crowd) == []
 
 
+@pytest.mark.fault("S2")
+@pytest.mark.asyncio(loop_scope="module")
+async def test_the_secret_of_a_path_is_no_credential_at_any_route(
+    crowd: Crowd, counted: Callable[[object], None]
+) -> None:
+    services, now_ms = crowd.site.services, crowd.site.now_ms()
+    who = await services.principals.of_credential(crowd.caller("everything").bearer or "")
+    secret, _ = await services.media_sessions.open(
+        who, Function.PLAYBACK, crowd.cameras["mine"], from_ms=now_ms - 5 * 60_000, to_ms=now_ms, client="127.0.0.1"
+    )
+    holder = Caller("the secret of a path", secret, "bad")
+    own = await ask(crowd.site, "GET", f"/m/{secret}/index.m3u8")
+    assert (own.status, own.code.partition(".")[0]) == (404, "media")  # it is a good one: nothing was recorded
+    bad, asked = [], 0
+    for cell, demanded in ROUTES.items():
+        wanted = expected(holder, cell, demanded)
+        answer = await ask_cell(crowd, cell, holder)
+        asked += 1
+        if matrix.wrong(answer, wanted, demanded):
+            bad.append(f"{cell} ({demanded}): {answer.status} {answer.code}, not {wanted}")
+    async with crowd.site.client() as client:
+        client.cookies.set("tiergate_session", secret)
+        assert (await client.get("/api/v1/cameras")).status_code == 401
+        assert (await client.post("/api/v1/session", json={"token": secret})).status_code == 401
+    await services.media_sessions.end(secret)
+    counted(f"{asked} routes asked with the secret of a path, {len(bad)} wrong")
+    assert not bad, "\n".join(bad)
+
+
+@pytest.mark.fault("S16")
 @pytest.mark.asyncio(loop_scope="module")
 async def test_running_pictures_end_when_the_right_does(crowd: Crowd) -> None:
     assert await running_cells(crowd) == []
 
 
+@pytest.mark.fault("S1")
 @pytest.mark.asyncio(loop_scope="module")
 async def test_a_method_that_no_route_declares_is_refused_to_everybody(crowd: Crowd) -> None:
     routes = [
@@ -97,6 +133,7 @@ async def test_who_signs_out_is_out(crowd: Crowd) -> None:
         assert (await client.get("/api/v1/cameras")).status_code == 401
 
 
+@pytest.mark.fault("S1")
 @pytest.mark.asyncio(loop_scope="module")
 async def test_an_unknown_camera_and_a_foreign_one_look_alike(crowd: Crowd) -> None:
     for name in ("other camera", "stranger"):
@@ -107,6 +144,7 @@ async def test_an_unknown_camera_and_a_foreign_one_look_alike(crowd: Crowd) -> N
             assert foreign.headers.keys() == unknown.headers.keys()
 
 
+@pytest.mark.fault("S8")
 @pytest.mark.asyncio(loop_scope="module")
 async def test_traversal_in_path_parameters_opens_nothing(crowd: Crowd) -> None:
     mine = crowd.cameras["mine"]
@@ -116,6 +154,49 @@ async def test_traversal_in_path_parameters_opens_nothing(crowd: Crowd) -> None:
             for tail in ("", "/timeline", "/snapshot.jpg", "/playback.m3u8", "/live.mp4"):
                 answer = await client.get(f"/api/v1/cameras/{bad}{tail}")
                 assert 400 <= answer.status_code < 500, (bad, tail, answer.status_code)
+
+
+#: What leads upward or elsewhere, in the spellings that servers have fallen for.
+_UP = (
+    "..", "../", "..\\", "%2e%2e", "%2e%2e/", "..%2f", "%2e%2e%2f", "..%5c", "%252e%252e%252f", "..%252f", "..;/",
+    "....//", "..%c0%af", "%c0%ae%c0%ae/", "..%ef%bc%8f", "%u002e%u002e/", ".%00./", "/",
+)  # fmt: skip
+_AT = ("etc/passwd", "etc%2fpasswd", "keys/node.key", "catalog/catalog.db", "tiergate.toml", "proc/self/environ")
+_CANARY = "C4nary of the key folder"
+
+
+def _payloads(canary: Path) -> list[str]:
+    ups = [up * deep + at for up in _UP for at in _AT for deep in (1, 3)]
+    return [*ups, str(canary), f"/{canary}", f"file://{canary}", "%00", "%ff", "."]
+
+
+def _with(cell: str, name: str, payload: str, camera: str) -> str:
+    values = {"camera_id": camera, "ordinal": "0", "name:path": "index.html", name: payload}
+    path = cell.partition(" ")[2]
+    return re.sub(r"\{([^}]+)\}", lambda m: values.get(m[1], "01K0000000000000000000000Z"), path)
+
+
+@pytest.mark.fault("S8")
+@pytest.mark.asyncio(loop_scope="module")
+async def test_no_spelling_of_a_way_upward_opens_a_file_at_any_path_parameter(
+    crowd: Crowd, counted: Callable[[object], None]
+) -> None:
+    canary = crowd.site.settings.paths.data / "keys" / "canary"
+    canary.write_text(_CANARY)
+    payloads = _payloads(canary)
+    places = [(cell, name) for cell in ROUTES if cell.startswith("GET ") for name in re.findall(r"\{([^}]+)\}", cell)]
+    statuses: Counter[int | None] = Counter()
+    bearer = crowd.caller("everything").bearer
+    for cell, name in places:
+        for payload in payloads:
+            path = _with(cell, name, payload, crowd.cameras["mine"])
+            for said in (path, unquote(path, errors="replace")):  # as it came, and as a proxy may hand it on
+                answer = await ask(crowd.site, "GET", said, bearer)
+                statuses[answer.status] += 1
+                assert answer.status is not None and 400 <= answer.status < 500, (cell, payload, answer)
+                assert _CANARY not in answer.text
+    counted(f"{len(payloads)} payloads × {len(places)} path parameters: {dict(statuses)}")
+    assert len(set(payloads)) >= 200 and len(places) >= 15
 
 
 @pytest.mark.asyncio(loop_scope="module")
@@ -128,6 +209,7 @@ async def test_a_page_is_not_opened_with_a_revoked_token(crowd: Crowd) -> None:
         await crowd.site.services.principals.of_credential(crowd.caller("revoked").bearer or "")
 
 
+@pytest.mark.fault("S1")
 def test_a_route_without_a_policy_does_not_start(tmp_path: Path) -> None:
     with site_in(tmp_path) as site:
 

@@ -49,6 +49,7 @@ async def ways(site: Site) -> dict[str, str]:
         }
 
 
+@pytest.mark.fault("S17")
 async def test_under_full_governance_every_way_is_closed(tmp_path: Path) -> None:
     with site_in(tmp_path, node={"governance": "full"}) as site:
         closed = ("by name", "by a role", "by the unit", "by moving", "by leaving")

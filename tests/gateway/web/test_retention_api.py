@@ -100,6 +100,7 @@ async def test_the_classes_and_a_change_that_waits(site: Site) -> None:
         assert unknown.status_code == 404
 
 
+@pytest.mark.fault("S17")
 async def test_only_a_system_administrator_changes_classes_or_deletes(site: Site) -> None:
     site.user("duty", ("duty",))
     async with await site.sign_in("duty") as duty:

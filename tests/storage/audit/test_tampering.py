@@ -197,6 +197,7 @@ def judged(entries: list[Entry], inside: list[Checkpoint], kept: list[Checkpoint
     return log.verify_export(log.export(entries, inside), PUBLIC, kept)
 
 
+@pytest.mark.fault("S18")
 @pytest.mark.parametrize(
     "times", [pytest.param(3_000, id="few"), pytest.param(10_000, marks=pytest.mark.torture, id="many")]
 )
@@ -224,6 +225,7 @@ def test_no_hand_in_a_file_goes_unseen(times: int, counted: Callable[[object], N
     assert set(tried) == {how.__name__ for how in HANDS + PENS}
 
 
+@pytest.mark.fault("S18")
 def test_an_untouched_log_is_never_accused_and_may_have_gone_on() -> None:
     dice = random.Random(19)
     for _ in range(300):
@@ -248,6 +250,7 @@ def test_without_what_left_the_machine_such_a_hand_is_not_seen(hand: Hand) -> No
     assert unseen >= 40
 
 
+@pytest.mark.fault("S18")
 def test_a_thief_cannot_bring_checkpoints_of_their_own() -> None:
     entries, _ = world(random.Random(21))
     theirs = signed(entries[3], THIEF)
@@ -272,6 +275,7 @@ def catalog(catalog_url: str) -> Iterator[Catalog]:
     catalog.close()
 
 
+@pytest.mark.fault("S18")
 def test_no_hand_in_the_table_goes_unseen_in_its_export(catalog: Catalog, counted: Callable[[object], None]) -> None:
     """With the database's own tools, the chain made to fit again."""
     dice, seen, kept = random.Random(23), 0, list[Checkpoint]()

@@ -186,6 +186,7 @@ def _total(data: bytes) -> None:
             parse(data)
 
 
+@pytest.mark.fault("S11")
 @settings(max_examples=300, deadline=None)
 @given(st.binary(max_size=300))
 def test_parsers_are_total_on_garbage(data: bytes) -> None:
@@ -193,6 +194,7 @@ def test_parsers_are_total_on_garbage(data: bytes) -> None:
         _total(prefix + data)
 
 
+@pytest.mark.fault("S11")
 @settings(max_examples=300, deadline=None)
 @given(st.data())
 def test_parsers_are_total_on_mutated_sets(data: st.DataObject) -> None:

@@ -184,6 +184,7 @@ PARSERS = (
 )
 
 
+@pytest.mark.fault("S11")
 @settings(max_examples=200, deadline=None)
 @given(st.data())
 def test_readers_are_total(data: st.DataObject) -> None:
@@ -200,6 +201,7 @@ def test_readers_are_total(data: st.DataObject) -> None:
     assert 0 <= _salvaged(garbage).good_length <= len(garbage)
 
 
+@pytest.mark.fault("S11")
 @settings(max_examples=200, deadline=None)
 @given(st.binary(max_size=400))
 def test_readers_are_total_on_garbage(garbage: bytes) -> None:

@@ -1,0 +1,125 @@
+"""XML that devices send to break its reader, by discovery and by ONVIF (FAULTS S9, S10).
+
+The entities name a file and a web server of ours: whoever read or fetched would be seen to.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from config.clock import SystemClock
+from config.errors import TiergateError
+from config.redact import Secret
+from config.settings import build
+from gateway.cameras import discovery, onboarding
+from tests.parts.impostors import Answer, Impostor
+
+SETTINGS = build({"cameras": {"allowed_networks": ["127.0.0.0/8"], "connect_timeout_s": 2}})
+SECRET = "C4nary-in-a-file"  #: one word: scopes and addresses are cut at spaces
+MOST_BYTES = 20 << 20  #: of memory, for one answer
+_ENVELOPE = (
+    '<e:Envelope xmlns:e="http://www.w3.org/2003/05/soap-envelope" xmlns:d="http://schemas.xmlsoap.org/ws/2005/04/discovery">'
+    "<e:Body><d:ProbeMatches><d:ProbeMatch>{0}<d:Scopes>onvif://www.onvif.org/name/{1}</d:Scopes>"
+    "<d:XAddrs>http://10.1.2.3/{1}</d:XAddrs></d:ProbeMatch></d:ProbeMatches></e:Body></e:Envelope>"
+)
+
+
+def payloads(port: int, file: Path) -> dict[str, bytes]:
+    laughs = "".join(f'<!ENTITY l{n} "{f"&l{n - 1};" * 10}">' for n in range(1, 10))
+    quadratic = f'<!ENTITY q "{"q" * 50_000}">'
+    web = f"http://127.0.0.1:{port}/x"
+
+    def told(dtd: str, used: str, before: str = "") -> str:
+        return f"<?xml version='1.0'?><!DOCTYPE x [{dtd}]>" + _ENVELOPE.format(before, used)
+
+    made = {  # first what a reader that is open to all would give away at once; some of the others it would never end
+        "a file": told(f'<!ENTITY f SYSTEM "file://{file}">', "&f;"),
+        "a billion laughs": told(f'<!ENTITY l0 "lol">{laughs}', "&l9;"),
+        "a billion laughs in an attribute": told(f'<!ENTITY l0 "lol">{laughs}', "x", '<a b="&l9;"/>'),
+        "a quadratic blow-up": told(quadratic, "&q;" * 5_000),
+        "an entity of itself": told('<!ENTITY a "&b;"><!ENTITY b "&a;">', "&a;"),
+        "a device without end": told('<!ENTITY f SYSTEM "file:///dev/zero">', "&f;"),
+        "a web page": told(f'<!ENTITY f SYSTEM "{web}">', "&f;"),
+        "a document type from the web": f'<?xml version="1.0"?><!DOCTYPE x SYSTEM "{web}">' + _ENVELOPE.format("", "x"),
+        "a parameter entity": told(f'<!ENTITY % p SYSTEM "{web}"> %p;', "x"),
+        "an entity that is public": told(f'<!ENTITY f PUBLIC "x" "{web}">', "&f;"),
+        "an inclusion": _ENVELOPE.format(
+            f'<i:include xmlns:i="http://www.w3.org/2001/XInclude" href="file://{file}" parse="text"/>', "x"
+        ),
+        "a style sheet": f'<?xml-stylesheet type="text/xsl" href="{web}"?>' + _ENVELOPE.format("", "x"),
+        "a schema elsewhere": _ENVELOPE.format(
+            f'<a xmlns:s="http://www.w3.org/2001/XMLSchema-instance" s:noNamespaceSchemaLocation="{web}"/>', "x"
+        ),
+        "elements without bottom": _ENVELOPE.format("<a>" * 5_000 + "</a>" * 5_000, "x"),
+        "a name of a megabyte": _ENVELOPE.format(f"<{'a' * 900_000}/>", "x"),
+    }  # fmt: skip
+    found = {name: text.encode() for name, text in made.items()}
+    for coding in ("utf-16", "utf-32", "utf-7"):  # a document type that a search for its bytes does not see
+        text = made["a file"].replace("<?xml version='1.0'?>", f"<?xml version='1.0' encoding='{coding}'?>")
+        found[f"a file, in {coding}"] = text.encode(coding)
+        bomb = made["a billion laughs"].replace("<?xml version='1.0'?>", f"<?xml version='1.0' encoding='{coding}'?>")
+        found[f"a billion laughs, in {coding}"] = bomb.encode(coding)
+    return found
+
+
+def resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.mark.fault("S10")
+def test_a_discovery_answer_expands_fetches_and_reads_nothing(
+    tmp_path: Path, counted: Callable[[object], None]
+) -> None:
+    file = tmp_path / "secret"
+    file.write_text(SECRET)
+    with Impostor() as web:
+        before = resident_bytes()
+        for name, data in payloads(web.port, file).items():
+            found = discovery.parse_answer(data)
+            assert found is None or (len(found.url) <= 300 and len(found.name) <= 120), name
+            assert SECRET not in repr(found) and "lol" not in repr(found), name
+        grown = resident_bytes() - before
+        assert web.knocks == 0
+    counted(f"{len(payloads(1, file))} hostile documents, memory {grown >> 20} MiB more, knocks {web.knocks}")
+    assert grown < MOST_BYTES
+
+
+async def _described(port: int) -> str:
+    with pytest.raises(TiergateError) as refused:
+        await onboarding.describe(
+            SETTINGS, SystemClock(), onvif=f"127.0.0.1:{port}", username="a", password=Secret("b")
+        )
+    return f"{refused.value.reason.code} {refused.value}"
+
+
+def _answer(data: bytes) -> Answer:
+    head = f"HTTP/1.1 200 OK\r\nContent-Type: application/soap+xml\r\nContent-Length: {len(data)}\r\n"
+    whole = head.encode() + b"Connection: close\r\n\r\n" + data
+    return lambda request: whole
+
+
+@pytest.mark.real
+@pytest.mark.fault("S9", "S10")
+async def test_a_device_that_answers_with_it_is_refused_in_one_sentence(
+    tmp_path: Path, counted: Callable[[object], None]
+) -> None:
+    file = tmp_path / "secret"
+    file.write_text(SECRET)
+    with Impostor() as web:
+        with Impostor(lambda request: b"") as silent:  # the library is loaded before memory is looked at
+            await _described(silent.port)
+        before, asked = resident_bytes(), 0
+        for name, data in payloads(web.port, file).items():
+            with Impostor(_answer(data)) as device:
+                said = await _described(device.port)
+                assert device.knocks, name
+                asked += device.knocks
+            assert said.startswith("camera.") and SECRET not in said and "lollol" not in said, (name, said)
+        grown = resident_bytes() - before
+        assert web.knocks == 0
+    counted(f"hostile answers {asked}, memory {grown >> 20} MiB more, knocks {web.knocks}")
+    assert grown < MOST_BYTES
