@@ -216,9 +216,9 @@ class OnvifDevice:
         headers = {"Content-Type": f'application/soap+xml; charset=utf-8; action="{action}"'}
         async with service._session.post(xaddr, data=envelope.encode(), headers=headers) as answer:
             answer.raise_for_status()
-            content = await answer.content.read(_MAX_ANSWER_BYTES + 1)
-        if len(content) > _MAX_ANSWER_BYTES or b"<!DOCTYPE" in content:
-            raise ValueError("answer too large or with a document type")
+            content = await answer.read()
+        if b"<!DOCTYPE" in content:
+            raise ValueError("an answer with a document type")
         parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False)
         return etree.fromstring(content, parser)
 
@@ -323,6 +323,23 @@ async def connect(
             await camera.close()
 
 
+class BoundedResponse(aiohttp.ClientResponse):
+    """An answer of a device that may be hostile: of a body without end, or one that unpacks to a hundred times its
+    size, no more than `_MAX_ANSWER_BYTES` and a piece are ever held."""
+
+    async def read(self) -> bytes:
+        """Raises ValueError."""
+        if self._body is None:
+            body = bytearray()
+            async for piece in self.content.iter_any():
+                body += piece
+                if len(body) > _MAX_ANSWER_BYTES:
+                    self.close()
+                    raise ValueError(f"the answer is longer than {_MAX_ANSWER_BYTES >> 20} MiB")
+            self._body = bytes(body)
+        return await super().read()
+
+
 async def _guard(service: Any, networks: Sequence[str], username: str, password: Secret, timeout_s: float) -> None:
     """Puts our connector, deadlines and HTTP digest (Profile T) under a freshly made service."""
     await service._session.close()
@@ -330,7 +347,9 @@ async def _guard(service: Any, networks: Sequence[str], username: str, password:
     digest = (aiohttp.DigestAuthMiddleware(username, password.reveal()),) if username else ()
     connector = _GuardedConnector(networks)
     timeout = aiohttp.ClientTimeout(total=timeout_s * 2, connect=timeout_s, sock_read=timeout_s)
-    session = aiohttp.ClientSession(connector=connector, timeout=timeout, middlewares=digest)
+    session = aiohttp.ClientSession(
+        connector=connector, timeout=timeout, middlewares=digest, response_class=BoundedResponse
+    )
     service._connector, service._session, service.transport.session = connector, session, session
 
 

@@ -5,17 +5,24 @@ The entities name a file and a web server of ours: whoever read or fetched would
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import gzip
 import os
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
+import aiohttp
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import RawTestServer as TestServer
 
 from config.clock import SystemClock
 from config.errors import TiergateError
 from config.redact import Secret
 from config.settings import build
-from gateway.cameras import discovery, onboarding
+from gateway.cameras import discovery, onboarding, onvif
 from tests.parts.impostors import Answer, Impostor
 
 SETTINGS = build({"cameras": {"allowed_networks": ["127.0.0.0/8"], "connect_timeout_s": 2}})
@@ -76,15 +83,15 @@ def test_a_discovery_answer_expands_fetches_and_reads_nothing(
 ) -> None:
     file = tmp_path / "secret"
     file.write_text(SECRET)
-    with Impostor() as web:
+    with Impostor() as canary:
         before = resident_bytes()
-        for name, data in payloads(web.port, file).items():
+        for name, data in payloads(canary.port, file).items():
             found = discovery.parse_answer(data)
             assert found is None or (len(found.url) <= 300 and len(found.name) <= 120), name
             assert SECRET not in repr(found) and "lol" not in repr(found), name
         grown = resident_bytes() - before
-        assert web.knocks == 0
-    counted(f"{len(payloads(1, file))} hostile documents, memory {grown >> 20} MiB more, knocks {web.knocks}")
+        assert canary.knocks == 0
+    counted(f"{len(payloads(1, file))} hostile documents, memory {grown >> 20} MiB more, knocks {canary.knocks}")
     assert grown < MOST_BYTES
 
 
@@ -102,6 +109,66 @@ def _answer(data: bytes) -> Answer:
     return lambda request: whole
 
 
+class Endless(Impostor):
+    """Says that it will answer, and never comes to an end."""
+
+    sent = 0
+
+    def _talk(self, connection: socket.socket) -> None:
+        connection.settimeout(10)
+        with connection, contextlib.suppress(OSError):
+            connection.recv(65_536)
+            connection.sendall(
+                b"HTTP/1.1 200 OK\r\nContent-Type: application/soap+xml\r\nTransfer-Encoding: chunked\r\n\r\n"
+            )
+            while True:
+                connection.sendall(b"10000\r\n" + b"<a>" * 21_845 + b" \r\n")
+                self.sent += 65_536
+
+
+def _unpacks(size: int) -> Answer:
+    data = gzip.compress(bytes(size), 9)
+    kind = "Content-Type: application/soap+xml\r\nContent-Encoding: gzip\r\nConnection: close"
+    head = f"HTTP/1.1 200 OK\r\n{kind}\r\nContent-Length: {len(data)}\r\n\r\n"
+    return lambda request: head.encode() + data
+
+
+@pytest.mark.real
+@pytest.mark.fault("S9")
+async def test_an_answer_without_end_is_cut_at_a_mebibyte(counted: Callable[[object], None]) -> None:
+    with Endless() as device:
+        said = await _described(device.port)
+        sent, knocks = device.sent, device.knocks
+    counted(f"connections {knocks}, taken from a device without end {sent >> 10} KiB")
+    assert said.startswith("camera.onvif_unreachable") and "longer than 1 MiB" in said
+    assert 0 < sent < knocks * (8 << 20)  # what lay in buffers on the way counts as taken
+    with Impostor(_unpacks(200 << 20)) as device:
+        before = resident_bytes()
+        assert "longer than 1 MiB" in await _described(device.port)
+        assert resident_bytes() - before < MOST_BYTES
+
+
+@pytest.mark.real
+async def test_an_answer_in_many_pieces_is_read_to_its_end() -> None:
+    """A recorder's list of channels does not fit into one packet."""
+    whole = b"<a/>" * 200_000
+
+    async def answer(request: web.BaseRequest) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        for at in range(0, len(whole), 100_000):
+            await response.write(whole[at : at + 100_000])
+            await asyncio.sleep(0.001)  # so that the pieces are pieces
+        return response
+
+    async with TestServer(answer) as server, aiohttp.ClientSession(response_class=onvif.BoundedResponse) as session:
+        async with session.get(server.make_url("/")) as response:
+            assert await response.read() == whole
+            assert await response.read() == whole  # as often as it is asked
+        async with session.get(server.make_url("/")) as response:
+            assert await response.text() == whole.decode()
+
+
 @pytest.mark.real
 @pytest.mark.fault("S9", "S10")
 async def test_a_device_that_answers_with_it_is_refused_in_one_sentence(
@@ -109,17 +176,17 @@ async def test_a_device_that_answers_with_it_is_refused_in_one_sentence(
 ) -> None:
     file = tmp_path / "secret"
     file.write_text(SECRET)
-    with Impostor() as web:
+    with Impostor() as canary:
         with Impostor(lambda request: b"") as silent:  # the library is loaded before memory is looked at
             await _described(silent.port)
         before, asked = resident_bytes(), 0
-        for name, data in payloads(web.port, file).items():
+        for name, data in payloads(canary.port, file).items():
             with Impostor(_answer(data)) as device:
                 said = await _described(device.port)
                 assert device.knocks, name
                 asked += device.knocks
             assert said.startswith("camera.") and SECRET not in said and "lollol" not in said, (name, said)
         grown = resident_bytes() - before
-        assert web.knocks == 0
-    counted(f"hostile answers {asked}, memory {grown >> 20} MiB more, knocks {web.knocks}")
+        assert canary.knocks == 0
+    counted(f"hostile answers {asked}, memory {grown >> 20} MiB more, knocks {canary.knocks}")
     assert grown < MOST_BYTES
