@@ -59,10 +59,8 @@ class FolderStore:
                 if not self._links:
                     return self._copy(key, path, target, sha256, bytes)
                 self._enter(path, target)
-            except FileExistsError:
-                return self._same(key, target, sha256, bytes)
             except OSError as exc:
-                if exc.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP):
+                if exc.errno not in (errno.EEXIST, errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP):
                     raise
                 return self._copy(key, path, target, sha256, bytes)
             if target.stat().st_size != bytes or (self._read_back and _sha256_of(target) != sha256):
@@ -182,16 +180,14 @@ class FolderStore:
                     raise
         raise base.unavailable("ENOENT")
 
-    def _same(self, key: str, target: Path, sha256: bytes, size: int, fresh: Path | None = None) -> ObjectInfo:
+    def _same(self, key: str, target: Path, sha256: bytes, size: int, fresh: Path) -> ObjectInfo:
         """What is there already, if it is what was to be stored. An earlier call may have died between link and sync,
-        or its sync failed: then the kernel calls the name clean, and syncs it no more (FAULTS B3). It is made anew, of
-        `fresh`, a whole copy that may be moved; without one the caller still has the file of which this is a link.
+        or its sync failed: then the kernel calls the name clean, and syncs it no more (FAULTS B3). `fresh`, a copy,
+        takes the name: a link to the file that has it already would change nothing (rename(2)), and while a name is
+        away another call might answer for it.
         """
         if target.stat().st_size != size or _sha256_of(target) != sha256:
             raise base.exists(key)
-        if fresh is None:
-            fresh = self._root / _TEMPORARY / secrets.token_hex(16)
-            os.rename(target, fresh)
         os.replace(fresh, target)
         volume.fsync_folder(target.parent)
         return ObjectInfo(key, size, sha256)

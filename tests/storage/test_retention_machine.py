@@ -134,7 +134,7 @@ def test_mutant_that_believes_every_date(monkeypatch: pytest.MonkeyPatch) -> Non
         return 0
 
     monkeypatch.setattr(retention_rows, "age_from", believe)
-    caught("early", NoneDated)
+    caught("early|kept .* after a sweep saw it due", NoneDated)  # as the wrong date lies before or after the true one
 
 
 def test_mutant_that_lets_copies_go_whatever_holds_them(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,6 +26,8 @@ def make(folder: Path) -> FolderStore:
 
 
 class FolderConformance(Conformance):
+    rounds = 20
+
     def test_threads_that_fill_and_empty_one_folder_do_not_meet(self, store: ObjectStore) -> None:
         """The last object of an hour goes while another comes, and two purges meet: nobody loses anything.
 
