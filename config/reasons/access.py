@@ -123,6 +123,18 @@ WORDS: dict[str, tuple[str, str]] = {
         "The token has been revoked.",
         "令牌已被吊销。",
     ),
+    "access.token_key_over": (
+        "The key that signed the token was exchanged, and its time is over; ask for a new token.",
+        "签发该令牌的密钥已更换且过渡期已结束，请重新申请令牌。",
+    ),
+    "access.token_key_gone": (
+        "The signing key {key} that the catalog names is not under {folder}; bring the folder back from a backup.",
+        "目录库指定的签名密钥 {key} 不在 {folder} 中，请从备份恢复该文件夹。",
+    ),
+    "access.token_overlap": (
+        "The window of the old key lasts at most {most_days} days, as long as a token can.",
+        "旧密钥的过渡期最长 {most_days} 天，与令牌的最长有效期相同。",
+    ),
     "access.token_not_shared": (
         "Camera {camera} is not shared (sharing = none); set its sharing to departments first.",
         "摄像机 {camera} 未共享（sharing = none），请先将共享设为 departments。",
@@ -158,6 +170,24 @@ WORDS: dict[str, tuple[str, str]] = {
     "access.keys_open": (
         "The key file {file} can be read by others; set its mode to 0600.",
         "密钥文件 {file} 可被其他用户读取，请将权限设为 0600。",
+    ),
+    "access.keys_owner": (
+        "The keys under {folder} belong to user {uid}; run this command as that user, else the node could not read the "
+        "new key.",
+        "{folder} 下的密钥属于用户 {uid}，请以该用户身份运行本命令，否则节点无法读取新密钥。",
+    ),
+    "access.keys_busy": (
+        "A backup is being written or keys are being exchanged; do it again when that is done.",
+        "正在写备份或更换密钥，请在其完成后重试。",
+    ),
+    "access.sealing_key_gone": (
+        "The sealing key {key} that the catalog names is not under {folder}; bring the folder back from a backup.",
+        "目录库指定的封存密钥 {key} 不在 {folder} 中，请从备份恢复该文件夹。",
+    ),
+    "access.accounts_unreadable": (
+        "The accounts of {count} cameras open with no key of this node ({cameras}); nothing was begun. Give those "
+        "cameras their passwords again, or bring the key back from a backup.",
+        "{count} 路摄像机的账号无法用本节点的任何密钥打开（{cameras}），未作任何更换。请重新填写这些摄像机的密码，或从备份恢复密钥。",
     ),
     # --- nouns
     "access.region_unknown": ("There is no region {region}.", "没有区划 {region}。"),

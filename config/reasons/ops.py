@@ -66,6 +66,11 @@ WORDS: dict[str, tuple[str, str]] = {
         "Restore the keys from their own backup, or `chmod 600` them: {folder}.",
         "请从密钥备份恢复，或对其执行 chmod 600：{folder}。",
     ),
+    "ops.keys_half": (
+        "The exchange of {key} was broken off; until it is finished both keys are in use.",
+        "{key} 的更换中断，完成前新旧密钥同时使用。",
+    ),
+    "ops.keys_half_next": ("Finish it: `{command}`.", "请完成更换：{command}。"),
     "ops.catalog_ok": ("The catalog answers; schema {revision}.", "目录数据库正常，模式版本 {revision}。"),
     "ops.catalog_empty": ("There is no catalog yet.", "尚无目录数据库。"),
     "ops.catalog_old": (

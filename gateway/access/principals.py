@@ -13,10 +13,10 @@ from sqlalchemy import Connection, select
 
 from config.clock import Clock, wall_ms
 from config.errors import Kind, TiergateError
-from gateway.access import break_glass
+from gateway.access import break_glass, token_keys
 from gateway.access.ids import hash_of
 from gateway.access.sessions import PREFIX
-from gateway.access.tokens import Tokens, standing
+from gateway.access.tokens import Claims, Tokens, standing
 from gateway.access.watch import CatalogWatch
 from storage.catalog import break_glass as break_glass_rows
 from storage.catalog import grants as grant_rows
@@ -42,6 +42,7 @@ class Principals:
         self._watch = watch
         self._cache: dict[bytes, Principal] = {}
         self._cached_stamp = -1
+        self._learned_stamp = -1
 
     async def of(self, authorization: str | None, cookie: str | None) -> Principal | None:
         """Who asks; None without a credential. A header wins over the cookie. Raises UNAUTHENTICATED for a bad one."""
@@ -55,7 +56,8 @@ class Principals:
         return await self.of_credential(credential.strip())
 
     async def of_credential(self, credential: str) -> Principal:
-        """Raises UNAUTHENTICATED: access.session_over, user_disabled, token_bad, token_revoked, token_expired."""
+        """Raises UNAUTHENTICATED: access.session_over, user_disabled, token_bad, token_revoked, token_expired,
+        token_key_over."""
         stamp, now_ms, key = self._watch.stamp, wall_ms(self._clock), hash_of(credential)
         if stamp != self._cached_stamp or len(self._cache) > _CACHED:
             self._cache.clear()
@@ -66,12 +68,20 @@ class Principals:
         if credential.startswith(PREFIX):
             found = await self._catalog.aread(lambda c: self.by_session(c, key, now_ms))
         else:
-            claims = self._tokens.verify(credential)
+            claims = await self.claims_of(credential)
             rows = await self._catalog.aread(lambda c: grant_rows.tokens_by_jti(c, [claims.jti]))
             found = of_token(self._tokens.require(claims, rows.get(claims.jti)))
         if self._watch.stamp == stamp:
             self._cache[key] = found
         return found
+
+    async def claims_of(self, text: str) -> Claims:
+        """Of a token, by the keys that the catalog knows now. Raises what `Tokens.verify` raises."""
+        stamp = self._watch.stamp
+        if stamp != self._learned_stamp or not self._tokens.knows(text):
+            self._tokens.learn(await self._catalog.aread(token_keys.read))
+            self._learned_stamp = stamp
+        return self._tokens.verify(text)
 
     def reload(
         self, connection: Connection, wanted: Iterable[Principal], now_ms: int
@@ -93,7 +103,7 @@ class Principals:
             row = grant_rows.tokens_by_jti(connection, [reference["id"]]).get(reference["id"])
             if row is None:
                 raise TiergateError(Kind.UNAUTHENTICATED, "access.token_bad")
-            return of_token(standing(row, now_ms))
+            return of_token(standing(row, now_ms, token_keys.read(connection)))
         if reference["kind"] == "node":
             return of_node(connection, reference["id"])
         user = people.users(connection, [reference["id"]]).get(reference["id"])
@@ -102,7 +112,8 @@ class Principals:
         return self.of_user(connection, user, None, now_ms)
 
     def by_session(self, connection: Connection, id_hash: bytes, now_ms: int) -> Principal:
-        """Raises access.session_over, access.user_disabled, access.token_revoked, access.token_expired."""
+        """Raises access.session_over, access.user_disabled, access.token_revoked, access.token_expired,
+        access.token_key_over."""
         row = sessions.sessions(connection, [id_hash]).get(id_hash)
         if row is None or row.ended_ms is not None or now_ms >= row.expires_ms:
             raise TiergateError(Kind.UNAUTHENTICATED, "access.session_over")
@@ -110,7 +121,7 @@ class Principals:
             token = grant_rows.tokens_by_jti(connection, [row.token_jti]).get(row.token_jti)
             if token is None:
                 raise TiergateError(Kind.UNAUTHENTICATED, "access.token_bad")
-            return of_token(standing(token, now_ms), row)
+            return of_token(standing(token, now_ms, token_keys.read(connection)), row)
         user = people.users(connection, [row.user_id or ""]).get(row.user_id or "")
         if user is None or user.disabled_ms is not None:
             raise TiergateError(Kind.UNAUTHENTICATED, "access.user_disabled")

@@ -1,14 +1,17 @@
 """Departments' tokens: a grant that this node signed, and the row that it must still equal.
 
-EdDSA and nothing else (FAULTS S12): the algorithm and the key are ours, never the header's; headers that could name a
-key are refused; the text must be the one way to write it; what counts as revoked is the row of its `jti`, not the text.
+EdDSA and nothing else (FAULTS S12): the algorithm and the keys are ours, never the header's; headers that could bring a
+key are refused, and `kid` only chooses among ours; the text must be the one way to write it; what counts as revoked is
+the row of its `jti`, not the text.
+
+The key can be exchanged while the node runs (`gateway.ops.rotation`): `learn` takes what the catalog says of it.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,12 +19,13 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from config.clock import Clock, wall_ms
-from config.crypto import key_id, unb64
+from config.crypto import DEFAULT_SUITE, key_id, unb64
 from config.errors import Kind, TiergateError
 from config.units import format_time_ms
 from config.weekly import week_words
-from gateway.access.keys import NodeKeys
+from gateway.access.keys import NodeKeys, read_both
 from gateway.access.purposes import PURPOSE_WORDS
+from gateway.access.token_keys import KeyBook, OldKey, TokenKey
 from storage.catalog.grants import TokenRow
 from tiering.grants import Function, Grant
 
@@ -46,18 +50,39 @@ class Claims:
     department_id: str
     grant: dict[str, Any]
     expires_ms: int
+    key_id: str  #: of the key that signed
 
 
 class Tokens:
     def __init__(self, keys: NodeKeys, clock: Clock) -> None:
-        self._private = Ed25519PrivateKey.from_private_bytes(keys.token)
-        self._public = Ed25519PublicKey.from_public_bytes(keys.token_public)
-        self._key_id = key_id(keys.token_public)
+        self._folder = keys.folder
+        self._privates = {key_id(keys.token_public): keys.token}
+        self._first = TokenKey(key_id(keys.token_public), keys.token_public)
+        self._book = KeyBook()
         self._issuer = f"tiergate:{keys.node_id}"
         self._clock = clock
 
+    def learn(self, book: KeyBook) -> None:
+        """What the catalog says of the keys, as `token_keys.read` gives it."""
+        self._book = book
+
+    def knows(self, text: str) -> bool:
+        """Whether the key that the text names is one of those learned. True for what is no token at all."""
+        try:
+            kid = json.loads(unb64(text[:_MOST_CHARACTERS].split(".")[0]))["kid"]
+        except (ValueError, KeyError, TypeError, RecursionError):
+            return True
+        return self._key(kid) is not None
+
+    def public_keys(self) -> Iterator[TokenKey]:
+        """Those whose tokens are taken now, the one in force first."""
+        if self._book.signing is None:
+            yield self._first
+        yield from self._book.published(wall_ms(self._clock))
+
     def sign(self, row: TokenRow) -> str:
-        """The token's text; shown once, kept nowhere."""
+        """The token's text; shown once, kept nowhere. Raises access.token_key_gone."""
+        key = self._book.signer(row.issued_ms) or self._first
         claims = {
             "iss": self._issuer,
             "aud": f"{self._issuer}/api",
@@ -68,10 +93,26 @@ class Tokens:
             "jti": row.jti,
             "grant": row.grant,
         }
-        return jwt.encode(claims, self._private, algorithm="EdDSA", headers={"typ": TYPE, "kid": self._key_id})
+        private = Ed25519PrivateKey.from_private_bytes(self._private(key))
+        return jwt.encode(claims, private, algorithm="EdDSA", headers={"typ": TYPE, "kid": key.key_id})
+
+    def _private(self, key: TokenKey) -> bytes:
+        if key.key_id not in self._privates:
+            found = [value for value in read_both(self._folder, "token") if value is not None]
+            self._privates |= {key_id(DEFAULT_SUITE.public_key(value)): value for value in found}
+        if key.key_id not in self._privates:
+            raise TiergateError(Kind.ENVIRONMENT, "access.token_key_gone", key=key.key_id, folder=self._folder)
+        return self._privates[key.key_id]
+
+    def _key(self, kid: object) -> TokenKey | None:
+        book = self._book
+        return next((key for key in (*book.old, book.signing or self._first) if key.key_id == kid), None)
 
     def verify(self, text: str) -> Claims:
-        """Signature and form; the row is compared by `matches`. Raises access.token_bad, access.token_expired."""
+        """Signature and form; the row is compared by `require`.
+
+        Raises access.token_bad, access.token_expired, access.token_key_over.
+        """
         bad = TiergateError(Kind.UNAUTHENTICATED, "access.token_bad")
         if len(text) > _MOST_CHARACTERS or not re.fullmatch(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+){2}", text):
             raise bad
@@ -79,11 +120,12 @@ class Tokens:
             header = json.loads(unb64(text.split(".")[0]))
             for part in text.split("."):
                 unb64(part)
-            if header != {"alg": "EdDSA", "typ": TYPE, "kid": self._key_id}:
+            key = self._key(header["kid"]) if type(header) is dict and "kid" in header else None
+            if key is None or header != {"alg": "EdDSA", "typ": TYPE, "kid": key.key_id}:
                 raise bad
             claims = jwt.decode(
                 text,
-                self._public,
+                Ed25519PublicKey.from_public_bytes(key.public),
                 algorithms=["EdDSA"],
                 audience=f"{self._issuer}/api",
                 issuer=self._issuer,
@@ -101,24 +143,37 @@ class Tokens:
             raise bad
         if claims["exp"] * 1000 <= now_ms:
             raise TiergateError(Kind.UNAUTHENTICATED, "access.token_expired")
-        return Claims(claims["jti"], claims["sub"], claims["grant"], claims["exp"] * 1000)
+        if isinstance(key, OldKey) and now_ms >= key.until_ms:
+            raise TiergateError(Kind.UNAUTHENTICATED, "access.token_key_over")
+        return Claims(claims["jti"], claims["sub"], claims["grant"], claims["exp"] * 1000, key.key_id)
 
     def require(self, claims: Claims, row: TokenRow | None) -> TokenRow:
-        """The row behind `claims`. Raises access.token_bad, access.token_revoked, access.token_expired."""
+        """The row behind `claims`, ending when the window of its key does.
+
+        Raises access.token_bad, access.token_revoked, access.token_expired, access.token_key_over.
+        """
         if row is None or row.grant != claims.grant or row.department_id != claims.department_id:
             raise TiergateError(Kind.UNAUTHENTICATED, "access.token_bad")
         if row.expires_ms // 1000 * 1000 != claims.expires_ms:
             raise TiergateError(Kind.UNAUTHENTICATED, "access.token_bad")
-        return standing(row, wall_ms(self._clock))
+        if claims.key_id != (self._book.signer(row.issued_ms) or self._first).key_id:
+            raise TiergateError(Kind.UNAUTHENTICATED, "access.token_bad")
+        return standing(row, wall_ms(self._clock), self._book)
 
 
-def standing(row: TokenRow, now_ms: int) -> TokenRow:
-    """Raises access.token_revoked, access.token_expired."""
+def standing(row: TokenRow, now_ms: int, book: KeyBook) -> TokenRow:
+    """The row, ending when the window of its key does.
+
+    Raises access.token_revoked, access.token_expired, access.token_key_over.
+    """
     if row.revoked_ms is not None:
         raise TiergateError(Kind.UNAUTHENTICATED, "access.token_revoked")
     if now_ms >= row.expires_ms:
         raise TiergateError(Kind.UNAUTHENTICATED, "access.token_expired")
-    return row
+    cut = book.cut(row)
+    if cut is not row and now_ms >= cut.expires_ms:
+        raise TiergateError(Kind.UNAUTHENTICATED, "access.token_key_over")
+    return cut
 
 
 # --- in plain words --------------------------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ NOUNS: dict[str, tuple[str, str]] = {
     "backup": ("backup", "Write keys, settings and catalog into one encrypted file; or check one."),
     "restore": ("restore", "Make the node of a backup on this machine."),
     "upgrade": ("upgrade", "Bring the catalog to this version."),
+    "secrets": ("secrets", "The key that seals cameras' accounts."),
     "doctor": ("doctor", "Say what is wrong and what to do next."),
     "alarm": ("alarm", "What stands wrong, and who is told."),
     "login": ("login", "Sign in; later commands run as this user."),

@@ -52,6 +52,36 @@ def issue(
     context.show(client.post("/tokens", body))
 
 
+@app.command(
+    "rotate-key",
+    help="Exchange the key that signs tokens, on this machine's files and beside the running node; may be killed and"
+    " run again. Tokens that the old key signed work until they end or the window does. Run it as the user of the"
+    " node.",
+)
+def rotate_key(
+    overlap: Annotated[
+        str, typer.Option(help="How long the old key is still taken: 12h, 30d; 0s when somebody may have it.")
+    ] = "30d",
+) -> None:
+    from config.units import parse_duration_ms
+    from gateway.cli.offline import operator
+    from gateway.ops import rotation
+
+    done = rotation.rotate_token(context.settings(), operator(), parse_duration_ms(overlap))
+    context.show(done.as_json())
+    if done.resumed:
+        context.say(
+            "An exchange that had been broken off was finished, with the window that was given then; run the command"
+            " again for another one.",
+            "已完成此前中断的密钥更换，过渡期以当时为准；如需再次更换，请重新运行本命令。",
+        )
+    if done.cut:
+        context.note(
+            f"{done.cut} tokens would have worked longer: issue them anew before the window ends.",
+            f"{done.cut} 个令牌的有效期超出过渡期，请在其结束前重新签发。",
+        )
+
+
 @app.command(help="Revoke a token: running pictures stop within seconds.")
 def revoke(jti: Annotated[str, typer.Argument(help="Token id.")]) -> None:
     context.show(client.post(f"/tokens/{client.part(jti)}/revoke"))

@@ -25,7 +25,7 @@ from config.settings import Settings
 from config.units import SHANGHAI
 from gateway import __version__
 from gateway.access.keys import NodeKeys, load_keys
-from gateway.ops.locks import is_held
+from gateway.ops.locks import KEYS_LOCK, is_held, together
 from gateway.ops.store_work import open_catalog
 from storage import backup, restore, volume
 from storage.audit import log as audit
@@ -56,7 +56,7 @@ def back_up(settings: Settings, settings_file: Path, target: Path, passphrase: S
     check_passphrase(passphrase)
     keys, now_ms = load_keys(settings), wall_ms(make_clock(settings))
     source = backup.Source(keys.node_id, keys.node, __version__, settings_file, settings.paths.keys_dir)
-    with open_catalog(settings) as catalog:
+    with together(settings.paths.run_dir / KEYS_LOCK), open_catalog(settings) as catalog:
         made = backup.make(catalog, source, target, passphrase, now_ms)
         details = {"audit_seq": made.audit_seq, "rows": sum(made.rows.values())}
         catalog.write(lambda c: audit.append(c, now_ms, actor, "node.backup", target.name, details))

@@ -18,6 +18,7 @@ from config.reasons import Reason, text
 from config.settings import Listener, is_loopback, split_listen
 from gateway.access.keys import load_keys
 from gateway.ops.findings import Finding, Level, fine, found
+from gateway.ops.locks import KEYS_LOCK, is_held
 from gateway.ops.probe import Probe
 from gateway.ops.signs import read_sign
 from gateway.processes import fonts as mark_fonts
@@ -83,8 +84,14 @@ def keys(probe: Probe) -> Iterator[Finding]:
         load_keys(probe.settings)
     except TiergateError as error:
         yield found("keys", "bad", error.reason, Reason("ops.keys_next", {"folder": probe.settings.paths.keys_dir}))
-    else:
-        yield fine("keys", "ops.keys_ok")
+        return
+    if not is_held(probe.settings.paths.run_dir / KEYS_LOCK):
+        for name, command in (("sealing", "tiergate secrets rotate"), ("token", "tiergate token rotate-key")):
+            if (probe.settings.paths.keys_dir / f"{name}.next.key").exists():
+                following = Reason("ops.keys_half_next", {"command": command})
+                yield found("keys", "warn", Reason("ops.keys_half", {"key": f"{name}.key"}), following)
+                return
+    yield fine("keys", "ops.keys_ok")
 
 
 def catalog(probe: Probe) -> Iterator[Finding]:

@@ -13,6 +13,8 @@ from config.errors import Kind, TiergateError
 SWEEP_LOCK = "sweep.lock"  #: one sweep at a time, the keeper's or one that a person started
 KEEPER_LOCK = "keeper.lock"  #: one keeper per node
 NODE_LOCK = "node.lock"  #: one supervisor per node
+#: One exchange of keys at a time, and none while a backup reads keys and rows, which must fit each other.
+KEYS_LOCK = "keys.lock"
 
 
 @contextlib.contextmanager
@@ -25,6 +27,18 @@ def alone(path: Path, code: str) -> Iterator[None]:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise TiergateError(Kind.CONFLICT, code) from None
+        yield
+    finally:
+        os.close(fd)
+
+
+@contextlib.contextmanager
+def together(path: Path) -> Iterator[None]:
+    """Holds the lock for the block beside others that do the same, after waiting for whoever is `alone` with it."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o750)
+    fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH)
         yield
     finally:
         os.close(fd)

@@ -16,6 +16,7 @@ from sqlalchemy import Connection, Row, delete, func, insert, or_, select, updat
 from config.errors import Kind, TiergateError
 from config.ids import CameraId, centre_code, next_camera_id
 from config.weekly import parse_week
+from storage.catalog.engine import overwriting
 from storage.catalog.places import require_department, require_region
 from storage.catalog.tables import camera, camera_health, camera_status, camera_stream, credential
 from storage.sites import check_site_type
@@ -297,11 +298,34 @@ def put_credential(connection: Connection, row: CredentialRow) -> None:
         connection.execute(insert(credential).values(id=row.id, **values))
     else:
         values["version"] = known.version + 1
-        connection.execute(update(credential).where(credential.c.id == row.id).values(**values))
+        with overwriting(connection):
+            connection.execute(update(credential).where(credential.c.id == row.id).values(**values))
+
+
+def sealed_with_others(
+    connection: Connection, key_id: str, after: str = "", limit: int | None = None
+) -> list[CredentialRow]:
+    """Rows that another key than `key_id` opens, in the order of ids."""
+    query = select(credential).where(credential.c.key_id != key_id, credential.c.id > after)
+    return [_credential(row) for row in connection.execute(query.order_by(credential.c.id).limit(limit))]
+
+
+def seal_anew(connection: Connection, id_: str, sealed: bytes, key_id: str) -> None:
+    """The same account under another key: to whoever uses it nothing has changed."""
+    with overwriting(connection):
+        connection.execute(update(credential).where(credential.c.id == id_).values(sealed=sealed, key_id=key_id))
+
+
+def users_of(connection: Connection, credential_ids: Iterable[str]) -> list[str]:
+    """Ids of the cameras, removed ones aside, that have one of these accounts."""
+    query = select(camera.c.id).where(camera.c.credential_id.in_(list(credential_ids)), camera.c.removed_ms.is_(None))
+    return list(connection.execute(query.order_by(camera.c.id)).scalars())
 
 
 def credentials(connection: Connection, ids: Iterable[str]) -> dict[str, CredentialRow]:
-    return {
-        r.id: CredentialRow(r.id, r.username, r.sealed, r.key_id, r.version, r.changed_ms)
-        for r in connection.execute(select(credential).where(credential.c.id.in_(list(ids))))
-    }
+    found = connection.execute(select(credential).where(credential.c.id.in_(list(ids))))
+    return {row.id: _credential(row) for row in found}
+
+
+def _credential(row: Row[Any]) -> CredentialRow:
+    return CredentialRow(row.id, row.username, row.sealed, row.key_id, row.version, row.changed_ms)

@@ -104,6 +104,21 @@ def writing(engine: Engine) -> Iterator[Connection]:
         yield connection
 
 
+@contextlib.contextmanager
+def overwriting(connection: Connection) -> Iterator[None]:
+    """What the block's rows held before is zeros afterwards in SQLite's file, not bytes of free space. PostgreSQL keeps
+    them until its vacuum."""
+    if connection.dialect.name != "sqlite":
+        yield
+        return
+    before = int(connection.exec_driver_sql("PRAGMA secure_delete").scalar_one())
+    connection.exec_driver_sql("PRAGMA secure_delete=ON")
+    try:
+        yield
+    finally:
+        connection.exec_driver_sql(f"PRAGMA secure_delete={('OFF', 'ON', 'FAST')[before]}")
+
+
 def _is_disk_failure(error: DBAPIError) -> bool:
     """After which the connection is opened anew.
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select, tuple_, update
+from sqlalchemy import Connection, Row, func, insert, select, tuple_, update
 
 from storage.catalog.tables import department, grant, token
 
@@ -102,6 +102,17 @@ def tokens(connection: Connection, after: str | None = None, limit: int = 1000) 
     """Newest first."""
     query = _TOKENS.order_by(token.c.jti.desc()).limit(limit)
     return [_token(r) for r in connection.execute(query if after is None else query.where(token.c.jti < after))]
+
+
+def last_issued_ms(connection: Connection) -> int:
+    """0 without any token."""
+    return int(connection.execute(select(func.max(token.c.issued_ms))).scalar_one() or 0)
+
+
+def tokens_between(connection: Connection, issued_before_ms: int, end_after_ms: int) -> int:
+    """How many tokens, those revoked aside, were issued before the one moment and end after the other."""
+    found = (token.c.revoked_ms.is_(None), token.c.issued_ms < issued_before_ms, token.c.expires_ms > end_after_ms)
+    return int(connection.execute(select(func.count()).select_from(token).where(*found)).scalar_one())
 
 
 def add_token(connection: Connection, row: TokenRow) -> None:

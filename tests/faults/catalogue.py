@@ -82,7 +82,7 @@ ROWS: dict[str, tuple[str, str]] = {
     "S2": ("A path of pictures is used for more", "it opens its camera and window at its paths, and signs nobody in"),
     "S3": ("A credential stands in an address and leaks, or is used again", "no token in a URL; a path is bound to one address; nothing is cached or logged"),
     "S4": ("Camera passwords in logs, answers, errors, process lists", "no form of a secret is in any of them"),
-    "S5": ("The catalog is stolen", "camera passwords are sealed, bound to their row; keys are files of their own, 0600"),
+    "S5": ("The catalog is stolen", "camera passwords are sealed, bound to their row; keys are files of their own, 0600; an exchange of the key survives kills"),
     "S6": ("An address leads into the inner network (SSRF)", "only allowed networks, resolved once; redirects and answers are judged again"),
     "S7": ("A name or address becomes a command", "no shell anywhere; children are started by lists of arguments of ours"),
     "S8": ("../ in a path", "outside of the declared routes and the page's files nothing opens"),
@@ -103,7 +103,7 @@ ROWS: dict[str, tuple[str, str]] = {
     "S23": ("One caller takes all", "requests, bodies, heads, lists and open pictures are bounded; 429 says when to come again"),
     "S24": ("Hostile requests, and errors that tell of the inside", "problems with a code; no 5xx of ours, no traceback"),
     "S25": ("Another site acts through a browser", "refused by origin, also WebSockets; cookies SameSite; CSP"),
-    "S26": ("Certificates and keys change", "another certificate than the pinned one gets no byte, until the nodes are paired again"),
+    "S26": ("Certificates and keys change", "another certificate than the pinned one gets no byte, until the nodes are paired again; an old signing key is taken until its window ends"),
     "S27": ("WebRTC as a way into the network", "no relay; host ports of a range; a bad offer is one error"),
     "S28": ("A dependency is exchanged", "every locked package has its hash"),
 }  # fmt: skip

@@ -16,10 +16,11 @@ from config.ids import ulid
 from config.reasons import Reason, text
 from config.settings import Settings, Store, build
 from config.units import HOUR_MS, format_time_ms
-from gateway.access.keys import ensure_keys
+from gateway.access.keys import ensure_keys, make_next, take_next
 from gateway.ops import doctor, job_state, metrics, promise
 from gateway.ops.certificates import make_private_ca
 from gateway.ops.findings import Finding
+from gateway.ops.locks import KEYS_LOCK, alone
 from storage import evidence_state, journal, scrub, sweeper
 from storage.audit import log as audit
 from storage.catalog import evidence_rows, facts, gaps, places, retention_rows, volume_state
@@ -333,6 +334,20 @@ def test_a_changed_entry_and_a_cut_end_of_the_audit_log(place: Place) -> None:
     place.catalog.write(lambda c: c.exec_driver_sql("UPDATE audit SET actor = 'user:b' WHERE seq = 1"))
     assert place.wrong()["audit"].reason.code == "cli.audit_broken"
     assert "audit" not in place.wrong(quick=True)
+
+
+def test_an_exchange_of_keys_that_was_broken_off(place: Place) -> None:
+    folder = place.settings.paths.keys_dir
+    for name, command in (("token", "tiergate token rotate-key"), ("sealing", "tiergate secrets rotate")):
+        make_next(folder, name)
+        finding = place.wrong()["keys"]
+        assert (finding.level, finding.reason.code) == ("warn", "ops.keys_half") and finding.next is not None
+        assert finding.next.params == {"command": command}
+        with alone(place.settings.paths.run_dir / KEYS_LOCK, "access.keys_busy"):
+            assert "keys" not in place.wrong(), "it is being done"
+    for name in ("token", "sealing"):
+        take_next(folder, name)
+    assert "keys" not in place.wrong()
 
 
 def test_open_keys_and_a_missing_catalog(place: Place) -> None:

@@ -192,7 +192,7 @@ def _account(
     name = username if username is not None else (old.username if old else "")
     secret = password if password is not None else (services.secrets.open(old) if old else Secret(""))
     id_ = old.id if old else fresh_id(services.clock)
-    rows.put_credential(connection, services.secrets.seal(services.clock, id_, name, secret))
+    rows.put_credential(connection, services.secrets.seal(connection, services.clock, id_, name, secret))
     return id_
 
 

@@ -263,5 +263,5 @@ def _account(
             if row.username == username and services.secrets.open(row) == secret:
                 return row.id
     id_ = fresh_id(services.clock)
-    rows.put_credential(connection, services.secrets.seal(services.clock, id_, username, secret))
+    rows.put_credential(connection, services.secrets.seal(connection, services.clock, id_, username, secret))
     return id_

@@ -137,7 +137,7 @@ async def _by_password(services: Services, login: str, password: Secret, client:
 
 
 async def _by_token(services: Services, text: str, client: str) -> str:
-    claims = services.tokens.verify(text.strip())
+    claims = await services.principals.claims_of(text.strip())
 
     def start(connection: Connection) -> str:
         row = services.tokens.require(claims, grants.tokens_by_jti(connection, [claims.jti]).get(claims.jti))

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Request, Response
 from pydantic import Field
 from sqlalchemy import Connection
 
+from config.crypto import b64
 from config.errors import Kind, TiergateError
 from config.ids import region_code
 from config.units import DAY_MS, parse_duration_ms
-from gateway.access import resources, tokens
+from gateway.access import resources, token_keys, tokens
 from gateway.access.ids import fresh_id
 from gateway.access.principals import of_token
 from gateway.web.policy import policy
@@ -117,8 +118,8 @@ def _prepare(
     for code in grant.resources.regions:
         places.require_region(connection, code)
     row = TokenRow(
-        fresh_id(services.clock), unit.id, unit.name, body.label, grant.as_json(), now_ms,
-        _expires_ms(body.expires, now_ms), principal.login,
+        fresh_id(services.clock), unit.id, unit.name, body.label, grant.as_json(),
+        max(now_ms, token_keys.read(connection).earliest_ms), _expires_ms(body.expires, now_ms), principal.login,
     )  # fmt: skip
     holder = of_token(row)
     covered = [id_ for id_, camera in found.items() if decide(holder, Function.CATALOG, camera, now_ms).visible]
@@ -133,9 +134,27 @@ async def list_tokens(
     limit: Limit = 200,
 ) -> dict[str, Any]:
     services = services_of(request)
-    found = await services.read(lambda c: grants.tokens(c, cursor, limit + 1))
+    found, book = await services.read(lambda c: (grants.tokens(c, cursor, limit + 1), token_keys.read(c)))
     shown, next_ = paged(found, limit, "jti")
-    return page([as_json(r, services.now_ms()) for r in shown], next_)
+    return page([as_json(book.cut(r), services.now_ms()) for r in shown], next_)
+
+
+@router.get("/tokens/jwks.json")
+async def keys(
+    request: Request, response: Response, principal: Annotated[Principal | None, policy(public=True)]
+) -> dict[str, Any]:
+    """The public keys whose tokens are taken now (RFC 7517, RFC 8037), the one in force first: for whoever is shown a
+    token and wants to know that this node signed it. Whether it was revoked only the node knows."""
+    services = services_of(request)
+    services.tokens.learn(await services.read(token_keys.read))
+    response.headers["Cache-Control"] = "no-store"
+    public = services.tokens.public_keys()
+    return {
+        "keys": [
+            {"kty": "OKP", "crv": "Ed25519", "use": "sig", "alg": "EdDSA", "kid": key.key_id, "x": b64(key.public)}
+            for key in public
+        ]
+    }
 
 
 @router.post("/tokens/preview")
@@ -155,15 +174,16 @@ async def issue(
 ) -> dict[str, Any]:
     services = services_of(request)
 
-    def write(connection: Connection) -> tuple[TokenRow, list[str]]:
+    def write(connection: Connection) -> tuple[TokenRow, list[str], token_keys.KeyBook]:
         row, names = _prepare(services, connection, body, principal)
         grants.add_token(connection, row)
         audit.append(
             connection, services.now_ms(), principal.actor, "token.issue", row.jti, as_json(row, services.now_ms())
         )
-        return row, names
+        return row, names, token_keys.read(connection)
 
-    row, names = await services.write(write)
+    row, names, book = await services.write(write)
+    services.tokens.learn(book)
     plain = tokens.plain_words(Grant.from_json(row.jti, "token", row.grant), names, row.expires_ms)
     return as_json(row, services.now_ms()) | {"token": services.tokens.sign(row), "plain": plain}
 

@@ -114,9 +114,8 @@ class Station:
         _clean, username, password = split_credentials(url)
         credential_id = None
         if username is not None and password is not None:
-            row = Secrets(self.keys).seal(self.clock, fresh_id(self.clock), username, password)
-            self.catalog.write(lambda c: put_credential(c, row))
-            credential_id = row.id
+            credential_id = fresh_id(self.clock)
+            self._seal(credential_id, username, password)
         new = NewCamera(
             name="门口", region="210211001003", credential_id=credential_id,
             streams=tuple((name, split_credentials(u)[0], None) for name, u in streams), **values,
@@ -137,8 +136,11 @@ class Station:
     def set_password(self, camera_id: str, username: str, password: str) -> None:
         credential_id = self.catalog.read(lambda c: cameras(c)[camera_id]).credential_id
         assert credential_id is not None
-        row = Secrets(self.keys).seal(self.clock, credential_id, username, Secret(password))
-        self.catalog.write(lambda c: put_credential(c, row))
+        self._seal(credential_id, username, Secret(password))
+
+    def _seal(self, credential_id: str, username: str, password: Secret) -> None:
+        sealer = Secrets(self.keys)
+        self.catalog.write(lambda c: put_credential(c, sealer.seal(c, self.clock, credential_id, username, password)))
 
     # --- what the recorder says --------------------------------------------------------------------------------------
 

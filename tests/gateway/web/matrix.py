@@ -65,6 +65,7 @@ ROUTES: dict[str, str] = {
     "POST /api/v1/grants": "security_admin",
     "DELETE /api/v1/grants/{grant_id}": "security_admin",
     "GET /api/v1/tokens": _WATCHERS,
+    "GET /api/v1/tokens/jwks.json": "public",
     "POST /api/v1/tokens/preview": "security_admin",
     "POST /api/v1/tokens": "security_admin",
     "POST /api/v1/tokens/{jti}/revoke": "security_admin",

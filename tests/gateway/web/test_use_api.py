@@ -165,7 +165,7 @@ def fill(site: Site) -> str:
         )  # fmt: skip
         made = cameras.create_camera(connection, new, "community", 32, NOON_MS)
         account = site.services.secrets.seal(
-            site.clock, fresh_id(site.clock), "root", Secret(CANARIES["camera password"])
+            connection, site.clock, fresh_id(site.clock), "root", Secret(CANARIES["camera password"])
         )
         cameras.put_credential(connection, account)
         cameras.change_camera(connection, made.id, {"credential_id": account.id}, NOON_MS)
