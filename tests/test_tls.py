@@ -124,6 +124,26 @@ def test_another_certificate_is_refused_until_the_nodes_are_paired_again(pair: P
     assert (the_link(upper)["id"], the_link(upper)["capacity_bps"]) == (id_, 4_000_000)
 
 
+@pytest.mark.fault("S26")
+def test_a_renewed_certificate_is_shown_without_a_start(tmp_path: Path) -> None:
+    node = Node(tmp_path / "node", settings=QUICK, tls=True)
+    with node.init().launch():
+        until(node.ready, 60, "the node is ready")
+        process, before = node.pid_of("web"), node.verify
+
+        def is_another() -> bool:
+            try:
+                httpx.get(f"{node.url}/healthz", verify=before)
+            except httpx.ConnectError as error:
+                return "CERTIFICATE_VERIFY_FAILED" in str(error)
+            return False
+
+        assert not is_another()
+        node.make_certificate()
+        until(is_another, 30, "the new certificate")
+        assert node.ready() and node.pid_of("web") == process
+
+
 def test_plain_http_on_an_address_that_is_not_loopback_is_refused_at_start(tmp_path: Path) -> None:
     node = Node(tmp_path / "node").init()
     for section in ("web", "relay"):

@@ -22,6 +22,7 @@ from config.settings import Settings, split_listen
 from gateway.compose.web import build_web
 from gateway.processes import child
 from gateway.web.app import build
+from gateway.web.certificate import LiveCertificate
 
 GRACE_S = 3  #: an endless picture must not hold a stop for minutes (MEASUREMENTS C)
 _MOST_WS_BYTES = 64 * 1024  #: viewers send words, never media
@@ -44,8 +45,7 @@ class _Server(uvicorn.Server):
         yield
 
 
-def _config(app: FastAPI, settings: Settings, lifespan: bool, tls: bool) -> uvicorn.Config:
-    web = settings.web
+def config_of(app: FastAPI, lifespan: bool, certificate: LiveCertificate | None = None) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         http="gateway.web.http:BoundedProtocol",
@@ -59,8 +59,9 @@ def _config(app: FastAPI, settings: Settings, lifespan: bool, tls: bool) -> uvic
         proxy_headers=False,
         timeout_keep_alive=30,
         timeout_graceful_shutdown=GRACE_S,
-        ssl_certfile=str(web.tls_cert) if tls and web.tls_cert else None,
-        ssl_keyfile=str(web.tls_key) if tls and web.tls_key else None,
+        ssl_certfile=None if certificate is None else str(certificate.file),
+        ssl_keyfile=None if certificate is None else str(certificate.key),
+        ssl_context_factory=None if certificate is None else certificate.context,
     )
 
 
@@ -101,10 +102,14 @@ async def run(process: child.Child) -> None:
     settings = process.settings
     services = build_web(settings, process.name)
     app = build(services)
-    public = _Server(_config(app, settings, lifespan=True, tls=True))
+    web, certificate = settings.web, None
+    if web.tls_cert is not None and web.tls_key is not None:
+        certificate = LiveCertificate(web.tls_cert, web.tls_key)
+        services.background.append(certificate.watching)
+    public = _Server(config_of(app, lifespan=True, certificate=certificate))
     servers = [(public, process.listener() or _bind(settings))]
     if process.shard == 0:
-        admin = _Server(_config(app, settings, lifespan=False, tls=False))
+        admin = _Server(config_of(app, lifespan=False))
         servers.append((admin, bind_admin(settings.paths.run_dir / "admin.sock")))
     tasks = [asyncio.create_task(server.serve([bound]), name="uvicorn") for server, bound in servers]
     try:

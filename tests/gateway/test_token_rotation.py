@@ -155,7 +155,9 @@ async def test_the_old_key_is_taken_until_its_window_ends_and_then_refused_by_ev
 @pytest.mark.fault("S26")
 async def test_a_session_that_a_token_opened_ends_with_the_window_of_its_key(office: Office) -> None:
     await office.open()
-    page = await session_of(office.site, await office.issue())
+    token = await office.issue()
+    page = await session_of(office.site, token)
+    assert await ask(office.site, token) == ""
     await office.site.services.watch.poll()
     office.rotate()
     await office.site.services.watch.poll()
@@ -163,6 +165,7 @@ async def test_a_session_that_a_token_opened_ends_with_the_window_of_its_key(off
     office.site.clock.advance(3_600)
     answer = await page.get("/api/v1/cameras")
     assert (answer.status_code, answer.json()["code"]) == (401, "access.token_key_over")
+    assert await ask(office.site, token) == "access.token_key_over", "also where no token of the new key was seen"
     await page.aclose()
 
 
