@@ -70,7 +70,7 @@ async def place(tmp_path: Path) -> AsyncIterator[Place]:
         made.put(0, "tls.crt")
         made.put(0, "tls.key")
         server = uvicorn.Server(config_of(site.app, lifespan=False, certificate=live))
-        server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]
+        server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]  # signals are pytest's
         serving = asyncio.create_task(server.serve([bound]))
         yield made
         server.should_exit = True
