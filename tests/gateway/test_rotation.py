@@ -18,6 +18,7 @@ from config.errors import TiergateError
 from config.load import load
 from config.redact import Secret
 from config.settings import Settings
+from gateway.access import token_keys
 from gateway.access.ids import fresh_id
 from gateway.access.keys import ensure_keys, load_keys
 from gateway.access.secrets import Secrets
@@ -26,7 +27,7 @@ from gateway.cli.init import toml
 from gateway.ops import rotation
 from gateway.ops.backup_work import back_up, restore_node
 from gateway.ops.locks import KEYS_LOCK, alone, together
-from gateway.ops.rotation import rotate_sealing
+from gateway.ops.rotation import rotate_sealing, rotate_token
 from storage import sealed_file
 from storage.audit import log as audit
 from storage.catalog import cameras, places
@@ -35,6 +36,7 @@ from storage.catalog.engine import Catalog
 from storage.catalog.migrate import migrate
 from storage.objects import make_store
 from tests.gateway.knife import Killed, Knife
+from tests.parts.postgres import Postgres
 
 ACCOUNTS = 1_000
 REGION = "210211001003"
@@ -47,7 +49,7 @@ PASSPHRASE = Secret("correct horse battery")
 class Node:
     """Files of a node whose cameras have accounts; `account` seals as a running web process does."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, catalog_url: str | None = None) -> None:
         self.folder, self.config = folder, folder / "tiergate.toml"
         if not self.config.exists():
             folder.mkdir(parents=True, exist_ok=True)
@@ -56,6 +58,8 @@ class Node:
             "store": {"folder": str(folder / "store")},
             "node": {"name": "测试社区", "region": REGION, "tier": "community"},
         }
+        if catalog_url is not None:
+            tables["catalog"] = {"url": catalog_url}
         self.config.write_text(toml(tables))
         self.settings: Settings = load(self.config, {})
         (folder / "data" / "catalog").mkdir(parents=True, exist_ok=True)
@@ -317,3 +321,24 @@ def test_the_command_says_what_it_did_and_finishes_what_was_broken_off(
     assert f'"rows": {ACCOUNTS}' in capsys.readouterr().out
     node.stands(expected)
     node.is_new()
+
+
+@pytest.mark.real
+def test_a_catalog_on_postgresql_is_sealed_anew_as_well(postgres: Postgres, tmp_path: Path) -> None:
+    node = Node(tmp_path / "node", postgres.fresh_catalog())
+    expected: dict[str, str] = {}
+    for number in range(2 * rotation.BATCH_ROWS + 30):
+        expected[id_ := fresh_id(CLOCK)] = f"{CANARY}-{number}"
+        node.account(id_, expected[id_])
+    with Knife(None) as whole:
+        rotate_sealing(node.settings, "os:test")
+    with Knife(whole.places * 2 // 3):
+        rotate_sealing(node.settings, "os:test")
+    assert len({row.key_id for row in node.rows().values()}) == 2, "it was killed half way"
+    node.stands(expected)
+    assert rotate_sealing(node.settings, "os:test").resumed
+    node.stands(expected)
+    assert {row.key_id for row in node.rows().values()} == {load_keys(node.settings).sealing_id}
+    rotate_token(node.settings, "os:test", 1_000)
+    assert node.catalog.read(token_keys.read).old
+    node.close()
