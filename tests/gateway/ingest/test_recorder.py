@@ -15,6 +15,7 @@ import pytest
 from config.units import SHANGHAI
 from gateway.live.client import watch
 from gateway.live.wire import Config, Event, Unit
+from gateway.ops.rotation import rotate_sealing
 from storage.media.access_unit import Track
 from storage.spool import PART
 from tests.gateway.ingest.station import Station
@@ -188,6 +189,27 @@ def test_a_camera_that_goes_leaves_a_gap_with_its_cause_and_comes_back(
     station.process.stop()
     station.accounted(camera)
     assert "another" not in station.log.read_text()
+
+
+@pytest.mark.fault("S5")
+def test_the_sealing_key_is_exchanged_under_a_camera_that_records(
+    station: Station, rtsp_factory: Callable[..., RtspServer]
+) -> None:
+    server = rtsp_factory({"gate": "tiny"})
+    camera = station.add_camera(server.url("gate"))
+    station.process.start()
+    until(lambda: station.segments(camera), 20, "footage")
+    assert rotate_sealing(station.settings, "os:test").rows == 1
+    count = len(station.segments(camera))
+    until(lambda: len(station.segments(camera)) >= count + 2, 20, "footage after the exchange")
+    assert len(station.runs(camera)) == 1, "the camera has not noticed"
+    server.unplug("gate")
+    until(lambda: station.gaps(camera)[-1].cause == "camera_offline", 10, "the camera is away")
+    server.plug("gate")
+    until(lambda: station.gaps(camera)[-1].to_ms is not None, 10, "its account opens with the new key")
+    assert "credentials" not in {gap.cause for gap in station.gaps(camera)}
+    station.process.stop()
+    station.accounted(camera)
 
 
 async def test_watchers_start_in_the_past_second_and_sub_opens_only_for_them(
