@@ -14,7 +14,7 @@ from gateway.access.keys import load_keys
 from gateway.ops import bucket_rules, job_state, promise
 from gateway.ops.findings import Finding, Level, fine, found
 from gateway.ops.probe import Probe
-from storage import canary, damage, evidence_state, journal, scrub, sweeper
+from storage import aside, canary, damage, evidence_state, journal, scrub, sweeper
 from storage.audit import heads as audit_heads
 from storage.audit import log as audit
 from storage.catalog import break_glass, facts, leases, links, retention_rows, segments, status
@@ -169,6 +169,16 @@ def scrubbed(connection: Connection, probe: Probe) -> Iterator[Finding]:
         hours = max(0, state.last_ended_ms - state.last_began_ms) // HOUR_MS
         at = format_time_ms(state.last_ended_ms, local=True)
         yield fine("scrub", "ops.scrub_ok", at=at, hours=hours)
+
+
+def put_aside(connection: Connection, probe: Probe) -> Iterator[Finding]:
+    """Bytes that were put aside and do not say whose they are: no clock ends them, so a person must (I4)."""
+    told: dict[str, aside.Nameless] = facts.get(connection, aside.UNKNOWN) or {}
+    for place, what in sorted(told.items()):
+        params = {"count": what["count"], "place": place, "first": what["first"]}
+        yield found("put_aside", "warn", Reason("ops.aside_unknown", params), Reason("ops.aside_next"))
+    if not told:
+        yield fine("put_aside", "ops.aside_ok")
 
 
 def jobs(connection: Connection, probe: Probe) -> Iterator[Finding]:

@@ -46,6 +46,7 @@ _CATALOG: tuple[Callable[[Connection, Probe], Iterable[Finding]], ...] = (
     checks_catalog.backlog,
     checks_catalog.sweep,
     checks_catalog.tombstones,
+    checks_catalog.put_aside,
     checks_catalog.scrubbed,
     checks_catalog.jobs,
     checks_catalog.promises,

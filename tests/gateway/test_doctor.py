@@ -21,6 +21,7 @@ from gateway.ops import doctor, job_state, metrics, promise
 from gateway.ops.certificates import make_private_ca
 from gateway.ops.findings import Finding
 from storage import evidence_state, journal, scrub, sweeper
+from storage.aside import Aside
 from storage.audit import log as audit
 from storage.catalog import evidence_rows, facts, gaps, places, retention_rows, volume_state
 from storage.catalog.engine import Catalog
@@ -473,3 +474,25 @@ def test_a_deletion_that_the_store_refuses_has_a_line_and_an_age(place: Place) -
     assert (found.level, found.reason.params) == ("warn", {"minutes": 120})
     place.clock.advance(23 * 3_600)
     assert place.wrong()["tombstones"].level == "bad"
+
+
+def test_pictures_put_aside_that_do_not_say_whose_they_are_have_a_line_until_somebody_dealt_with_them(
+    place: Place,
+) -> None:
+    kept = Aside(place.store, make_spools(place.settings, place.clock, "N"), HOUR_MS)
+
+    def sweep() -> None:
+        kept.sweep(place.catalog, lambda c: sweeper.Policies.read(c).planner, lambda: None, "keeper", place.now_ms)
+
+    sweep()
+    assert "put_aside" not in place.wrong()
+    place.store.put_bytes("N/_quarantine/from-an-old-disk.mp4", b"pictures")
+    sweep()
+    found = place.wrong()["put_aside"]
+    assert (found.level, found.reason.code) == ("warn", "ops.aside_unknown")
+    assert found.next is not None
+    for language in ("en", "zh"):
+        assert "from-an-old-disk.mp4" in text(found.reason, language) and "quarantine" in text(found.next, language)
+    place.store.delete("N/_quarantine/from-an-old-disk.mp4")
+    sweep()
+    assert "put_aside" not in place.wrong()
