@@ -23,6 +23,7 @@ from storage.catalog import gaps as gap_rows
 from storage.catalog import status as recorder_status
 from storage.catalog.tables import camera
 from storage.objects import make_store
+from storage.reach_view import kept_elsewhere
 from tiering import quota
 
 _MINUTE_MS = 60_000
@@ -230,6 +231,19 @@ def reach(connection: Connection, probe: Probe) -> Iterator[Finding]:
         yield found("overkept", "bad", Reason("retention.overkept", params), Reason("retention.overkept_next"))
     else:
         yield fine("overkept", "retention.overkept_none")
+
+
+def attested(connection: Connection, probe: Probe) -> Iterator[Finding]:
+    """Camera by camera, what owners say of the footage that only their recorders keep."""
+    in_use = [id_ for id_, row in camera_rows.cameras(connection).items() if row.enabled]
+    standing = kept_elsewhere(connection, sweeper.Policies.read(connection), probe.now_ms, in_use)
+    wrong = [one for one in standing if one.state != "attested"]
+    for one in sorted(wrong, key=lambda one: one.state != "short")[:MOST_LINES]:
+        level: Level = "bad" if one.state == "short" else "warn"
+        reason = Reason("retention.attested_camera", {"camera": one.camera_id, "why": one.reason})
+        yield found("attested", level, reason, Reason("retention.attested_next", {"camera": one.camera_id}))
+    if standing and not wrong:
+        yield fine("attested", "retention.attested_all", count=len(standing))
 
 
 def _words(problem: str | None) -> Reason | str:

@@ -51,6 +51,7 @@ _CATALOG: tuple[Callable[[Connection, Probe], Iterable[Finding]], ...] = (
     checks_catalog.jobs,
     checks_catalog.promises,
     checks_catalog.reach,
+    checks_catalog.attested,
     checks_catalog.holds,
     checks_catalog.evidence,
     checks_catalog.rules,

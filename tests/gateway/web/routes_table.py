@@ -36,6 +36,8 @@ ROUTES: dict[str, str] = {
     "GET /api/v1/cameras/{camera_id}": "camera",
     "PATCH /api/v1/cameras/{camera_id}": "manage",
     "DELETE /api/v1/cameras/{camera_id}": "manage",
+    "GET /api/v1/cameras/{camera_id}/attestations": "manage",
+    "POST /api/v1/cameras/{camera_id}/attestations": "manage",
     "POST /api/v1/cameras/{camera_id}/ptz": "ptz",
     "GET /api/v1/cameras/{camera_id}/timeline": "camera",
     "GET /api/v1/users": _WATCHERS,
