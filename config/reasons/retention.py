@@ -188,6 +188,10 @@ WORDS: dict[str, tuple[str, str]] = {
         "由权属单位录制：无人书面承诺其录像保存多久；至少须保存 {floor_days} 天。",
     ),
     "retention.attested_camera": ("Camera {camera}: {why}", "摄像机 {camera}：{why}"),
+    "retention.attested_ends": (
+        "Camera {camera}: what is attested of its owner's recorder ends {until}.",
+        "摄像机 {camera}：权属单位的书面承诺将于 {until} 到期。",
+    ),
     "retention.attested_all": (
         "For each of {count} camera(s) that their owners record, enough days are attested; no footage was asked for to "
         "prove it.",

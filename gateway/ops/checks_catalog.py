@@ -235,14 +235,22 @@ def reach(connection: Connection, probe: Probe) -> Iterator[Finding]:
 
 def attested(connection: Connection, probe: Probe) -> Iterator[Finding]:
     """Camera by camera, what owners say of the footage that only their recorders keep."""
-    in_use = [id_ for id_, row in camera_rows.cameras(connection).items() if row.enabled]
-    standing = kept_elsewhere(connection, sweeper.Policies.read(connection), probe.now_ms, in_use)
+    known = camera_rows.cameras(connection)
+    theirs = [id_ for id_, row in known.items() if row.enabled and row.recorded_by == "owner"]
+    if not theirs:
+        return
+    standing = kept_elsewhere(connection, sweeper.Policies.read(connection), probe.now_ms, theirs)
     wrong = [one for one in standing if one.state != "attested"]
     for one in sorted(wrong, key=lambda one: one.state != "short")[:MOST_LINES]:
         level: Level = "bad" if one.state == "short" else "warn"
         reason = Reason("retention.attested_camera", {"camera": one.camera_id, "why": one.reason})
         yield found("attested", level, reason, Reason("retention.attested_next", {"camera": one.camera_id}))
-    if standing and not wrong:
+    ends = [(one.attestation.valid_until_ms, one.camera_id) for one in standing if one.attestation and one not in wrong]
+    soon = sorted(pair for pair in ends if pair[0] - probe.now_ms < FULL_SOON_MS)
+    for until_ms, id_ in soon[:MOST_LINES]:
+        reason = Reason("retention.attested_ends", {"camera": id_, "until": format_time_ms(until_ms, local=True)})
+        yield found("attested", "warn", reason, Reason("retention.attested_next", {"camera": id_}))
+    if not wrong and not soon:
         yield fine("attested", "retention.attested_all", count=len(standing))
 
 

@@ -515,14 +515,17 @@ def test_a_camera_that_its_owner_records_is_named_until_enough_days_are_attested
         return found.level, found.reason.params["why"].code
 
     assert finding() == ("warn", "retention.attested_none")
-    until_ms = place.now_ms + 9 * 24 * HOUR_MS
+    until_ms = place.now_ms + 40 * 24 * HOUR_MS
     attest(29, until_ms)
     assert finding() == ("bad", "retention.attested_short")
     attest(30, until_ms)
     assert "attested" not in place.wrong()
     told = {f.check: f for f in doctor.examine(place.settings, place.clock)}["attested"]
     assert told.level == "ok" and "no footage was asked for" in text(told.reason, "en")
-    place.clock.advance(9 * 24 * 3_600)
+    place.clock.advance(27 * 24 * 3_600)
+    found = place.wrong()["attested"]
+    assert (found.level, found.reason.code) == ("warn", "retention.attested_ends"), "before it has lapsed"
+    place.clock.advance(13 * 24 * 3_600)
     assert finding() == ("warn", "retention.attested_lapsed")
     place.catalog.write(lambda c: c.execute(update(camera).values(enabled=False)))
     assert "attested" not in place.wrong(), "of a camera out of use nothing is made that could be kept"

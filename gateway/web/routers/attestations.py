@@ -57,8 +57,11 @@ async def attest(
         refusal = judge_until(body.valid_until, now_ms)
         if refusal is not None:
             raise TiergateError(Kind.INVALID, refusal.code, field="valid_until", **refusal.params)
+        before = attestations.newest(connection, [camera_id]).get(camera_id)
+        # A clock that was set back does not make an earlier word the last one.
+        made_ms = now_ms if before is None else max(now_ms, before.made_ms + 1)
         row = Attestation(
-            fresh_id(services.clock), camera_id, body.days, body.attested_by, body.document, body.valid_until, now_ms,
+            fresh_id(services.clock), camera_id, body.days, body.attested_by, body.document, body.valid_until, made_ms,
             principal.actor,
         )  # fmt: skip
         attestations.add(connection, row)

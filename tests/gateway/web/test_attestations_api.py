@@ -45,6 +45,15 @@ async def test_days_are_attested_once_more_and_each_time_audited(site: Site) -> 
         assert [(e.actor, e.subject, e.details["days"]) for e in entries] == [(by, camera, 29), (by, camera, 45)]
 
 
+async def test_the_last_word_counts_also_when_the_clock_was_set_back(site: Site) -> None:
+    async with await site.sign_in("admin") as admin:
+        at = f"/api/v1/cameras/{await add_camera(admin, 1, recorded_by='owner')}/attestations"
+        assert (await admin.post(at, json=paper(site, 45))).json()["state"] == "attested"
+        site.clock.step_wall(-60)
+        assert (await admin.post(at, json=paper(site, 7))).json()["state"] == "short"
+        assert [row["days"] for row in (await admin.get(at)).json()["items"]] == [7, 45]
+
+
 async def test_what_cannot_be_attested_is_refused_and_leaves_nothing(site: Site) -> None:
     async with await site.sign_in("admin") as admin:
         ours, theirs = await add_camera(admin, 1), await add_camera(admin, 2, recorded_by="owner")
