@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
+from typing import TypedDict
 
 from sqlalchemy import Connection
 
@@ -36,9 +37,18 @@ from storage.spools import Volumes
 logger = logging.getLogger(__name__)
 
 SEEN = "sweep.aside_seen"  #: fact: {name of a thing without a row: when a sweep on a proven clock first saw it}
+#: fact: {place: {"count", "first": a name of them}} of what does not say whose it is, as of the last sweep
+UNKNOWN = "sweep.aside_unknown"
 _IN_STORE = "store"
 _IN_SPOOL = re.compile(r"(?P<camera>[0-9A-Za-z]+)-(?P<ulid>[0-9A-Z]{26})\.[.0-9A-Za-z]+")
 _GONE = ("deleted", "lost")
+
+
+class Nameless(TypedDict):
+    """What in one place does not say whose it is."""
+
+    count: int
+    first: str  #: the first of their names
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,13 +96,15 @@ class Aside:
         """
         report = AsideReport()
         seen: dict[str, int] = catalog.read(lambda c: facts.get(c, SEEN)) or {}
-        kept = dict(seen)
+        told: dict[str, Nameless] = catalog.read(lambda c: facts.get(c, UNKNOWN)) or {}
+        kept, unknown = dict(seen), {}
         for place, listed in self._places():
             found: dict[str, int] = {}
+            nameless: list[str] = []
             things = listed()
             try:
                 while chunk := list(islice(things, self._chunk)):
-                    report.unknown += sum(thing.source is None for thing in chunk)
+                    nameless += [thing.name for thing in chunk if thing.source is None]
                     decide = partial(self._decide, chunk=chunk, planner_of=planner_of, now_ms=now_ms, seen=seen)
                     if dry_run:
                         report.deleted += len(catalog.read(decide)[0])
@@ -104,10 +116,18 @@ class Aside:
             except Exception as exc:  # whatever a store or a disk answers: the other places are swept
                 report.failed += 1
                 logger.warning("cannot look at what was put aside", extra={"place": place, "problem": str(exc)})
+                if place in told:
+                    unknown[place] = told[place]  # as it was seen last
                 continue
+            finally:
+                report.unknown += len(nameless)
+            if nameless:
+                unknown[place] = {"count": len(nameless), "first": min(nameless)}
             kept = {mark: at for mark, at in kept.items() if not mark.startswith(f"{place}:")} | found
         if not dry_run and kept != seen:
             catalog.write(lambda c: facts.set(c, SEEN, kept))
+        if not dry_run and unknown != told:
+            catalog.write(lambda c: facts.set(c, UNKNOWN, unknown))
         return report
 
     def _places(self) -> Iterator[tuple[str, Callable[[], Iterator[Thing]]]]:

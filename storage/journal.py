@@ -2,7 +2,8 @@
 
 Small JSON objects ``<node>/_catalog/journal/<yyyy>/<mm>/<dd>/<at_ms>-<seq>.json``, written when something changed:
 
-- ``policy``: regions, cameras, classes, areas, holds (released ones too): a whole picture, the newest wins;
+- ``policy``: regions, cameras, classes, areas, attestations, holds (released ones too): a whole picture, the newest
+  wins;
 - ``gaps``: rows opened or closed since the object before; the newest row of an id wins;
 - ``tombstones``: manifests of segments whose deletion began since then, or that were given up as lost; they make
   "expired" out of "missing";
@@ -40,6 +41,7 @@ from storage.catalog.engine import CHUNK_ROWS, Catalog
 from storage.catalog.tables import (
     area,
     area_camera,
+    attestation,
     camera,
     gap,
     hold,
@@ -70,6 +72,7 @@ _POLICY: dict[str, tuple[Table, tuple[str, ...] | None]] = {
     "classes": (retention_class, None),
     "areas": (area, None),
     "area_cameras": (area_camera, None),
+    "attestations": (attestation, None),
     "holds": (hold, None),
     "hold_cameras": (hold_camera, None),
 }
@@ -350,6 +353,7 @@ def restore_policy(catalog: Catalog, found: Journal, now_ms: int) -> Restored:
         done.cameras = _insert_missing(connection, camera, [row | made for row in found.policy.get("cameras", ())])
         done.areas = _insert_missing(connection, area, found.policy.get("areas", []))
         _insert_missing(connection, area_camera, found.policy.get("area_cameras", []))
+        _insert_missing(connection, attestation, found.policy.get("attestations", []))
         done.holds = _insert_missing(connection, hold, found.policy.get("holds", []))
         _insert_missing(connection, hold_camera, found.policy.get("hold_cameras", []))
 

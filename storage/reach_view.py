@@ -13,7 +13,8 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
-from storage.catalog import cameras, retention_rows, segments
+from storage.attested import Standing, judge
+from storage.catalog import attestations, cameras, retention_rows, segments
 from storage.catalog.tables import segment
 from storage.classes import DELETE_WITHIN_MS, class_of
 from storage.reach import Reach, due_since_ms, judge_reach, promised_since_ms, went_early
@@ -50,6 +51,19 @@ def reaches(connection: Connection, policies: Policies, now_ms: int, only: Itera
                 len(lost.get(id_, ())),
             )
         )
+    return found
+
+
+def kept_elsewhere(
+    connection: Connection, policies: Policies, now_ms: int, only: Iterable[str] | None = None
+) -> list[Standing]:
+    """Of the cameras that their owners record, what is attested: of their footage there is nothing here to look at."""
+    known = [id_ for id_, camera in cameras.cameras(connection, only).items() if camera.recorded_by == "owner"]
+    newest = attestations.newest(connection, known)
+    found = []
+    for id_ in sorted(known):
+        today = class_of(now_ms, now_ms, "default", policies.memberships.get(id_, ()), policies.classes)
+        found.append(judge(id_, newest.get(id_), today, now_ms))
     return found
 
 

@@ -47,6 +47,11 @@ WORDS: dict[str, tuple[str, str]] = {
         "Line {line} of {path} is not CSV: {problem}.",
         "{path} 第 {line} 行不是有效 CSV：{problem}。",
     ),
+    "cli.policy_malformed": (
+        "{path} is no policy ({problem}): it holds a table per class, [classes.NAME] with months and, above the "
+        "ceiling, legal_basis.",
+        "{path} 不是有效的保存策略（{problem}）：每个类别一张表 [classes.类别]，含 months，超过上限时另含 legal_basis。",
+    ),
     "cli.option_unknown": (
         "There is no option {option}; `{command} --help` lists them.",
         "没有选项 {option}；运行 {command} --help 查看全部选项。",

@@ -286,6 +286,20 @@ WORDS: dict[str, tuple[str, str]] = {
         'It is tried at every sweep, for ever. See whether the store\'s account may delete, and the log under "delete failed".',
         "每次清理都会重试。请检查存储账号是否有删除权限，并查看日志中的 delete failed。",
     ),
+    "ops.aside_ok": (
+        "Whatever was put aside says whose it is, and ends with its source.",
+        "移到一旁的文件均注明来源，将随来源一同删除。",
+    ),
+    "ops.aside_unknown": (
+        "{count} file(s) put aside in {place} do not say which camera's footage they are ({first}): they may show "
+        "pictures, and no sweep deletes them.",
+        "{place} 中有 {count} 个移到一旁的文件未注明属于哪台摄像机（{first}）：其中可能有画面，清理任务不会删除。",
+    ),
+    "ops.aside_next": (
+        "They lie in the folder quarantine of that spool volume, or under _quarantine/ of this node in the store. Play "
+        "them; what a case may need, keep outside, then delete them by hand and note who did and why.",
+        "文件位于该缓冲卷的 quarantine 目录，或存储中本节点的 _quarantine/ 下。请播放核对；案件可能需要的另行保存，其余由人工删除，并记录何人因何删除。",
+    ),
     "ops.scrub_ok": (
         "All stored footage was read again by {at}, in {hours} h; it is what was recorded.",
         "截至 {at} 已在 {hours} 小时内复读全部录像，与录制时一致。",

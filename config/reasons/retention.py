@@ -169,6 +169,48 @@ WORDS: dict[str, tuple[str, str]] = {
         "Enlarge the store, or record less: `tiergate retention forecast` shows each camera's share.",
         "请扩充存储或减少录入：`tiergate retention forecast` 列出每台摄像机的占用。",
     ),
+    # --- recorded by its owner ---
+    "retention.attested": (
+        "Recorded by its owner: {by} attests {days} days ({document}), until {until}.",
+        "由权属单位录制：{by} 书面承诺保存 {days} 天（{document}），有效至 {until}。",
+    ),
+    "retention.attested_lapsed": (
+        "Recorded by its owner: that {by} attests {days} days ({document}) ended {until}; nobody answers for it now.",
+        "由权属单位录制：{by} 保存 {days} 天的书面承诺（{document}）已于 {until} 到期，现无人负责。",
+    ),
+    "retention.attested_short": (
+        "Recorded by its owner: {by} attests {days} days ({document}, until {until}); class {class} asks for "
+        "{floor_days} at least.",
+        "由权属单位录制：{by} 书面承诺保存 {days} 天（{document}，至 {until}），少于保存类别 {class} 的下限 {floor_days} 天。",
+    ),
+    "retention.attested_none": (
+        "Recorded by its owner: nobody attests how long its recorder keeps; {floor_days} days are asked for at least.",
+        "由权属单位录制：无人书面承诺其录像保存多久；至少须保存 {floor_days} 天。",
+    ),
+    "retention.attested_camera": ("Camera {camera}: {why}", "摄像机 {camera}：{why}"),
+    "retention.attested_ends": (
+        "Camera {camera}: what is attested of its owner's recorder ends {until}.",
+        "摄像机 {camera}：权属单位的书面承诺将于 {until} 到期。",
+    ),
+    "retention.attested_all": (
+        "For each of {count} camera(s) that their owners record, enough days are attested; no footage was asked for to "
+        "prove it.",
+        "由权属单位录制的 {count} 台摄像机均有足够天数的书面承诺；未调取录像核实。",
+    ),
+    "retention.attested_next": (
+        "Have the owner's unit answer for its recorder in writing, then `tiergate camera attest {camera} --days … --by … "
+        "--document … --until …`; or record the camera here: `tiergate camera set {camera} --recorded-by self`.",
+        "请权属单位书面承诺其录像保存天数，再执行 `tiergate camera attest {camera} --days … --by … --document … "
+        "--until …`；或改由本节点录制：`tiergate camera set {camera} --recorded-by self`。",
+    ),
+    "retention.attest_recorded_here": (
+        "Camera {camera} is recorded here: its footage speaks for itself, and nobody attests it.",
+        "摄像机 {camera} 由本节点录制：以实际录像为准，无须书面承诺。",
+    ),
+    "retention.attest_until": (
+        "An attestation ends in the future, and within {limit_days} days.",
+        "书面承诺的截止时间须晚于现在，且不超过 {limit_days} 天。",
+    ),
     # --- is the promise kept ---
     "retention.promise_kept": (
         "{days} days are promised, and nothing of them is gone.",

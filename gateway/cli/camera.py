@@ -23,6 +23,9 @@ UserName = Annotated[str | None, typer.Option(help="User name on the device (or 
 PasswordStdin = Annotated[
     bool, typer.Option("--password-stdin", help="Read the device's password from standard input.")
 ]
+RecordedBy = Annotated[
+    str | None, typer.Option("--recorded-by", help="self, or owner: its owner's recorder keeps the footage.")
+]
 
 
 def _flat(camera: dict[str, Any]) -> dict[str, Any]:
@@ -96,6 +99,7 @@ def add(
     channel: Annotated[str | None, typer.Option(help="Channel of a recorder with many, from `camera probe`.")] = None,
     audio: Annotated[bool, typer.Option("--audio", help="Record sound; needs --audio-basis.")] = False,
     audio_basis: Annotated[str | None, typer.Option(help="Reason and document that allow sound.")] = None,
+    recorded_by: RecordedBy = None,
     wait: Annotated[float, typer.Option(help="Seconds to wait for the first picture; 0: do not wait.")] = 10.0,
 ) -> None:
     if (url is None) == (onvif is None):
@@ -118,9 +122,10 @@ def add(
         "channel": channel,
         "audio": audio or None,
         "audio_basis": audio_basis,
+        "recorded_by": recorded_by,
     }
     camera = client.post("/cameras", {k: v for k, v in body.items() if v is not None})
-    context.show(_first_picture(camera, wait))
+    context.show(_first_picture(camera, wait if camera["recorded_by"] == "self" else 0))
 
 
 @app.command(help="Ask a device what it offers; nothing is stored.")
@@ -154,6 +159,7 @@ def set_(
     place: Annotated[str | None, typer.Option()] = None,
     audio: Annotated[bool | None, typer.Option("--audio/--no-audio")] = None,
     audio_basis: Annotated[str | None, typer.Option(help="Reason and document that allow sound.")] = None,
+    recorded_by: RecordedBy = None,
     schedule: Annotated[
         str | None,
         typer.Option(help="When it is recorded, e.g. 'mon-fri 07:30-19:00, sat 08:00-12:00'; 'always': at all times."),
@@ -172,12 +178,32 @@ def set_(
         "place": place,
         "audio": audio,
         "audio_basis": audio_basis,
+        "recorded_by": recorded_by,
         "schedule": schedule,
     }
     given: dict[str, Any] = {k: v for k, v in body.items() if v is not None}
     if schedule == "always":
         given["schedule"] = None
     context.show(client.patch(f"/cameras/{client.part(camera)}", given))
+
+
+@app.command(help="How long the recorder of a camera's owner keeps; without options: what was attested so far.")
+def attest(
+    camera: Annotated[str, typer.Argument(help="20-digit id of a camera with recorded_by=owner.")],
+    days: Annotated[int | None, typer.Option(help="Days that the owner's recorder keeps; 0: nothing.")] = None,
+    by: Annotated[str | None, typer.Option(help="Who of the owner's unit answers for it.")] = None,
+    document: Annotated[str | None, typer.Option(help="Number or name of the document that says so.")] = None,
+    until: Annotated[str | None, typer.Option(help="Until when it holds, RFC 3339; at most 366 days.")] = None,
+) -> None:
+    path = f"/cameras/{client.part(camera)}/attestations"
+    given = (days, by, document, until)
+    if given == (None, None, None, None):
+        context.show(client.get(path), ["days", "attested_by", "document", "valid_until_ms", "made_ms", "made_by"])
+        return
+    if None in given:
+        raise context.usage("Give --days, --by, --document and --until. / 请同时给出四个选项。")
+    body = {"days": days, "attested_by": by, "document": document, "valid_until": until}
+    context.show(client.post(path, body))
 
 
 @app.command(help="Take a camera out of service. Its footage stays as long as it must.")

@@ -70,6 +70,13 @@ def retention(camera: Camera = None) -> None:
         "camera_id", "class", "state", "promised_days", "attained_days", "breaks_ms", "overkept_segments", "reason",
     ]  # fmt: skip
     context.show(found, columns)
+    if found["recorded_by_owner"] and not context.GLOBALS.json:
+        context.say(
+            "\nrecorded by their owners, as attested and not checked:", "\n由权属单位录制，仅凭书面承诺，未经核实："
+        )
+        names = ["camera_id", "class", "state", "floor_days", "attested_days", "valid_until_ms", "reason"]
+        context.table(found["recorded_by_owner"], names)
+        context.say("", "")
     total = found["sum"]
     context.say(
         f"over-kept: {total['overkept_segments']} segment(s), {total['overkept_bytes']} bytes",

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from gateway.cli import client, context
+from gateway.cli import client, context, policy_file
 
 app = typer.Typer()
 
@@ -23,6 +24,7 @@ def show() -> None:
 
 _DAYS = typer.Option(help="Instead of --months; whole months only, a month is 30 days.")
 _BASIS = typer.Option("--legal-basis", help="Needed above the ceiling.")
+_FILE = typer.Option("--file", exists=True, dir_okay=False, readable=True, help="Policy in TOML: months of classes.")
 
 
 @app.command("set", help="Change the months of a class, within its floor and ceiling. Shorter waits 7 days.")
@@ -43,7 +45,13 @@ def plan(
     months: Annotated[int | None, typer.Option()] = None,
     days: Annotated[int | None, _DAYS] = None,
     legal_basis: Annotated[str | None, _BASIS] = None,
+    file: Annotated[Path | None, _FILE] = None,
 ) -> None:
+    if file is not None:
+        if (at, class_, months, days, legal_basis) != (None, None, None, None, None):
+            raise context.usage("--file stands alone. / --file 不与其他选项同用。")
+        _policy(file, yes=False)
+        return
     change = {"class": class_, "months": months, "days": days, "legal_basis": legal_basis}
     answer = client.get("/retention/plan", at=at, **change)
     if context.GLOBALS.json:
@@ -84,8 +92,16 @@ def explain(
     context.show(client.get("/retention/explain", camera=camera, at=at or None))
 
 
-@app.command(help="Rules of the buckets themselves: how they differ from the plan; --yes sets them.")
-def apply(yes: Annotated[bool, typer.Option("--yes", help="Do it.")] = False) -> None:
+@app.command(
+    help="Rules of the buckets themselves, or with --file the months of classes: how they differ; --yes sets them."
+)
+def apply(
+    yes: Annotated[bool, typer.Option("--yes", help="Do it.")] = False,
+    file: Annotated[Path | None, _FILE] = None,
+) -> None:
+    if file is not None:
+        _policy(file, yes)
+        return
     answer = client.post("/retention/apply", yes=yes)
     if context.GLOBALS.json:
         context.show(answer)
@@ -96,6 +112,30 @@ def apply(yes: Annotated[bool, typer.Option("--yes", help="Do it.")] = False) ->
             if bucket["problem"] is not None:
                 context.show(bucket["problem"][context.language()])
         context.show(answer["reason"][context.language()])
+
+
+def _policy(file: Path, yes: bool) -> None:
+    """One refused change stops all of them: half a policy is nobody's policy."""
+    items = policy_file.foresee(policy_file.read(file))
+    refused = any(item["refused"] is not None for item in items)
+    applied = yes and not refused
+    whole = policy_file.carry_out(items) if applied else True
+    if context.GLOBALS.json:
+        context.show({"items": items, "applied": applied})
+    elif items:
+        columns = ["class", "from_months", "waiting_months", "months", "remove_segments", "remove_bytes", "refused"]
+        context.table(items, [*columns, "needs", "outcome"])
+    if not items:
+        context.say("the classes are as the file says", "各类别与文件一致")
+    elif refused:
+        context.say("refused: nothing was changed", "已拒绝：未作任何更改")
+    elif not yes:
+        context.say(
+            "nothing was changed; `retention apply --file … --yes` sets them",
+            "未作更改；retention apply --file … --yes 执行",
+        )
+    if refused or not whole:
+        raise typer.Exit(1)
 
 
 @app.command(help="Delete what is due. --dry-run is the same sweep without the deed.")

@@ -14,7 +14,7 @@ from gateway.access.keys import load_keys
 from gateway.ops import bucket_rules, job_state, promise
 from gateway.ops.findings import Finding, Level, fine, found
 from gateway.ops.probe import Probe
-from storage import canary, damage, evidence_state, journal, scrub, sweeper
+from storage import aside, canary, damage, evidence_state, journal, scrub, sweeper
 from storage.audit import heads as audit_heads
 from storage.audit import log as audit
 from storage.catalog import break_glass, facts, leases, links, retention_rows, segments, status
@@ -23,6 +23,7 @@ from storage.catalog import gaps as gap_rows
 from storage.catalog import status as recorder_status
 from storage.catalog.tables import camera
 from storage.objects import make_store
+from storage.reach_view import kept_elsewhere
 from tiering import quota
 
 _MINUTE_MS = 60_000
@@ -171,6 +172,16 @@ def scrubbed(connection: Connection, probe: Probe) -> Iterator[Finding]:
         yield fine("scrub", "ops.scrub_ok", at=at, hours=hours)
 
 
+def put_aside(connection: Connection, probe: Probe) -> Iterator[Finding]:
+    """Bytes that were put aside and do not say whose they are: no clock ends them, so a person must (I4)."""
+    told: dict[str, aside.Nameless] = facts.get(connection, aside.UNKNOWN) or {}
+    for place, what in sorted(told.items()):
+        params = {"count": what["count"], "place": place, "first": what["first"]}
+        yield found("put_aside", "warn", Reason("ops.aside_unknown", params), Reason("ops.aside_next"))
+    if not told:
+        yield fine("put_aside", "ops.aside_ok")
+
+
 def jobs(connection: Connection, probe: Probe) -> Iterator[Finding]:
     bad = False
     for name, state in job_state.states(connection).items():
@@ -220,6 +231,27 @@ def reach(connection: Connection, probe: Probe) -> Iterator[Finding]:
         yield found("overkept", "bad", Reason("retention.overkept", params), Reason("retention.overkept_next"))
     else:
         yield fine("overkept", "retention.overkept_none")
+
+
+def attested(connection: Connection, probe: Probe) -> Iterator[Finding]:
+    """Camera by camera, what owners say of the footage that only their recorders keep."""
+    known = camera_rows.cameras(connection)
+    theirs = [id_ for id_, row in known.items() if row.enabled and row.recorded_by == "owner"]
+    if not theirs:
+        return
+    standing = kept_elsewhere(connection, sweeper.Policies.read(connection), probe.now_ms, theirs)
+    wrong = [one for one in standing if one.state != "attested"]
+    for one in sorted(wrong, key=lambda one: one.state != "short")[:MOST_LINES]:
+        level: Level = "bad" if one.state == "short" else "warn"
+        reason = Reason("retention.attested_camera", {"camera": one.camera_id, "why": one.reason})
+        yield found("attested", level, reason, Reason("retention.attested_next", {"camera": one.camera_id}))
+    ends = [(one.attestation.valid_until_ms, one.camera_id) for one in standing if one.attestation and one not in wrong]
+    soon = sorted(pair for pair in ends if pair[0] - probe.now_ms < FULL_SOON_MS)
+    for until_ms, id_ in soon[:MOST_LINES]:
+        reason = Reason("retention.attested_ends", {"camera": id_, "until": format_time_ms(until_ms, local=True)})
+        yield found("attested", "warn", reason, Reason("retention.attested_next", {"camera": id_}))
+    if not wrong and not soon:
+        yield fine("attested", "retention.attested_all", count=len(standing))
 
 
 def _words(problem: str | None) -> Reason | str:

@@ -22,8 +22,10 @@ from gateway.ops.certificates import make_private_ca
 from gateway.ops.findings import Finding
 from gateway.ops.locks import KEYS_LOCK, alone
 from storage import evidence_state, journal, scrub, sweeper
+from storage.aside import Aside
+from storage.attested import Attestation
 from storage.audit import log as audit
-from storage.catalog import evidence_rows, facts, gaps, places, retention_rows, volume_state
+from storage.catalog import attestations, evidence_rows, facts, gaps, places, retention_rows, volume_state
 from storage.catalog.engine import Catalog
 from storage.catalog.gaps import GapRow
 from storage.catalog.migrate import migrate
@@ -488,3 +490,57 @@ def test_a_deletion_that_the_store_refuses_has_a_line_and_an_age(place: Place) -
     assert (found.level, found.reason.params) == ("warn", {"minutes": 120})
     place.clock.advance(23 * 3_600)
     assert place.wrong()["tombstones"].level == "bad"
+
+
+def test_pictures_put_aside_that_do_not_say_whose_they_are_have_a_line_until_somebody_dealt_with_them(
+    place: Place,
+) -> None:
+    kept = Aside(place.store, make_spools(place.settings, place.clock, "N"), HOUR_MS)
+
+    def sweep() -> None:
+        kept.sweep(place.catalog, lambda c: sweeper.Policies.read(c).planner, lambda: None, "keeper", place.now_ms)
+
+    sweep()
+    assert "put_aside" not in place.wrong()
+    place.store.put_bytes("N/_quarantine/from-an-old-disk.mp4", b"pictures")
+    sweep()
+    found = place.wrong()["put_aside"]
+    assert (found.level, found.reason.code) == ("warn", "ops.aside_unknown")
+    assert found.next is not None
+    for language in ("en", "zh"):
+        assert "from-an-old-disk.mp4" in text(found.reason, language) and "quarantine" in text(found.next, language)
+    place.store.delete("N/_quarantine/from-an-old-disk.mp4")
+    sweep()
+    assert "put_aside" not in place.wrong()
+
+
+def test_a_camera_that_its_owner_records_is_named_until_enough_days_are_attested(place: Place) -> None:
+    place.add_camera(bit_rate_bps=1_000)
+    assert "attested" not in place.wrong(), "what is recorded here needs no attestation"
+    place.catalog.write(lambda c: c.execute(update(camera).values(recorded_by="owner")))
+
+    def attest(days: int, until_ms: int) -> None:
+        place.clock.advance(1)
+        row = Attestation(ulid(place.now_ms, bytes(10)), CAMERA, days, "教育局", "12 号", until_ms, place.now_ms, "u")
+        place.catalog.write(lambda c: attestations.add(c, row))
+
+    def finding() -> tuple[str, str]:
+        found = place.wrong()["attested"]
+        assert CAMERA in text(found.reason, "zh") and found.next is not None and CAMERA in text(found.next, "en")
+        return found.level, found.reason.params["why"].code
+
+    assert finding() == ("warn", "retention.attested_none")
+    until_ms = place.now_ms + 40 * 24 * HOUR_MS
+    attest(29, until_ms)
+    assert finding() == ("bad", "retention.attested_short")
+    attest(30, until_ms)
+    assert "attested" not in place.wrong()
+    told = {f.check: f for f in doctor.examine(place.settings, place.clock)}["attested"]
+    assert told.level == "ok" and "no footage was asked for" in text(told.reason, "en")
+    place.clock.advance(27 * 24 * 3_600)
+    found = place.wrong()["attested"]
+    assert (found.level, found.reason.code) == ("warn", "retention.attested_ends"), "before it has lapsed"
+    place.clock.advance(13 * 24 * 3_600)
+    assert finding() == ("warn", "retention.attested_lapsed")
+    place.catalog.write(lambda c: c.execute(update(camera).values(enabled=False)))
+    assert "attested" not in place.wrong(), "of a camera out of use nothing is made that could be kept"

@@ -17,7 +17,7 @@ PICTURES: dict[str, dict[str, int]] = {
         "storage/salvage.py::_copy_whole": 2,
         "storage/uploader.py::Uploader._put": 1,
         "storage/objects/folder.py::FolderStore._enter": 1,
-        "storage/objects/folder.py::FolderStore._same": 2,
+        "storage/objects/folder.py::FolderStore._same": 1,
         "storage/damage.py::Mender.bring": 1,
     },
     "second copies of held footage": {

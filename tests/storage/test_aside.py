@@ -215,6 +215,36 @@ def test_what_does_not_say_whose_it_is_stays_and_is_counted(place: WithAside) ->
     assert place.store.read("node/_quarantine/strange.mp4") == PIXELS
 
 
+def test_what_has_no_known_source_is_remembered_until_a_sweep_sees_that_it_is_gone(
+    place: WithAside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = place.spool.root / "quarantine"
+    folder.mkdir()
+    (folder / "notes.txt").write_bytes(PIXELS)
+    for name in ("strange", "b", "c", "d"):  # more than one chunk
+        place.store.put_bytes(f"node/_quarantine/{name}.mp4", PIXELS)
+    place.sweeper().sweep(dry_run=True)
+    assert place.fact(aside.UNKNOWN) is None, "a dry run remembers nothing"
+    place.sweep()
+    told: Any = place.fact(aside.UNKNOWN)
+    assert told["store"] == {"count": 4, "first": "node/_quarantine/b.mp4"}
+    (spool,) = (what for where, what in told.items() if where != "store")
+    assert spool == {"count": 1, "first": "notes.txt"}
+
+    def away(prefix: str = "", start_after: str = "") -> Any:
+        raise TiergateError(Kind.UNAVAILABLE, "media.store_unavailable", problem="timeout")
+
+    monkeypatch.setattr(place.store, "list", away)
+    (folder / "notes.txt").unlink()
+    place.sweep()
+    assert place.fact(aside.UNKNOWN) == {"store": told["store"]}, "a store that is away has not been emptied"
+    monkeypatch.undo()
+    for name in ("strange", "b", "c", "d"):
+        place.store.delete(f"node/_quarantine/{name}.mp4")
+    place.sweep()
+    assert place.fact(aside.UNKNOWN) == {}
+
+
 @pytest.mark.fault("B17")
 def test_one_that_cannot_be_deleted_holds_up_no_other_and_is_tried_again(
     place: WithAside, monkeypatch: pytest.MonkeyPatch

@@ -11,8 +11,9 @@ from sqlalchemy import Connection, insert, select
 from config import crypto
 from config.units import DAY_MS
 from storage import journal
+from storage.attested import Attestation
 from storage.audit import log as audit
-from storage.catalog import gaps, places, retention_rows
+from storage.catalog import attestations, gaps, places, retention_rows
 from storage.catalog.engine import Catalog
 from storage.catalog.gaps import GapRow
 from storage.catalog.migrate import migrate
@@ -65,6 +66,8 @@ def test_a_lost_catalog_gets_its_facts_back(place: Place, tmp_path: Path) -> Non
         lambda c: places.add_area(c, places.Area("A", "学校", "key", "文 1", place.now_ms, None, (CAMERA,)))
     )
     place.catalog.write(lambda c: gaps.insert_gap(c, gap(place, 1, None)))
+    paper = Attestation("P", CAMERA, 30, "教育局", "12 号", place.now_ms + DAY_MS, place.now_ms, "user:li")
+    place.catalog.write(lambda c: attestations.add(c, paper))
     write(place)
     place.clock.advance(60)
     place.catalog.write(lambda c: gaps.close_gap(c, "G1", place.now_ms))
@@ -86,6 +89,7 @@ def test_a_lost_catalog_gets_its_facts_back(place: Place, tmp_path: Path) -> Non
         assert (row.id, row.cameras) == (held, (CAMERA,))
         assert catalog.read(retention_rows.memberships)[CAMERA][0].class_name == "key"
         assert catalog.read(lambda c: c.execute(select(area.c.document_no)).scalar_one()) == "文 1"
+        assert catalog.read(attestations.newest) == {CAMERA: paper}
         assert catalog.read(gaps.open_gaps) == []
         dead = catalog.read(lambda c: c.execute(select(segment).where(segment.c.id == old.id)).one())
         assert (dead.state, dead.start_ms, dead.bytes) == ("deleted", old.start_ms, old.bytes)

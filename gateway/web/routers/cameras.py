@@ -178,7 +178,7 @@ async def change(
 
 
 def _public(values: dict[str, Any]) -> dict[str, Any]:
-    told = ("sharing", "enabled", "audio", "audio_basis", "secrecy", "region", "schedule")
+    told = ("recorded_by", "sharing", "enabled", "audio", "audio_basis", "secrecy", "region", "schedule")
     return {k: v for k, v in values.items() if k in told}
 
 

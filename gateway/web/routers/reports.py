@@ -27,6 +27,7 @@ from storage.catalog.cameras import Camera
 from storage.catalog.engine import Catalog
 from storage.gap_view import Account, account
 from storage.gaps import Coverage, Hole, Ledger, coverage, days
+from storage.reach_view import kept_elsewhere
 from storage.sweeper import Policies
 from tiering.access import Principal
 
@@ -271,7 +272,8 @@ async def retention(
     """Per camera how far back its footage reaches against what its class promises, and when that will be broken.
 
     Over-kept is unheld footage that still stands after its latest moment of deletion; it is counted for removed
-    cameras too.
+    cameras too. Cameras that their owners record stand apart, in `recorded_by_owner`: with what is attested of their
+    recorders, which nobody has looked at.
     """
     services, client = services_of(request), client_of(request)
     now_ms = services.now_ms()
@@ -282,8 +284,12 @@ async def retention(
         full_ms = promise.gather(connection, services.settings, now_ms)[0].full_ms
         found, over = promise.promises(connection, full_ms, now_ms, wanted)
         states = Counter(one.reach.state for one in found)
+        elsewhere = kept_elsewhere(connection, Policies.read(connection), now_ms, wanted)
+        said = Counter(one.state for one in elsewhere)
         return page([one.as_json(now_ms) for one in found]) | {
             "now_ms": now_ms,
+            "recorded_by_owner": [one.as_json() for one in elsewhere],
+            "recorded_by_owner_sum": {state: said[state] for state in ("attested", "lapsed", "short", "none")},
             "sum": {
                 **{state: states[state] for state in ("kept", "growing", "broken", "none")},
                 "breaking": sum(one.breaks_ms is not None for one in found),

@@ -31,6 +31,7 @@ from storage.forecast import ASSUMED_BPS, Forecast, Inflow
 from storage.holds import holds_on
 from storage.objects import make_store
 from storage.plan_view import PlanItem, plan_view, require_class, what_if
+from storage.reach_view import kept_elsewhere
 from storage.spools import make_spools
 from storage.sweeper import Policies, Sweeper, SweepReport
 from tiering.access import Principal
@@ -239,7 +240,10 @@ async def explain(
     camera: Annotated[str, Query(max_length=40)],
     at: TimeMs | None = None,
 ) -> dict[str, Any]:
-    """Which rule keeps the footage of a camera at a time, and when it goes."""
+    """Which rule keeps the footage of a camera at a time, and when it goes.
+
+    Of a camera that its owner records, `recorded_by_owner` says what is attested; without footage here `segment` is
+    null."""
     services, client = services_of(request), client_of(request)
     grace_ms = services.settings.retention.grace_hours * HOUR_MS
 
@@ -248,10 +252,14 @@ async def explain(
         footage.require_visible(connection, principal, camera, now_ms, client)
         at_ms = now_ms if at is None else at
         found = retention_rows.segment_at(connection, camera, at_ms)
+        policies = Policies.read(connection)
+        elsewhere = next((s.as_json() for s in kept_elsewhere(connection, policies, now_ms, [camera])), None)
+        if found is None and elsewhere is not None:
+            none = {"segment": None, "class": elsewhere["class"], "reason": elsewhere["reason"]}
+            return {"camera_id": camera, "at_ms": at_ms} | none | {"recorded_by_owner": elsewhere}
         if found is None:
             shown = format_time_ms(at_ms, local=True)
             raise TiergateError(Kind.NOT_FOUND, "retention.nothing_at", camera=camera, at=shown)
-        policies = Policies.read(connection)
         (verdict,) = policies.plan([found], now_ms)
         gone = retention_rows.deletion_of(connection, found.id)
         held = {h.id for h in holds_on(camera, found.start_ms, found.end_ms, policies.holds)}
@@ -277,6 +285,7 @@ async def explain(
                 {"id": row.id, "case_no": row.case_no, "owner": row.owner, "review_ms": row.review_ms} for row in rows
             ],
             "reason": verdict.reason.as_json(),
+            "recorded_by_owner": elsewhere,
         }
 
     return await services.read(read)

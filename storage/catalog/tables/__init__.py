@@ -9,6 +9,7 @@ from storage.catalog.tables.base import TIERS, Ms, metadata
 from storage.catalog.tables.cameras import (
     area,
     area_camera,
+    attestation,
     camera,
     camera_health,
     camera_status,
@@ -58,6 +59,7 @@ __all__ = [
     "approval",
     "area",
     "area_camera",
+    "attestation",
     "audit",
     "break_glass",
     "cache_object",

@@ -109,6 +109,21 @@ camera_health = Table(
     Column("difference", String(12), nullable=True),
 )
 
+#: What the owner of a camera with `recorded_by` = owner attests of its recorder; the newest counts, none is changed.
+attestation = Table(
+    "attestation",
+    metadata,
+    ulid_column(),
+    Column("camera_id", String(20), ForeignKey("camera.id"), nullable=False),
+    Column("days", Integer, CheckConstraint("days >= 0", name="days"), nullable=False),
+    Column("attested_by", String(120), nullable=False),
+    Column("document", String(120), nullable=False),
+    Column("valid_until_ms", Ms, nullable=False),
+    Column("made_ms", Ms, nullable=False),
+    Column("made_by", String(120), nullable=False),  # actor
+    Index(None, "camera_id"),
+)
+
 area = Table(
     "area",
     metadata,

@@ -1,8 +1,8 @@
-"""The access matrix (FAULTS S1): what each route demands, who there is, what must come of each, and how it is asked.
+"""The access matrix (FAULTS S1): who there is, what must come of each at each route, and how it is asked.
 
-Belongs here: the declared tables and the machinery of a cell. Nothing in the tables is taken from the product's own
-answer: `ROUTES` says a second time what a route demands, `crowd` says of each caller what they may do, and `expected`
-derives a cell from those two words alone. Who adds a route adds one line to `ROUTES`.
+Belongs here: the crowd and the machinery of a cell. Nothing is taken from the product's own answer: `routes_table` says
+a second time what a route demands, `crowd` says of each caller what they may do, and `expected` derives a cell from
+those two words alone.
 """
 
 from __future__ import annotations
@@ -24,118 +24,6 @@ from tests.gateway.web.site import REGION, Site
 
 MINUTE = 60_000
 IN = "in"  #: the gate and every decision let this caller through; what the route then makes of it is its own matter
-
-_ADMINS = "security_admin+system_admin"
-_KEEPERS = "duty+operator"
-_STAFF = "analysis+audit_admin+auxiliary+duty+inspection+operator+security_admin+system_admin"
-_READERS = "audit_admin+inspection"
-_WATCHERS = "audit_admin+security_admin"
-
-#: What each route demands: public, path, signed_in, users, camera, a function, or the roles of which one is needed.
-ROUTES: dict[str, str] = {
-    "GET /api/v1/session": "public",
-    "POST /api/v1/session": "public",
-    "DELETE /api/v1/session": "signed_in",
-    "POST /api/v1/session/password": "users",
-    "GET /api/v1/node": "public",
-    "GET /api/v1/regions": "signed_in",
-    "POST /api/v1/regions": "system_admin",
-    "POST /api/v1/regions/import": "system_admin",
-    "GET /api/v1/departments": _STAFF,
-    "POST /api/v1/departments": _ADMINS,
-    "PATCH /api/v1/departments/{department_id}": _ADMINS,
-    "DELETE /api/v1/departments/{department_id}": _ADMINS,
-    "GET /api/v1/areas": _STAFF,
-    "POST /api/v1/areas": "duty+system_admin",
-    "PATCH /api/v1/areas/{area_id}": "duty+system_admin",
-    "DELETE /api/v1/areas/{area_id}": "system_admin",
-    "POST /api/v1/cameras/probe": "system_admin",
-    "POST /api/v1/cameras/discover": "system_admin",
-    "POST /api/v1/cameras": "system_admin",
-    "GET /api/v1/cameras": "signed_in",
-    "GET /api/v1/cameras/{camera_id}": "camera",
-    "PATCH /api/v1/cameras/{camera_id}": "manage",
-    "DELETE /api/v1/cameras/{camera_id}": "manage",
-    "POST /api/v1/cameras/{camera_id}/ptz": "ptz",
-    "GET /api/v1/cameras/{camera_id}/timeline": "camera",
-    "GET /api/v1/users": _WATCHERS,
-    "POST /api/v1/users": "security_admin",
-    "PATCH /api/v1/users/{user_id}": "security_admin",
-    "GET /api/v1/grants": _WATCHERS,
-    "POST /api/v1/grants": "security_admin",
-    "DELETE /api/v1/grants/{grant_id}": "security_admin",
-    "GET /api/v1/tokens": _WATCHERS,
-    "GET /api/v1/tokens/jwks.json": "public",
-    "POST /api/v1/tokens/preview": "security_admin",
-    "POST /api/v1/tokens": "security_admin",
-    "POST /api/v1/tokens/{jti}/revoke": "security_admin",
-    "GET /api/v1/audit": _READERS,
-    "GET /api/v1/audit/verify": "audit_admin",
-    "GET /api/v1/audit/checkpoint": "audit_admin",
-    "GET /api/v1/register": _READERS,
-    "GET /api/v1/events": "signed_in",
-    "GET /api/v1/retention": "users",
-    "PUT /api/v1/retention/{class_name}": "system_admin",
-    "GET /api/v1/retention/plan": "users",
-    "GET /api/v1/retention/explain": "users",
-    "GET /api/v1/retention/forecast": "duty+system_admin",
-    "POST /api/v1/retention/sweep": "duty+system_admin",
-    "POST /api/v1/retention/apply": "system_admin",
-    "GET /api/v1/holds": "users",
-    "POST /api/v1/holds": "users",
-    "POST /api/v1/holds/{hold_id}/release": "users",
-    "GET /api/v1/approvals": "users",
-    "GET /api/v1/alarms": "duty+system_admin",
-    "POST /api/v1/approvals/{approval_id}": "users",
-    "GET /api/v1/break-glass": "users",
-    "POST /api/v1/break-glass": "security_admin",
-    "POST /api/v1/break-glass/open": "users",
-    "DELETE /api/v1/break-glass/{seal_id}": "users",
-    "POST /api/v1/break-glass/{seal_id}/review": _WATCHERS,
-    "GET /api/v1/reports/coverage": "users",
-    "GET /api/v1/reports/gaps": "users",
-    "GET /api/v1/reports/retention": "users",
-    "GET /api/v1/reports/use": "audit_admin+duty",
-    "GET /api/v1/reports/impact": _WATCHERS,
-    "GET /healthz": "public",
-    "GET /readyz": "public",
-    "GET /metrics": "public",
-    "WS /api/v1/cameras/{camera_id}/live.ws": "live",
-    "GET /api/v1/cameras/{camera_id}/live.mp4": "live",
-    "POST /api/v1/cameras/{camera_id}/whep": "live",
-    "DELETE /api/v1/cameras/{camera_id}/whep/{session}": "signed_in",
-    "GET /api/v1/cameras/{camera_id}/playback.m3u8": "playback",
-    "GET /api/v1/cameras/{camera_id}/clip.mp4": "export",
-    "GET /api/v1/cameras/{camera_id}/snapshot.jpg": "snapshot",
-    "GET /m/{session}/index.m3u8": "path",
-    "GET /m/{session}/init/{segment_id}.mp4": "path",
-    "GET /m/{session}/seg/{segment_id}/{ordinal}.m4s": "path",
-    "GET /m/{session}/key/{segment_id}/{ordinal}.m4s": "path",
-    "DELETE /m/{session}": "path",
-    "GET /api/v1/links": "users",
-    "POST /api/v1/links/invite": "security_admin",
-    "POST /api/v1/links/accept": "security_admin",
-    "GET /api/v1/links/{link_id}": "users",
-    "PATCH /api/v1/links/{link_id}": "security_admin",
-    "DELETE /api/v1/links/{link_id}": "security_admin",
-    "GET /api/v1/pulls": "users",
-    "POST /api/v1/pulls": "duty+inspection+operator",
-    "GET /api/v1/pulls/{lease_id}": "users",
-    "POST /api/v1/pulls/{lease_id}/renew": "duty",
-    "DELETE /api/v1/pulls/{lease_id}": "duty+inspection+operator+security_admin",
-    "GET /api/v1/leases": "users",
-    "GET /api/v1/leases/{lease_id}": "users",
-    "POST /api/v1/leases/{lease_id}/confirm": "duty",
-    "POST /api/v1/leases/{lease_id}/revoke": "duty+security_admin",
-    "GET /api/v1/leases/{lease_id}/timeline": "users",
-    "GET /api/v1/incidents": "users",
-    "POST /api/v1/incidents": _KEEPERS,
-    "GET /api/v1/incidents/{incident_id}": "users",
-    "PATCH /api/v1/incidents/{incident_id}": _KEEPERS,
-    "GET /": "public",
-    "GET /favicon.ico": "public",
-    "GET /page/{name:path}": "public",
-}
 
 #: What a first password still lets one do before it is changed.
 BEFORE_CHANGE = frozenset({"DELETE /api/v1/session", "POST /api/v1/session/password"})

@@ -18,7 +18,8 @@ from config.errors import TiergateError
 from gateway.web.policy import declared
 from tests.gateway.web import matrix
 from tests.gateway.web.crowd import crowd_in, path_cells, running_cells
-from tests.gateway.web.matrix import IN, OF_A_CAMERA, ROUTES, Caller, Crowd, ask, ask_cell, cells, expected
+from tests.gateway.web.matrix import IN, OF_A_CAMERA, Caller, Crowd, ask, ask_cell, cells, expected
+from tests.gateway.web.routes_table import ROUTES
 from tests.gateway.web.site import site_in
 from tiering.access import Function
 

@@ -28,7 +28,8 @@ from gateway.web.middleware import Guard
 from gateway.web.policy import Gate
 from tests.gateway.web import matrix
 from tests.gateway.web.crowd import crowd_in, decision_cells, path_cells, running_cells
-from tests.gateway.web.matrix import ROUTES, Crowd, ask_cell, expected
+from tests.gateway.web.matrix import Crowd, ask_cell, expected
+from tests.gateway.web.routes_table import ROUTES
 from tests.tiering.narrowings import Tally, widenings
 from tiering import access, grants
 from tiering.grants import Conditions, LeaseFact, Resources
