@@ -1,4 +1,4 @@
-"""Which addresses of a viewer's offer are believed (FAULTS S27). (pure)
+"""Which addresses of a viewer's offer are believed (FAULTS S27). Looks nothing up.
 
 ICE sends connectivity checks (STUN, RFC 8445 §7.2.4) to every candidate of an offer, and an offer says what its sender
 likes: a machine behind our firewall, the metadata service, a port of our own. So a candidate stays only when it is the
