@@ -264,6 +264,17 @@ class Live(Section):
     )
     whep_port_min: int = Field(0, ge=0, le=65535, description="Lowest UDP port for WHEP; 0 lets the kernel choose.")
     whep_port_max: int = Field(0, ge=0, le=65535, description="Highest UDP port for WHEP.")
+    allowed_networks: tuple[str, ...] = Field(
+        (),
+        description="Networks to which a viewer's WebRTC offer may direct us beside the viewer's own address; empty: "
+        "none, as a browser opens the path from its side, and an offer could name anybody (SSRF).",
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Live:
+        for network in self.allowed_networks:
+            ipaddress.ip_network(network)
+        return self
 
 
 class Clips(Section):

@@ -426,6 +426,36 @@ def test_help_and_plain_tables_read_well(place: Place) -> None:
         assert place.cli(*argv, "--lang", "zh").returncode in (0, 1)
 
 
+# --- paths of pictures ---
+
+
+@pytest.mark.fault("S3")
+def test_a_path_of_pictures_plays_for_its_opener_and_joins_the_canaries(place: Place) -> None:
+    def opened() -> httpx.Response | None:
+        now = time.time_ns() // 1_000_000
+        query: dict[str, str | int] = {"from": now - 60_000, "to": now, "reason": "核查事件经过"}
+        answer = client.get(f"/api/v1/cameras/{place.camera}/playback.m3u8", params=query)
+        return answer if answer.status_code == 200 else None
+
+    with place.node.client() as client:
+        answer = until(opened, 60, "footage to play")
+        path = answer.headers["x-tiergate-session"]
+        place.secrets["session path"] = path.removeprefix("/m/")
+        entries = [line for line in answer.text.splitlines() if line.startswith(path)]
+        assert entries
+        assert client.get(entries[0]).content
+        for wrong in (f"{path}/nothing.mp4", f"{path}/index.m3u8?speed={place.secrets['session path']}", f"{path}/%00"):
+            refused = client.get(wrong)
+            assert refused.status_code >= 400, wrong
+            place.said.append(refused.text)
+        place.said.append(client.post(path).text)
+        assert client.delete(path).status_code == 204
+        over = client.get(entries[0])
+        place.problem(over, "access.", "media.", status=over.status_code)
+        place.said.append(over.text)
+    assert len(place.secrets["session path"]) >= 22  # 128 bit
+
+
 # --- nothing leaked ---
 
 

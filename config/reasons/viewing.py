@@ -53,6 +53,10 @@ WORDS: dict[str, tuple[str, str]] = {
         "The WebRTC offer cannot be answered.",
         "无法应答该 WebRTC 请求。",
     ),
+    "media.live_whep_candidates": (
+        "The WebRTC offer waits to be called, and none of its addresses may be ({refused} refused): only the viewer's own, and networks in live.allowed_networks. Offer as a full ICE agent, or add the viewer's network to live.allowed_networks in tiergate.toml and restart the node.",
+        "该 WebRTC 请求等待对端连接，但其地址均不允许（已拒绝 {refused} 个）：仅允许观看者自身地址及 live.allowed_networks 内的网段。请改用完整 ICE 方式，或将观看者网段加入 tiergate.toml 的 live.allowed_networks，然后重启节点。",
+    ),
     "media.live_whep_ports": (
         "No UDP port is free for a WebRTC picture (settings live.whep_port_min, live.whep_port_max).",
         "没有可用于 WebRTC 画面的 UDP 端口（配置 live.whep_port_min、live.whep_port_max）。",

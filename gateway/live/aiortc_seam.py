@@ -90,6 +90,11 @@ def use_ports(ports: UdpPorts) -> None:
     _ports = ports
 
 
+def ports_in_use() -> UdpPorts:
+    """What `use_ports` set last."""
+    return _ports
+
+
 _library_next_encoded_frame = RTCRtpSender._next_encoded_frame
 _library_send_keyframe = RTCRtpSender._send_keyframe
 _library_host_addresses = aioice.ice.get_host_addresses

@@ -49,9 +49,12 @@ class HeldSession:
 class LiveService:
     """One per web process."""
 
-    def __init__(self, hub: Hub, catalog: Catalog, worker: WorkerClient | None) -> None:
+    def __init__(
+        self, hub: Hub, catalog: Catalog, worker: WorkerClient | None, viewer_networks: tuple[str, ...] = ()
+    ) -> None:
         self.hub = hub
         self.worker = worker
+        self.viewer_networks = viewer_networks  #: setting `live.allowed_networks`
         self._catalog = catalog
         self._sessions: dict[str, HeldSession] = {}
 
@@ -96,4 +99,4 @@ def make_live(settings: Settings, catalog: Catalog) -> LiveService:
     host, _ = split_listen(settings.web.listen)
     configure_ports(settings.live.whep_port_min, settings.live.whep_port_max, loopback=is_loopback(host))
     hub = Hub(socket_watch(run_dir, catalog, worker), settings.live.linger_s)
-    return LiveService(hub, catalog, worker)
+    return LiveService(hub, catalog, worker, settings.live.allowed_networks)

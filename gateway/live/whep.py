@@ -11,9 +11,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import re
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from aiortc import RTCConfiguration, RTCPeerConnection, RTCRtpSender, RTCSessionDescription
 from aiortc.mediastreams import MediaStreamError
@@ -22,7 +21,8 @@ from config.clock import Clock
 from config.errors import Kind, TiergateError
 from config.reasons import Reason
 from gateway.live import rtp
-from gateway.live.aiortc_seam import PassThroughTrack, UdpPorts, use_ports
+from gateway.live.aiortc_seam import PassThroughTrack, UdpPorts, ports_in_use, use_ports
+from gateway.live.candidates import sifted
 from gateway.live.hub import Notice, Picture, Started, Viewer
 
 _log = logging.getLogger(__name__)
@@ -30,10 +30,6 @@ _log = logging.getLogger(__name__)
 OFFER_BYTES = 64 * 1024
 CONNECT_S = 10.0  #: from answer to DTLS; a browser that has not come by then will not
 REBURST_NS = 1_000_000_000  #: at most one answer to picture loss per viewer and second
-
-_MDNS_CANDIDATE = re.compile(
-    r"^(a=candidate:\S+ \d+ \S+ \d+ )\S+\.local( \d+ typ host.*)$", re.MULTILINE | re.IGNORECASE
-)
 
 
 class _VideoTrack(PassThroughTrack):
@@ -143,9 +139,20 @@ class WhepSession:
     def rebursts(self) -> int:
         return self._video.rebursts if self._video else 0
 
-    async def answer(self, offer_sdp: str, started: Started, client_host: str | None = None) -> str:
-        """The answer's SDP. Raises media.live_whep_offer, media.live_whep_ports."""
-        offer = RTCSessionDescription(plain_candidates(offer_sdp, client_host), "offer")
+    async def answer(
+        self, offer_sdp: str, started: Started, client_host: str | None = None, networks: Sequence[str] = ()
+    ) -> str:
+        """The answer's SDP. Of the offer's candidates those stay that are `client_host` or lie in `networks`.
+
+        Raises media.live_whep_offer, media.live_whep_ports, media.live_whep_candidates.
+        """
+        allowed = sifted(offer_sdp, client_host, networks, loopback=ports_in_use().loopback)
+        if allowed.refused:
+            _log.info("WHEP candidates refused: %d, kept: %d", allowed.refused, allowed.kept)
+        if allowed.waits_for_us:
+            await self.close()
+            raise TiergateError(Kind.INVALID, "media.live_whep_candidates", refused=allowed.refused)
+        offer = RTCSessionDescription(allowed.sdp, "offer")
         audio = None
         law = started.config.audio.codec if started.config.audio else None
         if law in ("pcma", "pcmu") and started.config.audio is not None and "m=audio" in offer_sdp:
@@ -201,17 +208,6 @@ class WhepSession:
         with contextlib.suppress(ConnectionError):
             await self._peer.close()
         self.ended.set()
-
-
-def plain_candidates(sdp: str, client_host: str | None) -> str:
-    """`sdp` with the browser's mDNS names replaced by the address from which it asked.
-
-    A name under .local can be resolved by multicast only, which stops at the first router. The browser's own checks
-    tell the true address in any case (peer-reflexive, RFC 8445 §7.3.1.3); this merely lets us answer sooner.
-    """
-    if client_host is None:
-        return sdp
-    return _MDNS_CANDIDATE.sub(lambda match: f"{match[1]}{client_host}{match[2]}", sdp)
 
 
 def configure_ports(port_min: int, port_max: int, loopback: bool) -> None:

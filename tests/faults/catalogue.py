@@ -104,6 +104,6 @@ ROWS: dict[str, tuple[str, str]] = {
     "S24": ("Hostile requests, and errors that tell of the inside", "problems with a code; no 5xx of ours, no traceback"),
     "S25": ("Another site acts through a browser", "refused by origin, also WebSockets; cookies SameSite; CSP"),
     "S26": ("Certificates and keys change", "another certificate than the pinned one gets no byte, until the nodes are paired again; an old signing key is taken until its window ends; a renewed certificate costs no request"),
-    "S27": ("WebRTC as a way into the network", "no relay; host ports of a range; a bad offer is one error"),
+    "S27": ("WebRTC as a way into the network", "no relay; host ports of a range; no packet to an address that only an offer names; a bad offer is one error"),
     "S28": ("A dependency is exchanged", "every locked package has its hash"),
 }  # fmt: skip

@@ -415,7 +415,8 @@ async def whep_open(
         served.viewer.close()
         session = whep.WhepSession(viewer, services.clock, served.look.add_bytes)
         try:
-            sdp = await session.answer(offer.decode("utf-8", "replace"), served.started, wish.client)
+            text = offer.decode("utf-8", "replace")
+            sdp = await session.answer(text, served.started, wish.client, live.viewer_networks)
         except TiergateError:
             await session.close()
             raise

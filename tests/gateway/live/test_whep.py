@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import contextlib
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -18,7 +19,7 @@ from config.clock import SystemClock
 from config.errors import TiergateError
 from gateway.live.aiortc_seam import UdpPorts, use_ports
 from gateway.live.hub import Hub, Started, StreamKey
-from gateway.live.whep import WhepSession, configure_ports, plain_candidates
+from gateway.live.whep import WhepSession, configure_ports
 from storage.media.access_unit import AccessUnit, Track
 from tests.gateway.live.serving import LiveSocket, shifted, watch_socket
 from tests.media import access_units, encode_g711, encode_h264, stream_config
@@ -195,9 +196,94 @@ def test_a_range_that_is_none_is_refused() -> None:
         configure_ports(50000, 40000, loopback=False)
 
 
-def test_names_under_local_become_the_address_of_the_asker() -> None:
-    line = "a=candidate:1 1 udp 2113937151 5f1c-ab.local 51234 typ host generation 0"
-    assert plain_candidates(line, "10.1.2.3") == "a=candidate:1 1 udp 2113937151 10.1.2.3 51234 typ host generation 0"
-    assert plain_candidates(line, None) == line
-    other = "a=candidate:1 1 udp 2113937151 10.0.0.9 51234 typ host"
-    assert plain_candidates(other, "10.1.2.3") == other
+class Canary:
+    """A UDP port that nobody has a reason to speak to."""
+
+    def __init__(self, host: str = "127.0.0.9") -> None:
+        self.socket = UdpPorts().bind(host)
+        self.host, self.port = self.socket.getsockname()
+
+    def lines(self) -> str:
+        """Candidates of every kind that name it, before all others in ICE's order (RFC 8445 §6.1.2.3)."""
+        kinds = ("host", "srflx raddr 127.0.0.1 rport 9", "relay raddr 127.0.0.1 rport 9")
+        return "".join(
+            f"a=candidate:canary{n} 1 udp {2**32 - 1 - n} {self.host} {self.port} typ {kind}\r\n"
+            for n, kind in enumerate(kinds)
+        )
+
+    def packets(self) -> int:
+        """Of what has come. On loopback a datagram is in the queue when the sender's call returns."""
+        count = 0
+        with contextlib.suppress(BlockingIOError):
+            while self.socket.recv(2048):
+                count += 1
+        return count
+
+
+@pytest.fixture
+def canary() -> Iterator[Canary]:
+    made = Canary()
+    yield made
+    made.socket.close()
+
+
+def led_astray(offer: str, canary: Canary) -> str:
+    head, _, rest = offer.partition("a=candidate:")
+    assert rest
+    return f"{head}{canary.lines()}a=candidate:{rest}"
+
+
+@pytest.mark.fault("S27")
+@pytest.mark.parametrize("client", ["127.0.0.1", None])  # None: not one candidate is left, the peer's checks lead to it
+async def test_no_packet_goes_where_an_offer_leads_and_the_picture_comes_all_the_same(
+    hub: Hub, canary: Canary, client: str | None
+) -> None:
+    session, started = await session_of(hub, [])
+    peer = Peer()
+    await peer.accept(await session.answer(led_astray(await peer.offer(), canary), started, client))
+    async with asyncio.timeout(20):
+        await peer.frames["video"].get()
+    assert canary.packets() == 0
+    await session.close()
+    await peer.close()
+    assert canary.packets() == 0
+
+
+@pytest.mark.fault("S27")
+async def test_the_canary_hears_an_offer_that_is_allowed_to_name_it(hub: Hub, canary: Canary) -> None:
+    session, started = await session_of(hub, [])
+    peer = Peer()
+    offer = led_astray(await peer.offer(), canary)
+    await peer.accept(await session.answer(offer, started, "127.0.0.1", ["127.0.0.9/32"]))
+    async with asyncio.timeout(20):
+        heard = await asyncio.get_running_loop().sock_recv(canary.socket, 2048)
+        await peer.frames["video"].get()
+    assert heard[4:8] == b"\x21\x12\xa4\x42", "no STUN (RFC 8489 §5)"
+    await session.close()
+    await peer.close()
+
+
+@pytest.mark.fault("S27")
+async def test_an_offer_that_waits_for_a_call_to_a_refused_address_is_told_so(hub: Hub, canary: Canary) -> None:
+    session, started = await session_of(hub, [])
+    peer = Peer()
+    offer = "".join(line for line in (await peer.offer()).splitlines(True) if "127.0.0.1" not in line)
+    offer = offer.replace("m=video", "a=ice-lite\r\nm=video", 1) + canary.lines()
+    with pytest.raises(TiergateError) as failure:
+        await session.answer(offer, started, "127.0.0.1")
+    assert failure.value.reason.code == "media.live_whep_candidates"
+    assert session.ended.is_set() and canary.packets() == 0
+    await peer.close()
+
+
+async def test_a_session_ends_whose_viewer_never_comes(
+    hub: Hub, canary: Canary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.live.whep.CONNECT_S", 0.2)
+    session, started = await session_of(hub, [])
+    peer = Peer()
+    await session.answer(led_astray(await peer.offer(), canary), started, None)
+    async with asyncio.timeout(20):
+        await session.ended.wait()
+    assert canary.packets() == 0
+    await peer.close()
