@@ -37,6 +37,18 @@ WORDS: dict[str, tuple[str, str]] = {
         "This camera cannot be steered.",
         "该摄像机不支持云台控制。",
     ),
+    "camera.factory_account": (
+        "Camera {camera} has the account with which its maker delivers it, or no password: whoever reaches the camera can watch.",
+        "摄像机 {camera} 仍使用出厂账号或空密码，任何能访问该设备的人都可观看。",
+    ),
+    "camera.factory_account_next": (
+        "Set another password on the device, then here: `tiergate camera set {camera} --username … --password-stdin`.",
+        "请先在设备上更改密码，再执行 tiergate camera set {camera} --username … --password-stdin。",
+    ),
+    "camera.factory_account_none": (
+        "No camera has an account known from a factory.",
+        "没有摄像机使用已知的出厂账号。",
+    ),
     "camera.ptz_failed": (
         "The camera did not carry out the movement ({problem}).",
         "摄像机未执行云台动作（{problem}）。",

@@ -37,6 +37,13 @@ def _password(username: str | None, from_stdin: bool) -> str | None:
     return read_password(from_stdin, "Device password") if username or from_stdin else None
 
 
+def _warned(camera: dict[str, Any]) -> dict[str, Any]:
+    """The node's answer, its warnings said beside it."""
+    for warning in camera.pop("warnings", []):
+        context.note(warning["en"], warning["zh"])
+    return camera
+
+
 def _first_picture(camera: dict[str, Any], wait_s: float) -> dict[str, Any]:
     """The camera as it stands when its first picture has come, something is in the way of it, or `wait_s` is over."""
     clock = SystemClock()
@@ -124,7 +131,7 @@ def add(
         "audio_basis": audio_basis,
         "recorded_by": recorded_by,
     }
-    camera = client.post("/cameras", {k: v for k, v in body.items() if v is not None})
+    camera = _warned(client.post("/cameras", {k: v for k, v in body.items() if v is not None}))
     context.show(_first_picture(camera, wait if camera["recorded_by"] == "self" else 0))
 
 
@@ -184,7 +191,7 @@ def set_(
     given: dict[str, Any] = {k: v for k, v in body.items() if v is not None}
     if schedule == "always":
         given["schedule"] = None
-    context.show(client.patch(f"/cameras/{client.part(camera)}", given))
+    context.show(_warned(client.patch(f"/cameras/{client.part(camera)}", given)))
 
 
 @app.command(help="How long the recorder of a camera's owner keeps; without options: what was attested so far.")

@@ -11,6 +11,8 @@ from config.errors import TiergateError
 from config.reasons import TABLE, Reason
 from config.units import DAY_MS, HOUR_MS, format_time_ms
 from gateway.access.keys import load_keys
+from gateway.access.secrets import Secrets
+from gateway.cameras import factory_accounts
 from gateway.ops import bucket_rules, job_state, promise
 from gateway.ops.findings import Finding, Level, fine, found
 from gateway.ops.probe import Probe
@@ -71,6 +73,20 @@ def cameras(connection: Connection, probe: Probe) -> Iterator[Finding]:
         if id_ in own and picture.verdict != "ok":
             params = {"camera": id_, "name": own[id_].name, "verdict": picture.verdict}
             yield found("pictures", "warn", Reason("ops.picture_bad", params), Reason("ops.picture_next"))
+
+
+def accounts(connection: Connection, probe: Probe) -> Iterator[Finding]:
+    """Cameras that anybody on their network can open (FAULTS S9)."""
+    try:
+        secrets = Secrets(load_keys(probe.settings))
+    except TiergateError:
+        return  # `keys` says so
+    known = factory_accounts.cameras_with(connection, secrets)
+    for id_ in known[:MOST_LINES]:
+        yield found("accounts", "warn", Reason("camera.factory_account", {"camera": id_}),
+                    Reason("camera.factory_account_next", {"camera": id_}))  # fmt: skip
+    if not known:
+        yield fine("accounts", "camera.factory_account_none")
 
 
 def recorded_time(connection: Connection, probe: Probe) -> Iterator[Finding]:

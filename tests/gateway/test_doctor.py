@@ -14,9 +14,11 @@ from sqlalchemy import Connection, insert, update
 from config.clock import ManualClock, SystemClock, wall_ms
 from config.ids import ulid
 from config.reasons import Reason, text
+from config.redact import Secret
 from config.settings import Settings, Store, build
 from config.units import HOUR_MS, format_time_ms
 from gateway.access.keys import ensure_keys, make_next, take_next
+from gateway.access.secrets import Secrets
 from gateway.ops import doctor, job_state, metrics, promise
 from gateway.ops.certificates import make_private_ca
 from gateway.ops.findings import Finding
@@ -25,7 +27,7 @@ from storage import evidence_state, journal, scrub, sweeper
 from storage.aside import Aside
 from storage.attested import Attestation
 from storage.audit import log as audit
-from storage.catalog import attestations, evidence_rows, facts, gaps, places, retention_rows, volume_state
+from storage.catalog import attestations, cameras, evidence_rows, facts, gaps, places, retention_rows, volume_state
 from storage.catalog.engine import Catalog
 from storage.catalog.gaps import GapRow
 from storage.catalog.migrate import migrate
@@ -92,6 +94,25 @@ def place(tmp_path: Path) -> Iterator[Place]:
 def test_a_node_in_order_has_nothing_to_say(place: Place) -> None:
     place.add_camera(bit_rate_bps=1_000)
     assert place.wrong() == {}
+
+
+@pytest.mark.fault("S9")
+def test_cameras_as_their_maker_delivered_them_are_named(place: Place) -> None:
+    place.add_camera(bit_rate_bps=1_000)
+
+    def give(password: str) -> None:
+        def write(c: Connection) -> None:
+            secrets = Secrets(place.keys)
+            cameras.put_credential(c, secrets.seal(c, place.clock, "A" * 26, "admin", Secret(password)))
+            cameras.change_camera(c, CAMERA, {"credential_id": "A" * 26}, place.now_ms)
+
+        place.catalog.write(write)
+
+    give("12345")
+    found = place.wrong()["accounts"]
+    assert (found.level, found.reason.params) == ("warn", {"camera": CAMERA})
+    give("S@crEt!")
+    assert "accounts" not in place.wrong()
 
 
 def test_a_store_that_cannot_keep_the_promise_is_said_before_it_is_full(tmp_path: Path) -> None:

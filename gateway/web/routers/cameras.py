@@ -16,7 +16,7 @@ from gateway.access.ids import fresh_id
 from gateway.cameras.ptz import Steering, Target
 from gateway.web import camera_json
 from gateway.web.policy import client_of, policy
-from gateway.web.routers.onboarding import Degrees, Source, Url, checked_source
+from gateway.web.routers.onboarding import Degrees, Source, Url, checked_source, warnings
 from gateway.web.services import Services, services_of
 from gateway.web.wire import Body, Cursor, LongText, Name, ShortText, page
 from storage.audit import log as audit
@@ -174,7 +174,8 @@ async def change(
         )
 
     await services.write(write)
-    return await _shown(services, principal, camera_id, client_of(request))
+    shown = await _shown(services, principal, camera_id, client_of(request))
+    return shown | await warnings(services, camera_id)
 
 
 def _public(values: dict[str, Any]) -> dict[str, Any]:

@@ -14,9 +14,10 @@ from pydantic import Field
 from sqlalchemy import Connection
 
 from config.errors import Kind, TiergateError
+from config.reasons import Reason
 from config.redact import Secret, redact_url, split_credentials
 from gateway.access.ids import fresh_id
-from gateway.cameras import address, discovery
+from gateway.cameras import address, discovery, factory_accounts
 from gateway.cameras import onboarding as devices
 from gateway.cameras.onboarding import SCHEMES, Offer
 from gateway.web import camera_json
@@ -171,7 +172,13 @@ async def register(
     shown = await services.read(
         lambda c: camera_json.of(c, principal, [made.id], services.now_ms(), client_of(request))
     )
-    return shown[made.id]
+    return shown[made.id] | await warnings(services, made.id)
+
+
+async def warnings(services: Services, camera_id: str) -> dict[str, list[dict[str, Any]]]:
+    """What whoever has just given a camera its account should know of it."""
+    found = await services.read(lambda c: factory_accounts.cameras_with(c, services.secrets, [camera_id]))
+    return {"warnings": [Reason("camera.factory_account", {"camera": id_}).as_json() for id_ in found]}
 
 
 async def _by_url(

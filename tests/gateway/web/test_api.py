@@ -63,6 +63,20 @@ async def test_a_registered_camera_has_an_id_a_tier_and_no_credential_anywhere(s
     assert opened == "S@crEt!"
 
 
+@pytest.mark.fault("S9")
+async def test_an_account_as_the_maker_delivers_it_is_said_so_and_not_shown(site: Site) -> None:
+    async with await site.sign_in("admin") as admin:
+        url = "rtsp://admin:12345@10.0.0.9/h264"
+        camera = (await admin.post("/api/v1/cameras", json={"url": url, "name": "东门"})).json()
+        assert [w["code"] for w in camera["warnings"]] == ["camera.factory_account"]
+        assert "12345" not in camera["warnings"][0]["en"].replace(camera["id"], "")
+        path = f"/api/v1/cameras/{camera['id']}"
+        assert len((await admin.patch(path, json={"name": "西门"})).json()["warnings"]) == 1, "it still has it"
+        assert (await admin.patch(path, json={"password": "S@crEt!"})).json()["warnings"] == []
+        url = "rtsp://10.0.0.10/h264"
+        assert (await admin.post("/api/v1/cameras", json={"url": url, "name": "南门"})).json()["warnings"] == []
+
+
 def _only_secret(site: Site) -> Callable[[Connection], str]:
     def read(connection: Connection) -> str:
         camera = next(iter(cameras.cameras(connection).values()))

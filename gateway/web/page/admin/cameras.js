@@ -23,6 +23,9 @@ function Found({ found }) {
     ${typeof one.clock_offset_s === "number" && html`<small>${t("cameras.clock", { seconds: one.clock_offset_s.toFixed(1) })}</small>`}</div>`)}</div>`;
 }
 
+/** What the node thinks of the account that a camera was given. @param {any} camera as registering and changing answer */
+const warn = (camera) => { for (const warning of camera.warnings || []) toast(warning, "bad"); };
+
 /** @param {{onClose: () => void}} props */
 export function AddDialog({ onClose }) {
   const [found, setFound] = useState(/** @type {any} */ (null));
@@ -40,7 +43,7 @@ export function AddDialog({ onClose }) {
     <${Form} two submit=${t("cameras.add")} onCancel=${onClose} onChange=${setValues}
       onSubmit=${(/** @type {any} */ v) => post("/cameras", { name: v.name.trim(), ...account(v), sub_url: v.way === "url" && v.sub_url ? v.sub_url.trim() : undefined,
         channel: v.channel || undefined, sharing: v.sharing, region: v.region || undefined, department: v.department || undefined, place: v.place || undefined, site_type: v.site_type || undefined })}
-      onDone=${(/** @type {any} */ camera) => { toast(t("cameras.added", { name: camera.name }), "good"); void refreshCameras(); onClose(); }} fields=${[
+      onDone=${(/** @type {any} */ camera) => { toast(t("cameras.added", { name: camera.name }), "good"); warn(camera); void refreshCameras(); onClose(); }} fields=${[
         { name: "way", label: t("cameras.way"), type: "radio", value: "url", options: [["url", "RTSP"], ["onvif", "ONVIF"]] },
         { name: "address", label: values.way === "onvif" ? t("cameras.onvif") : t("cameras.url"), required: true, mono: true, also: ["url", "onvif", "scheme", "address", "host"], placeholder: values.way === "onvif" ? "192.0.2.10:80" : "rtsp://192.0.2.10/main" },
         { name: "sub_url", label: t("cameras.sub_url"), mono: true, when: (/** @type {any} */ v) => v.way === "url" },
@@ -60,7 +63,7 @@ function EditDialog({ camera, onClose }) {
     <${Form} two submit=${t("save")} onCancel=${onClose} onSubmit=${(/** @type {any} */ v) => patch(`/cameras/${camera.id}`, { name: v.name, place: v.place || null, sharing: v.sharing, recorded_by: v.recorded_by, enabled: v.enabled, audio: v.audio,
       audio_basis: v.audio ? v.audio_basis : undefined, url: v.url === camera.streams?.main?.url ? undefined : v.url || undefined, sub_url: v.sub_url === (camera.streams?.sub?.url || "") ? undefined : v.sub_url,
       username: v.username || undefined, password: v.password || undefined })}
-      onDone=${() => { void refreshCameras(); onClose(); }} fields=${[
+      onDone=${(/** @type {any} */ changed) => { warn(changed); void refreshCameras(); onClose(); }} fields=${[
         { name: "name", label: t("cameras.name"), value: camera.name, required: true }, { name: "place", label: t("cameras.place"), value: camera.place || "" },
         { name: "sharing", label: t("cameras.sharing"), type: "select", value: camera.sharing, options: SHARING.map((s) => [s, tk("sharing", s)]) },
         { name: "recorded_by", label: t("cameras.recorded_by"), type: "select", value: camera.recorded_by, options: [["self", t("recorded.self")], ["owner", t("recorded.owner")]] },
