@@ -6,10 +6,11 @@ import { get, patch, post, remove } from "../api.js";
 import { standingText } from "../tree.js";
 import { Dialog } from "../dialogs/dialog.js";
 import { Form } from "../form.js";
-import { t, tk } from "../i18n.js";
+import { say, t, tk } from "../i18n.js";
 import { codecName, standing } from "../shapes.js";
 import { refreshCameras, store, toast } from "../state.js";
 import { useStore } from "../store.js";
+import { day, fromInput } from "../time.js";
 import { Confirm, Page, Table, doing, useList } from "./parts.js";
 
 const SHARING = ["none", "departments", "upper"];
@@ -74,6 +75,20 @@ function EditDialog({ camera, onClose }) {
       ]} /><//>`;
 }
 
+/** What its owner answers for, of a camera that somebody else's recorder keeps. @param {{camera: any, onClose: () => void}} props */
+function AttestDialog({ camera, onClose }) {
+  const { items, error, load } = useList(`/cameras/${camera.id}/attestations`);
+  const [newest] = items || [];
+  const words = newest && t("cameras.attested", { by: newest.attested_by, days: newest.days, document: newest.document, until: day(newest.valid_until_ms) });
+  return html`<${Dialog} title=${camera.name} onClose=${onClose}><p class="mono dim">${camera.id}</p><p class="fine">${t("cameras.attest_note")}</p>
+    ${items && html`<p class="plain" role="status">${error ? say(error) : words || t("cameras.attest_none")}</p>`}
+    <${Form} submit=${t("save")} onCancel=${onClose} onSubmit=${(/** @type {any} */ v) => post(`/cameras/${camera.id}/attestations`, { days: Number(v.days), attested_by: v.attested_by.trim(), document: v.document.trim(), valid_until: fromInput(v.valid_until) })}
+      onDone=${(/** @type {any} */ answer) => { toast(answer.reason, answer.state === "attested" ? "good" : "bad"); void load(); }} fields=${[
+        { name: "days", label: t("cameras.attest_days"), type: "number", value: "30", min: 0, max: 3660, required: true }, { name: "attested_by", label: t("cameras.attest_by"), required: true },
+        { name: "document", label: t("cameras.attest_document"), required: true }, { name: "valid_until", label: t("cameras.attest_until"), type: "date", required: true },
+      ]} /><//>`;
+}
+
 export function CamerasPage() {
   const cameras = useStore(store, (s) => s.cameras);
   const [query, setQuery] = useState("");
@@ -90,10 +105,12 @@ export function CamerasPage() {
       { name: "class", label: t("cameras.class"), show: (/** @type {any} */ c) => tk("class", c.area_class || "default") },
       { name: "video", label: t("cameras.video"), show: (/** @type {any} */ c) => { const s = c.streams?.main || {}; return s.width ? `${s.width}×${s.height} ${codecName(s.codec)}` : "–"; }, mono: true },
       { name: "sharing", label: t("cameras.sharing"), show: (/** @type {any} */ c) => tk("sharing", c.sharing) },
-    ]} acts=${(/** @type {any} */ c) => html`<button type="button" class="small" onClick=${async () => setOpen({ what: "edit", camera: await get(`/cameras/${c.id}`).catch(() => c) })}>${t("edit")}</button>
+    ]} acts=${(/** @type {any} */ c) => html`${c.recorded_by === "owner" && html`<button type="button" class="small" onClick=${() => setOpen({ what: "attest", camera: c })}>${t("cameras.attest")}</button>`}
+      <button type="button" class="small" onClick=${async () => setOpen({ what: "edit", camera: await get(`/cameras/${c.id}`).catch(() => c) })}>${t("edit")}</button>
       <button type="button" class="small" onClick=${() => void doing(() => patch(`/cameras/${c.id}`, { enabled: !c.enabled }), t("saved")).then(refreshCameras)}>${t(c.enabled ? "cameras.disable" : "cameras.enable")}</button>
       <button type="button" class="small danger" onClick=${() => setOpen({ what: "remove", camera: c })}>${t("remove")}</button>`} />
-    ${open?.what === "add" && html`<${AddDialog} onClose=${close} />`}${open?.what === "edit" && html`<${EditDialog} camera=${open.camera} onClose=${close} />`}
+    ${open?.what === "add" && html`<${AddDialog} onClose=${close} />`}${open?.what === "attest" && html`<${AttestDialog} camera=${open.camera} onClose=${close} />`}
+    ${open?.what === "edit" && html`<${EditDialog} camera=${open.camera} onClose=${close} />`}
     ${open?.what === "remove" && html`<${Confirm} title=${t("remove")} text=${t("cameras.remove_text", { name: open.camera.name })} act=${t("remove")} onClose=${close}
       onYes=${() => doing(() => remove(`/cameras/${open.camera.id}`), t("removed")).then(refreshCameras)} />`}<//>`;
 }
