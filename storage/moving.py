@@ -110,7 +110,7 @@ class Mover:
         present = {info.key for info in self._new.list()}
         after = ""
         states = ("stored", "condemned")
-        while page := self._catalog.read(partial(segments.all_segments, states=states, after_id=after)):
+        while page := self._catalog.read(partial(segments.all_segments, states=states, after_id=after, limit=_BATCH)):
             after = page[-1].id
             for row in page:
                 if row.object_key not in present:

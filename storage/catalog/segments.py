@@ -231,9 +231,9 @@ def last_end_before(connection: Connection, camera_id: str, stream: str, start_m
 
 
 def all_segments(
-    connection: Connection, states: Sequence[str], after_id: str = "", limit: int = 500
+    connection: Connection, states: Sequence[str], after_id: str = "", limit: int | None = None
 ) -> list[SegmentRow]:
-    """Every segment in some states, by id; the next page begins after the last id of this one."""
+    """Every segment in some states, by id. With `limit` a page of them: the next begins after the last id of this."""
     query = (
         select(*_SEGMENT)
         .where(segment.c.id > after_id, segment.c.state.in_(states))

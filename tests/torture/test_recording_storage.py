@@ -95,7 +95,7 @@ def look(folder: Path, seen: Seen, checked: set[str]) -> None:
     store = FolderStore(folder / "objects")
     catalog = Catalog(f"sqlite:///{folder / 'catalog.db'}")
     try:
-        rows = catalog.read(partial(segments.all_segments, states=("spooled", "stored"), limit=1_000_000))
+        rows = catalog.read(partial(segments.all_segments, states=("spooled", "stored")))
     finally:
         catalog.close()
     acknowledged = acknowledgements(folder)
@@ -210,7 +210,7 @@ def kill_and_look(folder: Path, kills: int, seed: int) -> Seen:
     while uploader.run_once().stored:
         pass
     uploader.close()
-    rows = catalog.read(partial(segments.all_segments, states=("spooled", "stored"), limit=1_000_000))
+    rows = catalog.read(partial(segments.all_segments, states=("spooled", "stored")))
     catalog.close()
     assert {row.state for row in rows} == {"stored"}
     assert set(acknowledgements(folder)) <= {row.id for row in rows}
