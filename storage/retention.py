@@ -10,7 +10,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from config.reasons import Reason
 from config.units import DAY_MS, HOUR_MS, format_time_ms
@@ -235,6 +235,13 @@ class Forecast:
 
     from_ms: int
     due_by_hour: tuple[int, ...]
+
+    @classmethod
+    def of_json(cls, told: dict[str, Any]) -> Forecast:
+        return cls(told["from_ms"], tuple(told["due_by_hour"]))
+
+    def as_json(self) -> dict[str, Any]:
+        return {"from_ms": self.from_ms, "due_by_hour": self.due_by_hour}
 
     def due_at(self, now_ms: int) -> int | None:
         """Expected count at `now_ms`; None beyond the forecast's end."""

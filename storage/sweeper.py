@@ -12,7 +12,7 @@ Belongs here: I/O around `storage.retention`. Does not belong here: rules, cache
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -140,8 +140,7 @@ class Sweeper:
             return self._refuse(report, trust.reason)
         if not dry_run:
             self._age(report.now_ms)
-            self._apply_changes(report.now_ms)
-            self._expire_requests(report.now_ms)
+            self._settle_orders(report.now_ms)
         policies = self._catalog.read(Policies.read)
         due = self._due(policies, report)
         refusal = self._guard(due, report.now_ms)
@@ -167,26 +166,26 @@ class Sweeper:
         while self._catalog.write(lambda c: retention_rows.age_from(c, now_ms, self._chunk_rows)) == self._chunk_rows:
             pass
 
-    def _pages(self, state: str, before_ms: int) -> Iterator[list[Candidate]]:
+    def _stored(self, before_ms: int) -> Iterator[list[Candidate]]:
         for date_unknown in (False, True):
-            yield from self._pages_by(state, before_ms, date_unknown)
+            behind: Candidate | None = None
+            while page := self._catalog.read(
+                partial(self._page, state="stored", before_ms=before_ms, behind=behind, date_unknown=date_unknown)
+            ):
+                yield page
+                if len(page) < self._chunk_rows:
+                    break
+                behind = page[-1]
 
-    def _pages_by(self, state: str, before_ms: int, date_unknown: bool) -> Iterator[list[Candidate]]:
-        after: tuple[int, str] | None = None
-        while True:
-
-            def read(connection: Connection, mark: tuple[int, str] | None = after) -> list[Candidate]:
-                return retention_rows.candidates(connection, state, before_ms, mark, self._chunk_rows, date_unknown)
-
-            page = self._catalog.read(read)
-            if not page:
-                return
-            yield page
-            after = (page[-1].ages_from_ms, page[-1].id)
+    def _page(
+        self, connection: Connection, state: str, before_ms: int, behind: Candidate | None, date_unknown: bool
+    ) -> list[Candidate]:
+        mark = None if behind is None else (behind.ages_from_ms, behind.id)
+        return retention_rows.candidates(connection, state, before_ms, mark, self._chunk_rows, date_unknown)
 
     def _due(self, policies: Policies, report: SweepReport) -> list[Verdict]:
         due: list[Verdict] = []
-        for page in self._pages("stored", policies.may_be_due_before_ms(report.now_ms)):
+        for page in self._stored(policies.may_be_due_before_ms(report.now_ms)):
             for verdict in policies.plan(page, report.now_ms):
                 report.looked_at += 1
                 if not verdict.keep:
@@ -197,7 +196,7 @@ class Sweeper:
 
     def _guard(self, due: list[Verdict], now_ms: int) -> Reason | None:
         stored = self._catalog.read(lambda c: facts.get(c, _FORECAST))
-        expected = stored and Forecast(stored["from_ms"], tuple(stored["due_by_hour"]))
+        expected = stored and Forecast.of_json(stored)
         if judge_guard(len(due), 0, expected, now_ms) is None:
             return None  # however much stands: counting millions of rows is left to where it decides
         return judge_guard(len(due), self._catalog.read(retention_rows.standing_count), expected, now_ms)
@@ -212,11 +211,18 @@ class Sweeper:
 
             self._catalog.write(write)
 
-    def _apply_changes(self, now_ms: int) -> None:
+    def _settle_orders(self, now_ms: int) -> None:
+        """What people ordered and the time decides: here, where the clock has been judged."""
+        changes, overdue = self._catalog.read(lambda c: (class_changes.due(c, now_ms), approvals.overdue(c, now_ms)))
+        if changes:
+            self._apply_changes(changes, now_ms)
+        if overdue:
+            # With a request a provisional hold lapses. The forecast stays: a lapse that frees more than the guard's
+            # slack asks a person.
+            self._catalog.write(lambda c: approvals.expire(c, now_ms, ACTOR))
+
+    def _apply_changes(self, changes: list[class_changes.Change], now_ms: int) -> None:
         """Announced changes of classes whose week is over, together with the forecast that they bring."""
-        changes = self._catalog.read(lambda c: class_changes.due(c, now_ms))
-        if not changes:
-            return
         policies = self._catalog.read(Policies.read)
         changed = {
             c.class_name: c.on(policies.classes[c.class_name]) for c in changes if c.class_name in policies.classes
@@ -225,15 +231,9 @@ class Sweeper:
 
         def write(connection: Connection) -> None:
             class_changes.apply(connection, changes, now_ms, ACTOR)
-            facts.set(connection, _FORECAST, asdict(expected))
+            facts.set(connection, _FORECAST, expected.as_json())
 
         self._catalog.write(write)
-
-    def _expire_requests(self, now_ms: int) -> None:
-        """Requests for a second person whose time is over, and the provisional holds that lapse with them: here, where
-        the clock has been judged. The forecast stays: a lapse that frees more than the guard's slack asks a person."""
-        if self._catalog.read(lambda c: approvals.overdue(c, now_ms)):
-            self._catalog.write(lambda c: approvals.expire(c, now_ms, ACTOR))
 
     def _stepped(self, evidence: ClockEvidence) -> Reason | None:
         """Why the clock that was trusted at the sweep's start may not be used any more, if it jumped since."""
@@ -245,66 +245,96 @@ class Sweeper:
 
     def _release_to_delete(self, report: SweepReport, evidence: ClockEvidence) -> Reason | None:
         """Condemned → deleting, in the transaction that reads clock, holds and policies again; why not, if so."""
-        for page in list(self._pages("condemned", report.now_ms)):
-
-            def write(connection: Connection, page: list[Candidate] = page) -> Reason | None:
-                stepped = self._stepped(evidence)
+        for date_unknown in (False, True):
+            more: Candidate | None = None
+            while True:
+                stepped, more = self._catalog.write(
+                    partial(self._release, evidence=evidence, behind=more, date_unknown=date_unknown)
+                )
                 if stepped is not None:
                     return stepped
-                policies = Policies.read(connection)
-                fresh = retention_rows.segments_by_id(connection, [s.id for s in page])
-                go, stay = [], []
-                for verdict in policies.plan(fresh, report.now_ms):
-                    if verdict.keep:
-                        stay.append(verdict.segment.id)
-                    elif may_delete(verdict, report.now_ms, self._grace_ms):
-                        go.append(verdict.segment.id)
-                retention_rows.move(connection, stay, "condemned", "stored", condemned_ms=None, delete_reason=None)
-                retention_rows.move(connection, go, "condemned", "deleting")
-                if go:
-                    audit.append(connection, report.now_ms, ACTOR, "segment.delete", f"{len(go)} segments", {"ids": go})
-                return None
-
-            stepped = self._catalog.write(write)
-            if stepped is not None:
-                return stepped
+                if more is None:
+                    break
         return None
+
+    def _release(
+        self, connection: Connection, evidence: ClockEvidence, behind: Candidate | None, date_unknown: bool
+    ) -> tuple[Reason | None, Candidate | None]:
+        """The next condemned segments behind one; why none may go now, and behind which one to go on."""
+        now_ms = evidence.wall_ms
+        page = self._page(connection, "condemned", now_ms, behind, date_unknown)
+        if not page:
+            return None, None
+        stepped = self._stepped(evidence)
+        if stepped is not None:
+            return stepped, None
+        go, stay = [], []
+        for verdict in Policies.read(connection).plan(page, now_ms):
+            if verdict.keep:
+                stay.append(verdict.segment.id)
+            elif may_delete(verdict, now_ms, self._grace_ms):
+                go.append(verdict.segment.id)
+        retention_rows.move(connection, stay, "condemned", "stored", condemned_ms=None, delete_reason=None)
+        retention_rows.move(connection, go, "condemned", "deleting")
+        if go:
+            audit.append(connection, now_ms, ACTOR, "segment.delete", f"{len(go)} segments", {"ids": go})
+        return None, page[-1] if len(page) == self._chunk_rows else None
 
     def _delete(self, report: SweepReport) -> None:
         """Deleting → deleted. A store that refuses for hours leaves time for orders: each row is judged once more."""
-        tried: set[str] = set()
-        while True:
-
-            def read(connection: Connection) -> list[tuple[Candidate, str, bool]]:
-                rows = retention_rows.deleting(connection, self._chunk_rows + len(tried))
-                policies = Policies.read(connection)
-                verdicts = policies.plan([replace(found, state="condemned") for found, _ in rows], report.now_ms)
-                return [
-                    (found, key, verdict.keep)
-                    for (found, key), verdict in zip(rows, verdicts, strict=True)
-                    if found.id not in tried
-                ]
-
-            fresh = self._catalog.read(read)
-            if not fresh:
-                return
-            gone: list[str] = []
-            rescued: list[str] = []
-            for found, key, keep in fresh:
-                tried.add(found.id)
-                try:
-                    if keep and self._store.head(key) is not None:
-                        rescued.append(found.id)
-                        continue
-                    self._store.delete(key)
-                except Exception as exc:
-                    # One bad object must not stop the others (FAULTS B17); it is counted and tried again.
-                    report.failed += 1
-                    logger.warning("delete failed", extra={"segment": found.id, "error": type(exc).__name__})
-                else:
-                    gone.append(found.id)
+        failed: set[str] = set()
+        while rows := self._catalog.read(partial(self._deleting, now_ms=report.now_ms, without=failed)):
+            gone, rescued, problems = self._remove(rows)
+            for id_, problem in problems.items():
+                logger.warning("delete failed", extra={"segment": id_, "error": type(problem).__name__})
+            failed |= problems.keys()
+            report.failed += len(problems)
             self._catalog.write(partial(self._settle, gone=gone, rescued=rescued, now_ms=report.now_ms))
             report.deleted += gone
+
+    def _deleting(self, connection: Connection, now_ms: int, without: set[str]) -> list[tuple[Candidate, str, bool]]:
+        """Segments, their keys, and whether they are to be kept after all."""
+        rows = retention_rows.deleting(connection, self._chunk_rows + len(without))
+        if not rows:
+            return []
+        verdicts = Policies.read(connection).plan([found for found, _ in rows], now_ms)
+        return [
+            (found, key, verdict.keep)
+            for (found, key), verdict in zip(rows, verdicts, strict=True)
+            if found.id not in without
+        ]
+
+    def _remove(self, rows: list[tuple[Candidate, str, bool]]) -> tuple[list[str], list[str], dict[str, Exception]]:
+        """Which segments' objects are gone, which are rescued, and what failed: one bad object must not stop the
+        others (FAULTS B17); it is counted and tried again."""
+        rescued: list[str] = []
+        doomed: dict[str, str] = {}
+        problems: dict[str, Exception] = {}
+        for found, key, keep in rows:
+            try:
+                if keep and self._store.head(key) is not None:
+                    rescued.append(found.id)
+                else:
+                    doomed[key] = found.id
+            except Exception as exc:
+                problems[found.id] = exc
+        failed: Mapping[str, Exception]
+        try:
+            failed = self._store.delete_many(list(doomed))
+        except Exception:
+            failed = self._removed_singly(doomed)
+        problems |= {doomed[key]: problem for key, problem in failed.items()}
+        return [id_ for id_ in doomed.values() if id_ not in problems], rescued, problems
+
+    def _removed_singly(self, keys: Iterable[str]) -> dict[str, Exception]:
+        """Where nobody foresaw what stopped them all: the one behind it stays, and the others go."""
+        failed: dict[str, Exception] = {}
+        for key in keys:
+            try:
+                self._store.delete(key)
+            except Exception as exc:
+                failed[key] = exc
+        return failed
 
     def _sweep_aside(self, report: SweepReport, evidence: ClockEvidence) -> None:
         """After the deletions: what was put aside of footage that has just gone, goes now."""
@@ -333,12 +363,15 @@ class Sweeper:
         def write(connection: Connection) -> None:
             sighting = Sighting(evidence.wall_ms, evidence.monotonic_ms, evidence.boot_id)
             high_water_ms = facts.get(connection, _HIGH_WATER) or 0
-            facts.set(connection, _SIGHTING, asdict(sighting))
-            facts.set(connection, _HIGH_WATER, max(high_water_ms, evidence.wall_ms))
-            facts.set(connection, _FORECAST, asdict(expected))
-            facts.set(connection, LAST_SUCCESS, report.now_ms)
-            facts.set(connection, REFUSED_SINCE, None)
-            facts.set(connection, REFUSED_REASON, None)
+            learned = {
+                _SIGHTING: asdict(sighting),
+                _HIGH_WATER: max(high_water_ms, evidence.wall_ms),
+                _FORECAST: expected.as_json(),
+                LAST_SUCCESS: report.now_ms,
+                REFUSED_SINCE: None,
+                REFUSED_REASON: None,
+            }
+            facts.set_all(connection, learned)
 
         self._catalog.write(write)
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, func, insert, literal_column, not_, select, update
+from sqlalchemy import Connection, bindparam, func, insert, literal, literal_column, not_, select, update
 
 from config.units import HOUR_MS
 from storage.catalog.tables import area, area_camera, hold, hold_camera, retention_class, segment
@@ -259,12 +259,12 @@ def standing_count(connection: Connection) -> int:
 
 
 def condemn(connection: Connection, ids: Sequence[str], reasons: dict[str, Any], now_ms: int) -> None:
-    for id_ in ids:
-        connection.execute(
-            update(segment)
-            .where(segment.c.id == id_, segment.c.state == "stored")
-            .values(state="condemned", condemned_ms=now_ms, delete_reason=reasons[id_])
-        )
+    change = (
+        update(segment)
+        .where(segment.c.id == bindparam("one"), segment.c.state == "stored")
+        .values(state="condemned", condemned_ms=now_ms, delete_reason=bindparam("why"))
+    )
+    connection.execute(change, [{"one": id_, "why": reasons[id_]} for id_ in ids])
 
 
 def move(connection: Connection, ids: Sequence[str], from_state: str, to_state: str, **values: Any) -> int:
@@ -284,9 +284,11 @@ def oldest_tombstone_ms(connection: Connection) -> int | None:
 
 
 def deleting(connection: Connection, limit: int) -> list[tuple[Candidate, str]]:
-    """(segment, object key) whose bytes are to be deleted: tombstones are retried for ever (FAULTS B15)."""
+    """(segment, object key) whose bytes are to be deleted: tombstones are retried for ever (FAULTS B15). The plan is
+    to judge them as what they were before, so they say `condemned`."""
+    as_condemned = [literal("condemned") if column is segment.c.state else column for column in _CANDIDATE]
     rows = connection.execute(
-        select(*_CANDIDATE, segment.c.object_key)
+        select(*as_condemned, segment.c.object_key)
         .where(segment.c.state == "deleting")
         .order_by(segment.c.end_ms)
         .limit(limit)

@@ -74,6 +74,13 @@ class ObjectStore(Protocol):
         """Removes an object; one that is not there is success."""
         ...
 
+    def delete_many(self, keys: Sequence[str]) -> dict[str, TiergateError]:
+        """`delete` for each of `keys`, by as few requests as the store takes: those that are not gone, and why.
+
+        One that fails, be it for a bad key, keeps none of the others.
+        """
+        ...
+
     def list(self, prefix: str = "", start_after: str = "") -> Iterator[ObjectInfo]:
         """Objects whose key begins with `prefix`, each once, behind `start_after` in the same order. `sha256` is None.
 
@@ -105,6 +112,17 @@ def check_key(key: str) -> str:
     if len(key) > 900 or not all(_PART.fullmatch(part) for part in parts):
         raise TiergateError(Kind.INVALID, "media.object_bad_key", key=key[:80])
     return key
+
+
+def one_by_one(delete: Callable[[str], object], keys: Sequence[str]) -> dict[str, TiergateError]:
+    """`ObjectStore.delete_many` where there is no request for many."""
+    failed = {}
+    for key in keys:
+        try:
+            delete(key)
+        except TiergateError as exc:
+            failed[key] = exc
+    return failed
 
 
 def missing(key: str) -> TiergateError:

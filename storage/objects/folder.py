@@ -116,24 +116,53 @@ class FolderStore:
         target = self._target(key)
         with _translated(key):
             self._present()
+            if self._unlink(target):
+                self._emptied(target.parent)
+
+    def delete_many(self, keys: Sequence[str]) -> dict[str, TiergateError]:
+        gone: dict[Path, list[str]] = {}  # one sync for all that leave a folder
+
+        def remove(key: str) -> None:
+            target = self._target(key)
+            with _translated(key):
+                self._present()
+                if self._unlink(target):
+                    gone.setdefault(target.parent, []).append(key)
+
+        failed = base.one_by_one(remove, keys)
+        for folder, left in gone.items():
             try:
-                target.unlink()
-            except (FileNotFoundError, NotADirectoryError):
-                return
-            for folder in target.parents:
-                with contextlib.suppress(FileNotFoundError):
-                    volume.fsync_folder(folder)
-                    break  # else another delete took the folder with its last object: the one above tells of both
-            # Folders of past hours go with their last object; one that is filled again meanwhile simply stays.
-            for folder in target.parents:
-                if folder == self._root:
-                    break
-                try:
-                    folder.rmdir()
-                except FileNotFoundError:
-                    continue
-                except OSError:
-                    break
+                with _translated(left[0]):
+                    self._emptied(folder)
+            except TiergateError as exc:
+                failed |= dict.fromkeys(left, exc)
+        return failed
+
+    @staticmethod
+    def _unlink(target: Path) -> bool:
+        try:
+            target.unlink()
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        return True
+
+    def _emptied(self, folder: Path) -> None:
+        """Makes last what was removed from `folder`. Folders of past hours go with their last object; one that is
+        filled again meanwhile simply stays."""
+        above = (folder, *folder.parents)
+        for one in above:
+            with contextlib.suppress(FileNotFoundError):
+                volume.fsync_folder(one)
+                break  # else another delete took the folder with its last object: the one above tells of both
+        for one in above:
+            if one == self._root:
+                break
+            try:
+                one.rmdir()
+            except FileNotFoundError:
+                continue
+            except OSError:
+                break
 
     def list(self, prefix: str = "", start_after: str = "") -> Iterator[ObjectInfo]:
         with _translated(prefix):

@@ -27,12 +27,14 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 from urllib.parse import urlencode, urlsplit
+from xml.etree.ElementTree import ParseError
 
 import urllib3
 from minio import Minio
 from minio.commonconfig import ENABLED, Filter
 from minio.credentials.credentials import Credentials
 from minio.datatypes import Upload
+from minio.deleteobjects import DeleteObject
 from minio.error import MinioException, S3Error
 from minio.lifecycleconfig import AbortIncompleteMultipartUpload, LifecycleConfig, Rule
 from minio.signer import sign_v4_s3
@@ -65,6 +67,8 @@ _REFUSALS = frozenset(
     }
 )  # fmt: skip
 _CHECKSUM_ERRORS = frozenset({"BadDigest", "XAmzContentChecksumMismatch", "InvalidDigest", "InvalidRequest"})
+_NOT_KNOWN = frozenset({"NotImplemented", "MethodNotAllowed"})  #: of a server that lacks a kind of request
+_MANY = 1_000  #: keys that one request may delete
 _CODE = re.compile(rb"<Code>([A-Za-z0-9.]{1,60})</Code>")
 
 
@@ -226,6 +230,40 @@ class S3Store:
                 if item.object_name == key:
                     self._client.remove_object(self._bucket, key, version_id=item.version_id)
 
+    def delete_many(self, keys: Sequence[str]) -> dict[str, TiergateError]:
+        failed = base.one_by_one(check_key, keys)
+        good = [key for key in keys if key not in failed]
+        for start in range(0, len(good), _MANY):
+            some = good[start : start + _MANY]
+            try:
+                with _translated(""):
+                    errors = None if self._is_versioned() else self._remove(some)
+            except TiergateError as exc:
+                errors = dict.fromkeys(some, exc)
+            failed |= base.one_by_one(self.delete, some) if errors is None else errors
+        return failed
+
+    def _remove(self, keys: Sequence[str]) -> dict[str, TiergateError] | None:
+        """Those that one request did not remove; None from a server that has no such request."""
+        failed: dict[str, TiergateError] = {}
+        try:
+            errors = list(self._client.remove_objects(self._bucket, [DeleteObject(key) for key in keys]))
+        except S3Error as exc:
+            if exc.code in _NOT_KNOWN:
+                return None
+            raise
+        except (ParseError, ValueError) as exc:  # the client reads whatever comes with 200 as XML
+            raise base.unavailable("answer is no list of deletions") from exc
+        for error in errors:
+            if error.code == "NoSuchKey":
+                continue
+            problem = base.refused(error.code) if error.code in _REFUSALS else base.unavailable(error.code[:60])
+            if error.name is not None and error.name in keys:
+                failed[error.name] = problem
+            else:  # of the whole request
+                failed |= dict.fromkeys(keys, problem)
+        return failed
+
     def list(self, prefix: str = "", start_after: str = "") -> Iterator[ObjectInfo]:
         with _translated(prefix):
             found = self._client.list_objects(
@@ -318,7 +356,7 @@ class S3Store:
             try:
                 status = self._client.get_bucket_versioning(self._bucket).status
             except S3Error as exc:
-                if exc.code not in ("NotImplemented", "MethodNotAllowed"):
+                if exc.code not in _NOT_KNOWN:
                     raise
                 status = None  # a server without versions
             self._versioned = bool(status) and status != "Off"

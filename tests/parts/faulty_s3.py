@@ -34,6 +34,7 @@ _SKEW_ALLOWED = timedelta(minutes=15)  #: as S3 does
 
 class Kind(Enum):
     ERROR = "error"  #: 503 SlowDown; the server hears nothing
+    UNKNOWN = "unknown"  #: 501 NotImplemented, of a server that lacks this kind of request
     RESET = "reset"  #: RST in the middle of the body
     DROP_ANSWER = "drop_answer"  #: the server takes it all; its answer is lost, by RST
     FORGET = "forget"  #: 200 and an ETag; the server hears nothing
@@ -176,6 +177,8 @@ class _Handler(BaseHTTPRequestHandler):
         body = self._swallow(length, fault.rate_bps if fault is not None and kind is Kind.THROTTLE else 0.0)
         if kind is Kind.ERROR:
             return self._refuse(503, "SlowDown")
+        if kind is Kind.UNKNOWN:
+            return self._refuse(501, "NotImplemented")
         if kind is Kind.FORGET:
             return self._answer(200, [("ETag", '"d41d8cd98f00b204e9800998ecf8427e"')], b"")
         if kind is Kind.DUPLICATE:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,7 @@ from storage.clock_trust import ClockEvidence, Trust
 from storage.keys import segment_key
 from storage.objects import base
 from storage.objects.folder import FolderStore
-from storage.retention import Candidate, Verdict
+from storage.retention import Verdict
 from storage.sweeper import Sweeper, SweepReport
 
 CAMERA, OTHER = "21021100011326000001", "21021100011326000002"
@@ -227,17 +228,15 @@ def test_two_holds_on_one_footage_are_counted(place: Place) -> None:
 def hold_in_flight(place: Place, row: SegmentRow, monkeypatch: pytest.MonkeyPatch) -> None:
     """A hold commits after the sweep has read its plan and before it marks `deleting`, without touching the rows:
     the worst order that a second process can bring about."""
-    pages = Sweeper._pages
+    release = Sweeper._release_to_delete
 
-    def held_between(self: Sweeper, state: str, before_ms: int) -> Iterator[list[Candidate]]:
-        found = list(pages(self, state, before_ms))
-        if state == "condemned" and found:
-            with monkeypatch.context() as patch:
-                patch.setattr(retention_rows, "_rescue", lambda _connection, _row: None)
-                place.hold(row.start_ms, row.end_ms)
-        yield from found
+    def held_between(self: Sweeper, report: SweepReport, evidence: ClockEvidence) -> Reason | None:
+        with monkeypatch.context() as patch:
+            patch.setattr(retention_rows, "_rescue", lambda _connection, _row: None)
+            place.hold(row.start_ms, row.end_ms)
+        return release(self, report, evidence)
 
-    monkeypatch.setattr(Sweeper, "_pages", held_between)
+    monkeypatch.setattr(Sweeper, "_release_to_delete", held_between)
 
 
 def test_a_hold_in_flight_wins(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -423,6 +422,11 @@ def test_a_longer_class_holds_at_once_and_floors_have_no_exception(place: Place)
 # --- failures ---
 
 
+def delete_by(patch: pytest.MonkeyPatch, delete: Callable[..., None]) -> None:
+    patch.setattr(FolderStore, "delete", delete)
+    patch.setattr(FolderStore, "delete_many", lambda self, keys: base.one_by_one(partial(delete, self), keys))
+
+
 @pytest.mark.fault("B17")
 def test_one_bad_object_does_not_stop_the_others(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = due_footage(place, 5)
@@ -437,7 +441,7 @@ def test_one_bad_object_does_not_stop_the_others(place: Place, monkeypatch: pyte
     place.sweep()
     place.clock.advance(DAY_S + 1)
     with monkeypatch.context() as patch:
-        patch.setattr(FolderStore, "delete", sometimes)
+        delete_by(patch, sometimes)
         report = place.sweep()
     assert report.failed == 1
     assert len(report.deleted) == 4
@@ -445,6 +449,32 @@ def test_one_bad_object_does_not_stop_the_others(place: Place, monkeypatch: pyte
     place.clock.advance(600)
     assert place.sweep().deleted == [bad.id]
     assert not place.has_bytes(bad)
+
+
+@pytest.mark.fault("B17")
+def test_a_row_that_breaks_the_request_for_many_does_not_stop_the_others(place: Place) -> None:
+    """Whatever nobody foresaw of one key, in the answer for all of them."""
+
+    class Breaking(FolderStore):
+        def delete(self, key: str, version_id: str | None = None) -> None:
+            if key == bad.object_key:
+                raise RuntimeError("not foreseen")
+            super().delete(key, version_id)
+
+        def delete_many(self, keys: Sequence[str]) -> dict[str, TiergateError]:
+            if bad.object_key in keys:
+                raise RuntimeError("not foreseen")
+            return super().delete_many(keys)
+
+    rows = due_footage(place, 5)
+    bad = rows[2]
+    place.store = Breaking(place.store.root)
+    place.sweep()
+    place.clock.advance(DAY_S + 1)
+    report = place.sweep()
+    assert (report.failed, len(report.deleted)) == (1, 4)
+    assert [row for row in rows if place.state(row) == "deleting"] == [bad]
+    assert [row for row in rows if place.has_bytes(row)] == [bad]
 
 
 @pytest.mark.fault("B15")
@@ -455,7 +485,7 @@ def test_a_hold_that_comes_while_the_store_refuses_to_delete_wins(
     place.sweep()
     place.clock.advance(DAY_S + 1)
     with monkeypatch.context() as patch:
-        patch.setattr(FolderStore, "delete", lambda *_: (_ for _ in ()).throw(OSError("denied")))
+        delete_by(patch, lambda *_: (_ for _ in ()).throw(OSError("denied")))
         assert place.sweep().failed == 2
     assert {place.state(kept), place.state(gone)} == {"deleting"}
     place.hold(kept.start_ms, kept.start_ms + 1)
@@ -480,7 +510,7 @@ def test_a_crash_between_deleting_and_deleted_is_resumed(place: Place, monkeypat
         raise Crash
 
     with monkeypatch.context() as patch, pytest.raises(Crash):
-        patch.setattr(FolderStore, "delete", die)
+        delete_by(patch, die)
         place.sweep()
     assert {place.state(row) for row in rows} == {"deleting"}
     assert [place.has_bytes(row) for row in rows].count(False) == 1
@@ -566,6 +596,9 @@ class Denying(FolderStore):
             self.hits += 1
             raise base.refused("AccessDenied")
         super().delete(key, version_id)
+
+    def delete_many(self, keys: Sequence[str]) -> dict[str, TiergateError]:
+        return base.one_by_one(self.delete, keys)
 
 
 @pytest.mark.fault("B15")

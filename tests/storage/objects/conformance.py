@@ -118,6 +118,16 @@ class Conformance:
         assert caught.value.kind is Kind.NOT_FOUND
         put(store, tmp_path)
 
+    def test_many_are_deleted_at_once_and_a_bad_key_keeps_none_of_them(self, store: ObjectStore) -> None:
+        keys = [f"n/{number % 7}/{number:04d}" for number in range(1_200)]
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(lambda key: store.put_bytes(key, b"1"), [*keys, "n/other", "m/0000"]))
+        failed = store.delete_many([*keys[:600], "../n/other", "n/absent", *keys[600:]])
+        assert {key: error.reason.code for key, error in failed.items()} == {"../n/other": "media.object_bad_key"}
+        assert sorted(info.key for info in store.list()) == ["m/0000", "n/other"]
+        assert store.delete_many(keys) == {}
+        assert store.delete_many([]) == {}
+
     def test_a_list_gives_each_key_once_and_goes_on_behind_any(self, store: ObjectStore) -> None:
         keys = ["a/b/c", "a/b-c", "a/b.c", "a/b/cd", "a/b0", "a0", "b/a"]
         for key in keys:

@@ -14,6 +14,8 @@ from config.clock import ManualClock
 from config.errors import Kind, TiergateError
 from config.redact import Secret
 from storage.objects.s3 import S3Store, _Body
+from tests.parts.faulty_s3 import FaultyS3
+from tests.parts.faulty_s3 import Kind as FaultKind
 from tests.parts.relay import TcpRelay
 from tests.parts.s3 import S3Server
 from tests.parts.wait import until
@@ -74,6 +76,44 @@ def test_in_a_versioned_bucket_deleted_bytes_are_gone(s3_server: S3Server, tmp_p
     assert [item for item in left if not item.is_delete_marker] == []
 
 
+@pytest.mark.fault("B15", "B26")
+def test_many_that_a_lock_and_versions_keep_are_told_apart(minio_server: S3Server) -> None:
+    bucket = minio_server.new_bucket(object_lock=True)
+    store = make(minio_server, bucket)
+    for name in ("free", "kept", "other"):
+        store.put_bytes(name, b"1")
+    minio_server.client().enable_object_legal_hold(bucket, "kept")
+    failed = store.delete_many(["free", "kept", "other"])
+    assert set(failed) == {"kept"}
+    left = minio_server.client().list_objects(bucket, recursive=True, include_version=True)
+    assert {item.object_name for item in left if not item.is_delete_marker} == {"kept"}
+
+
+@pytest.mark.fault("B15")
+@pytest.mark.parametrize(
+    ("kind", "remain"),
+    [(FaultKind.ERROR, 3), (FaultKind.FORGET, 3), (FaultKind.DROP_ANSWER, 0), (FaultKind.UNKNOWN, 0)],
+)
+def test_many_are_gone_or_said_to_be_there(s3_server: S3Server, s3_bucket: str, kind: FaultKind, remain: int) -> None:
+    """By the one request for all of them failing, forgotten, its answer lost, or not known to the server."""
+    keys = ["a/1", "a/2", "b/1"]
+    with FaultyS3(s3_server) as proxy:
+        store = make(s3_server, s3_bucket, port=proxy.port)
+        for key in keys:
+            store.put_bytes(key, b"1")
+        fault = proxy.add(kind, "POST")
+        failed = store.delete_many(keys)
+        assert fault.hits > 0
+        assert len(list(store.list())) == remain
+        told = [] if kind is FaultKind.UNKNOWN else keys
+        assert {key: error.reason.code for key, error in failed.items()} == dict.fromkeys(
+            told, "media.store_unavailable"
+        )
+        proxy.clear()
+        assert store.delete_many(keys) == {}
+        assert list(store.list()) == []
+
+
 def test_a_wrong_key_is_refused_and_says_no_secret(s3_server: S3Server, s3_bucket: str, tmp_path: Path) -> None:
     store = make(s3_server, s3_bucket, secret="wrong-and-secret")
     for attempt in (lambda: put(store, tmp_path), lambda: store.read(KEY), lambda: list(store.list())):
@@ -81,6 +121,9 @@ def test_a_wrong_key_is_refused_and_says_no_secret(s3_server: S3Server, s3_bucke
             attempt()
         assert code(caught) == "media.store_refused"
         assert "wrong-and-secret" not in str(caught.value)
+    (failed,) = store.delete_many([KEY]).values()
+    assert failed.reason.code == "media.store_refused"
+    assert "wrong-and-secret" not in str(failed)
 
 
 def test_a_bucket_that_is_not_there_is_refused(minio_server: S3Server) -> None:
