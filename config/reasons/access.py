@@ -204,6 +204,10 @@ WORDS: dict[str, tuple[str, str]] = {
     "access.region_loop": ("Region {region} would be above itself.", "区划 {region} 不能是自己的上级。"),
     "access.department_unknown": ("There is no department {department}.", "没有部门 {department}。"),
     "access.area_unknown": ("There is no area {area}.", "没有区域 {area}。"),
+    "access.area_mixed": (
+        "An area has cameras or regions, not both: make two areas.",
+        "区域要么按摄像机、要么按区划，不能兼有：请建两个区域。",
+    ),
     "access.camera_unknown": ("There is no camera {camera}.", "没有摄像机 {camera}。"),
     "access.camera_exists": ("Camera {camera} is registered already.", "摄像机 {camera} 已登记。"),
     "access.camera_duplicate": (

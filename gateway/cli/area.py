@@ -9,12 +9,14 @@ import typer
 from gateway.cli import client, context
 
 app = typer.Typer()
+_REGION = typer.Option(help="Instead of cameras: all of this region and below, also later ones; may be given again.")
 
 
 @app.command("list", help="All areas.")
 def list_() -> None:
     context.show(
-        client.everything("/areas"), ["id", "name", "class", "document_no", "cameras", "valid_from_ms", "valid_to_ms"]
+        client.everything("/areas"),
+        ["id", "name", "class", "document_no", "regions", "cameras", "valid_from_ms", "valid_to_ms"],
     )
 
 
@@ -24,6 +26,7 @@ def add(
     document: Annotated[str, typer.Option(help="Document number.")],
     class_: Annotated[str, typer.Option("--class", help="Retention class.")] = "key",
     camera: Annotated[list[str] | None, typer.Option(help="Camera id; may be given again.")] = None,
+    region: Annotated[list[str] | None, _REGION] = None,
     valid_from: Annotated[str | None, typer.Option("--from", help="From when; default now.")] = None,
     valid_to: Annotated[str | None, typer.Option("--to", help="Until when; default open.")] = None,
 ) -> None:
@@ -32,17 +35,19 @@ def add(
         "class": class_,
         "document_no": document,
         "cameras": camera or [],
+        "regions": region or [],
         "from": valid_from,
         "to": valid_to,
     }
     context.show(client.post("/areas", body))
 
 
-@app.command("set", help="Replace the cameras of an area from now on, or end it.")
+@app.command("set", help="Replace the cameras or regions of an area from now on, or end it.")
 def set_(
     area: Annotated[str, typer.Argument(help="Area id.")],
     camera: Annotated[list[str] | None, typer.Option(help="The new set of cameras.")] = None,
+    region: Annotated[list[str] | None, _REGION] = None,
     valid_to: Annotated[str | None, typer.Option("--to", help="Until when.")] = None,
 ) -> None:
-    body = {"cameras": camera or None, "to": valid_to}
+    body = {"cameras": camera or None, "regions": region or None, "to": valid_to}
     context.show(client.patch(f"/areas/{client.part(area)}", {k: v for k, v in body.items() if v is not None}))

@@ -17,7 +17,7 @@ from config.errors import Kind, TiergateError
 from config.ids import CameraId, centre_code, next_camera_id
 from config.weekly import parse_week
 from storage.catalog.engine import overwriting
-from storage.catalog.places import require_department, require_region
+from storage.catalog.places import require_department, require_region, settle_camera
 from storage.catalog.tables import camera, camera_health, camera_status, camera_stream, credential
 from storage.sites import check_site_type
 
@@ -176,6 +176,7 @@ def create_camera(connection: Connection, new: NewCamera, node_tier: str, shard_
             for s, url, profile in new.streams
         ],
     )
+    settle_camera(connection, id_, place.code, now_ms)
     return cameras(connection, [id_])[id_]
 
 
@@ -220,6 +221,8 @@ def change_camera(connection: Connection, id_: str, values: Mapping[str, Any], n
     if values.get("audio", before.audio) and not (basis or "").strip():
         raise TiergateError(Kind.INVALID, "access.audio_basis")
     connection.execute(update(camera).where(camera.c.id == id_).values(**values, changed_ms=now_ms))
+    if values.get("region", before.region) != before.region:
+        settle_camera(connection, id_, values["region"], now_ms)
     return cameras(connection, [id_])[id_]
 
 

@@ -11,7 +11,7 @@ import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Connection, insert, select, update
+from sqlalchemy import ColumnElement, Connection, case, insert, select, update
 
 from config.errors import Kind, TiergateError
 from config.ids import default_parent, region_code
@@ -49,6 +49,7 @@ class Area:
     valid_from_ms: int
     valid_to_ms: int | None
     cameras: tuple[str, ...]  #: standing in it now
+    regions: tuple[str, ...] = ()  #: whose cameras stand in it, with all below; () where cameras are named one by one
 
 
 # --- regions ---------------------------------------------------------------------------------------------------------
@@ -137,6 +138,7 @@ def put_regions(connection: Connection, rows: Sequence[Region], now_ms: int) -> 
                 .where(region.c.code == r.code)
                 .values(name=r.name, tier=r.tier, parent=r.parent, code_source=r.code_source)
             )
+    _settle_areas(connection, now_ms)
 
 
 def regions(connection: Connection) -> dict[str, Region]:
@@ -242,13 +244,18 @@ def areas(connection: Connection, now_ms: int) -> dict[str, Area]:
     members: dict[str, list[str]] = {}
     for link in connection.execute(select(area_camera).where(_running(now_ms)).order_by(area_camera.c.camera_id)):
         members.setdefault(link.area_id, []).append(link.camera_id)
-    rows = connection.execute(
-        select(area).where((area.c.valid_to_ms.is_(None)) | (area.c.valid_to_ms > now_ms)).order_by(area.c.name)
-    )
+    rows = connection.execute(select(area).where(_not_over(now_ms)).order_by(area.c.name))
     return {
-        r.id: Area(r.id, r.name, r.class_, r.document_no, r.valid_from_ms, r.valid_to_ms, tuple(members.get(r.id, ())))
+        r.id: Area(
+            r.id, r.name, r.class_, r.document_no, r.valid_from_ms, r.valid_to_ms, tuple(members.get(r.id, ())),
+            tuple(r.regions or ()),
+        )
         for r in rows
-    }
+    }  # fmt: skip
+
+
+def _not_over(now_ms: int) -> ColumnElement[bool]:
+    return (area.c.valid_to_ms.is_(None)) | (area.c.valid_to_ms > now_ms)
 
 
 def _running(now_ms: int) -> ColumnElement[bool]:
@@ -263,15 +270,20 @@ def check_area_class(connection: Connection, name: str) -> None:
 
 
 def add_area(connection: Connection, row: Area) -> None:
-    """Raises access.class_unknown, access.camera_unknown."""
+    """Raises access.class_unknown, access.camera_unknown, access.region_unknown, access.area_mixed."""
     check_area_class(connection, row.class_name)
+    if row.cameras and row.regions:
+        raise TiergateError(Kind.INVALID, "access.area_mixed")
     connection.execute(
         insert(area).values(
             id=row.id, name=row.name, class_=row.class_name, document_no=row.document_no,
             valid_from_ms=row.valid_from_ms, valid_to_ms=row.valid_to_ms,
         )
     )  # fmt: skip
-    set_area_cameras(connection, row.id, row.cameras, row.valid_from_ms)
+    if row.regions:
+        set_area_regions(connection, row.id, row.regions, row.valid_from_ms)
+    else:
+        set_area_cameras(connection, row.id, row.cameras, row.valid_from_ms)
 
 
 def change_area(connection: Connection, area_id: str, values: dict[str, object]) -> None:
@@ -282,31 +294,84 @@ def change_area(connection: Connection, area_id: str, values: dict[str, object])
         connection.execute(update(area).where(area.c.id == area_id).values(**values))
 
 
+def set_area_regions(connection: Connection, area_id: str, codes: Iterable[str], from_ms: int) -> None:
+    """From `from_ms` on exactly the cameras of these regions and of all below them stand in it, those too that come
+    later; earlier membership stays as it was. Raises access.region_unknown."""
+    found = sorted({require_region(connection, code).code for code in codes})
+    connection.execute(update(area).where(area.c.id == area_id).values(regions=found))
+    _stand(connection, area_id, _cameras_in(connection, found), from_ms)
+
+
+def _cameras_in(connection: Connection, codes: Iterable[str]) -> set[str]:
+    """Removed ones too: their footage goes on."""
+    tree = regions(connection)
+    below = frozenset[str]().union(*(subtree(tree, code) for code in codes))
+    return {r.id for r in connection.execute(select(camera.c.id, camera.c.region)) if r.region in below}
+
+
+def settle_camera(connection: Connection, camera_id: str, region_: str, now_ms: int) -> None:
+    """A camera that came to a region, or moved there, stands in the areas of it and in no area of another."""
+    above = set(ancestry(regions(connection), region_))
+    for area_id, codes in _areas_of_regions(connection, now_ms).items():
+        stands = connection.execute(
+            select(area_camera.c.camera_id).where(
+                area_camera.c.area_id == area_id, area_camera.c.camera_id == camera_id, area_camera.c.to_ms.is_(None)
+            )
+        ).first()
+        should = not above.isdisjoint(codes)
+        if should and stands is None:
+            _come(connection, area_id, [camera_id], now_ms)
+        elif not should and stands is not None:
+            _leave(connection, area_id, [camera_id], now_ms)
+
+
+def _settle_areas(connection: Connection, now_ms: int) -> None:
+    for area_id, codes in _areas_of_regions(connection, now_ms).items():
+        _stand(connection, area_id, _cameras_in(connection, codes), now_ms)
+
+
+def _areas_of_regions(connection: Connection, now_ms: int) -> dict[str, list[str]]:
+    query = select(area.c.id, area.c.regions).where(_not_over(now_ms), area.c.regions.is_not(None))
+    return {row.id: row.regions for row in connection.execute(query)}
+
+
 def set_area_cameras(connection: Connection, area_id: str, camera_ids: Iterable[str], from_ms: int) -> None:
-    """From `from_ms` on exactly these stand in it; earlier membership stays as it was. Raises access.camera_unknown."""
-    wanted = set(camera_ids)
+    """From `from_ms` on exactly these stand in it, and no region's; earlier membership stays as it was. Raises
+    access.camera_unknown."""
+    connection.execute(update(area).where(area.c.id == area_id).values(regions=None))
+    _stand(connection, area_id, set(camera_ids), from_ms)
+
+
+def _stand(connection: Connection, area_id: str, wanted: set[str], from_ms: int) -> None:
     known = {r.id for r in connection.execute(select(camera.c.id).where(camera.c.id.in_(wanted)))}
     if wanted - known:
         raise TiergateError(Kind.INVALID, "access.camera_unknown", camera=sorted(wanted - known)[0][:40])
-    links = connection.execute(
-        select(area_camera).where(area_camera.c.area_id == area_id, area_camera.c.to_ms.is_(None))
-    ).all()
-    for link in links:
-        if link.camera_id not in wanted:
-            connection.execute(
-                update(area_camera)
-                .where(
-                    area_camera.c.area_id == area_id,
-                    area_camera.c.camera_id == link.camera_id,
-                    area_camera.c.from_ms == link.from_ms,
-                )
-                .values(to_ms=max(from_ms, link.from_ms))
-            )
-    fresh = wanted - {link.camera_id for link in links}
-    if fresh:
-        connection.execute(
-            insert(area_camera), [{"area_id": area_id, "camera_id": c, "from_ms": from_ms} for c in sorted(fresh)]
+    standing = {
+        r.camera_id
+        for r in connection.execute(
+            select(area_camera.c.camera_id).where(area_camera.c.area_id == area_id, area_camera.c.to_ms.is_(None))
         )
+    }
+    _leave(connection, area_id, standing - wanted, from_ms)
+    _come(connection, area_id, wanted - standing, from_ms)
+
+
+def _leave(connection: Connection, area_id: str, camera_ids: Iterable[str], at_ms: int) -> None:
+    for camera_id in camera_ids:
+        ours = (area_camera.c.area_id == area_id) & (area_camera.c.camera_id == camera_id)
+        ends_ms = case((area_camera.c.from_ms > at_ms, area_camera.c.from_ms), else_=at_ms)
+        connection.execute(update(area_camera).where(ours, area_camera.c.to_ms.is_(None)).values(to_ms=ends_ms))
+
+
+def _come(connection: Connection, area_id: str, camera_ids: Iterable[str], from_ms: int) -> None:
+    coming = set(camera_ids)
+    at_once = (area_camera.c.area_id == area_id) & (area_camera.c.from_ms == from_ms)
+    back = {r.camera_id for r in connection.execute(select(area_camera.c.camera_id).where(at_once))} & coming
+    if back:  # gone and come again in one millisecond: it never went
+        connection.execute(update(area_camera).where(at_once, area_camera.c.camera_id.in_(back)).values(to_ms=None))
+    rows = [{"area_id": area_id, "camera_id": c, "from_ms": from_ms} for c in sorted(coming - back)]
+    if rows:
+        connection.execute(insert(area_camera), rows)
 
 
 def areas_of(

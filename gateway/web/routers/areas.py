@@ -21,11 +21,15 @@ from tiering.access import ROLES, Principal
 router = APIRouter(prefix="/api/v1", tags=["areas"])
 
 
+_REGIONS = "Instead of cameras: all cameras of these regions and below, those too that come later."
+
+
 class NewArea(Body):
     name: Name
     class_name: str = Field("key", alias="class", max_length=20)
     document_no: Name
     cameras: list[str] = Field(default_factory=list, max_length=5000)
+    regions: list[str] = Field(default_factory=list, max_length=100, description=_REGIONS)
     from_: TimeMs | None = Field(None, alias="from")
     to: TimeMs | None = None
 
@@ -34,6 +38,7 @@ class ChangedArea(Body):
     name: Name | None = None
     document_no: Name | None = None
     cameras: list[str] | None = Field(None, max_length=5000)
+    regions: list[str] | None = Field(None, max_length=100, description=_REGIONS)
     to: TimeMs | None = None
 
 
@@ -46,6 +51,7 @@ def as_json(row: Area) -> dict[str, Any]:
         "valid_from_ms": row.valid_from_ms,
         "valid_to_ms": row.valid_to_ms,
         "cameras": list(row.cameras),
+        "regions": list(row.regions),
     }
 
 
@@ -71,15 +77,17 @@ async def add_area(
     if body.to is not None and body.to <= from_ms:
         raise TiergateError(Kind.INVALID, "time.range_empty")
     row = Area(
-        fresh_id(services.clock), body.name, body.class_name, body.document_no, from_ms, body.to, tuple(body.cameras)
-    )
+        fresh_id(services.clock), body.name, body.class_name, body.document_no, from_ms, body.to, tuple(body.cameras),
+        tuple(body.regions),
+    )  # fmt: skip
 
-    def write(connection: Connection) -> None:
+    def write(connection: Connection) -> Area:
         places.add_area(connection, row)
-        audit.append(connection, services.now_ms(), principal.actor, "area.add", row.id, as_json(row))
+        made = places.areas(connection, from_ms).get(row.id, row)
+        audit.append(connection, services.now_ms(), principal.actor, "area.add", row.id, as_json(made))
+        return made
 
-    await services.write(write)
-    return as_json(row)
+    return as_json(await services.write(write))
 
 
 @router.patch("/areas/{area_id}")
@@ -91,6 +99,8 @@ async def change_area(
 ) -> dict[str, Any]:
     """From now on; what was before stays as it was. Another class is another area: footage keeps what it was given."""
     services = services_of(request)
+    if body.cameras and body.regions:
+        raise TiergateError(Kind.INVALID, "access.area_mixed")
     values: dict[str, Any] = {}
     for field, column in (("name", "name"), ("document_no", "document_no"), ("to", "valid_to_ms")):
         if field in body.model_fields_set:
@@ -99,7 +109,9 @@ async def change_area(
     def write(connection: Connection) -> Area | None:
         now_ms = services.now_ms()
         places.change_area(connection, area_id, values)
-        if body.cameras is not None:
+        if body.regions:
+            places.set_area_regions(connection, area_id, body.regions, now_ms)
+        elif body.cameras is not None:
             places.set_area_cameras(connection, area_id, body.cameras, now_ms)
         details = body.model_dump(exclude_unset=True, by_alias=True)
         audit.append(connection, now_ms, principal.actor, "area.change", area_id, details)

@@ -131,6 +131,7 @@ area = Table(
     Column("name", String(120), nullable=False),
     Column("class", String(20), nullable=False, key="class_"),  # retention class name
     Column("document_no", String(120), nullable=False),
+    Column("regions", JSON(none_as_null=True), nullable=True),  # codes; null for an area of named cameras
     Column("valid_from_ms", Ms, nullable=False),
     Column("valid_to_ms", Ms, nullable=True),
 )

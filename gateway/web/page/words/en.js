@@ -55,6 +55,8 @@ export const en = {
   "areas.from": "Valid from",
   "areas.name": "Name",
   "areas.note": "A camera's class is the highest of its areas'.",
+  "areas.regions": "Regions",
+  "areas.regions_hint": "Instead of cameras: all of a region and below, those too that come later.",
   "areas.to": "Valid to",
   "areas.valid": "Valid",
   "assist.about": "What they ask to see",

@@ -55,6 +55,8 @@ export const zh = {
   "areas.from": "生效日期",
   "areas.name": "名称",
   "areas.note": "摄像机的保存类别取其所属区域中最高者。",
+  "areas.regions": "区划",
+  "areas.regions_hint": "代替逐个摄像机：本区划及下级的全部摄像机，以后新增的也包括在内。",
   "areas.to": "截止日期",
   "areas.valid": "有效期",
   "assist.about": "查看内容",

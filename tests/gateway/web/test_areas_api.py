@@ -1,0 +1,55 @@
+"""Key areas over the API and the command line: of named cameras, or of whole regions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.gateway.web.site import ALL_ROLES, Site, add_camera, site_in
+
+REGION = "210211001003"
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    with site_in(tmp_path) as made:
+        made.user("admin", ALL_ROLES)
+        yield made
+
+
+async def test_an_area_of_a_region_takes_cameras_as_they_come_until_it_is_given_names(site: Site) -> None:
+    async with await site.sign_in("admin") as admin:
+        first = await add_camera(admin, 1)
+        body = {"name": "学校周边", "document_no": "文 1", "regions": [REGION[:9]]}
+        made = (await admin.post("/api/v1/areas", json=body)).json()
+        assert (made["regions"], made["cameras"]) == ([REGION[:9]], [first])
+        second = await add_camera(admin, 2)
+        (listed,) = (await admin.get("/api/v1/areas")).json()["items"]
+        assert set(listed["cameras"]) == {first, second}
+        shown = (await admin.get(f"/api/v1/cameras/{second}")).json()
+        assert shown["area_class"] == "key"
+        path = f"/api/v1/areas/{made['id']}"
+        renamed = (await admin.patch(path, json={"name": "学校"})).json()
+        assert (renamed["name"], renamed["regions"]) == ("学校", [REGION[:9]])
+        named = (await admin.patch(path, json={"cameras": [first]})).json()
+        assert (named["regions"], named["cameras"]) == ([], [first])
+        third = await add_camera(admin, 3)
+        again = (await admin.patch(path, json={"regions": [REGION]})).json()
+        assert (again["regions"], set(again["cameras"])) == ([REGION], {first, second, third})
+
+
+async def test_cameras_and_regions_together_are_refused_and_change_nothing(site: Site) -> None:
+    async with await site.sign_in("admin") as admin:
+        camera = await add_camera(admin, 1)
+        both = {"cameras": [camera], "regions": [REGION]}
+        answer = await admin.post("/api/v1/areas", json={"name": "甲", "document_no": "文 1", **both})
+        assert (answer.status_code, answer.json()["code"]) == (422, "access.area_mixed")
+        made = (await admin.post("/api/v1/areas", json={"name": "甲", "document_no": "文 1"})).json()
+        answer = await admin.patch(f"/api/v1/areas/{made['id']}", json=both)
+        assert (answer.status_code, answer.json()["code"]) == (422, "access.area_mixed")
+        answer = await admin.post("/api/v1/areas", json={"name": "乙", "document_no": "文 1", "regions": ["99"]})
+        assert answer.json()["code"] == "access.region_unknown"
+        (listed,) = (await admin.get("/api/v1/areas")).json()["items"]
+        assert (listed["id"], listed["cameras"], listed["regions"]) == (made["id"], [], [])

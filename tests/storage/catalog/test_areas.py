@@ -1,0 +1,155 @@
+"""Who stands in an area, and since when: cameras named one by one, or all cameras of a region and below."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sqlalchemy import Connection
+
+from config.errors import TiergateError
+from config.units import DAY_MS, parse_time_ms
+from storage.catalog import places, retention_rows
+from storage.catalog.cameras import NewCamera, change_camera, create_camera
+from storage.catalog.engine import Catalog
+from storage.catalog.places import Area, Region
+from storage.classes import Membership
+from tests.storage.retention_machine import load, prepared
+
+NOW_MS = parse_time_ms("2027-03-15T12:00:00+08:00")
+STREET, HERE, BESIDE, FAR = "210211001", "210211001003", "210211001004", "210211002001"
+AREA = "KEYAREA".ljust(26, "0")
+
+
+@pytest.fixture
+def catalog(catalog_url: str) -> Iterator[Catalog]:
+    made = Catalog(catalog_url)
+    made.write(furnish)
+    yield made
+    made.close()
+
+
+def furnish(connection: Connection) -> None:
+    for code in (HERE, BESIDE, FAR):
+        places.seed_regions(connection, code, "community", "社区", 0)
+
+
+def camera(connection: Connection, region: str, number: int, now_ms: int) -> str:
+    new = NewCamera("门", region, (("main", f"rtsp://10.0.{number // 250}.{number % 250}/a", None),))
+    return create_camera(connection, new, "community", 32, now_ms).id
+
+
+def key_area(connection: Connection, regions: tuple[str, ...], from_ms: int, id_: str = AREA) -> str:
+    places.add_area(connection, Area(id_, "学校周边", "key", "文 1", from_ms, None, (), regions))
+    return id_
+
+
+def stretches(catalog: Catalog, id_: str) -> list[tuple[int, int | None]]:
+    found: list[Membership] = catalog.read(retention_rows.memberships).get(id_, [])
+    return [(one.from_ms, one.to_ms) for one in found]
+
+
+def test_a_region_brings_its_cameras_and_those_below_from_the_areas_beginning(catalog: Catalog) -> None:
+    here, beside, far = catalog.write(lambda c: [camera(c, r, n, 0) for n, r in enumerate((HERE, BESIDE, FAR))])
+    area = catalog.write(lambda c: key_area(c, (STREET,), NOW_MS - 40 * DAY_MS))
+    assert stretches(catalog, here) == stretches(catalog, beside) == [(NOW_MS - 40 * DAY_MS, None)]
+    assert stretches(catalog, far) == []
+    found = catalog.read(lambda c: places.areas(c, NOW_MS))[area]
+    assert (found.regions, set(found.cameras)) == ((STREET,), {here, beside})
+    assert catalog.read(lambda c: places.areas_of(c, NOW_MS)).keys() == {here, beside}
+
+
+def test_a_camera_that_comes_later_or_moves_stands_from_then_and_its_past_stays(catalog: Catalog) -> None:
+    catalog.write(lambda c: key_area(c, (STREET,), NOW_MS))
+    late = catalog.write(lambda c: camera(c, HERE, 1, NOW_MS + 5))
+    assert stretches(catalog, late) == [(NOW_MS + 5, None)]
+    catalog.write(lambda c: change_camera(c, late, {"region": FAR}, NOW_MS + 10))
+    assert stretches(catalog, late) == [(NOW_MS + 5, NOW_MS + 10)]
+    catalog.write(lambda c: change_camera(c, late, {"region": BESIDE}, NOW_MS + 20))
+    catalog.write(lambda c: change_camera(c, late, {"name": "西门"}, NOW_MS + 25))
+    catalog.write(lambda c: change_camera(c, late, {"region": HERE}, NOW_MS + 30))
+    assert stretches(catalog, late) == [(NOW_MS + 5, NOW_MS + 10), (NOW_MS + 20, None)]
+
+
+def test_a_region_that_is_put_under_another_takes_its_cameras_along(catalog: Catalog) -> None:
+    far = catalog.write(lambda c: camera(c, FAR, 1, 0))
+    catalog.write(lambda c: key_area(c, (STREET,), NOW_MS))
+    moved = Region(FAR, "开发区", "community", STREET)
+    catalog.write(lambda c: places.put_regions(c, [moved], NOW_MS + 7))
+    assert stretches(catalog, far) == [(NOW_MS + 7, None)]
+    back = Region(FAR, "开发区", "community", "210211002")
+    catalog.write(lambda c: places.put_regions(c, [back], NOW_MS + 9))
+    assert stretches(catalog, far) == [(NOW_MS + 7, NOW_MS + 9)]
+
+
+def test_an_area_that_is_over_or_names_cameras_again_takes_nobody_who_comes(catalog: Catalog) -> None:
+    over = catalog.write(lambda c: key_area(c, (HERE,), NOW_MS))
+    named = catalog.write(lambda c: key_area(c, (HERE,), NOW_MS, "B" * 26))
+    old = catalog.write(lambda c: camera(c, HERE, 1, NOW_MS + 1))
+
+    def end(connection: Connection) -> None:
+        places.change_area(connection, over, {"valid_to_ms": NOW_MS + 2})
+        places.set_area_cameras(connection, named, [old], NOW_MS + 2)
+
+    catalog.write(end)
+    late = catalog.write(lambda c: camera(c, HERE, 2, NOW_MS + 3))
+    assert stretches(catalog, late) == []
+    assert sorted(stretches(catalog, old), key=str) == [(NOW_MS + 1, NOW_MS + 2), (NOW_MS + 1, None)]
+    assert catalog.read(lambda c: places.areas(c, NOW_MS + 3))[named].regions == ()
+
+
+def test_an_area_has_cameras_or_regions_and_only_such_as_there_are(catalog: Catalog) -> None:
+    here = catalog.write(lambda c: camera(c, HERE, 1, 0))
+    for regions, cameras, code in (
+        ((HERE,), (here,), "access.area_mixed"),
+        (("999999",), (), "access.region_unknown"),
+        (("x",), (), "id.region_malformed"),
+        ((), ("21021100011326999999",), "access.camera_unknown"),
+    ):
+        wrong = Area("C" * 26, "学校", "key", "文 1", NOW_MS, None, cameras, regions)
+        with pytest.raises(TiergateError) as caught:
+            catalog.write(lambda c, wrong=wrong: places.add_area(c, wrong))  # type: ignore[misc]
+        assert caught.value.reason.code == code
+    assert catalog.read(lambda c: places.areas(c, NOW_MS)) == {}
+
+
+MOVES = st.lists(
+    st.tuples(st.sampled_from(["come", "move", "area"]), st.integers(0, 4), st.integers(0, 2)), max_size=12
+)
+
+
+@given(moves=MOVES)
+@settings(max_examples=40, deadline=None)
+def test_whatever_the_order_exactly_the_cameras_of_the_regions_stand(moves: list[tuple[str, int, int]]) -> None:
+    """Looked up anew from where the cameras are, after cameras and areas have come and moved in any order."""
+    where: dict[str, str] = {}
+    area: tuple[str, ...] = ()
+    catalog = Catalog("sqlite://")
+    try:
+        catalog.read(lambda c: load(c, prepared()))
+        catalog.write(furnish)
+        for at, (what, which, place) in enumerate(moves, 1):
+            region = (HERE, BESIDE, FAR)[place]
+            now_ms = NOW_MS + at
+            if what == "come":
+                id_ = catalog.write(lambda c, r=region, n=at, t=now_ms: camera(c, r, n, t))  # type: ignore[misc]
+                where[id_] = region
+            elif what == "move" and where:
+                id_ = sorted(where)[which % len(where)]
+                catalog.write(lambda c, i=id_, r=region, t=now_ms: change_camera(c, i, {"region": r}, t))  # type: ignore[misc]
+                where[id_] = region
+            elif what == "area":
+                wanted = (region,) if which else (STREET,)
+                if area:
+                    catalog.write(lambda c, w=wanted, t=now_ms: places.set_area_regions(c, AREA, w, t))  # type: ignore[misc]
+                else:
+                    catalog.write(lambda c, w=wanted, t=now_ms: key_area(c, w, t))  # type: ignore[misc]
+                area = wanted
+        covered = {HERE, BESIDE} if area == (STREET,) else set(area)
+        stand = {id_ for id_, region in where.items() if region in covered}
+        found = catalog.read(lambda c: places.areas_of(c, NOW_MS + 100))
+        assert found.keys() == stand
+    finally:
+        catalog.close()
