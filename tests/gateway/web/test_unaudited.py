@@ -44,10 +44,14 @@ async def acts(site: Site) -> AsyncIterator[tuple[httpx.AsyncClient, dict[str, t
         now_ms = site.now_ms()
         held = {"cameras": [camera], "from": now_ms - 60_000, "to": now_ms, "case_no": "A-1", "reason": "打架"}
         path = f"/api/v1/cameras/{camera}"
+        place = {"name": "车站", "document_no": "文 2", "cameras": [camera]}
+        area = (await admin.post("/api/v1/areas", json=place)).json()["id"]
+        owned = await add_camera(admin, 2, recorded_by="owner")
+        attested = {"days": 30, "attested_by": "教育局", "document": "函 1", "valid_until": now_ms + 86_400_000}
         yield (
             admin,
             {
-                "register a camera": ("POST", "/api/v1/cameras", {"url": "rtsp://10.0.0.2/main", "name": "b"}),
+                "register a camera": ("POST", "/api/v1/cameras", {"url": "rtsp://10.0.0.9/main", "name": "b"}),
                 "change a camera": ("PATCH", path, {"name": "c"}),
                 "issue a token": ("POST", "/api/v1/tokens", token),
                 "revoke a token": ("POST", f"/api/v1/tokens/{issued}/revoke", None),
@@ -55,6 +59,10 @@ async def acts(site: Site) -> AsyncIterator[tuple[httpx.AsyncClient, dict[str, t
                 "change a class": ("PUT", "/api/v1/retention/key", {"months": 4, "legal_basis": "市令 5"}),
                 "hold footage": ("POST", "/api/v1/holds", held),
                 "add a unit": ("POST", "/api/v1/departments", {"name": "城管局"}),
+                "add an area": ("POST", "/api/v1/areas", {"name": "学校", "document_no": "文 1", "cameras": [camera]}),
+                "change an area": ("PATCH", f"/api/v1/areas/{area}", {"regions": ["210211001003"]}),
+                "end an area": ("DELETE", f"/api/v1/areas/{area}", None),
+                "attest an owner's recorder": ("POST", f"/api/v1/cameras/{owned}/attestations", attested),
                 "remove a camera": ("DELETE", path, None),
             },
         )
