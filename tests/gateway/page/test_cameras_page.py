@@ -51,3 +51,38 @@ def test_a_camera_of_somebody_else_is_registered_and_answered_for(tmp_path: Path
         page.keyboard.press("Escape")
         until(lambda: page.locator("dialog").count() == 0, 5, "closed")
         assert english.complaints == []
+
+
+def test_an_area_of_a_region_is_made_and_becomes_one_of_names(tmp_path: Path, english: Chromium) -> None:
+    with Node(tmp_path / "node", settings=QUICK).init().start() as node:
+        first, second = (
+            node.cli("camera", "add", f"rtsp://127.0.0.1:9/{name}", "--name", name, "--wait", "0")["id"]
+            for name in ("Gate", "Yard")
+        )
+        page = english.page
+        sign_in_alone(page, node, node.user, node.password)
+        page.click("#view-admin")
+        page.click("[data-section=areas]")
+        page.click("button:has-text('New area')")
+        page.fill("dialog input[name=name]", "School")
+        page.fill("dialog input[name=document_no]", "No. 8")
+        region = node.get("/node")["region"]
+        page.locator(f"dialog .checks label:has-text('{region}')").locator("input").check()
+        page.locator("dialog .checks label:has-text('Yard')").locator("input").check()
+        page.click("dialog button[type=submit]")
+        page.wait_for_selector("dialog [role=alert]:has-text('cameras or regions, not both')")
+        page.locator("dialog .checks label:has-text('Yard')").locator("input").uncheck()
+        page.click("dialog button[type=submit]")
+        row = page.locator("tbody tr:has-text('School')")
+        row.wait_for()
+        (area,) = node.cli("area", "list")["items"]
+        assert (area["regions"], set(area["cameras"])) == ([region], {first, second})
+
+        row.locator("button:has-text('Edit')").click()
+        page.locator(f"dialog .checks label:has-text('{region}')").locator("input").uncheck()
+        page.locator("dialog .checks label:has-text('Gate')").locator("input").check()
+        page.click("dialog button[type=submit]")
+        until(lambda: page.locator("dialog").count() == 0, 5, "saved")
+        (area,) = node.cli("area", "list")["items"]
+        assert (area["regions"], area["cameras"]) == ([], [first])
+        assert english.complaints == []
