@@ -31,6 +31,7 @@ from lxml import etree
 from config.clock import Clock
 from config.errors import Kind, TiergateError
 from config.redact import Secret, redact_text
+from gateway.cameras import device_xml
 from gateway.cameras.address import address_is_allowed
 
 logger = logging.getLogger(__name__)
@@ -117,7 +118,7 @@ class OnvifDevice:
         """All profiles, Media2 first; a profile known to both services stands once."""
         found: dict[str, Profile] = {}
         if self._camera.xaddrs.get(_MEDIA2):
-            with contextlib.suppress(aiohttp.ClientError, TimeoutError, etree.XMLSyntaxError, ValueError):
+            with contextlib.suppress(aiohttp.ClientError, TimeoutError, ValueError):
                 for profile in await self._media2_profiles():
                     found[profile.token] = profile
         try:
@@ -216,11 +217,7 @@ class OnvifDevice:
         headers = {"Content-Type": f'application/soap+xml; charset=utf-8; action="{action}"'}
         async with service._session.post(xaddr, data=envelope.encode(), headers=headers) as answer:
             answer.raise_for_status()
-            content = await answer.read()
-        if b"<!DOCTYPE" in content:
-            raise ValueError("an answer with a document type")
-        parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False)
-        return etree.fromstring(content, parser)
+            return device_xml.parse(await answer.read())
 
 
 def _codec(encoding: str) -> str:
@@ -325,7 +322,9 @@ async def connect(
 
 class BoundedResponse(aiohttp.ClientResponse):
     """An answer of a device that may be hostile: of a body without end, or one that unpacks to a hundred times its
-    size, no more than `_MAX_ANSWER_BYTES` and a piece are ever held."""
+    size, no more than `_MAX_ANSWER_BYTES` and a piece are ever held. The library parses what `read` gives it without
+    the limits of its parser, so what is not fit for that never gets there; an error page (a document type of HTML, in
+    most of them) counts as its status without a text."""
 
     async def read(self) -> bytes:
         """Raises ValueError."""
@@ -336,8 +335,20 @@ class BoundedResponse(aiohttp.ClientResponse):
                 if len(body) > _MAX_ANSWER_BYTES:
                     self.close()
                     raise ValueError(f"the answer is longer than {_MAX_ANSWER_BYTES >> 20} MiB")
-            self._body = bytes(body)
+            self._body = self._fit_to_read(bytes(body))
         return await super().read()
+
+    def _fit_to_read(self, body: bytes) -> bytes:
+        try:
+            if self.content_type.startswith("multipart/"):  # the library would parse a part of it
+                raise ValueError("an answer in several parts")
+            if body:
+                device_xml.refuse_hostile(body)
+        except ValueError:
+            if self.status == 200:
+                raise
+            return b""
+        return body
 
 
 async def _guard(service: Any, networks: Sequence[str], username: str, password: Secret, timeout_s: float) -> None:

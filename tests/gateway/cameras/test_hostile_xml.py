@@ -22,8 +22,9 @@ from config.clock import SystemClock
 from config.errors import TiergateError
 from config.redact import Secret
 from config.settings import build
-from gateway.cameras import discovery, onboarding, onvif
+from gateway.cameras import device_xml, discovery, onboarding, onvif
 from tests.parts.impostors import Answer, Impostor
+from tests.parts.onvif_ipycam import OnvifCamera
 
 SETTINGS = build({"cameras": {"allowed_networks": ["127.0.0.0/8"], "connect_timeout_s": 2}})
 SECRET = "C4nary-in-a-file"  #: one word: scopes and addresses are cut at spaces
@@ -190,3 +191,87 @@ async def test_a_device_that_answers_with_it_is_refused_in_one_sentence(
         assert canary.knocks == 0
     counted(f"hostile answers {asked}, memory {grown >> 20} MiB more, knocks {canary.knocks}")
     assert grown < MOST_BYTES
+
+
+ENCODINGS = ("utf-8", "utf-8-sig", "utf-16", "utf-16-be", "utf-32", "utf-32-le", "utf-7", "iso-2022-jp")
+
+
+def retold(document: bytes, encoding: str, before: str) -> bytes:
+    """A document in another encoding, `before` standing before its first element."""
+    text = document.decode()
+    text = text[text.index("?>") + 2 :].lstrip() if text.startswith("<?xml") else text
+    return f'<?xml version="1.0" encoding="{encoding.removesuffix("-sig")}"?>{before}{text}'.encode(encoding)
+
+
+DOCUMENT_TYPES = (
+    "<!DOCTYPE e:Envelope>",
+    '<!DOCTYPE e:Envelope [<!ENTITY a "b">]>',
+    "<!-- c --><?p i?>\n<!DOCTYPE e:Envelope [<!-- ]> -->]>",
+)
+
+
+@pytest.mark.fault("S10")
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_a_document_type_is_found_in_every_encoding(encoding: str) -> None:
+    plain = _ENVELOPE.format("", "x").encode()
+    assert discovery.parse_answer(retold(plain, encoding, "<!-- <!DOCTYPE x> -->")) is not None  # a comment is not one
+    device_xml.refuse_hostile(retold(plain, encoding, "<!-- <!DOCTYPE x> -->"))
+    for declared in DOCUMENT_TYPES:
+        for document in (retold(plain, encoding, declared), retold(plain, encoding, declared)[:-20]):
+            assert discovery.parse_answer(document) is None
+            with pytest.raises(ValueError, match=r"document type|no XML"):
+                device_xml.refuse_hostile(document)
+
+
+@pytest.mark.fault("S10")
+def test_a_document_type_behind_a_mistake_is_found_too() -> None:
+    """The library's parser forgives mistakes, so a judge that ended at the first would see less than it."""
+    with pytest.raises(ValueError, match="document type"):
+        device_xml.refuse_hostile(b' <?xml version="1.0"?><!DOCTYPE a [<!ENTITY b "c">]><a d="&b;"/>')
+    with pytest.raises(ValueError, match="64 levels"):
+        device_xml.refuse_hostile(b"<a>" * 65)
+    device_xml.refuse_hostile(b"<a>" * 64 + b"</a>" * 64)
+
+
+@pytest.mark.real
+@pytest.mark.fault("S10")
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-32", "utf-7"])
+async def test_a_device_with_a_document_type_is_refused_in_every_encoding(
+    encoding: str, onvif_camera: OnvifCamera
+) -> None:
+    """Somebody else's device, its answers rewritten on the way: nothing but a document type is wrong with them."""
+    declared, status, kind = "", 200, "application/soap+xml"
+
+    async def rewritten(request: web.BaseRequest) -> web.StreamResponse:
+        async with aiohttp.ClientSession() as session:
+            body = await request.read()
+            async with session.post(
+                onvif_camera.url, data=body, headers={"Content-Type": request.content_type}
+            ) as answer:
+                return web.Response(
+                    body=retold(await answer.read(), encoding, declared), status=status, content_type=kind
+                )
+
+    async def described() -> str:
+        try:
+            offers = await onboarding.describe(
+                SETTINGS,
+                SystemClock(),
+                onvif=f"127.0.0.1:{device.port}",
+                username=onvif_camera.user,
+                password=Secret(onvif_camera.password),
+            )
+        except TiergateError as refused:
+            return f"{refused.reason.code} {refused}"
+        return offers[0].model
+
+    async with TestServer(rewritten) as device:
+        model = await described()
+        assert model and not model.startswith("camera.")
+        for one in DOCUMENT_TYPES:
+            declared = one
+            assert "document type" in await described()
+        declared, status = "<!DOCTYPE html>", 401  # an error page has one, and says its status all the same
+        assert (await described()).startswith("camera.onvif_credentials")
+        declared, status, kind = "", 200, "multipart/related"
+        assert "several parts" in await described()
