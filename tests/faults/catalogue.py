@@ -84,7 +84,7 @@ ROWS: dict[str, tuple[str, str]] = {
     "S4": ("Camera passwords in logs, answers, errors, process lists", "no form of a secret is in any of them"),
     "S5": ("The catalog is stolen", "camera passwords are sealed, bound to their row; keys are files of their own, 0600; an exchange of the key survives kills"),
     "S6": ("An address leads into the inner network (SSRF)", "only allowed networks, resolved once; redirects and answers are judged again"),
-    "S7": ("A name or address becomes a command", "no shell anywhere; children are started by lists of arguments of ours"),
+    "S7": ("A name or address becomes a command", "no shell anywhere; children are started by lists of arguments of ours, and nothing else is started"),
     "S8": ("../ in a path", "outside of the declared routes and the page's files nothing opens"),
     "S9": ("A camera attacks back", "what it answers leads nowhere else; hostile XML is refused in one sentence, in bounded memory; accounts as makers deliver them are named"),
     "S10": ("XML bombs and foreign entities in ONVIF", "nothing is expanded, nothing fetched, nothing read from disk"),
