@@ -105,5 +105,5 @@ ROWS: dict[str, tuple[str, str]] = {
     "S25": ("Another site acts through a browser", "refused by origin, also WebSockets; cookies SameSite; CSP"),
     "S26": ("Certificates and keys change", "another certificate than the pinned one gets no byte, until the nodes are paired again; an old signing key is taken until its window ends; a renewed certificate costs no request"),
     "S27": ("WebRTC as a way into the network", "no relay; host ports of a range; no packet to an address that only an offer names; a bad offer is one error"),
-    "S28": ("A dependency is exchanged", "every locked package has its hash"),
+    "S28": ("A dependency is exchanged, or has a fault", "every locked package has its hash; a list of parts names each with its licence; known faults are asked at a release"),
 }  # fmt: skip
