@@ -88,7 +88,7 @@ ROWS: dict[str, tuple[str, str]] = {
     "S8": ("../ in a path", "outside of the declared routes and the page's files nothing opens"),
     "S9": ("A camera attacks back", "what it answers leads nowhere else; hostile XML is refused in one sentence, in bounded memory; accounts as makers deliver them and firmware that is exploited are named"),
     "S10": ("XML bombs and foreign entities in ONVIF", "nothing is expanded, nothing fetched, nothing read from disk"),
-    "S11": ("Bytes made to break a parser", "a reader answers or refuses with one kind of error; decoders are children of their own"),
+    "S11": ("Bytes made to break a parser", "a reader answers or refuses with one kind of error, in work proportional to the input; decoders are children of their own"),
     "S12": ("Forged and bent tokens", "EdDSA with our own key and nothing else; each bent token is refused"),
     "S13": ("Whoever hands on a right widens it", "a chain of narrowings allows no more than each link of it"),
     "S14": ("A request or lease is taken to be used elsewhere", "signed by one node, for one receiver, one target, once; a lease is of one node"),
