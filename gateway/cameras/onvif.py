@@ -39,6 +39,8 @@ logger = logging.getLogger(__name__)
 _MEDIA2 = "http://www.onvif.org/ver20/media/wsdl"
 _PTZ = "http://www.onvif.org/ver20/ptz/wsdl"
 _MAX_ANSWER_BYTES = 1024 * 1024  #: a GetProfiles answer of a 64-channel recorder is about 300 kB
+_MAX_CHUNKS = 16_384  #: of one answer; in chunks of a byte each a mebibyte takes seconds to put together
+_MAX_PROVISIONAL = 8  #: 1xx answers before the answer; none was ever needed
 
 
 @dataclass(frozen=True, slots=True)
@@ -320,33 +322,55 @@ async def connect(
             await camera.close()
 
 
+class HostileAnswer(ValueError):
+    """What no device sends that means well."""
+
+
 class BoundedResponse(aiohttp.ClientResponse):
     """An answer of a device that may be hostile: of a body without end, or one that unpacks to a hundred times its
-    size, no more than `_MAX_ANSWER_BYTES` and a piece are ever held. The library parses what `read` gives it without
-    the limits of its parser, so what is not fit for that never gets there; an error page (a document type of HTML, in
-    most of them) counts as its status without a text."""
+    size, no more than `_MAX_ANSWER_BYTES` and a piece are ever held, nor is it put together from ever more pieces. The
+    library parses what `read` gives it without the limits of its parser, so what is not fit for that never gets there;
+    an error page (a document type of HTML, in most of them) counts as its status without a text."""
+
+    async def start(self, connection: Any) -> aiohttp.ClientResponse:
+        """Raises HostileAnswer."""
+        protocol, heads = connection.protocol, 0
+        next_head = protocol.read
+
+        async def counted() -> Any:
+            nonlocal heads
+            heads += 1
+            if heads > 1 + _MAX_PROVISIONAL:
+                raise HostileAnswer("the device announces its answer and gives none")
+            return await next_head()
+
+        protocol.read = counted  # of this connection, which is closed after this answer
+        return await super().start(connection)
 
     async def read(self) -> bytes:
-        """Raises ValueError."""
+        """Raises HostileAnswer."""
         if self._body is None:
-            body = bytearray()
-            async for piece in self.content.iter_any():
+            body, chunks = bytearray(), 0
+            async for piece, ends in self.content.iter_chunks():
                 body += piece
-                if len(body) > _MAX_ANSWER_BYTES:
+                chunks += ends
+                if len(body) > _MAX_ANSWER_BYTES or chunks > _MAX_CHUNKS:
                     self.close()
-                    raise ValueError(f"the answer is longer than {_MAX_ANSWER_BYTES >> 20} MiB")
+                    raise HostileAnswer(
+                        f"the answer is longer than {_MAX_ANSWER_BYTES >> 20} MiB or comes in too many pieces"
+                    )
             self._body = self._fit_to_read(bytes(body))
         return await super().read()
 
     def _fit_to_read(self, body: bytes) -> bytes:
         try:
             if self.content_type.startswith("multipart/"):  # the library would parse a part of it
-                raise ValueError("an answer in several parts")
+                raise HostileAnswer("an answer in several parts")
             if body:
                 device_xml.refuse_hostile(body)
-        except ValueError:
+        except ValueError as exc:
             if self.status == 200:
-                raise
+                raise HostileAnswer(str(exc)) from exc
             return b""
         return body
 
@@ -372,7 +396,7 @@ async def _clock_offset_s(camera: Any, clock: Clock) -> float:
         device = datetime(
             utc.Date.Year, utc.Date.Month, utc.Date.Day, utc.Time.Hour, utc.Time.Minute, utc.Time.Second, tzinfo=UTC
         )
-    except (aiohttp.ClientError, OSError, TimeoutError):
+    except (aiohttp.ClientError, OSError, TimeoutError, HostileAnswer):
         raise
     except Exception as exc:  # faults, missing fields, dates of 1970 with month 0: none of them is fatal
         logger.info("device did not tell its time", extra={"error": type(exc).__name__})

@@ -86,7 +86,7 @@ ROWS: dict[str, tuple[str, str]] = {
     "S6": ("An address leads into the inner network (SSRF)", "only allowed networks, resolved once; redirects and answers are judged again"),
     "S7": ("A name or address becomes a command", "no shell anywhere; children are started by lists of arguments of ours, and nothing else is started"),
     "S8": ("../ in a path", "outside of the declared routes and the page's files nothing opens"),
-    "S9": ("A camera attacks back", "what it answers leads nowhere else; hostile XML is refused in one sentence, in bounded memory; accounts as makers deliver them and firmware that is exploited are named"),
+    "S9": ("A camera attacks back", "what it answers leads nowhere else; hostile XML is refused in one sentence; no attack costs 50 MiB or a second of a core; accounts as makers deliver them and firmware that is exploited are named"),
     "S10": ("XML bombs and foreign entities in ONVIF", "nothing is expanded, nothing fetched, nothing read from disk"),
     "S11": ("Bytes made to break a parser", "a reader answers or refuses with one kind of error, in work proportional to the input; decoders are children of their own"),
     "S12": ("Forged and bent tokens", "EdDSA with our own key and nothing else; each bent token is refused"),

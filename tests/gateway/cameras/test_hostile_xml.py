@@ -10,6 +10,7 @@ import contextlib
 import gzip
 import os
 import socket
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -111,20 +112,26 @@ def _answer(data: bytes) -> Answer:
 
 
 class Endless(Impostor):
-    """Says that it will answer, and never comes to an end."""
+    """Begins an answer, and never comes to an end."""
 
     sent = 0
+
+    def __init__(
+        self,
+        begins: bytes = b"HTTP/1.1 200 OK\r\nContent-Type: application/soap+xml\r\nTransfer-Encoding: chunked\r\n\r\n",
+        goes_on: bytes = b"10000\r\n" + b"<a>" * 21_845 + b" \r\n",
+    ) -> None:
+        super().__init__()
+        self._begins, self._goes_on = begins, goes_on
 
     def _talk(self, connection: socket.socket) -> None:
         connection.settimeout(10)
         with connection, contextlib.suppress(OSError):
             connection.recv(65_536)
-            connection.sendall(
-                b"HTTP/1.1 200 OK\r\nContent-Type: application/soap+xml\r\nTransfer-Encoding: chunked\r\n\r\n"
-            )
+            connection.sendall(self._begins)
             while True:
-                connection.sendall(b"10000\r\n" + b"<a>" * 21_845 + b" \r\n")
-                self.sent += 65_536
+                connection.sendall(self._goes_on)
+                self.sent += len(self._goes_on)
 
 
 def _unpacks(size: int) -> Answer:
@@ -147,6 +154,45 @@ async def test_an_answer_without_end_is_cut_at_a_mebibyte(counted: Callable[[obj
         before = resident_bytes()
         assert "longer than 1 MiB" in await _described(device.port)
         assert resident_bytes() - before < MOST_BYTES
+
+
+@pytest.mark.real
+@pytest.mark.fault("S9")
+async def test_no_attack_of_a_device_costs_50_mib_or_a_second_of_a_core(counted: Callable[[object], None]) -> None:
+    """CPU time of this thread, which waits for the device otherwise: a busy machine does not add to it."""
+    ok = b"HTTP/1.1 200 OK\r\n"
+    bomb = payloads(1, Path("/dev/zero"))["a billion laughs in an attribute"]
+    attacks: dict[str, Callable[[], Impostor]] = {
+        "heads without end": lambda: Endless(ok, b"X-Header: " + b"x" * 1_000 + b"\r\n"),
+        "a head line without end": lambda: Endless(ok + b"X-Header: ", b"x" * 65_536),
+        "a status line without end": lambda: Endless(b"HTTP/1.1 200 ", b"x" * 65_536),
+        "provisional answers without end": lambda: Endless(b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 1_000),
+        "a body without end": Endless,
+        "a length of a tebibyte": lambda: Endless(ok + b"Content-Length: 1099511627776\r\n\r\n", b"<a>" * 20_000),
+        "a chunk of a tebibyte": lambda: Endless(
+            ok + b"Transfer-Encoding: chunked\r\n\r\n10000000000\r\n", b"<a>" * 20_000
+        ),
+        "chunks of one byte": lambda: Endless(ok + b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\n<\r\n" * 5_000),
+        "a body that unpacks to 200 MiB": lambda: Impostor(_unpacks(200 << 20)),
+        "an XML bomb": lambda: Impostor(_answer(bomb)),
+        "a redirect to itself": lambda: Impostor(
+            lambda request: (
+                b"HTTP/1.1 302 Found\r\nLocation: " + request.split(b" ", 2)[1] + b"\r\nContent-Length: 0\r\n\r\n"
+            )
+        ),
+    }
+    with Impostor(lambda request: b"") as silent:  # the library is loaded before anything is counted
+        await _described(silent.port)
+    seen = {}
+    for name, attack in attacks.items():
+        with attack() as device:
+            memory, cpu_s = resident_bytes(), time.thread_time()
+            said = await _described(device.port)
+            seen[name] = (resident_bytes() - memory, time.thread_time() - cpu_s)
+            assert device.knocks, name
+        assert said.startswith("camera."), (name, said)
+        counted(f"{name}: {seen[name][0] >> 20} MiB more, {seen[name][1]:.2f} s of a core, {device.knocks} connections")
+    assert all(grown <= 50 << 20 and cpu_s <= 1 for grown, cpu_s in seen.values()), seen
 
 
 @pytest.mark.real
