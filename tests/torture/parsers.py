@@ -136,15 +136,15 @@ def _media() -> Iterator[tuple[str, Reader]]:
         first = packets[codec][0].data
         found[codec] = codecs.annexb_to_access_unit(first, codec)[2]
         record = codecs.build_record(codec, found[codec])
-        yield f"{codec} records", Reader(lambda d, c=codec: codecs.video_config_of_record(c, d), (record,))  # type: ignore[misc]
+        yield f"{codec} records", Reader(lambda d, c=codec: codecs.video_config_of_record(c, d), (record,))  # type: ignore[misc]  # a bound default
         yield (
             f"{codec} extradata",
             Reader(
-                lambda d, c=codec: codecs.parameter_sets_of_extradata(c, d),  # type: ignore[misc]
+                lambda d, c=codec: codecs.parameter_sets_of_extradata(c, d),  # type: ignore[misc]  # a bound default
                 (record, b"".join(b"\0\0\0\1" + one for one in found[codec])),
             ),
         )
-        yield f"{codec} access units", Reader(lambda d, c=codec: codecs.annexb_to_access_unit(d, c), (first[:1_500],))  # type: ignore[misc]
+        yield f"{codec} access units", Reader(lambda d, c=codec: codecs.annexb_to_access_unit(d, c), (first[:1_500],))  # type: ignore[misc]  # a bound default
     camera = bytes.fromhex("6764001facd9405005bb016a02020280000003008000001e478c18cb")
     yield "H.264 parameter sets", Reader(parameter_sets.parse_h264_sps, (found["h264"][0], camera))
     yield "H.264 keys of sets", Reader(parameter_sets.h264_set_key, found["h264"])
