@@ -21,7 +21,7 @@ def list_() -> None:
     context.show(client.everything("/users"), columns)
 
 
-@app.command(help="Add a person, or a shared wall. The first password must be changed at first sign-in.")
+@app.command(help="Add a person, who must change the first password at first sign-in; or a shared wall.")
 def add(
     login: Annotated[str, typer.Argument(help="Login name.")],
     name: Annotated[str, typer.Option(help="The person's name, as it stands in the register.")],

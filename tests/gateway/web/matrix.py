@@ -30,7 +30,12 @@ IN = "in"  #: the gate and every decision let this caller through; what the rout
 #: What a first password still lets one do before it is changed.
 BEFORE_CHANGE = frozenset({"DELETE /api/v1/session", "POST /api/v1/session/password"})
 #: What a shared wall may where nobody is on duty, and what of the routes for people is also for who is on duty there.
-OFF_DUTY = frozenset({"DELETE /api/v1/session", "POST /api/v1/session/shift", "DELETE /api/v1/session/shift"})
+OFF_DUTY = frozenset(
+    {
+        "DELETE /api/v1/session", "POST /api/v1/session/shift", "DELETE /api/v1/session/shift",
+        "DELETE /api/v1/cameras/{camera_id}/whep/{session}",
+    }
+)  # fmt: skip
 ON_WALLS = frozenset({"GET /api/v1/leases", "GET /api/v1/leases/{lease_id}/timeline"})
 #: These end what everybody asked after them needs; they have tests of their own.
 ENDS = frozenset({"DELETE /api/v1/session", "DELETE /api/v1/session/shift"})
@@ -353,7 +358,7 @@ def _walls(site: Site, make: _Maker) -> list[Caller]:
             make.give("user", id_, **given)
         if manned:
             make.shift(bearer, person)
-        may = dict.fromkeys((*PICTURES, "manage"), "access.wall_function") | may
+        may = dict.fromkeys((*PICTURES, "manage"), "access.wall_function") | dict(may)
         return Caller(
             name, bearer, "user", frozenset(roles), sees=more.get("sees", True), may=may,
             wall="manned" if manned else "empty", only_cameras=more.get("only_cameras", True),

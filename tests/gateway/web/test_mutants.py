@@ -88,7 +88,6 @@ MUTANTS = [
     one("a posting is looked at", "decisions", access._as_person, "if there is None or not home.visible:",
         "if True:"),
     one("what the other of two hides", "decisions", access._both, "if not other.visible:", NEVER),
-    one("what one of two lacks", "decisions", access._both, "if not one.allow:", NEVER),
     one("what the other of two lacks", "decisions", access._both, "if not other.allow:", NEVER),
     one("a wall is looked at", "decisions", access.decide, "if wall is None:", "if True:"),
     one("a wall hides", "decisions", access.decide, "if not shared.visible:", NEVER),
