@@ -379,6 +379,9 @@ async def test_the_account_of_a_wall_is_no_persons(hall: Hall) -> None:
     assert (await hall.admin.patch(path, json={"wall": False})).status_code == 422  # for good
     reset = await hall.admin.patch(path, json={"password": "another password 2"})
     assert reset.status_code == 200 and not reset.json()["must_change"]
+    pull = {"mechanism": "emergency", "cameras": [hall.camera], "case": "A-1", "reason": "smoke at the gate"}
+    named = await hall.admin.post("/api/v1/pulls", json=pull | {"persons": ["hall"]})
+    assert await code(named) == (422, "tier.approver_unknown")
     alone = hall.site.catalog.read(
         lambda c: hall.site.services.principals.of_user(c, people.require_user(c, hall.wall_id), None, 1)
     )
