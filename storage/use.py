@@ -27,7 +27,7 @@ class RegisteredLook:
     closed_ms: int | None
     person: str
     unit: str
-    viewer: str  #: user, token (a department's), node (an upper tier's people)
+    viewer: str  #: user, wall (a user on duty at a shared one), token (a department's), node (an upper tier's people)
     purpose: str
     function: str
     camera_id: str

@@ -60,9 +60,13 @@ def _looks(connection: Connection, from_ms: int, end_ms: int, node: str | None) 
         if node is not None and (row.principal.get("kind"), row.principal.get("id")) != ("node", node):
             continue
         yield RegisteredLook(
-            row.opened_ms, row.closed_ms, row.person, row.unit, str(row.principal.get("kind", "")), row.purpose,
+            row.opened_ms, row.closed_ms, row.person, row.unit, _viewer(row.principal), row.purpose,
             row.function, row.camera_id, row.lease_id, row.case_no, row.bytes or 0, row.result,
         )  # fmt: skip
+
+
+def _viewer(principal: Mapping[str, Any]) -> str:
+    return "wall" if "wall" in principal else str(principal.get("kind", ""))
 
 
 def _refused(connection: Connection, from_ms: int, end_ms: int) -> Iterator[RefusedLook]:

@@ -17,6 +17,7 @@ from config.units import format_time_ms
 from config.weekly import week_end_ms
 from tiering.grants import (
     MEDIA,
+    ON_WALLS,
     PURPOSES,
     ROLES,
     STREAMS,
@@ -30,6 +31,7 @@ from tiering.grants import (
     Principal,
     Resources,
     Stream,
+    Wall,
     about,
     lower_stream,
     narrow,
@@ -37,6 +39,7 @@ from tiering.grants import (
 
 __all__ = [
     "MEDIA",
+    "ON_WALLS",
     "ROLES",
     "CameraResource",
     "Conditions",
@@ -49,6 +52,7 @@ __all__ = [
     "Principal",
     "Resources",
     "Stream",
+    "Wall",
     "allowed_ranges",
     "decide",
     "functions",
@@ -122,24 +126,47 @@ def decide(
 ) -> Decision:
     """May `principal` use `function` on `resource` now, as `facts` describe the request? Unknown means no.
 
-    Who is posted may what both the home unit and the posted one may. Roles and personal grants are of the home.
+    At a shared wall: what the wall's account and the person on duty both may, of looking alone; with nobody on duty,
+    nothing at all.
     """
+    wall = principal.wall
+    if wall is None:
+        return _as_person(principal, function, resource, now_ms, facts)
+    shared = _decide(_shared_account(principal, wall), function, resource, now_ms, facts)
+    if not shared.visible:
+        return _HIDDEN
+    if wall.until_ms is None or now_ms >= wall.until_ms:
+        return Decision(False, True, Reason("access.nobody_on_duty"))
+    lacks = Reason("access.wall_lacks", {"function": function, "wall": wall.name})
+    both = _both(_as_person(principal, function, resource, now_ms, facts), shared, lacks)
+    if both.visible and function not in ON_WALLS:
+        return Decision(False, True, Reason("access.wall_function", {"function": function}))
+    return replace(both, until_ms=_earliest(both.until_ms, wall.until_ms)) if both.allow else both
+
+
+def _as_person(
+    principal: Principal, function: Function, resource: CameraResource | None, now_ms: int, facts: Facts
+) -> Decision:
+    """Who is posted may what both the home unit and the posted one may. Roles and personal grants are of the home."""
     home, there = _decide(principal, function, resource, now_ms, facts), _posted(principal, now_ms)
     if there is None or not home.visible:
         return home
-    away = _decide(there, function, resource, now_ms, facts)
-    if not away.visible:
+    lacks = Reason("access.posting_lacks", {"function": function, "unit": there.unit})
+    return _both(home, _decide(there, function, resource, now_ms, facts), lacks)
+
+
+def _both(one: Decision, other: Decision, lacks: Reason) -> Decision:
+    """Both at once. `lacks` says that `other` alone refuses."""
+    if not other.visible:
         return _HIDDEN
-    if not home.allow:
-        return home
-    if not away.allow:
-        if away.too_many:
-            return away
-        return replace(away, reason=Reason("access.posting_lacks", {"function": function, "unit": there.unit}))
-    max_stream = lower_stream(home.max_stream, away.max_stream)
-    counted = tuple(sorted({*home.counted_under, *away.counted_under}))
-    until_ms = _earliest(home.until_ms, away.until_ms)
-    return replace(home, max_stream=max_stream, until_ms=until_ms, counted_under=counted)
+    if not one.allow:
+        return one
+    if not other.allow:
+        return other if other.too_many else replace(other, reason=lacks)
+    max_stream = lower_stream(one.max_stream, other.max_stream)
+    counted = tuple(sorted({*one.counted_under, *other.counted_under}))
+    until_ms = _earliest(one.until_ms, other.until_ms)
+    return replace(one, max_stream=max_stream, until_ms=until_ms, counted_under=counted)
 
 
 def _decide(
@@ -188,18 +215,21 @@ def allowed_ranges(
     """The parts of `facts`' footage range that `function` may touch, ascending and disjoint."""
     if _over(principal, now_ms) or facts.from_ms is None or facts.to_ms is None:
         return []
-    home = _ranges(_effective(principal, resource, now_ms), function, now_ms, facts)
-    there = _posted(principal, now_ms)
-    if there is None:
-        return home
-    away = _ranges(_effective(there, resource, now_ms), function, now_ms, facts)
-    both = ((max(a, c), min(b, d)) for a, b in home for c, d in away)
-    return [(low, high) for low, high in both if low < high]
+    wall, there = principal.wall, _posted(principal, now_ms)
+    if wall is not None and (wall.until_ms is None or now_ms >= wall.until_ms or function not in ON_WALLS):
+        return []
+    ranges = _ranges(_effective(principal, resource, now_ms), function, now_ms, facts)
+    for other in (there, None if wall is None else _shared_account(principal, wall)):
+        if other is not None:
+            theirs = _ranges(_effective(other, resource, now_ms), function, now_ms, facts)
+            both = ((max(a, c), min(b, d)) for a, b in ranges for c, d in theirs)
+            ranges = [(low, high) for low, high in both if low < high]
+    return ranges
 
 
 def watermarked(principal: Principal, origin: str = "own") -> bool:
-    """Whether pictures carry the viewer's name: by token, and across tiers (DESIGN §7)."""
-    return principal.kind == "token" or origin == "lower"
+    """Whether pictures carry the viewer's name: by token, on shared walls, and across tiers (DESIGN §7)."""
+    return principal.kind == "token" or principal.wall is not None or origin == "lower"
 
 
 def marks_export(principal: Principal, resource: CameraResource, now_ms: int, facts: Facts) -> bool:
@@ -235,6 +265,13 @@ def _posted(principal: Principal, now_ms: int) -> Principal | None:
         principal, unit=posting.unit, department_id=posting.department_id, roles=frozenset(), grants=posting.grants,
         posting=None,
     )  # fmt: skip
+
+
+def _shared_account(principal: Principal, wall: Wall) -> Principal:
+    """The wall's own rights, asked for in the name of who is on duty: a lease names persons, not screens."""
+    return replace(
+        principal, department_id=wall.department_id, roles=wall.roles, grants=wall.grants, posting=None, wall=None
+    )
 
 
 def _over(principal: Principal, now_ms: int) -> bool:

@@ -38,6 +38,9 @@ MEDIA = frozenset({Function.LIVE, Function.PLAYBACK, Function.SNAPSHOT, Function
 #: Functions by which a picture stays open; `max_streams` counts these. A still or a turn of the camera is over at once.
 STREAMS = frozenset({Function.LIVE, Function.PLAYBACK, Function.EXPORT})
 
+#: All that is done on a shared wall: looking, and steering what one looks at. Nothing leaves the room by it.
+ON_WALLS = frozenset({Function.LIVE, Function.PLAYBACK, Function.PTZ, Function.STATUS, Function.CATALOG})
+
 #: Closed list (PIPL art. 6): there is no purpose beyond these.
 PURPOSES = (
     "daily_watch",
@@ -317,6 +320,19 @@ class Posting:
 
 
 @dataclass(frozen=True, slots=True)
+class Wall:
+    """The shared account of a wall of screens. By itself it may nothing; with a person on duty, what both may."""
+
+    id: str
+    login: str
+    name: str
+    department_id: str | None
+    roles: frozenset[str]
+    grants: tuple[Grant, ...]
+    until_ms: int | None  #: when the shift of who is on duty ends; None: nobody is
+
+
+@dataclass(frozen=True, slots=True)
 class Principal:
     """Who asks. Grants are loaded; those of roles are added by `decide`."""
 
@@ -333,15 +349,23 @@ class Principal:
     must_change: bool = False
     posting: Posting | None = None
     opened_until_ms: int | None = None  #: a break-glass seal that they opened gives roles until then
+    wall: Wall | None = None  #: the shared wall that they are on duty at; with nobody on duty, all else names the wall
 
     @property
     def actor(self) -> str:
-        """As the audit log names it."""
+        """As the audit log names it; at a wall both, the person first."""
+        if self.wall is not None:
+            wall = f"wall:{self.wall.login}"
+            return wall if self.wall.until_ms is None else f"user:{self.login} {wall}"
         return f"{self.kind}:{self.login if self.kind == 'user' else self.id}"
 
     def as_json(self) -> dict[str, Any]:
         """What rows keep of it: enough to name it and to load it again, no rights."""
-        value = {"kind": self.kind, "id": self.id, "login": self.login, "name": self.name, "unit": self.unit}
+        value: dict[str, Any] = {
+            "kind": self.kind, "id": self.id, "login": self.login, "name": self.name, "unit": self.unit,
+        }  # fmt: skip
+        if self.wall is not None:
+            value["wall"] = {"id": self.wall.id, "login": self.wall.login, "name": self.wall.name}
         return {**value, "session": self.session}
 
 

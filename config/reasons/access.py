@@ -237,6 +237,39 @@ WORDS: dict[str, tuple[str, str]] = {
         "A posting needs a unit and an end within 366 days.",
         "派驻须填写单位和 366 天之内的结束时间。",
     ),
+    "access.nobody_on_duty": (
+        "Nobody is on duty at this wall: sign on with your own name first.",
+        "本大屏当前无人值班：请先以本人账号上岗。",
+    ),
+    "access.shift_over": (
+        "The shift is over, or somebody else is on duty at this wall now.",
+        "值班已结束，或本大屏已由他人接班。",
+    ),
+    "access.shift_unknown": ("There is no shift {shift}.", "没有值班记录 {shift}。"),
+    "access.not_a_wall": (
+        "You are signed in as yourself. People sign on for a shift where a shared wall is signed in.",
+        "您已以本人账号登录；上岗登记须在共享大屏账号登录的页面上办理。",
+    ),
+    "access.wall_function": (
+        "On a shared wall one looks and steers; for {function} sign in with your own name.",
+        "共享大屏仅可观看和控制云台；使用 {function} 请以本人账号登录。",
+    ),
+    "access.wall_lacks": (
+        "The wall {wall} may not use {function} here.",
+        "大屏“{wall}”在此不得使用 {function}。",
+    ),
+    "access.wall_looks": (
+        "A shared wall is for looking. Sign in with your own name for this.",
+        "共享大屏仅供观看，此操作请以本人账号登录。",
+    ),
+    "access.wall_account": (
+        "A shared wall has no administrator's role and is not posted anywhere.",
+        "共享大屏账号不得具有管理角色，也不得派驻。",
+    ),
+    "access.wall_login": (
+        "The login of a shared wall has at most {most} characters.",
+        "共享大屏账号的登录名最多 {most} 个字符。",
+    ),
     "access.seal_wrong": (
         "There is no such seal, or it was opened or made void before. The attempt is in the audit log.",
         "封存码不存在、已启用或已作废。此次尝试已记入审计日志。",

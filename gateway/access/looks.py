@@ -151,7 +151,7 @@ class Looks:
         details = {
             "unit": principal.unit,
             "person": principal.name,
-            "viewer": principal.kind,
+            "viewer": principal.kind if principal.wall is None else "wall",
             "pictures": camera.origin,
             "purpose": purpose[:30],
             "function": function.value,
@@ -295,8 +295,7 @@ class Looks:
             for look in open_looks:
                 fresh, camera = principals.get(key_of(look.principal)), found.get(look.camera.id)
                 if fresh is None or camera is None:
-                    over = look.principal.expires_ms is not None and now_ms >= look.principal.expires_ms
-                    look.end(*_over("expired" if over else "revoked"))
+                    _cut(look, now_ms)
                     continue
                 look.principal, look.camera = fresh, camera
         for look in open_looks:
@@ -307,10 +306,8 @@ class Looks:
         decision = decide(look.principal, look.function, look.camera, now_ms, look.facts)
         if decision.allow:
             look.constraints = decision
-        elif look.constraints.until_ms is not None and now_ms >= look.constraints.until_ms:
-            look.end(*_over("expired"))
         else:
-            look.end(*_over("revoked"))
+            _cut(look, now_ms)
 
     def _end_when_blind(self) -> None:
         now_ms = wall_ms(self._clock)
@@ -322,5 +319,7 @@ class Looks:
                 self._review_one(look, now_ms)
 
 
-def _over(why: str) -> tuple[str, Reason]:
-    return why, Reason(f"access.{why}")
+def _cut(look: Look, now_ms: int) -> None:
+    until_ms = look.constraints.until_ms
+    why = "revoked" if until_ms is None or now_ms < until_ms else "expired"
+    look.end(why, Reason(f"access.{why}"))

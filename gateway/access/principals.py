@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import Connection, select
@@ -20,13 +21,13 @@ from gateway.access.tokens import Claims, Tokens, standing
 from gateway.access.watch import CatalogWatch
 from storage.catalog import break_glass as break_glass_rows
 from storage.catalog import grants as grant_rows
-from storage.catalog import people, sessions
+from storage.catalog import people, sessions, shifts
 from storage.catalog.engine import Catalog
 from storage.catalog.grants import TokenRow
 from storage.catalog.people import User
 from storage.catalog.sessions import SessionRow
 from storage.catalog.tables import link
-from tiering.grants import Grant, Grants, Posting, Principal
+from tiering.grants import Grant, Grants, Posting, Principal, Wall
 
 _UNIT_MAX = 58  #: of each of the two units of a person who is posted, so that a register's row names both
 _CACHED = 2_000  #: principals kept between two moves of the catalog
@@ -96,9 +97,13 @@ class Principals:
         return found
 
     def again(self, connection: Connection, reference: Mapping[str, Any], now_ms: int) -> Principal:
-        """The principal that `Principal.as_json` named. Raises UNAUTHENTICATED."""
+        """The principal that `Principal.as_json` named. Raises UNAUTHENTICATED; at a wall access.shift_over where
+        somebody else is on duty now, or nobody."""
         if reference.get("session") is not None:
-            return self.by_session(connection, bytes.fromhex(reference["session"]), now_ms)
+            found = self.by_session(connection, bytes.fromhex(reference["session"]), now_ms)
+            if found.id != reference["id"]:
+                raise TiergateError(Kind.UNAUTHENTICATED, "access.shift_over")
+            return found
         if reference["kind"] == "token":
             row = grant_rows.tokens_by_jti(connection, [reference["id"]]).get(reference["id"])
             if row is None:
@@ -128,11 +133,38 @@ class Principals:
         return self.of_user(connection, user, row, now_ms)
 
     def of_user(self, connection: Connection, user: User, session: SessionRow | None, now_ms: int) -> Principal:
+        """A person; of a shared wall who is on duty there, or the wall alone, which may nothing."""
+        if not user.wall:
+            return self._person(connection, user, session, now_ms)
+        shift = None if session is None else shifts.running_on(connection, session.id_hash, now_ms)
+        on_duty = None if shift is None else people.users(connection, [shift.user_id]).get(shift.user_id)
+        if on_duty is not None and on_duty.disabled_ms is not None:
+            on_duty = None
+        wall = Wall(
+            id=user.id,
+            login=user.login,
+            name=user.name,
+            department_id=user.department_id,
+            roles=frozenset(user.roles),
+            grants=_grants(connection, _subjects(user, user.roles)),
+            until_ms=shift.until_ms if shift is not None and on_duty is not None else None,
+        )
+        if on_duty is not None:
+            return replace(self._person(connection, on_duty, session, now_ms), wall=wall)
+        return Principal(
+            kind="user",
+            id=user.id,
+            login=user.login,
+            name=user.name,
+            unit=user.unit or self._home,
+            expires_ms=None if session is None else session.expires_ms,
+            session=None if session is None else session.id_hash.hex(),
+            wall=wall,
+        )
+
+    def _person(self, connection: Connection, user: User, session: SessionRow | None, now_ms: int) -> Principal:
         opened = break_glass_rows.running_of(connection, user.id, now_ms)
         roles = frozenset(user.roles) | (break_glass.ROLES_GIVEN if opened is not None else frozenset())
-        subjects = [("user", user.id), *(("role", role) for role in sorted(roles))]
-        if user.department_id is not None:
-            subjects.append(("department", user.department_id))
         unit, posting = user.unit or self._home, _posting(connection, user, now_ms)
         return Principal(
             kind="user",
@@ -142,13 +174,19 @@ class Principals:
             unit=unit if posting is None else f"{unit[:_UNIT_MAX]} → {posting.unit[:_UNIT_MAX]}",
             department_id=user.department_id,
             roles=roles,
-            grants=_grants(connection, subjects),
+            grants=_grants(connection, _subjects(user, roles)),
             expires_ms=None if session is None else session.expires_ms,
             session=None if session is None else session.id_hash.hex(),
             must_change=user.must_change,
             posting=posting if opened is None else None,
             opened_until_ms=None if opened is None else opened.until_ms,
         )
+
+
+def _subjects(user: User, roles: Iterable[str]) -> list[tuple[str, str]]:
+    """Whom a grant may name so that it is this account's."""
+    subjects = [("user", user.id), *(("role", role) for role in sorted(roles))]
+    return subjects if user.department_id is None else [*subjects, ("department", user.department_id)]
 
 
 def _grants(connection: Connection, subjects: list[tuple[str, str]]) -> Grants:
@@ -168,8 +206,13 @@ def _posting(connection: Connection, user: User, now_ms: int) -> Posting | None:
 
 def _good_until_ms(principal: Principal) -> float:
     """When what is kept of a principal must be read again at the latest."""
-    posting = principal.posting
-    ends = [principal.expires_ms, principal.opened_until_ms, None if posting is None else posting.until_ms]
+    posting, wall = principal.posting, principal.wall
+    ends = [
+        principal.expires_ms,
+        principal.opened_until_ms,
+        None if posting is None else posting.until_ms,
+        None if wall is None else wall.until_ms,
+    ]
     return min((end for end in ends if end is not None), default=math.inf)
 
 

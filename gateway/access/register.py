@@ -110,7 +110,8 @@ class Registers:
         def write(connection: Connection) -> None:
             admitted = row
             if admit is not None:
-                under = admit(rows.open_under(connection, entry.principal.kind, entry.principal.id))
+                who, wall = entry.principal, entry.principal.wall
+                under = admit(rows.open_under(connection, who.kind, who.id, None if wall is None else wall.id))
                 admitted = replace(row, principal=row.principal | {"under": list(under)})
             rows.open_row(connection, admitted)
 

@@ -251,6 +251,7 @@ def _risks(form: _Form, value: Mapping[str, Any]) -> None:
         [
             [("all", "总数"), people["count"]],
             [("by role", "按角色"), people["by_role"]],
+            [("shared walls, nobody's accounts", "共享大屏账号（不属于个人）"), people["shared_walls"]],
             [("more than one administrator's role in one person", "一人兼任多种管理员"), people["several_administrators_in_one"]],
             [("administrators who may also watch", "管理员兼可观看画面"), people["administrators_who_watch"]],
         ],
@@ -302,7 +303,7 @@ def _protection(form: _Form, value: Mapping[str, Any]) -> None:
             [("lock of the evidence store", "证据存储的对象锁"), locks[it["evidence_lock"]]],
             [("second person for", "需第二人批准"), second],
             [("viewer's name over the picture, always", "画面叠加观看者姓名（始终）"),
-             ("department tokens; pictures of lower tiers", "部门令牌；下级画面")],
+             ("department tokens; shared walls; pictures of lower tiers", "部门令牌；共享大屏；下级画面")],
             [("register of every look before the first byte", "首字节之前登记每次调阅"), True],
             [("last signed head of the audit log", "审计日志最近签名"), _day(it["audit_signed_head_ms"])],
             [("monthly reports of use kept", "留存的月度使用报告"), len(value["kept_reports"])],

@@ -14,22 +14,40 @@ app = typer.Typer()
 
 @app.command("list", help="All users.")
 def list_() -> None:
-    columns = ["id", "login", "name", "department", "posted_unit", "posted_until_ms", "roles", "disabled_ms"]
+    columns = [
+        "id", "login", "name", "department", "posted_unit", "posted_until_ms", "roles", "wall", "on_duty",
+        "disabled_ms",
+    ]  # fmt: skip
     context.show(client.everything("/users"), columns)
 
 
-@app.command(help="Add a person. The first password must be changed at first sign-in.")
+@app.command(help="Add a person, who must change the first password at first sign-in; or a shared wall.")
 def add(
     login: Annotated[str, typer.Argument(help="Login name.")],
     name: Annotated[str, typer.Option(help="The person's name, as it stands in the register.")],
     role: Annotated[list[str], typer.Option(help="Role; may be given again.")],
     department: Annotated[str | None, typer.Option(help="Department id.")] = None,
+    wall: Annotated[
+        bool,
+        typer.Option(
+            "--wall",
+            help="No person: the shared account of a wall of screens; it shows nothing while nobody is on duty there.",
+        ),
+    ] = False,
     password_stdin: Annotated[
         bool, typer.Option("--password-stdin", help="Read the password from standard input.")
     ] = False,
 ) -> None:
     password = read_password(password_stdin, "First password")
-    body = {"login": login, "name": name, "roles": role, "department_id": department, "password": password}
+    body: dict[str, object] = {
+        "login": login,
+        "name": name,
+        "roles": role,
+        "department_id": department,
+        "password": password,
+    }
+    if wall:
+        body["wall"] = True
     context.show(client.post("/users", body))
 
 

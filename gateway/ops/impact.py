@@ -134,9 +134,11 @@ def _holds(connection: Connection, now_ms: int) -> dict[str, Any]:
 
 
 def _people(connection: Connection) -> dict[str, Any]:
-    active = [u for u in people.users(connection).values() if u.disabled_ms is None]
+    enabled = [u for u in people.users(connection).values() if u.disabled_ms is None]
+    active = [u for u in enabled if not u.wall]
     return {
         "count": len(active),
+        "shared_walls": len(enabled) - len(active),
         "by_role": dict(sorted(Counter(role for u in active for role in u.roles).items())),
         "several_administrators_in_one": sum(len(_ADMINISTRATORS.intersection(u.roles)) > 1 for u in active),
         "administrators_who_watch": sum(

@@ -36,6 +36,8 @@ class Policy:
     public: bool = False  #: nobody in particular
     path_session: bool = False  #: the 128 random bits in the path are the credential (`gateway.access.media_sessions`)
     while_must_change: bool = False  #: also before the first password was changed
+    on_walls: bool = False  #: for people, and also for who is on duty at a shared wall: what helps to look
+    while_off_duty: bool = False  #: also for a shared wall where nobody is on duty
     purpose: str = "daily_watch"  #: of `function`, where the request names none
     unlimited: bool = False  #: asked by machines that watch the node: a flood by others must not make it look dead
 
@@ -71,6 +73,10 @@ class Gate:
             raise TiergateError(Kind.FORBIDDEN, "access.must_change")
         if (policy.users_only or policy.roles) and principal.kind != "user":
             raise TiergateError(Kind.FORBIDDEN, "access.users_only")
+        if principal.wall is not None and (policy.users_only or policy.roles) and not policy.on_walls:
+            raise TiergateError(Kind.FORBIDDEN, "access.wall_looks")
+        if principal.wall is not None and principal.wall.until_ms is None and not policy.while_off_duty:
+            raise TiergateError(Kind.FORBIDDEN, "access.nobody_on_duty")
         if policy.roles and policy.roles.isdisjoint(principal.roles):
             raise TiergateError(Kind.FORBIDDEN, "access.role_needed", roles=" / ".join(sorted(policy.roles)))
         if policy.function is not None:
@@ -92,6 +98,8 @@ def policy(
     public: bool = False,
     path_session: bool = False,
     while_must_change: bool = False,
+    on_walls: bool = False,
+    while_off_duty: bool = False,
     purpose: str = "daily_watch",
     unlimited: bool = False,
 ) -> Any:
@@ -111,6 +119,8 @@ def policy(
                 public,
                 path_session,
                 while_must_change,
+                on_walls,
+                while_off_duty,
                 purpose,
                 unlimited,
             )

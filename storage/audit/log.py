@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, insert, or_, select
 
 from config import crypto
 from storage.catalog.tables import audit
@@ -146,7 +146,14 @@ def _filtered(query: Any, action: str | None, actor: str | None) -> Any:
         query = query.where(
             audit.c.action.startswith(action, autoescape=True) if action.endswith(".") else audit.c.action == action
         )
-    return query.where(audit.c.actor == actor) if actor is not None else query
+    if actor is None:
+        return query
+    # Who is on duty at a wall is one of two actors in a row: `user:li wall:hall` is found by either.
+    at_wall = (
+        audit.c.actor.startswith(f"{actor} ", autoescape=True),
+        audit.c.actor.endswith(f" {actor}", autoescape=True),
+    )
+    return query.where(or_(audit.c.actor == actor, *at_wall))
 
 
 def verify(rows: Iterable[Entry], after: tuple[int, bytes] = (0, GENESIS)) -> int | None:

@@ -14,7 +14,7 @@ from storage.catalog.tables import department, user
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """A natural person (R38)."""
+    """A natural person (R38), or the shared account of a wall, which does nothing without one."""
 
     id: str
     login: str
@@ -29,6 +29,7 @@ class User:
     posted_to: str | None = None  #: department that the person works in for a time
     posted_until_ms: int | None = None
     posted_unit: str = ""  #: its name
+    wall: bool = False  #: for good: what a person did is never read as a wall's, nor the other way round
 
 
 _there = department.alias("there")
@@ -43,6 +44,7 @@ def _user(row: Row[Any]) -> User:
     return User(
         row.id, row.login, row.name, row.department_id, row.unit or "", tuple(row.roles), row.password_hash,
         row.must_change, row.created_ms, row.disabled_ms, row.posted_to, row.posted_until_ms, row.posted_unit or "",
+        row.wall,
     )  # fmt: skip
 
 
@@ -71,7 +73,7 @@ def add_user(connection: Connection, row: User) -> None:
     connection.execute(
         insert(user).values(
             id=row.id, login=row.login, name=row.name, department_id=row.department_id, roles=list(row.roles),
-            password_hash=row.password_hash, must_change=row.must_change, created_ms=row.created_ms,
+            password_hash=row.password_hash, must_change=row.must_change, created_ms=row.created_ms, wall=row.wall,
         )
     )  # fmt: skip
 

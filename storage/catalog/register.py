@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, insert, select, update
+from sqlalchemy import Connection, Row, and_, func, insert, or_, select, update
 
 from storage.catalog.tables import register
 
@@ -111,12 +111,14 @@ def open_count(connection: Connection) -> int:
     )
 
 
-def open_under(connection: Connection, kind: str, id_: str) -> Counter[str]:
-    """How many looks of a principal are open under each grant that counts them; all its sign-ins together."""
+def open_under(connection: Connection, kind: str, id_: str, wall_id: str | None = None) -> Counter[str]:
+    """How many looks of a principal are open under each grant that counts them; all its sign-ins together, and those of
+    everybody on duty at the same wall, whose rights they use up as well."""
     who = register.c.principal
-    query = select(who).where(
-        register.c.closed_ms.is_(None), who["kind"].as_string() == kind, who["id"].as_string() == id_
-    )
+    mine = and_(who["kind"].as_string() == kind, who["id"].as_string() == id_)
+    if wall_id is not None:
+        mine = or_(mine, who["wall"]["id"].as_string() == wall_id)
+    query = select(who).where(register.c.closed_ms.is_(None), mine)
     return Counter(grant for row in connection.execute(query) for grant in row.principal.get("under", ()))
 
 

@@ -1,4 +1,4 @@
-"""Rows of sign-ins and of media session paths.
+"""Rows of sign-ins and of media session paths. A shift at a wall ends with the sign-in that it is on.
 
 Only hashes of the secrets are kept: a stolen catalog signs nobody in.
 """
@@ -11,6 +11,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, insert, select, update
 
+from storage.catalog import shifts
 from storage.catalog.tables import media_session, session
 
 
@@ -47,14 +48,16 @@ def end_session(connection: Connection, id_hash: bytes, now_ms: int) -> None:
     connection.execute(
         update(session).where(session.c.id_hash == id_hash, session.c.ended_ms.is_(None)).values(ended_ms=now_ms)
     )
+    shifts.end_on(connection, id_hash, now_ms, "signed_out")
 
 
 def end_sessions_of(connection: Connection, user_id: str, now_ms: int, but: bytes | None = None) -> None:
-    """Every sign-in of a person ends: disabled, or a new password."""
+    """Every sign-in of a person ends, for a shift at a wall as well: disabled, or a new password."""
     query = update(session).where(session.c.user_id == user_id, session.c.ended_ms.is_(None))
     if but is not None:
         query = query.where(session.c.id_hash != but)
     connection.execute(query.values(ended_ms=now_ms))
+    shifts.end_of(connection, user_id, now_ms)
 
 
 @dataclass(frozen=True, slots=True)

@@ -127,6 +127,7 @@ COLUMNS: dict[str, str] = {
     "link_invite.code_hash": "digest",
     "media_session.id_hash": "digest",
     "session.id_hash": "digest",
+    "shift.session_hash": "digest",
 }
 
 #: What a page can keep on the disk of whoever looks at it, and the files that may: a language, the cameras of a wall;

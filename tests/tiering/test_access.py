@@ -86,16 +86,16 @@ def test_who_is_posted_may_what_both_units_may_and_after_it_what_the_home_may() 
 
 
 @st.composite
-def _of_unit(draw: st.DrawFn) -> tuple[Grant, ...]:
+def of_unit(draw: st.DrawFn) -> tuple[Grant, ...]:
     names = draw(st.lists(st.sampled_from(["live", "playback", "export", "catalog"]), min_size=1, max_size=3))
     windows = st.sampled_from([None, NOW - 60 * MINUTE, NOW - 20 * MINUTE])
     effect = draw(st.sampled_from(["allow", "allow", "allow", "deny"]))
     made = grant(*names, effect=effect, source="department", footage_from_ms=draw(windows))
     more = draw(st.booleans())
-    return (made, *draw(_of_unit())) if more else (made,)
+    return (made, *draw(of_unit())) if more else (made,)
 
 
-@given(_of_unit(), _of_unit(), st.sampled_from(["live", "playback", "export"]), st.integers(0, 3))
+@given(of_unit(), of_unit(), st.sampled_from(["live", "playback", "export"]), st.integers(0, 3))
 @settings(max_examples=300, deadline=None)
 def test_a_posting_is_an_intersection(
     home: tuple[Grant, ...], there: tuple[Grant, ...], name: str, quarter: int

@@ -1,15 +1,17 @@
 // @ts-check
 // Lines that say who watches across tiers: below calmly that somebody above looks, above loudly that nobody has confirmed yet.
 
-import { cx, html, useState } from "./dom.js";
+import { cx, html, useEffect, useState } from "./dom.js";
 import { list, post, remove } from "./api.js";
 import { useNow } from "./clock.js";
 import { say, t, tk } from "./i18n.js";
 import { Icon } from "./icons.js";
-import { running, unconfirmed } from "./shapes.js";
-import { enterAgain, openDialog, refreshCameras, refreshLeases, showCameras, store, toast } from "./state.js";
+import { byOwnName, running, unconfirmed } from "./shapes.js";
+import { checkSession, enterAgain, openDialog, refreshCameras, refreshLeases, showCameras, store, toast } from "./state.js";
 import { useStore } from "./store.js";
 import { clock, span } from "./time.js";
+
+const WARN_MS = 10 * 60_000;
 
 /** @param {string} id */
 export async function endPull(id) {
@@ -49,7 +51,17 @@ function BrokenGlass({ until_ms }) {
     <button type="button" class="small danger" onClick=${() => void end()}>${t("seals.end")}</button></div>`;
 }
 
+/** The end of one's shift at a shared wall comes near; at the end the page asks who is on duty now. @param {{until_ms: number, at: number}} props */
+function ShiftEnds({ until_ms, at }) {
+  const over = at >= until_ms;
+  useEffect(() => { if (over) void checkSession().catch(() => {}); }, [over && at]);
+  return html`<div class="banner pulling" id="duty-ends" role="alert"><${Icon} name="warn" /><strong>${t("duty.ends")}</strong><span>${t("duty.ends_text")}</span><b>${t("banner.left", { left: span(Math.max(0, until_ms - at)) })}</b><span class="grow"></span>
+    <button type="button" class="small" onClick=${() => openDialog("duty")}>${t("duty.hand_over")}</button></div>`;
+}
+
 export function Banners() {
+  const shift_ms = useStore(store, (s) => s.session?.wall?.until_ms || 0);
+  const acts = useStore(store, (s) => byOwnName(s.session));
   const opened_ms = useStore(store, (s) => s.session?.break_glass_until_ms || 0);
   const leases = useStore(store, (s) => s.leases);
   const cameras = useStore(store, (s) => s.cameras);
@@ -61,20 +73,22 @@ export function Banners() {
   const open = held.filter((one) => unconfirmed(one, at));
   const calm = held.filter((one) => !unconfirmed(one, at));
   const broken = opened_ms > at;
-  if (!alive.length && !broken) return null;
+  const ending = shift_ms > 0 && at >= shift_ms - WARN_MS;
+  if (!alive.length && !broken && !ending) return null;
   /** @param {string[]} ids */
   const names = (ids) => ids.slice(0, 3).map((id) => cameras.get(id)?.name || id).join("、") + (ids.length > 3 ? t("more", { count: ids.length - 3 }) : "");
   const shownWatched = more ? watched : watched.slice(0, 1);
   return html`<aside class="banners" aria-label=${t("banner.label")}>
+    ${ending && html`<${ShiftEnds} until_ms=${shift_ms} at=${at} />`}
     ${broken && html`<${BrokenGlass} until_ms=${opened_ms} />`}
     ${open.map((one) => html`<div key=${one.id} class="banner alarm" role="alert"><${Icon} name="warn" /><strong>${t("banner.unconfirmed")}</strong>
       <span>${tk("mechanism", one.kind)} ${one.case} · ${one.reason} · ${names(one.cameras)} ${say(one.violation)}</span>
       <b>${(one.confirm_by_ms || 0) > at ? t("banner.confirm_in", { left: span((one.confirm_by_ms || 0) - at) }) : t("banner.confirm_late")}</b><b>${t("banner.left", { left: span(one.expires_ms - at) })}</b><span class="grow"></span>
-      <button type="button" class="small" onClick=${() => void confirmLease(one.id)}>${t("banner.confirm")}</button><button type="button" class="small" onClick=${() => showCameras(one.cameras.slice(0, 16))}>${t("banner.show")}</button>
-      <button type="button" class="small danger" onClick=${() => void endPull(one.id)}>${t("banner.end")}</button></div>`)}
+      ${acts && html`<button type="button" class="small" onClick=${() => void confirmLease(one.id)}>${t("banner.confirm")}</button>`}<button type="button" class="small" onClick=${() => showCameras(one.cameras.slice(0, 16))}>${t("banner.show")}</button>
+      ${acts && html`<button type="button" class="small danger" onClick=${() => void endPull(one.id)}>${t("banner.end")}</button>`}</div>`)}
     ${calm.map((one) => html`<div key=${one.id} class="banner pulling"><${Icon} name="pull" /><strong>${t("banner.pulling")}</strong><span>${tk("mechanism", one.kind)} ${one.case} · ${names(one.cameras)}</span>
       <b>${t("banner.left", { left: span(one.expires_ms - at) })}</b><span class="grow"></span>
-      <button type="button" class="small" onClick=${() => showCameras(one.cameras.slice(0, 16))}>${t("banner.show")}</button><button type="button" class="small" onClick=${() => void endPull(one.id)}>${t("banner.end")}</button></div>`)}
+      <button type="button" class="small" onClick=${() => showCameras(one.cameras.slice(0, 16))}>${t("banner.show")}</button>${acts && html`<button type="button" class="small" onClick=${() => void endPull(one.id)}>${t("banner.end")}</button>`}</div>`)}
     ${shownWatched.map((one, i) => html`<div key=${one.id} class=${cx("banner", one.violation ? "alarm" : "watched")} id=${i === 0 ? "watched-banner" : null} role=${one.violation ? "alert" : "status"}><${Icon} name=${one.violation ? "warn" : "link"} /><strong>${t(one.watching ? "banner.watched" : "banner.may_watch", { who: one.persons || one.peer })}</strong>
       <span>${tk("mechanism", one.kind)} · ${t("banner.case", { case: one.case })} · ${one.reason} · ${names(one.cameras)}</span><b>${t("banner.until", { at: clock(one.expires_ms, false) })}</b>
       ${one.violation ? html`<b>${t("banner.unconfirmed_below")}</b>` : unconfirmed(one, at) && html`<span class="soft">${t("banner.confirm_by_below", { at: clock(one.confirm_by_ms || 0, false) })}</span>`}

@@ -2,6 +2,7 @@
 // The keyboard: one table that the page obeys and the `?` overlay prints.
 
 import { openDialog, LAYOUTS, emptyTile, focusTile, setLayout, store, toggleSingle, focused } from "./state.js";
+import { byOwnName } from "./shapes.js";
 import { assistFocused, clipFocused, faster, jump, live, snapshotFocused, step, togglePause } from "./timeline.js";
 import { toggleSound } from "./sound.js";
 import { MINUTE, SECOND } from "./time.js";
@@ -53,7 +54,8 @@ export const KEYS = [
   ["A", "keys.assist", (e) => e.key === "a", assistFocused],
   ["M", "keys.sound", (e) => e.key === "m", () => { const at = focused(); if (at) toggleSound(at.tile, at.camera); }],
   ["Z", "keys.ptz", (e) => e.key === "z", () => { const at = focused(); if (at?.camera.ptz) store.set((s) => ({ ptz: !s.ptz })); }],
-  ["P", "keys.pull", (e) => e.key === "p", () => openDialog("pull", {})],
+  ["P", "keys.pull", (e) => e.key === "p", () => { if (byOwnName(store.get().session)) openDialog("pull", {}); }],
+  ["D", "keys.duty", (e) => e.key === "d", () => { if (store.get().session?.wall) openDialog("duty"); }],
   ["Esc", "keys.escape", (e) => e.key === "Escape", () => store.set({ single: null, ptz: false })],
 ];
 

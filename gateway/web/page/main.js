@@ -7,7 +7,7 @@ import { Banners } from "./banners.js";
 import { Dialogs } from "./dialogs/dialogs.js";
 import { listen } from "./events.js";
 import { listenKeys } from "./keys.js";
-import { MustChange, Share, SignIn } from "./signin.js";
+import { MustChange, OffDuty, Share, SignIn } from "./signin.js";
 import { boot, store } from "./state.js";
 import { useStore } from "./store.js";
 import { Timeline } from "./timeline.js";
@@ -34,13 +34,16 @@ function App() {
   const phase = useStore(store, (s) => s.phase);
   const language = useStore(store, (s) => s.language);
   const name = useStore(store, (s) => s.node?.name || "tiergate");
+  const watch = useStore(store, (s) => (s.session?.wall ? s.session.login : ""));
   useEffect(() => { document.title = name; }, [name]);
   const page = phase === "boot" ? html`<p class="boot" role="status">tiergate</p>`
     : phase === "out" ? html`<${SignIn} />`
       : phase === "must_change" ? html`<${MustChange} />`
+      : phase === "off_duty" ? html`<${OffDuty} />`
         : phase === "share" ? html`<${Share} />` : html`<${Main} />`;
-  // The language is the key: every label is drawn anew, players are kept out of it by their own store.
-  return html`<div class="page" key=${phase === "in" ? "in" : language} data-language=${language}>${page}<${Toasts} /></div>`;
+  // The language is the key: every label is drawn anew, players are kept out of it by their own store. Who comes on duty
+  // at a wall opens every picture anew: what was open was somebody else's.
+  return html`<div class="page" key=${phase === "in" ? `in ${watch}` : language} data-language=${language}>${page}<${Toasts} /></div>`;
 }
 
 const root = /** @type {HTMLElement} */ (document.getElementById("app"));

@@ -100,6 +100,9 @@ export const running = (l, now) => l.ended_ms === null && l.expires_ms > now;
 /** Still waiting for its second person. @param {Lease} l @param {number} now */
 export const unconfirmed = (l, now) => running(l, now) && l.confirm_by_ms !== null && l.confirmed_ms === null;
 
+/** Whether a person acts by their own sign-in; on a shared wall one looks and does nothing else. @param {any} session */
+export const byOwnName = (session) => session?.kind === "user" && !session.wall;
+
 /** Whether a person hears what stands wrong on the node. @param {any} session */
 export const toldOfAlarms = (session) => session?.kind === "user" && ["system_admin", "duty"].some((r) => session.roles?.includes(r));
 
@@ -114,6 +117,7 @@ export function sections(session) {
     ["departments", ["system_admin", "security_admin"]],
     ["tokens", ["security_admin"]],
     ["users", ["security_admin"]],
+    ["shifts", ["security_admin", "audit_admin"]],
     ["links", ["security_admin", "system_admin"]],
     ["retention", ["system_admin", "duty"]],
     ["holds", ["duty", "analysis"]],

@@ -1,13 +1,16 @@
 // @ts-check
 // Before the wall: signing in by name or by a department's token, a first password, and what a token lets one see.
 
-import { html, useState } from "./dom.js";
+import { html, useEffect, useState } from "./dom.js";
 import { say, t, tk } from "./i18n.js";
-import { boot, signIn, signOut, store } from "./state.js";
+import { boot, checkSession, signIn, signOut, store } from "./state.js";
 import { useStore } from "./store.js";
+import { DutyForm } from "./dialogs/duty.js";
 import { PasswordForm } from "./dialogs/password.js";
 import { LanguageSwitch } from "./topbar.js";
 import { stamp } from "./time.js";
+
+const ASK_MS = 10_000;
 
 /** @param {{children?: any, title: string}} props */
 function Card({ children, title }) {
@@ -55,6 +58,17 @@ export function SignIn() {
 export function MustChange() {
   return html`<${Card} title=${t("password.title")}><p class="notice">${t("password.must")}</p>
     <${PasswordForm} onDone=${() => void boot()} /><div class="form-acts"><button type="button" onClick=${() => void signOut()}>${t("menu.sign_out")}</button></div><//>`;
+}
+
+/** A shared wall without anybody: no picture, and how there will be one. */
+export function OffDuty() {
+  const wall = useStore(store, (s) => s.session?.wall?.name || "");
+  useEffect(() => {
+    const timer = setInterval(() => void checkSession().catch(() => {}), ASK_MS);
+    return () => clearInterval(timer);
+  }, []);
+  return html`<${Card} title=${t("duty.nobody")}><div id="off-duty"><h1>${t("duty.nobody")}</h1><p>${t("duty.nobody_text", { wall })}</p></div>
+    <${DutyForm} /><p class="fine">${t("signin.register_note")}</p><div class="form-acts"><button type="button" onClick=${() => void signOut()}>${t("menu.sign_out")}</button></div><//>`;
 }
 
 /** What the session may see, in plain words and then exactly. */

@@ -34,7 +34,7 @@ function keptWall() {
 const kept = keptWall();
 
 export const store = createStore({
-  phase: /** @type {"boot" | "out" | "must_change" | "share" | "in"} */ ("boot"),
+  phase: /** @type {"boot" | "out" | "must_change" | "off_duty" | "share" | "in"} */ ("boot"),
   session: /** @type {any} */ (null),
   node: /** @type {any} */ ({ name: "tiergate" }),
   language: "zh",
@@ -63,16 +63,17 @@ export const players = new Map();
 
 // --- signing in and out -------------------------------------------------------------------------------------------
 
-/** @param {any} session */
-function enter(session) {
+/** What a session opens: of a shared wall, with nobody on duty, the sign-on alone. @param {any} session */
+export function enter(session) {
   const chosen = keptLanguage() || browserLanguage();
   setLanguage(chosen);
-  const first = session.kind === "token" && store.get().phase !== "boot";
+  const first = session.kind === "token" && store.get().phase !== "boot", offDuty = Boolean(session.wall && !session.wall.until_ms);
   store.set({
     session, language: chosen, outReason: null,
-    phase: session.must_change ? "must_change" : first ? "share" : "in",
+    phase: session.must_change ? "must_change" : offDuty ? "off_duty" : first ? "share" : "in",
   });
-  if (!session.must_change) void refreshAll();
+  if (offDuty) leave();
+  else if (!session.must_change) void refreshAll();
 }
 
 export async function boot() {
@@ -98,10 +99,24 @@ export async function signIn(credentials) {
   get("/node").then((node) => store.set({ node }), () => {});
 }
 
-/** Asks whether the session still stands; a session that is over ends the page. */
+/** Asks whether the session still stands, and at a wall who is on duty; a session that is over ends the page. */
 export async function checkSession() {
   const session = await get("/session");
-  if (!session?.kind) store.set({ phase: "out", session: null, dialog: null });
+  if (!session?.kind) return store.set({ phase: "out", session: null, dialog: null });
+  const before = store.get().session;
+  if (session.wall && (session.login !== before?.login || session.wall.until_ms !== before?.wall?.until_ms)) enter(session);
+}
+
+/** Nobody is on duty at this wall any more. */
+export async function signOffDuty() {
+  await remove("/session/shift").catch((error) => toast(error, "bad"));
+  await checkSession();
+}
+
+/** Nothing of what was seen stays on the page. */
+function leave() {
+  for (const player of players.values()) player.clear();
+  store.set({ cameras: new Map(), leases: [], approvals: [], alarms: [], dialog: null, view: "wall", camerasLoaded: false });
 }
 
 /** The same person with other rights: who they are, and what there is to see, asked again. */
@@ -113,8 +128,8 @@ export async function enterAgain() {
 
 export async function signOut() {
   await remove("/session").catch(() => {});
-  for (const player of players.values()) player.clear();
-  store.set({ phase: "out", session: null, cameras: new Map(), leases: [], approvals: [], alarms: [], dialog: null, view: "wall", camerasLoaded: false });
+  leave();
+  store.set({ phase: "out", session: null });
 }
 
 // --- what the server knows ----------------------------------------------------------------------------------------
@@ -140,7 +155,7 @@ export async function refreshLeases() {
   if (store.get().session?.kind !== "user") return;
   const [granted, held] = await Promise.all([
     list("/leases").catch(() => []),
-    list("/pulls").catch(() => []),
+    store.get().session.wall ? [] : list("/pulls").catch(() => []),
   ]);
   /** @type {Map<string, shapes.Lease>} */
   const leases = new Map();
@@ -156,7 +171,7 @@ export async function refreshLeases() {
 }
 
 export async function refreshApprovals() {
-  if (store.get().session?.kind !== "user") return;
+  if (!shapes.byOwnName(store.get().session)) return;
   store.set({ approvals: await list("/approvals", { state: "pending" }).catch(() => []) });
 }
 

@@ -7,7 +7,7 @@ import { say, t, tk } from "./i18n.js";
 import { Icon } from "./icons.js";
 import { TilePlayer } from "./player/tile.js";
 import { PtzPad } from "./ptz.js";
-import { codecName, mayDo, standing } from "./shapes.js";
+import { byOwnName, codecName, mayDo, standing } from "./shapes.js";
 import { assisting, backToLive, changeTile, emptyTile, focusTile, openDialog, players, refreshCamera, store, toggleSingle } from "./state.js";
 import { toggleSound } from "./sound.js";
 import { saveSnapshot } from "./save.js";
@@ -87,7 +87,7 @@ export function TileView({ tile, place, hidden, big, onDrop }) {
   const focusedNow = useStore(store, (s) => s.focus === tile.key);
   const ptz = useStore(store, (s) => s.ptz && s.focus === tile.key);
   const single = useStore(store, (s) => s.single === tile.key);
-  const mayPull = useStore(store, (s) => s.session?.kind === "user");
+  const mayPull = useStore(store, (s) => byOwnName(s.session));
   const stage = useRef(/** @type {HTMLElement | null} */ (null));
   const player = useRef(/** @type {TilePlayer | null} */ (null));
   const [status, setStatus] = useState(/** @type {import("./player/tile.js").Status} */ ({ state: "empty", reason: null, stream: null, method: null, limited: false, stale_s: 0, codec: null, note: null, skipped: null }));

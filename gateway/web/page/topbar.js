@@ -6,7 +6,7 @@ import { cx, html } from "./dom.js";
 import { useNow } from "./clock.js";
 import { say, setLanguage, t, tk } from "./i18n.js";
 import { Icon } from "./icons.js";
-import { sections } from "./shapes.js";
+import { byOwnName, sections } from "./shapes.js";
 import { approvalsToDecide, openDialog, signOut, store } from "./state.js";
 import { useStore } from "./store.js";
 import { clock, day, parts, stamp } from "./time.js";
@@ -34,6 +34,12 @@ function Alarms() {
       <span>${say(one.next)}</span><small class="dim">${tk("alarm_level", one.level)} · ${t("alarms.since", { at: stamp(one.since_ms, false) })}</small></div>`)}</div></details>`;
 }
 
+/** Who answers for what is looked at on this wall, until when; behind it handing over. @param {{session: any}} props */
+function OnDuty({ session }) {
+  const words = t("duty.on", { person: session.name, at: clock(session.wall.until_ms, false) });
+  return html`<button type="button" id="duty" class="tool wide" title=${`${t("duty.title")} (D)`} onClick=${() => openDialog("duty")}><${Icon} name="user" /><span class="label">${words}</span></button>`;
+}
+
 export function TopBar() {
   const node = useStore(store, (s) => s.node);
   const session = useStore(store, (s) => s.session);
@@ -42,7 +48,7 @@ export function TopBar() {
   const lower = useStore(store, (s) => [...s.cameras.values()].some((c) => c.origin === "lower"));
   useStore(store, (s) => s.language);
   const admin = sections(session);
-  const duty = Boolean(session && session.kind === "user" && lower);
+  const duty = byOwnName(session) && lower;
   return html`<header class="topbar">
     <div class="brand"><img src="/page/icon.svg" alt="" width="22" height="22" /><strong>${node.name}</strong>
       ${node.region_name && html`<span class="dim">${node.region_name}</span>`}${node.tier && html`<span class="chip">${tk("tier", node.tier)}</span>`}</div>
@@ -54,6 +60,7 @@ export function TopBar() {
     ${view === "wall" && html`<${WallTools} />`}
     <span class="grow"></span>
     <${Alarms} />
+    ${session?.wall && html`<${OnDuty} session=${session} />`}
     ${!reachable && html`<span class="chip bad" role="status">${t("unreachable")}</span>`}
     <${Clock} />
     <${LanguageSwitch} />
@@ -62,8 +69,8 @@ export function TopBar() {
       <div class="menu-body" role="menu" onClick=${(/** @type {any} */ e) => { if (e.target.closest("button")) e.currentTarget.closest("details").open = false; }}>
         <p><strong>${session?.name}</strong><span class="dim">${session?.unit || ""}</span></p>
         <button type="button" role="menuitem" onClick=${() => openDialog("share")}>${t("menu.share")}</button>
-        ${session?.kind === "user" && html`<button type="button" role="menuitem" onClick=${() => openDialog("password")}>${t("menu.password")}</button>`}
-        ${session?.kind === "user" && html`<button type="button" role="menuitem" onClick=${() => openDialog("break_glass")}>${t("seals.open")}</button>`}
+        ${byOwnName(session) && html`<button type="button" role="menuitem" onClick=${() => openDialog("password")}>${t("menu.password")}</button>`}
+        ${byOwnName(session) && html`<button type="button" role="menuitem" onClick=${() => openDialog("break_glass")}>${t("seals.open")}</button>`}
         <button type="button" role="menuitem" onClick=${() => void signOut()}>${t("menu.sign_out")}</button></div></details>
   </header>`;
 }

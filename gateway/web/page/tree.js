@@ -4,7 +4,7 @@
 import { cx, html, useEffect, useMemo, useRef, useState } from "./dom.js";
 import { t, tk, say } from "./i18n.js";
 import { Icon } from "./icons.js";
-import { isHevc, standing, troubled } from "./shapes.js";
+import { byOwnName, isHevc, standing, troubled } from "./shapes.js";
 import { openDialog, showCamera, store, toggleSingle } from "./state.js";
 import { useStore } from "./store.js";
 
@@ -140,7 +140,7 @@ export function Tree() {
   };
   /** @param {import("./shapes.js").Camera} camera */
   const choose = (camera) => {
-    if (camera.origin === "lower" && !camera.lease_id) openDialog("pull", { cameras: [camera.id] });
+    if (camera.origin === "lower" && !camera.lease_id && byOwnName(store.get().session)) openDialog("pull", { cameras: [camera.id] });
     else showCamera(camera.id);
   };
   /** @param {KeyboardEvent} e */

@@ -4,6 +4,7 @@
 import { cx, html, useEffect, useRef } from "./dom.js";
 import { t } from "./i18n.js";
 import { Icon } from "./icons.js";
+import { byOwnName } from "./shapes.js";
 import { LAYOUTS, openDialog, setLayout, showCamera, store, swapTiles } from "./state.js";
 import { useStore } from "./store.js";
 import { TileView } from "./tileview.js";
@@ -44,7 +45,7 @@ export function Wall() {
     const camera = e.dataTransfer?.getData("text/x-tiergate-camera"), from = e.dataTransfer?.getData("text/x-tiergate-tile");
     if (camera) {
       const found = store.get().cameras.get(camera);
-      if (found?.origin === "lower" && !found.lease_id) openDialog("pull", { cameras: [camera] });
+      if (found?.origin === "lower" && !found.lease_id && byOwnName(store.get().session)) openDialog("pull", { cameras: [camera] });
       else showCamera(camera, key);
     } else if (from) swapTiles(Number(from), key);
   };

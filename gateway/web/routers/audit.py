@@ -57,6 +57,7 @@ def as_json(row: RegisterRow, camera_name: str | None) -> dict[str, Any]:
         "unit": row.unit,
         "kind": row.principal.get("kind"),
         "login": row.principal.get("login"),
+        "wall": row.principal.get("wall", {}).get("name"),
         "purpose": row.purpose,
         "reason": row.reason,
         "camera": row.camera_id,

@@ -83,12 +83,13 @@ def snapshot(services: Services, connection: Connection, principal: Principal) -
         if row.camera_id in seen:
             state["camera", row.camera_id] = (row.name, row.state, json.dumps(row.details, sort_keys=True))
     if principal.kind == "user":
+        for row in connection.execute(select(lease).where(lease.c.expires_ms > now_ms - 60_000)):
+            state["lease", row.id] = (row.side, row.expires_ms, row.confirmed_ms, row.ended_ms)
+    if principal.kind == "user" and principal.wall is None:
         uploads = facts.get(connection, job_state.UPLOADS) or {}
         state["node", "uploads"] = (uploads.get("behind"), uploads.get("away_since_ms"))
         for name, trouble in volume_state.read(connection).items():
             state["node", name] = trouble and trouble["code"]
-        for row in connection.execute(select(lease).where(lease.c.expires_ms > now_ms - 60_000)):
-            state["lease", row.id] = (row.side, row.expires_ms, row.confirmed_ms, row.ended_ms)
         for asked in approvals.pending(connection):
             if may_read(asked, principal.kind, principal.id, principal.roles):
                 state["approval", asked.id] = asked.state

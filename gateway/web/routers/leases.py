@@ -121,7 +121,7 @@ async def one(services: Services, lease_id: str, side: str | None = None) -> dic
 @router.get("")
 async def list_leases(
     request: Request,
-    principal: Annotated[Principal, policy(users_only=True)],
+    principal: Annotated[Principal, policy(users_only=True, on_walls=True)],
     side: Side | None = None,
     active: bool = False,
     limit: Limit = 200,
@@ -183,7 +183,7 @@ async def revoke(
 async def timeline(
     request: Request,
     lease_id: str,
-    principal: Annotated[Principal, policy(users_only=True)],
+    principal: Annotated[Principal, policy(users_only=True, on_walls=True)],
     camera: Annotated[str, Query(min_length=20, max_length=20)],
     from_ms: Annotated[TimeMs, Query(alias="from")],
     to_ms: Annotated[TimeMs, Query(alias="to")],

@@ -420,7 +420,7 @@ async def whep_open(
         except TiergateError:
             await session.close()
             raise
-        held = HeldSession(session, camera_id, principal.actor)
+        held = HeldSession(session, camera_id, _subject(principal))
         name = live.hold(held)
         held.task = asyncio.create_task(
             _run_session(live, name, session, served.look, stack.pop_all()), name="whep session"
@@ -449,16 +449,24 @@ async def _run_session(
             await session.close()
 
 
+def _subject(principal: Principal) -> str:
+    """Who hangs up: of a wall the wall, for whoever was on duty when it opened may have left."""
+    return principal.actor if principal.wall is None else f"wall:{principal.wall.login}"
+
+
 @router.delete("/whep/{session}", status_code=204, response_class=Response)
 async def whep_close(
-    request: Request, camera_id: str, session: str, principal: Annotated[Principal, policy(signed_in=True)]
+    request: Request,
+    camera_id: str,
+    session: str,
+    principal: Annotated[Principal, policy(signed_in=True, while_off_duty=True)],
 ) -> Response:
     """Only who opened it, and still when the right to look has ended: hanging up needs none. One that is over already
     is over: the two ends of a call often hang up together."""
     held = _live(services_of(request)).held(session)
     if held is None:
         return Response(status_code=204)
-    if held.camera_id != camera_id or held.subject != principal.actor:
+    if held.camera_id != camera_id or held.subject != _subject(principal):
         raise TiergateError(Kind.NOT_FOUND, "media.live_whep_gone")
     await held.session.close()
     if held.task is not None:

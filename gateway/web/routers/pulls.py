@@ -48,7 +48,12 @@ class Renewal(Body):
 
 async def _people(services: Services, logins: list[str]) -> dict[str, people.User]:
     found = await services.read(lambda c: people.users(c, None))
-    return {user.login: user for user in found.values() if user.login in logins and user.disabled_ms is None}
+    return {user.login: user for user in found.values() if user.login in logins and _is_there(user)}
+
+
+def _is_there(user: people.User) -> bool:
+    """A shared wall is nobody: neither does a lease name it, nor is it a second person."""
+    return user.disabled_ms is None and not user.wall
 
 
 def _unit(services: Services, unit: str | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request, Response
@@ -15,10 +16,11 @@ from gateway.access.passwords import check_strength
 from gateway.access.tokens import plain_words
 from gateway.web.policy import SESSION_COOKIE, client_of, policy
 from gateway.web.services import Services, services_of
+from gateway.web.signing import one_try, whose
 from gateway.web.wire import Body
 from storage.audit import log as audit
 from storage.catalog import cameras, grants, people, sessions
-from tiering.access import Function, Grant, Principal, Resources, functions, role_functions, watermarked
+from tiering.access import ON_WALLS, Function, Grant, Principal, Resources, functions, role_functions, watermarked
 
 router = APIRouter(prefix="/api/v1", tags=["session"])
 
@@ -52,7 +54,10 @@ async def describe(services: Services, principal: Principal) -> dict[str, Any]:
         return frozenset(f for some in allowed.values() for f in some), [c.name for c in names.values()], until_ms
 
     here, names, until_ms = await services.read(look)
-    given = role_functions(principal.roles) | {f for g in principal.grants if g.effect == "allow" for f in g.functions}
+    given = _given(principal.roles, principal.grants)
+    wall = principal.wall
+    if wall is not None:
+        given &= _given(wall.roles, wall.grants) & ON_WALLS
     shown = principal.grants[0] if principal.kind == "token" else _roughly(given)
     unit = principal.unit or services.settings.node.name
     return {
@@ -60,19 +65,24 @@ async def describe(services: Services, principal: Principal) -> dict[str, Any]:
         "login": principal.login,
         "name": principal.name,
         "unit": principal.unit,
-        "roles": sorted(principal.roles),
+        "roles": [] if wall is not None else sorted(principal.roles),
         "language": services.settings.node.language,
         "functions": [
             f.value for f in Function if f in (given if principal.kind == "user" else given & (here or given))
         ],
         "expires_ms": principal.expires_ms,
         "must_change": principal.must_change,
-        "break_glass_until_ms": principal.opened_until_ms,
+        "break_glass_until_ms": None if wall is not None else principal.opened_until_ms,
+        "wall": None if wall is None else {"login": wall.login, "name": wall.name, "until_ms": wall.until_ms},
         "valid_until_ms": until_ms,
         "plain": plain_words(shown, names, until_ms),
         # DESIGN §7: whoever sees pictures by a token, or of another tier, sees their own name in them.
         "watermark": {"text": " ".join(filter(None, (unit, principal.name))), "always": watermarked(principal)},
     }
+
+
+def _given(roles: Iterable[str], grants_: Iterable[Grant]) -> frozenset[Function]:
+    return role_functions(roles) | {f for g in grants_ if g.effect == "allow" for f in g.functions}
 
 
 def _roughly(given: frozenset[Function]) -> Grant:
@@ -92,15 +102,13 @@ async def sign_in(
     request: Request, response: Response, body: SignIn, principal: Annotated[Principal | None, policy(public=True)]
 ) -> dict[str, Any]:
     services, client = services_of(request), client_of(request)
-    services.login_limit.check(client)
-    services.login_limit.count(client)
-    if body.token is not None and body.login is None and body.password is None:
-        secret = await _by_token(services, body.token, client)
-    elif body.login is not None and body.password is not None and body.token is None:
-        secret = await _by_password(services, body.login, Secret(body.password), client)
-    else:
-        raise TiergateError(Kind.UNAUTHENTICATED, "access.bad_login")
-    services.login_limit.forget(client)
+    with one_try(services, client):
+        if body.token is not None and body.login is None and body.password is None:
+            secret = await _by_token(services, body.token, client)
+        elif body.login is not None and body.password is not None and body.token is None:
+            secret = await _by_password(services, body.login, Secret(body.password), client)
+        else:
+            raise TiergateError(Kind.UNAUTHENTICATED, "access.bad_login")
     fresh = await services.principals.of_credential(secret)
     answer = await describe(services, fresh)
     if body.bearer:
@@ -118,19 +126,14 @@ async def sign_in(
 
 
 async def _by_password(services: Services, login: str, password: Secret, client: str) -> str:
-    user = await services.read(lambda c: people.user_by_login(c, login))
-    usable = user is not None and user.disabled_ms is None
-    right = await services.passwords.verify(user.password_hash if user is not None and usable else None, password)
-    if user is None or not usable or not right:
-        now_ms = services.now_ms()
-        await services.write(lambda c: audit.append(c, now_ms, f"client:{client}", "session.refuse", login[:60], {}))
-        raise TiergateError(Kind.UNAUTHENTICATED, "access.bad_login")
+    user = await whose(
+        services, login, password, client, refused="session.refuse", kind=Kind.UNAUTHENTICATED, walls=True
+    )
+    actor = f"{'wall' if user.wall else 'user'}:{user.login}"
 
     def start(connection: Connection) -> str:
         secret, _ = services.sessions.start(connection, user_id=user.id, client=client)
-        audit.append(
-            connection, services.now_ms(), f"user:{user.login}", "session.start", user.login, {"client": client}
-        )
+        audit.append(connection, services.now_ms(), actor, "session.start", user.login, {"client": client})
         return secret
 
     return await services.write(start)
@@ -150,7 +153,8 @@ async def _by_token(services: Services, text: str, client: str) -> str:
 
 @router.delete("/session", status_code=204)
 async def sign_out(
-    request: Request, principal: Annotated[Principal, policy(signed_in=True, while_must_change=True)]
+    request: Request,
+    principal: Annotated[Principal, policy(signed_in=True, while_must_change=True, while_off_duty=True)],
 ) -> Response:
     services = services_of(request)
     if principal.session is not None:
@@ -174,12 +178,10 @@ async def change_password(
 ) -> Response:
     """One's own. Every other sign-in of the person ends."""
     services, client = services_of(request), client_of(request)
-    services.login_limit.check(client)
-    services.login_limit.count(client)
     user = await services.read(lambda c: people.require_user(c, principal.id))
-    if not await services.passwords.verify(user.password_hash, Secret(body.old)):
-        raise TiergateError(Kind.FORBIDDEN, "access.bad_login")
-    services.login_limit.forget(client)
+    with one_try(services, client):
+        if not await services.passwords.verify(user.password_hash, Secret(body.old)):
+            raise TiergateError(Kind.FORBIDDEN, "access.bad_login")
     fresh = Secret(body.new)
     check_strength(fresh, user.login)
     digest = await services.passwords.hash(fresh)

@@ -1,7 +1,8 @@
-"""``/users``: natural persons, their roles and departments."""
+"""``/users``: natural persons, their roles and departments; and the shared accounts of walls where they are on duty."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
@@ -17,7 +18,7 @@ from gateway.web.policy import policy
 from gateway.web.services import services_of
 from gateway.web.wire import Body, Cursor, Limit, Name, TimeMs, page
 from storage.audit import log as audit
-from storage.catalog import people, places, sessions
+from storage.catalog import people, places, sessions, shifts
 from storage.catalog.people import User
 from tiering.access import ROLES, Principal
 
@@ -26,6 +27,7 @@ router = APIRouter(prefix="/api/v1", tags=["users"])
 _KEPT = ("system_admin", "security_admin", "audit_admin")
 _ADMINISTRATORS = frozenset(_KEPT)
 POSTED_MOST_MS = 366 * DAY_MS
+WALL_LOGIN_MOST = 40  #: so that person and wall together have room where the audit log names who did it
 
 
 class NewUser(Body):
@@ -35,6 +37,7 @@ class NewUser(Body):
     department_id: str | None = Field(None, max_length=26)
     password: str = Field(min_length=1, max_length=256)
     must_change: bool = True
+    wall: bool = False  #: the shared account of a wall of screens; for good
 
 
 class ChangedUser(Body):
@@ -47,7 +50,8 @@ class ChangedUser(Body):
     posted_until: TimeMs | None = None
 
 
-def as_json(user: User) -> dict[str, Any]:
+def as_json(user: User, on_duty: Iterable[str] = ()) -> dict[str, Any]:
+    """`on_duty`: names of who is on duty at this wall, one for each of its sign-ins."""
     return {
         "id": user.id,
         "login": user.login,
@@ -61,6 +65,8 @@ def as_json(user: User) -> dict[str, Any]:
         "posted_to": user.posted_to,
         "posted_unit": user.posted_unit or None,
         "posted_until_ms": user.posted_until_ms,
+        "wall": user.wall,
+        "on_duty": list(on_duty),
     }
 
 
@@ -78,31 +84,43 @@ async def list_users(
     cursor: Cursor = None,
     limit: Limit = 1000,
 ) -> dict[str, Any]:
-    found = await services_of(request).read(people.users)
+    services = services_of(request)
+    now_ms = services.now_ms()
+    found, running = await services.read(lambda c: (people.users(c), shifts.listed(c, running_ms=now_ms)))
     rest = [u for u in sorted(found.values(), key=lambda u: u.id) if cursor is None or u.id > cursor]
-    return page([as_json(u) for u in rest[:limit]], rest[limit - 1].id if len(rest) > limit else None)
+    items = [as_json(u, [shift.person for shift in running if shift.wall_id == u.id]) for u in rest[:limit]]
+    return page(items, rest[limit - 1].id if len(rest) > limit else None)
 
 
 @router.post("/users", status_code=201)
 async def add_user(
     request: Request, body: NewUser, principal: Annotated[Principal, policy(role="security_admin")]
 ) -> dict[str, Any]:
-    """The first password is changed at the first sign-in."""
+    """The first password is changed at the first sign-in.
+
+    The shared account of a wall (`wall`) may nothing by itself: people sign on there for a shift
+    (`/session/shift`), and what the two both may of looking is shown. It has no administrator's role; one sets its
+    password.
+    """
     services = services_of(request)
     check_roles(body.roles)
+    if body.wall:
+        _check_wall(body.roles)
+        if len(body.login) > WALL_LOGIN_MOST:
+            raise TiergateError(Kind.INVALID, "access.wall_login", most=WALL_LOGIN_MOST, field="login")
     password = Secret(body.password)
     check_strength(password, body.login)
     digest = await services.passwords.hash(password)
     made = User(
         fresh_id(services.clock), body.login, body.name, body.department_id, "", tuple(dict.fromkeys(body.roles)),
-        digest, body.must_change, services.now_ms(), None,
+        digest, body.must_change and not body.wall, services.now_ms(), None, wall=body.wall,
     )  # fmt: skip
 
     def write(connection: Connection) -> User:
         if made.department_id is not None:
             places.require_department(connection, made.department_id)
         people.add_user(connection, made)
-        details = {"login": made.login, "name": made.name, "roles": list(made.roles)}
+        details = {"login": made.login, "name": made.name, "roles": list(made.roles), "wall": made.wall}
         audit.append(connection, services.now_ms(), principal.actor, "user.add", made.id, details)
         return people.require_user(connection, made.id)
 
@@ -128,6 +146,10 @@ async def change_user(
         if "department_id" in body.model_fields_set and body.department_id != principal.department_id:
             raise TiergateError(Kind.FORBIDDEN, "access.own_rights", field="department_id")
     user = await services.read(lambda c: people.require_user(c, user_id))
+    if user.wall:
+        _check_wall(body.roles or ())
+        if body.posted_to is not None:
+            raise TiergateError(Kind.CONFLICT, "access.wall_account", field="posted_to")
     if body.password is not None:
         check_strength(Secret(body.password), user.login)
         digest = await services.passwords.hash(Secret(body.password))
@@ -148,7 +170,7 @@ async def change_user(
         if "posted_to" in body.model_fields_set or body.posted_until is not None:
             values |= _posting(connection, user, body, now_ms)
         if digest is not None:
-            values |= {"password_hash": digest, "must_change": True}
+            values |= {"password_hash": digest, "must_change": not user.wall}
         if user.posted_to is not None and _ADMINISTRATORS & set(body.roles or ()) and "posted_to" not in values:
             raise TiergateError(Kind.CONFLICT, "access.posting_admin", field="roles")
         _keep_somebody(connection, user, body)
@@ -160,6 +182,12 @@ async def change_user(
         return people.require_user(connection, user_id)
 
     return as_json(await services.write(write))
+
+
+def _check_wall(roles: Iterable[str]) -> None:
+    """Raises access.wall_account."""
+    if not _ADMINISTRATORS.isdisjoint(roles):
+        raise TiergateError(Kind.CONFLICT, "access.wall_account", field="roles")
 
 
 def _posting(connection: Connection, user: User, body: ChangedUser, now_ms: int) -> dict[str, Any]:

@@ -33,6 +33,7 @@ user = Table(
     Column("disabled_ms", Ms, nullable=True),
     Column("posted_to", String(26), nullable=True),  # a department; without it nobody is posted
     Column("posted_until_ms", Ms, nullable=True),
+    Column("wall", Boolean, nullable=False, server_default="0"),  # no person: the shared account of a wall of screens
 )
 
 session = Table(
@@ -45,6 +46,23 @@ session = Table(
     Column("expires_ms", Ms, nullable=False),
     Column("ended_ms", Ms, nullable=True),
     Column("client", String(80), nullable=True),
+)
+
+#: Who is on duty at a shared wall: a person, on one sign-in of the wall's account, until a time.
+shift = Table(
+    "shift",
+    metadata,
+    ulid_column(),
+    Column("session_hash", LargeBinary(32), nullable=False),  # of a session; a backup has shifts and no sessions
+    Column("wall_id", String(26), ForeignKey("user.id"), nullable=False),
+    Column("user_id", String(26), ForeignKey("user.id"), nullable=False),
+    Column("started_ms", Ms, nullable=False),
+    Column("until_ms", Ms, nullable=False),
+    Column("ended_ms", Ms, nullable=True),
+    Column("ended_why", String(12), nullable=True),  # signed_off, replaced, ended, signed_out, account
+    Column("client", String(80), nullable=False),
+    Index(None, "session_hash", "ended_ms"),
+    Index(None, "user_id", "ended_ms"),
 )
 
 grant = Table(

@@ -9,16 +9,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import Connection
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from gateway.access.ids import fresh_id
 from gateway.web.routers import live
+from storage.catalog import people, shifts
 from storage.media.access_unit import AccessUnit
 from tests.gateway.live.serving import shifted
 from tests.gateway.live.test_whep import Peer
 from tests.gateway.watching import Rig, rig
 from tests.media import access_units, decode_mp4, encode_h264, encode_h265, stream_config
 from tests.parts.wait import until_async
+from tiering.access import Principal
 
 PACKETS = encode_h264(2.0, gop=25)
 CONFIG = stream_config("h264", PACKETS)
@@ -205,6 +209,46 @@ async def test_live_mp4_ends_when_the_right_ends(node: Rig) -> None:
         async with asyncio.timeout(8):
             async for _ in chunks:
                 pass
+
+
+async def test_live_mp4_of_a_wall_ends_when_it_is_handed_over_and_the_next_opens_it_in_their_name(node: Rig) -> None:
+    services = node.services
+
+    async def principal_of(headers: dict[str, str]) -> Principal:
+        found = await services.principals.of(headers["Authorization"], None)
+        assert found is not None
+        return found
+
+    first, second = [await principal_of(await node.sign_in("operator")) for _ in range(2)]
+    headers = await node.sign_in("operator")
+    wall = await principal_of(headers)
+    await services.write(lambda c: people.change_user(c, wall.id, {"wall": True}))
+
+    async def on_duty(person: Principal) -> None:
+        id_hash, now_ms = bytes.fromhex(wall.session or ""), services.now_ms()
+        row = shifts.Shift(fresh_id(services.clock), id_hash, wall.id, person.id, now_ms, now_ms + 3_600_000, "")
+
+        def write(connection: Connection) -> None:
+            shifts.end_on(connection, id_hash, now_ms, "replaced")
+            shifts.add(connection, row)
+
+        await services.write(write)
+
+    assert (await node.http.get(node.path + "/live.mp4", headers=headers)).json()["code"] == "access.nobody_on_duty"
+    await on_duty(first)
+    async with node.camera.playing(UNITS, again, 0.02):
+        async with node.http.stream("GET", node.path + "/live.mp4", headers=headers) as answer:
+            chunks = answer.aiter_bytes()
+            await anext(chunks)
+            await on_duty(second)
+            async with asyncio.timeout(8):
+                async for _ in chunks:
+                    pass
+        async with node.http.stream("GET", node.path + "/live.mp4", headers=headers) as answer:
+            await anext(answer.aiter_bytes())
+    assert [(r.person, r.principal["wall"]["login"]) for r in await node.register()] == [
+        (first.name, wall.login), (second.name, wall.login),
+    ]  # fmt: skip
 
 
 async def test_a_camera_without_a_picture_is_a_sentence(node: Rig, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,11 +14,12 @@ from typing import Any
 from sqlalchemy import Connection
 
 from config.errors import TiergateError
+from gateway.access.ids import hash_of
 from gateway.access.looks import Look
 from gateway.access.media_sessions import MediaSessions
 from gateway.live.service import make_live
 from gateway.playback.service import make_playback
-from storage.catalog import grants
+from storage.catalog import grants, shifts
 from tests.gateway.live.serving import LiveSocket
 from tests.gateway.web.matrix import MINUTE, Crowd, ask, crowd_of
 from tests.gateway.web.site import site_in
@@ -33,6 +34,7 @@ from tiering.access import (
     Posting,
     Principal,
     Resources,
+    Wall,
     decide,
 )
 
@@ -126,8 +128,15 @@ async def running_cells(crowd: Crowd) -> list[str]:
         except TiergateError as refused:
             if (refused.http_status, refused.reason.code) != (429, "access.too_many_open"):
                 bad.append(f"a second picture: {refused.http_status} {refused.reason.code}")
+        people = [crowd.make.person(f"{name} {row.jti}", "operator") for name in ("before", "after")]
+        _, hall = crowd.make.person(f"hall {row.jti}", "operator", wall=True)
+        _, free = crowd.make.person(f"gate {row.jti}", "operator", wall=True)
+        crowd.make.shift(hall, people[0][0])
+        crowd.make.shift(free, people[0][0])
+        over, left = await start(hall), await start(free)
         await looks.review()
-        for name, look in (("cut", cut), ("kept", kept), ("short", short), ("passing", passing)):
+        watched = (("cut", cut), ("kept", kept), ("short", short), ("passing", passing), ("over", over), ("left", left))
+        for name, look in watched:
             if look.ended.is_set():
                 bad.append(f"{name} ended before anything happened")
 
@@ -137,8 +146,14 @@ async def running_cells(crowd: Crowd) -> list[str]:
                 grants.revoke_grant(connection, grant.id, site.now_ms())
 
         site.catalog.write(revoke)
+        crowd.make.shift(hall, people[1][0])
+        site.catalog.write(lambda c: shifts.end_on(c, hash_of(free), site.now_ms(), "signed_off"))
         site.services.watch.bump()
         await looks.review()
+        if over.end_reason != "revoked":
+            bad.append("a look goes on whose person handed the wall over to another")
+        if left.end_reason != "revoked":
+            bad.append("a look goes on at a wall whose person signed off")
         if passing.end_reason != "revoked":
             bad.append("a look goes on whose grant was taken away")
         if cut.end_reason != "revoked":
@@ -178,6 +193,9 @@ def decision_cells() -> list[str]:
     holding = replace(by_name, functions=frozenset({Function.HOLD}))
     original = Facts(from_ms=_NOW - 5, to_ms=_NOW, purpose="evidence", original=True)
     posting = Posting("d", "u", (replace(by_name, source="department"),), _NOW + 1)
+    wall = Wall("w1", "hall", "大屏", None, frozenset({"operator"}), (), _NOW + 1)
+    bare, at_wall = replace(wall, roles=frozenset(), until_ms=None), replace(duty, wall=wall)
+    empty = Principal("user", "w1", "hall", "大屏", "值班室", wall=replace(wall, until_ms=None))
     late = {"confirm_by_ms": _NOW - 1}
     recorded = Facts(from_ms=_NOW - 5, to_ms=_NOW)
     before = Facts(from_ms=_NOW - 121 * MINUTE, to_ms=_NOW)
@@ -214,6 +232,22 @@ def decision_cells() -> list[str]:
         ("posted to a unit that may it", replace(duty, posting=posting), _LIVE, "own", None, Facts(), "access.allowed"),
         ("a posting that is over", replace(duty, posting=replace(posting, until_ms=_NOW)), _EXPORT, "own", None,
          recorded, "access.allowed"),
+        ("on duty at a wall", at_wall, _LIVE, "own", None, Facts(), "access.allowed"),
+        ("a wall with nobody on duty", empty, _LIVE, "own", None, Facts(), "access.nobody_on_duty"),
+        ("nobody on duty at a wall that may nothing", replace(empty, wall=bare), _LIVE, "own", None, Facts(),
+         "access.not_found"),
+        ("a shift that is over", replace(duty, wall=replace(wall, until_ms=_NOW)), _LIVE, "own", None, Facts(),
+         "access.nobody_on_duty"),
+        ("a wall that may nothing", replace(duty, wall=replace(bare, until_ms=_NOW + 1)), _LIVE, "own", None, Facts(),
+         "access.not_found"),
+        ("a wall that may less", replace(duty, wall=replace(wall, roles=frozenset({"auxiliary"}))), Function.PTZ, "own",
+         None, Facts(), "access.wall_lacks"),
+        ("somebody on duty who may nothing", replace(at_wall, roles=frozenset()), _LIVE, "own", None, Facts(),
+         "access.not_found"),
+        ("somebody on duty who may less", replace(at_wall, roles=frozenset({"auxiliary"})), Function.PTZ, "own", None,
+         Facts(), "access.no_function"),
+        ("more than looking at a wall", at_wall, Function.SNAPSHOT, "own", None, Facts(), "access.wall_function"),
+        ("a lease held at a wall", at_wall, _LIVE, "lower", {}, Facts(), "access.allowed"),
         ("an original, held by role", duty, _EXPORT, "own", None, original, "access.allowed"),
         ("an original, by export alone", replace(duty, roles=frozenset(), grants=(exporting,)), _EXPORT, "own", None,
          original, "access.original"),

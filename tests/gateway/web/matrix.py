@@ -15,9 +15,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from sqlalchemy import Connection
+
 from gateway.access.ids import hash_of
 from gateway.web.policy import Declared, declared
-from storage.catalog import cameras, grants, people, places, sessions
+from storage.catalog import cameras, grants, people, places, sessions, shifts
 from storage.catalog.grants import GrantRow, TokenRow
 from storage.catalog.tables import session
 from tests.gateway.web.site import REGION, Site
@@ -27,11 +29,24 @@ IN = "in"  #: the gate and every decision let this caller through; what the rout
 
 #: What a first password still lets one do before it is changed.
 BEFORE_CHANGE = frozenset({"DELETE /api/v1/session", "POST /api/v1/session/password"})
+#: What a shared wall may where nobody is on duty, and what of the routes for people is also for who is on duty there.
+OFF_DUTY = frozenset(
+    {
+        "DELETE /api/v1/session", "POST /api/v1/session/shift", "DELETE /api/v1/session/shift",
+        "DELETE /api/v1/cameras/{camera_id}/whep/{session}",
+    }
+)  # fmt: skip
+ON_WALLS = frozenset({"GET /api/v1/leases", "GET /api/v1/leases/{lease_id}/timeline"})
+#: These end what everybody asked after them needs; they have tests of their own.
+ENDS = frozenset({"DELETE /api/v1/session", "DELETE /api/v1/session/shift"})
 OF_A_CAMERA = frozenset({"camera", "live", "playback", "snapshot", "export", "ptz", "manage"})
 #: Codes by which the gate itself refuses. A route's own rule may say 403 as well, with a code of its own.
 GATE = frozenset(
-    {"access.not_signed_in", "access.must_change", "access.users_only", "access.role_needed", "web.origin"}
-)
+    {
+        "access.not_signed_in", "access.must_change", "access.users_only", "access.role_needed", "web.origin",
+        "access.wall_looks", "access.nobody_on_duty",
+    }
+)  # fmt: skip
 
 
 def word(route: Declared) -> str:
@@ -72,6 +87,7 @@ class Caller:
     address: str = "127.0.0.1"
     origin: str | None = None
     must_change: bool = False
+    wall: str = ""  #: the account of a shared wall: "manned", "empty"
     only_cameras: bool = False  #: differs from others at routes of a camera alone
 
 
@@ -136,6 +152,18 @@ class _Maker:
     def session(self, **of: Any) -> str:
         return self.site.catalog.write(lambda c: self.site.services.sessions.start(c, **of))[0]
 
+    def shift(self, wall_session: str, person: str) -> None:
+        """`person` is on duty on that sign-in of a wall for an hour; whoever was before is not any more."""
+        id_hash, now_ms, id_ = hash_of(wall_session), self.site.now_ms(), self.fresh()
+
+        def write(connection: Connection) -> None:
+            shifts.end_on(connection, id_hash, now_ms, "replaced")
+            wall_id = sessions.sessions(connection, [id_hash])[id_hash].user_id or ""
+            row = shifts.Shift(id_, id_hash, wall_id, person, now_ms, now_ms + 60 * MINUTE, "127.0.0.1")
+            shifts.add(connection, row)
+
+        self.site.catalog.write(write)
+
     def row(self, label: str, camera: str = "mine", *functions: str, minutes: int = 480, **conditions: Any) -> TokenRow:
         now_ms = self.site.now_ms() // 1000 * 1000
         value = {
@@ -189,7 +217,7 @@ def add(site: Site, name: str, number: int, **more: Any) -> str:
 def crowd_of(site: Site) -> Crowd:
     known = make_cameras(site)
     make = _Maker(site, known)
-    callers = [*_bad(site, make), *_tokens(site, make), *_people(site, make)]
+    callers = [*_bad(site, make), *_tokens(site, make), *_people(site, make), *_walls(site, make)]
     site.services.watch.bump()
     return Crowd(site, known, make, callers)
 
@@ -319,6 +347,33 @@ def _people(site: Site, make: _Maker) -> list[Caller]:
     ]  # fmt: skip
 
 
+def _walls(site: Site, make: _Maker) -> list[Caller]:
+    """Shared accounts of walls. Who is on duty at each but one may everything: what is refused, the wall lacks."""
+    looks = {"live": IN, "playback": IN, "ptz": IN}
+    person = site.user("on duty", tuple(_ROLES))
+
+    def wall(name: str, *roles: str, may: Mapping[str, str], manned: bool = True, **more: Any) -> Caller:
+        id_, bearer = make.person(name, *roles, wall=True)
+        for given in more.pop("given", ()):
+            make.give("user", id_, **given)
+        if manned:
+            make.shift(bearer, person)
+        may = dict.fromkeys((*PICTURES, "manage"), "access.wall_function") | dict(may)
+        return Caller(
+            name, bearer, "user", frozenset(roles), sees=more.get("sees", True), may=may,
+            wall="manned" if manned else "empty", only_cameras=more.get("only_cameras", True),
+        )  # fmt: skip
+
+    every = [{"resources": {"cameras": [make.cameras["mine"]]}}]
+    return [
+        wall("wall", "duty", may=looks, only_cameras=False),
+        wall("wall of its own grants", may=looks, given=every),
+        wall("wall of an auxiliary", "auxiliary", may={"live": IN, "playback": IN, "ptz": "access.wall_lacks"}),
+        wall("wall that may nothing", may={}, sees=False),
+        wall("empty wall", "duty", may={}, manned=False, only_cameras=False),
+    ]  # fmt: skip
+
+
 TIMELINE = "GET /api/v1/cameras/{camera_id}/timeline"
 _WITH_STATUS = {"system_admin", "operator", "duty", "auxiliary", "analysis", "inspection"}
 _PLAYS_SOMETHING = {IN, "access.footage_outside", "access.look_back", "access.sub_only"}
@@ -339,6 +394,11 @@ def expected(caller: Caller, cell: str, demanded: str) -> tuple[int, str] | str:
         return 401, ""
     if caller.must_change and cell not in BEFORE_CHANGE:
         return 403, "access.must_change"
+    of_people = demanded not in OF_A_CAMERA and demanded != "signed_in"
+    if caller.wall and of_people and cell not in ON_WALLS:
+        return 403, "access.wall_looks"
+    if caller.wall == "empty" and cell not in OFF_DUTY:
+        return 403, "access.nobody_on_duty"
     if demanded == "signed_in":
         return IN
     if demanded in OF_A_CAMERA:

@@ -46,7 +46,7 @@ async def test_every_route_for_everybody(crowd: Crowd, counted: Callable[[object
             if caller.only_cameras and demanded not in OF_A_CAMERA:
                 continue
             wanted = expected(caller, cell, demanded)
-            if cell == "DELETE /api/v1/session" and wanted == IN:
+            if cell in matrix.ENDS and wanted == IN:
                 continue  # it would end what everybody after it needs; below, with a sign-in of its own
             answer = await ask_cell(crowd, cell, caller)
             asked["in" if wanted == IN else str(wanted[0])] += 1

@@ -26,6 +26,7 @@ from gateway.access.principals import Principals
 from gateway.access.tokens import Tokens
 from gateway.web.middleware import Guard
 from gateway.web.policy import Gate
+from storage.catalog import shifts
 from tests.gateway.web import matrix
 from tests.gateway.web.crowd import crowd_in, decision_cells, path_cells, running_cells
 from tests.gateway.web.matrix import Crowd, ask_cell, expected
@@ -84,9 +85,17 @@ MUTANTS = [
     one("sharing: departments", "cells", access._shared,
         'if grant.source != "department" or resource.sharing != "none":', "if True:"),
     one("cover: of grants that were found at all", "cells", access._effective, " if grant.covers(resource)]", "]"),
-    one("a posting is looked at", "decisions", access.decide, "if there is None or not home.visible:", "if True:"),
-    one("a posting hides", "decisions", access.decide, "if not away.visible:", NEVER),
-    one("a posting lacks", "decisions", access.decide, "if not away.allow:", NEVER),
+    one("a posting is looked at", "decisions", access._as_person, "if there is None or not home.visible:",
+        "if True:"),
+    one("what the other of two hides", "decisions", access._both, "if not other.visible:", NEVER),
+    one("what the other of two lacks", "decisions", access._both, "if not other.allow:", NEVER),
+    one("a wall is looked at", "decisions", access.decide, "if wall is None:", "if True:"),
+    one("a wall hides", "decisions", access.decide, "if not shared.visible:", NEVER),
+    one("somebody is on duty", "decisions", access.decide, "if wall.until_ms is None or now_ms >= wall.until_ms:",
+        NEVER),
+    one("a shift is not over", "decisions", access.decide, " or now_ms >= wall.until_ms", ""),
+    one("a wall is for looking", "cells", access.decide, "if both.visible and function not in ON_WALLS:", NEVER),
+    one("a wall has the roles of its account", "decisions", access._shared_account, "roles=wall.roles, ", ""),
     one("a posting gives no role", "decisions", access._posted, "roles=frozenset(), ", ""),
     one("originals are evidence", "decisions", access._decide,
         "if function is Function.EXPORT and facts.original:", NEVER),
@@ -111,6 +120,12 @@ MUTANTS = [
         "if policy.roles and policy.roles.isdisjoint(principal.roles):", NEVER),
     one("the gate asks for a person", "staff", Gate.__call__,
         'if (policy.users_only or policy.roles) and principal.kind != "user":', NEVER),
+    one("the gate keeps walls to looking", "staff", Gate.__call__,
+        "if principal.wall is not None and (policy.users_only or policy.roles) and not policy.on_walls:", NEVER),
+    one("the gate asks who is on duty", "staff", Gate.__call__,
+        "if principal.wall is not None and principal.wall.until_ms is None and not policy.while_off_duty:", NEVER),
+    one("a look at a wall is one person's", "running", Principals.again, 'if found.id != reference["id"]:', NEVER),
+    one("a shift that was ended", "running", shifts._running, "_c.ended_ms.is_(None) & ", ""),
     one("the gate asks for a changed password", "staff", Gate.__call__,
         "if principal.must_change and not policy.while_must_change:", NEVER),
     one("the gate decides the function", "cells", Gate.__call__, "if policy.function is not None:", NEVER),
@@ -190,7 +205,7 @@ def _short() -> dict[str, str]:
     kept: dict[str, int] = {}
     for cell, demanded in ROUTES.items():
         most = 2 if demanded in ("camera", "live") else 0 if demanded in ("public", "path") else 1
-        if kept.get(demanded, 0) < most and cell != "DELETE /api/v1/session":
+        if kept.get(demanded, 0) < most and cell not in matrix.ENDS:
             kept[demanded] = kept.get(demanded, 0) + 1
             found[cell] = demanded
     return dict(sorted(found.items(), key=lambda item: item[1] != "playback"))  # of that there is most to miss

@@ -52,12 +52,16 @@ def work(site: Site, monkeypatch: pytest.MonkeyPatch) -> Work:
     return done
 
 
-async def refused(site: Site, work: Work, login: str, password: str) -> tuple[object, ...]:
-    work.passwords.clear()
-    work.statements.clear()
-    async with site.client(address=f"10.9.9.{len(login)}") as client:
-        answer = await client.post("/api/v1/session", json={"login": login, "password": password})
-    assert answer.status_code == 401
+async def refused(
+    site: Site, work: Work, login: str, password: str, path: str = "/api/v1/session", wall: str | None = None
+) -> tuple[object, ...]:
+    async with site.client(wall, address=f"10.9.9.{len(login)}") as client:
+        if wall is not None:
+            await client.get("/api/v1/session")  # who the wall is, is known
+        work.passwords.clear()
+        work.statements.clear()
+        answer = await client.post(path, json={"login": login, "password": password})
+    assert answer.status_code == (401 if wall is None else 403)
     told = {key: value for key, value in answer.json().items() if key != "instance"}
     return list(work.passwords), list(work.statements), told, sorted(answer.headers)
 
@@ -72,3 +76,23 @@ async def test_whom_a_refused_sign_in_names_changes_neither_its_work_nor_its_ans
     passwords, statements = known[:2]
     assert isinstance(passwords, list) and len(passwords) == 1
     assert isinstance(statements, list) and any("INSERT INTO audit" in s for s in statements)
+
+
+@pytest.mark.fault("S22")
+async def test_whom_a_refused_sign_on_at_a_wall_names_changes_neither_its_work_nor_its_answer(
+    site: Site, work: Work
+) -> None:
+    hall = site.user("hall")
+    site.catalog.write(lambda c: people.change_user(c, hall, {"wall": True}))
+    secret, _ = site.catalog.write(lambda c: site.services.sessions.start(c, user_id=hall))
+
+    async def at_wall(login: str, password: str) -> tuple[object, ...]:
+        return await refused(site, work, login, password, "/api/v1/session/shift", secret)
+
+    await at_wall("admin", "wrong")
+    known = await at_wall("admin", "wrong")
+    assert known == await at_wall("nobody", "wrong")
+    assert known == await at_wall("gone", PASSWORD)
+    assert known == await at_wall("hall", PASSWORD)  # a wall is nobody: its right password opens nothing here
+    assert known == await at_wall("hall", "wrong")
+    assert isinstance(known[0], list) and len(known[0]) == 1

@@ -13,6 +13,7 @@ import { AssistDialog } from "./assist.js";
 import { BreakGlassDialog } from "./break_glass.js";
 import { ClipDialog } from "./clip.js";
 import { Dialog } from "./dialog.js";
+import { DutyDialog } from "./duty.js";
 import { PasswordForm } from "./password.js";
 import { PullDialog } from "./pull.js";
 
@@ -41,6 +42,7 @@ export function Dialogs() {
   switch (dialog.name) {
     case "camera_add": return html`<${AddDialog} onClose=${closeDialog} />`;
     case "break_glass": return html`<${BreakGlassDialog} />`;
+    case "duty": return html`<${DutyDialog} />`;
     case "help": return html`<${Help} />`;
     case "assist": return html`<${AssistDialog} ...${dialog.props} />`;
     case "clip": return html`<${ClipDialog} ...${dialog.props} />`;
