@@ -241,6 +241,9 @@ def assess(camera_id: str, checks: Iterable[Check], since_ms: int, now_ms: int) 
     )  # fmt: skip
 
 
-def _why(checks: Sequence[Check]) -> dict[str, Any]:
-    """Of the newest question."""
-    return max(checks, key=lambda c: (c.asked_ms, c.id)).reason
+def _why(checks: Sequence[Check]) -> Reason | dict[str, Any]:
+    """What the newest question met; or that none was asked since one that was answered."""
+    newest = max(checks, key=lambda c: (c.asked_ms, c.id))
+    if newest.verdict != "unknown":
+        return Reason("retention.checked_not_since", {"at": format_time_ms(newest.asked_ms, local=True)})
+    return newest.reason

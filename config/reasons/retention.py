@@ -218,6 +218,7 @@ WORDS: dict[str, tuple[str, str]] = {
         "Whether its owner's recorder has the footage is not known: {why}",
         "无法得知权属单位的录像机是否有录像：{why}",
     ),
+    "retention.checked_not_since": ("it was last asked at {at}.", "最近一次核查在 {at}。"),
     "retention.checked_present": (
         "Its owner's recorder was asked for {count} instant(s) of what is promised, and has them.",
         "抽查权属单位录像机承诺期内的 {count} 个时刻，录像均在。",

@@ -154,6 +154,8 @@ def test_what_could_not_be_asked_is_never_green() -> None:
     assert judged(asked("unknown", 0)) == ("unanswered", None)
     old = asked("present", UNANSWERED_MS + 1, AT_MS)
     assert judged(old, asked("unknown", 0))[0] == "unanswered", "it has been silent for days"
+    not_since = assess("c", [old], SINCE_MS, NOW_MS).reason.as_json()
+    assert "last asked" in not_since["en"] and "comes" not in not_since["en"], "and so when nobody has asked for days"
     assert judged(asked("present", UNANSWERED_MS), asked("unknown", 0))[0] == "present"
 
 
