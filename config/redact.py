@@ -46,7 +46,8 @@ class Secret:
         raise TypeError("a Secret is not pickled")
 
 
-_URL_CREDENTIALS = re.compile(r"(?P<scheme>[a-zA-Z][a-zA-Z0-9+.-]*://)[^\s/?#\"'<>]*@")
+#: A scheme of more letters is found by its last ones: without a bound, letters without end would cost their square.
+_URL_CREDENTIALS = re.compile(r"(?P<scheme>[a-zA-Z][a-zA-Z0-9+.-]{0,30}://)[^\s/?#\"'<>]*@")
 _QUERY_SECRET = re.compile(
     r"(?P<name>(?:^|[?&;\s])(?:token|ticket|password|passwd|pwd|secret|access_key|sig|signature)=)[^&\s\"']*", re.I
 )

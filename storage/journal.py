@@ -261,13 +261,13 @@ def write_checkpoint(catalog: Catalog, store: ObjectStore, node: str, private_ke
 
 def read_checkpoint(store: ObjectStore, node: str, at_ms: int, seq: int) -> audit.Checkpoint:
     """The signed head that was written then. Raises media.object_missing, and ValueError for an object that is none."""
-    return audit.Checkpoint.from_json(json.loads(store.read(_key(checkpoint_prefix(node), at_ms, seq))))
+    return audit.Checkpoint.from_text(store.read(_key(checkpoint_prefix(node), at_ms, seq)))
 
 
 def checkpoint_at(store: ObjectStore, key: str) -> audit.Checkpoint | None:
     """None for an object that is no signed head."""
     try:
-        return audit.Checkpoint.from_json(json.loads(store.read(key)))
+        return audit.Checkpoint.from_text(store.read(key))
     except ValueError:
         return None
 
@@ -275,7 +275,7 @@ def checkpoint_at(store: ObjectStore, key: str) -> audit.Checkpoint | None:
 def read_checkpoints(store: ObjectStore, node: str) -> Iterator[audit.Checkpoint]:
     """All signed heads in the store, oldest first. Raises ValueError for an object that is none."""
     for found in store.list(checkpoint_prefix(node)):
-        yield audit.Checkpoint.from_json(json.loads(store.read(found.key)))
+        yield audit.Checkpoint.from_text(store.read(found.key))
 
 
 @dataclass(slots=True)

@@ -8,6 +8,7 @@ anything looks at it.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
@@ -34,12 +35,20 @@ def parse(body: bytes, limit: int = BODY_MAX_BYTES) -> dict[str, Any]:
     if len(body) > limit:
         raise TiergateError(Kind.TOO_LARGE, "tier.body_too_large", limit_bytes=limit)
     try:
-        value = json.loads(body)
+        value = json.loads(body, parse_float=_finite, parse_constant=_finite)
     except (ValueError, RecursionError) as exc:
         raise TiergateError(Kind.INVALID, "tier.body_malformed", field="") from exc
     if not isinstance(value, dict):
         raise TiergateError(Kind.INVALID, "tier.body_malformed", field="")
     return value
+
+
+def _finite(text: str) -> float:
+    """What Python reads as a number and JSON does not know (RFC 8259 §6): nobody could sign or store it."""
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError("not a finite number")
+    return number
 
 
 def _field(value: Mapping[str, Any], name: str, kind: type[T]) -> T:

@@ -49,6 +49,18 @@ WORDS: dict[str, tuple[str, str]] = {
         "No camera has an account known from a factory.",
         "没有摄像机使用已知的出厂账号。",
     ),
+    "camera.bad_firmware": (
+        "Camera {camera} ({model}) runs firmware {firmware}, which has faults that are exploited today: {faults}.",
+        "摄像机 {camera}（{model}）的固件 {firmware} 存在已被实际利用的漏洞：{faults}。",
+    ),
+    "camera.bad_firmware_next": (
+        "Install the maker's newer firmware ({source}), then let the node ask the device again: `tiergate camera probe ADDRESS --username … --password-stdin`.",
+        "请安装厂商的新固件（{source}），然后让节点重新查询设备：tiergate camera probe 地址 --username … --password-stdin。",
+    ),
+    "camera.bad_firmware_none": (
+        "No camera is known to run firmware that is exploited.",
+        "没有摄像机运行已知被利用的固件。",
+    ),
     "camera.ptz_failed": (
         "The camera did not carry out the movement ({problem}).",
         "摄像机未执行云台动作（{problem}）。",

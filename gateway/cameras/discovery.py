@@ -14,6 +14,8 @@ from urllib.parse import unquote, urlsplit
 
 from lxml import etree
 
+from gateway.cameras import device_xml
+
 GROUP = ("239.255.255.250", 3702)
 _MAX_DATAGRAM_BYTES = 65_507
 
@@ -42,12 +44,11 @@ class Found:
 
 def parse_answer(datagram: bytes) -> Found | None:
     """A ProbeMatch as a value; None for anything else. Total on hostile input."""
-    if len(datagram) > _MAX_DATAGRAM_BYTES or b"<!DOCTYPE" in datagram:
+    if len(datagram) > _MAX_DATAGRAM_BYTES:
         return None
-    parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False)
     try:
-        tree = etree.fromstring(datagram, parser)
-    except (etree.XMLSyntaxError, ValueError):
+        tree = device_xml.parse(datagram)
+    except ValueError:
         return None
     words: dict[str, str] = {}
     for element in tree.iter():

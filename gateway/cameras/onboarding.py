@@ -47,6 +47,7 @@ class Offer:
     manufacturer: str = ""
     model: str = ""
     serial: str = ""
+    firmware: str = ""
     onvif_url: str | None = None
     clock_offset_s: float = 0.0
 
@@ -130,6 +131,7 @@ async def _describe_onvif(
                     manufacturer=information.manufacturer,
                     model=information.model,
                     serial=information.serial,
+                    firmware=information.firmware,
                     onvif_url=f"http://{device.address}/onvif/device_service",
                     clock_offset_s=device.clock_offset_s,
                 )

@@ -31,6 +31,7 @@ from lxml import etree
 from config.clock import Clock
 from config.errors import Kind, TiergateError
 from config.redact import Secret, redact_text
+from gateway.cameras import device_xml
 from gateway.cameras.address import address_is_allowed
 
 logger = logging.getLogger(__name__)
@@ -38,6 +39,8 @@ logger = logging.getLogger(__name__)
 _MEDIA2 = "http://www.onvif.org/ver20/media/wsdl"
 _PTZ = "http://www.onvif.org/ver20/ptz/wsdl"
 _MAX_ANSWER_BYTES = 1024 * 1024  #: a GetProfiles answer of a 64-channel recorder is about 300 kB
+_MAX_CHUNKS = 16_384  #: of one answer; in chunks of a byte each a mebibyte takes seconds to put together
+_MAX_PROVISIONAL = 8  #: 1xx answers before the answer; none was ever needed
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +120,7 @@ class OnvifDevice:
         """All profiles, Media2 first; a profile known to both services stands once."""
         found: dict[str, Profile] = {}
         if self._camera.xaddrs.get(_MEDIA2):
-            with contextlib.suppress(aiohttp.ClientError, TimeoutError, etree.XMLSyntaxError, ValueError):
+            with contextlib.suppress(aiohttp.ClientError, TimeoutError, ValueError):
                 for profile in await self._media2_profiles():
                     found[profile.token] = profile
         try:
@@ -224,11 +227,7 @@ class OnvifDevice:
         headers = {"Content-Type": f'application/soap+xml; charset=utf-8; action="{action}"'}
         async with service._session.post(xaddr, data=envelope.encode(), headers=headers) as answer:
             answer.raise_for_status()
-            content = await answer.read()
-        if b"<!DOCTYPE" in content:
-            raise ValueError("an answer with a document type")
-        parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False)
-        return etree.fromstring(content, parser)
+            return device_xml.parse(await answer.read())
 
 
 def _codec(encoding: str) -> str:
@@ -350,21 +349,57 @@ def _is_refusal(error: BaseException) -> bool:
     return isinstance(error, ONVIFAuthError) or any(word in text for word in words)
 
 
+class HostileAnswer(ValueError):
+    """What no device sends that means well."""
+
+
 class BoundedResponse(aiohttp.ClientResponse):
     """An answer of a device that may be hostile: of a body without end, or one that unpacks to a hundred times its
-    size, no more than `_MAX_ANSWER_BYTES` and a piece are ever held."""
+    size, no more than `_MAX_ANSWER_BYTES` and a piece are ever held, nor is it put together from ever more pieces. The
+    library parses what `read` gives it without the limits of its parser, so what is not fit for that never gets there;
+    an error page (a document type of HTML, in most of them) counts as its status without a text."""
+
+    async def start(self, connection: Any) -> aiohttp.ClientResponse:
+        """Raises HostileAnswer."""
+        protocol, heads = connection.protocol, 0
+        next_head = protocol.read
+
+        async def counted() -> Any:
+            nonlocal heads
+            heads += 1
+            if heads > 1 + _MAX_PROVISIONAL:
+                raise HostileAnswer("the device announces its answer and gives none")
+            return await next_head()
+
+        protocol.read = counted  # of this connection, which is closed after this answer
+        return await super().start(connection)
 
     async def read(self) -> bytes:
-        """Raises ValueError."""
+        """Raises HostileAnswer."""
         if self._body is None:
-            body = bytearray()
-            async for piece in self.content.iter_any():
+            body, chunks = bytearray(), 0
+            async for piece, ends in self.content.iter_chunks():
                 body += piece
-                if len(body) > _MAX_ANSWER_BYTES:
+                chunks += ends
+                if len(body) > _MAX_ANSWER_BYTES or chunks > _MAX_CHUNKS:
                     self.close()
-                    raise ValueError(f"the answer is longer than {_MAX_ANSWER_BYTES >> 20} MiB")
-            self._body = bytes(body)
+                    raise HostileAnswer(
+                        f"the answer is longer than {_MAX_ANSWER_BYTES >> 20} MiB or comes in too many pieces"
+                    )
+            self._body = self._fit_to_read(bytes(body))
         return await super().read()
+
+    def _fit_to_read(self, body: bytes) -> bytes:
+        try:
+            if self.content_type.startswith("multipart/"):  # the library would parse a part of it
+                raise HostileAnswer("an answer in several parts")
+            if body:
+                device_xml.refuse_hostile(body)
+        except ValueError as exc:
+            if self.status == 200:
+                raise HostileAnswer(str(exc)) from exc
+            return b""
+        return body
 
 
 async def _guard(service: Any, networks: Sequence[str], username: str, password: Secret, timeout_s: float) -> None:
@@ -388,7 +423,7 @@ async def _clock_offset_s(camera: Any, clock: Clock) -> float:
         device = datetime(
             utc.Date.Year, utc.Date.Month, utc.Date.Day, utc.Time.Hour, utc.Time.Minute, utc.Time.Second, tzinfo=UTC
         )
-    except (aiohttp.ClientError, OSError, TimeoutError):
+    except (aiohttp.ClientError, OSError, TimeoutError, HostileAnswer):
         raise
     except Exception as exc:  # faults, missing fields, dates of 1970 with month 0: none of them is fatal
         logger.info("device did not tell its time", extra={"error": type(exc).__name__})

@@ -135,7 +135,7 @@ def add(
     context.show(_first_picture(camera, wait if camera["recorded_by"] == "self" else 0))
 
 
-@app.command(help="Ask a device what it offers; nothing is stored.")
+@app.command(help="Ask a device what it offers; nothing is registered, but a registered device's firmware is noted.")
 def probe(
     address: Annotated[str, typer.Argument(help="rtsp://… or ONVIF host.")],
     username: UserName = None,

@@ -104,15 +104,18 @@ ACK_BYTES = _ACK.size
 
 
 def parse_body(kind: Message, body: bytes) -> Config | Unit | Event:
-    """Raises ValueError, KeyError, struct.error on a malformed body: the peer is our own process, so it is a defect."""
-    if kind is Message.UNIT:
-        track, flags, epoch, dts, pts, duration, wall_ns = _UNIT.unpack_from(body)
-        unit = AccessUnit(Track(track), dts, pts, duration, wall_ns, bool(flags & _KEY), body[_UNIT.size :], epoch)
-        return Unit(unit, bool(flags & _REPLAY))
-    value = json.loads(body)
-    if kind is Message.CONFIG:
-        return Config(value["epoch"], stream_config_from_json(value))
-    return Event(value["state"], value["reason"])
+    """Raises ValueError of another form: the peer is our own process, but one that decodes foreign pictures."""
+    try:
+        if kind is Message.UNIT:
+            track, flags, epoch, dts, pts, duration, wall_ns = _UNIT.unpack_from(body)
+            unit = AccessUnit(Track(track), dts, pts, duration, wall_ns, bool(flags & _KEY), body[_UNIT.size :], epoch)
+            return Unit(unit, bool(flags & _REPLAY))
+        value = json.loads(body)
+        if kind is Message.CONFIG:
+            return Config(value["epoch"], stream_config_from_json(value))
+        return Event(value["state"], value["reason"])
+    except (struct.error, LookupError, TypeError, AttributeError, RecursionError) as exc:
+        raise ValueError(f"a message of another form on the live socket: {type(exc).__name__}") from exc
 
 
 def stream_config_to_json(config: StreamConfig) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from config.reasons import TABLE, Reason
 from config.units import DAY_MS, HOUR_MS, format_time_ms
 from gateway.access.keys import load_keys
 from gateway.access.secrets import Secrets
-from gateway.cameras import factory_accounts
+from gateway.cameras import factory_accounts, known_firmware
 from gateway.ops import bucket_rules, job_state, promise
 from gateway.ops.findings import Finding, Level, fine, found
 from gateway.ops.probe import Probe
@@ -88,6 +88,16 @@ def accounts(connection: Connection, probe: Probe) -> Iterator[Finding]:
                     Reason("camera.factory_account_next", {"camera": id_}))  # fmt: skip
     if not known:
         yield fine("accounts", "camera.factory_account_none")
+
+
+def firmware(connection: Connection, probe: Probe) -> Iterator[Finding]:
+    """Cameras with firmware by which strangers break in today (FAULTS S9)."""
+    known = known_firmware.cameras_with(connection)
+    for risk in known[:MOST_LINES]:
+        yield found("firmware", "warn", Reason("camera.bad_firmware", risk.params),
+                    Reason("camera.bad_firmware_next", {"source": risk.faults[0].source}))  # fmt: skip
+    if not known:
+        yield fine("firmware", "camera.bad_firmware_none")
 
 
 def recorded_time(connection: Connection, probe: Probe) -> Iterator[Finding]:

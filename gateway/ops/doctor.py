@@ -41,6 +41,7 @@ _MACHINE: tuple[Callable[[Probe], Iterable[Finding]], ...] = (
 _CATALOG: tuple[Callable[[Connection, Probe], Iterable[Finding]], ...] = (
     checks_catalog.cameras,
     checks_catalog.accounts,
+    checks_catalog.firmware,
     checks_catalog.recorded_time,
     checks_catalog.gaps,
     checks_catalog.recorders,

@@ -211,7 +211,15 @@ class Checkpoint:
                 int(value["seq"]), bytes.fromhex(value["digest"]), int(value["at_ms"]),
                 crypto.unb64(value["public_key"]), crypto.Signed.from_text(value["signature"]),
             )  # fmt: skip
-        except (KeyError, TypeError, AttributeError) as exc:
+        except (KeyError, TypeError, AttributeError, OverflowError) as exc:
+            raise ValueError("not a checkpoint") from exc
+
+    @classmethod
+    def from_text(cls, text: bytes | str) -> Checkpoint:
+        """Raises ValueError on another shape."""
+        try:
+            return cls.from_json(json.loads(text))
+        except RecursionError as exc:
             raise ValueError("not a checkpoint") from exc
 
 

@@ -179,12 +179,13 @@ def candidates(
     """Segments of one state that ended, or of unknown date age, from before a moment, oldest first, paged by
     (that time, id)."""
     by = segment.c.aged_from_ms if date_unknown else segment.c.end_ms
-    query = (
-        select(*_CANDIDATE)
-        .where(segment.c.state == state, by < before_ms, DATE_UNKNOWN if date_unknown else not_(DATE_UNKNOWN))
-        .order_by(by, segment.c.id)
-        .limit(limit)
-    )
+    query = select(*_CANDIDATE).where(by < before_ms).order_by(by, segment.c.id).limit(limit)
+    if date_unknown:
+        # They are few, and have an index of their own. SQLite would rather walk through all footage of the state, so
+        # the state is hidden from its planner.
+        query = query.where(DATE_UNKNOWN, func.coalesce(segment.c.state, "") == state)
+    else:
+        query = query.where(not_(DATE_UNKNOWN), segment.c.state == state)
     if after is not None:
         at_ms, id_ = after
         query = query.where((by > at_ms) | ((by == at_ms) & (segment.c.id > id_)))

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from config.redact import Secret, redact_text, split_credentials, with_credentials
+from config.redact import HIDDEN, Secret, redact_text, split_credentials, with_credentials
 
 CANARY = "canary-p@ss%21/密码"
 
@@ -71,3 +71,12 @@ def test_any_account_survives_the_way_into_a_url_and_back(user: str, password: s
     clean, name, secret = split_credentials(url)
     assert secret is not None
     assert (clean, name, secret.reveal()) == ("rtsp://10.0.0.1:554/s", user, password)
+
+
+@pytest.mark.fault("S11")
+def test_a_long_text_of_a_device_costs_its_length_and_not_its_square() -> None:
+    """An expression that goes back over what it has read would take hours here; nothing else is measured."""
+    long = "a" * (1 << 20)
+    assert redact_text(f"{long}://u:secret@h {long}") == f"{long}://{HIDDEN}@h {long}"
+    for piece in ("a", "a://", "a:", "token=", "bearer ", " ", "@", "?token", "a.b+c-"):
+        assert redact_text(piece * ((1 << 20) // len(piece)))

@@ -19,6 +19,8 @@ from config.settings import Settings, Store, build
 from config.units import HOUR_MS, format_time_ms
 from gateway.access.keys import ensure_keys, make_next, take_next
 from gateway.access.secrets import Secrets
+from gateway.cameras import known_firmware
+from gateway.cameras.onvif import Information
 from gateway.ops import doctor, job_state, metrics, promise
 from gateway.ops.certificates import make_private_ca
 from gateway.ops.findings import Finding
@@ -113,6 +115,26 @@ def test_cameras_as_their_maker_delivered_them_are_named(place: Place) -> None:
     assert (found.level, found.reason.params) == ("warn", {"camera": CAMERA})
     give("S@crEt!")
     assert "accounts" not in place.wrong()
+
+
+@pytest.mark.fault("S9")
+def test_cameras_whose_firmware_is_exploited_are_named_with_where_it_is_written(place: Place) -> None:
+    place.add_camera(bit_rate_bps=1_000)
+    address = "http://127.0.0.1:80/onvif/device_service"
+
+    def tell(version: str) -> None:
+        def write(c: Connection) -> None:
+            cameras.change_camera(c, CAMERA, {"onvif_url": address}, place.now_ms)
+            known_firmware.remember(c, address, Information("PTZOptics", "PT30X-SDI", version, "1"))
+
+        place.catalog.write(write)
+
+    tell("6.3.39")
+    found = place.wrong()["firmware"]
+    assert found.level == "warn" and found.reason.params["faults"] == "CVE-2024-8956, CVE-2024-8957"
+    assert found.next is not None and "CVE-2024-8956" in found.next.params["source"]
+    tell("6.3.40")
+    assert "firmware" not in place.wrong()
 
 
 def test_a_store_that_cannot_keep_the_promise_is_said_before_it_is_full(tmp_path: Path) -> None:

@@ -45,10 +45,11 @@ class Node:
         python_path: Sequence[Path] = (),
         tls: bool = False,
         catalog_url: str | None = None,
+        under: Sequence[str] = (),
     ) -> None:
         """`python_path`: folders that the node's processes find before everything else. `tls`: people and other nodes
         are served over HTTPS with a private CA, as `init` makes it for an address that is not loopback. `catalog_url`:
-        an empty PostgreSQL database instead of SQLite."""
+        an empty PostgreSQL database instead of SQLite. `under`: a command that starts the node's and becomes it."""
         self.folder = folder
         self._python_path = os.pathsep.join(str(path) for path in (*python_path, REPOSITORY))
         self.name, self.tier, self.region = name, tier, region
@@ -60,6 +61,7 @@ class Node:
         self.config = folder / "tiergate.toml"
         self._settings = settings or {}
         self._catalog_url = catalog_url
+        self._under = under
         self._child: Child | None = None
 
     # --- life ------------------------------------------------------------------------------------------------------
@@ -115,7 +117,7 @@ class Node:
 
     def launch(self) -> Self:
         """`start` without waiting for anything."""
-        self._child = Child([*_TIERGATE, "--config", str(self.config), "serve"], self.log, env=self.env())
+        self._child = Child([*self._under, *_TIERGATE, "--config", str(self.config), "serve"], self.log, env=self.env())
         self._child.start()
         return self
 

@@ -17,9 +17,10 @@ from config.errors import Kind, TiergateError
 from config.reasons import Reason
 from config.redact import Secret, redact_url, split_credentials
 from gateway.access.ids import fresh_id
-from gateway.cameras import address, discovery, factory_accounts
+from gateway.cameras import address, discovery, factory_accounts, known_firmware
 from gateway.cameras import onboarding as devices
 from gateway.cameras.onboarding import SCHEMES, Offer
+from gateway.cameras.onvif import Information
 from gateway.web import camera_json
 from gateway.web.policy import client_of, policy
 from gateway.web.services import Services, services_of
@@ -103,6 +104,7 @@ def offer_json(offer: Offer) -> dict[str, Any]:
         "manufacturer": offer.manufacturer,
         "model": offer.model,
         "serial": offer.serial,
+        "firmware": offer.firmware,
         "clock_offset_s": offer.clock_offset_s,
         "streams": [
             {"stream": s.stream, "url": s.url, "codec": s.codec, "width": s.width, "height": s.height}
@@ -115,7 +117,7 @@ def offer_json(offer: Offer) -> dict[str, Any]:
 async def probe(
     request: Request, body: Address, principal: Annotated[Principal, policy(role="system_admin")]
 ) -> dict[str, Any]:
-    """What a device offers; nothing is stored."""
+    """What a device offers. Nothing is registered; of a device that is, the firmware it names now is what counts."""
     services = services_of(request)
     if (body.url is None) == (body.onvif is None):
         raise TiergateError(Kind.INVALID, "web.camera_source")
@@ -129,6 +131,7 @@ async def probe(
         offers = await devices.describe(
             services.settings, services.clock, onvif=body.onvif, username=body.username, password=password
         )
+        await services.write(lambda c: _told_anew(c, offers[0]))
     return page([offer_json(o) for o in offers])
 
 
@@ -165,10 +168,12 @@ async def register(
         raise TiergateError(Kind.INVALID, "web.camera_source")
     password = None if body.password is None else Secret(body.password)
     if body.url is not None:
+        offer = None
         new, username, password = await _by_url(services, body, body.url, password)
     else:
-        new, username = await _by_onvif(services, body, password), body.username
-    made = await store(services, principal, new, username, password)
+        new, offer = await _by_onvif(services, body, password)
+        username = body.username
+    made = await store(services, principal, new, username, password, offer)
     shown = await services.read(
         lambda c: camera_json.of(c, principal, [made.id], services.now_ms(), client_of(request))
     )
@@ -176,9 +181,28 @@ async def register(
 
 
 async def warnings(services: Services, camera_id: str) -> dict[str, list[dict[str, Any]]]:
-    """What whoever has just given a camera its account should know of it."""
-    found = await services.read(lambda c: factory_accounts.cameras_with(c, services.secrets, [camera_id]))
-    return {"warnings": [Reason("camera.factory_account", {"camera": id_}).as_json() for id_ in found]}
+    """What whoever has just registered or changed a camera should know of it."""
+
+    def read(connection: Connection) -> list[Reason]:
+        accounts = factory_accounts.cameras_with(connection, services.secrets, [camera_id])
+        risks = known_firmware.cameras_with(connection, [camera_id])
+        return [
+            *(Reason("camera.factory_account", {"camera": id_}) for id_ in accounts),
+            *(Reason("camera.bad_firmware", risk.params) for risk in risks),
+        ]
+
+    return {"warnings": [reason.as_json() for reason in await services.read(read)]}
+
+
+def _told_anew(connection: Connection, offer: Offer) -> None:
+    if offer.onvif_url is not None and any(r.onvif_url == offer.onvif_url for r in rows.cameras(connection).values()):
+        _remember(connection, offer)
+
+
+def _remember(connection: Connection, offer: Offer) -> None:
+    if offer.onvif_url is not None:
+        device = Information(offer.manufacturer, offer.model, offer.firmware, offer.serial)
+        known_firmware.remember(connection, offer.onvif_url, device)
 
 
 async def _by_url(
@@ -193,16 +217,17 @@ async def _by_url(
     return _new(services, body, name, tuple(streams)), main.username, main.password
 
 
-async def _by_onvif(services: Services, body: Registration, password: Secret | None) -> NewCamera:
+async def _by_onvif(services: Services, body: Registration, password: Secret | None) -> tuple[NewCamera, Offer]:
     offers = await devices.describe(
         services.settings, services.clock, onvif=body.onvif, username=body.username, password=password
     )
     offer = devices.pick(offers, body.channel, body.onvif or "")
     streams = tuple((s.stream, s.url, s.profile) for s in offer.streams)
-    return _new(
+    new = _new(
         services, body, body.name or offer.name[:120], streams,
         onvif_url=offer.onvif_url, ptz=offer.ptz, serial=offer.serial[:120] or None, model=offer.model[:120] or None,
     )  # fmt: skip
+    return new, offer
 
 
 def _new(
@@ -231,7 +256,12 @@ def _new(
 
 
 async def store(
-    services: Services, principal: Principal, new: NewCamera, username: str | None, password: Secret | None
+    services: Services,
+    principal: Principal,
+    new: NewCamera,
+    username: str | None,
+    password: Secret | None,
+    offer: Offer | None = None,
 ) -> rows.Camera:
     def write(connection: Connection) -> rows.Camera:
         now_ms = services.now_ms()
@@ -246,6 +276,8 @@ async def store(
         )
         details = {"name": made.name, "region": made.region, "streams": [s for s, _, _ in new.streams]}
         audit.append(connection, now_ms, principal.actor, "camera.add", made.id, details)
+        if offer is not None:
+            _remember(connection, offer)
         return made
 
     return await services.write(write)

@@ -10,6 +10,7 @@ import contextlib
 import gzip
 import os
 import socket
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,8 +23,9 @@ from config.clock import SystemClock
 from config.errors import TiergateError
 from config.redact import Secret
 from config.settings import build
-from gateway.cameras import discovery, onboarding, onvif
+from gateway.cameras import device_xml, discovery, onboarding, onvif
 from tests.parts.impostors import Answer, Impostor
+from tests.parts.onvif_ipycam import OnvifCamera
 
 SETTINGS = build({"cameras": {"allowed_networks": ["127.0.0.0/8"], "connect_timeout_s": 2}})
 SECRET = "C4nary-in-a-file"  #: one word: scopes and addresses are cut at spaces
@@ -110,20 +112,26 @@ def _answer(data: bytes) -> Answer:
 
 
 class Endless(Impostor):
-    """Says that it will answer, and never comes to an end."""
+    """Begins an answer, and never comes to an end."""
 
     sent = 0
+
+    def __init__(
+        self,
+        begins: bytes = b"HTTP/1.1 200 OK\r\nContent-Type: application/soap+xml\r\nTransfer-Encoding: chunked\r\n\r\n",
+        goes_on: bytes = b"10000\r\n" + b"<a>" * 21_845 + b" \r\n",
+    ) -> None:
+        super().__init__()
+        self._begins, self._goes_on = begins, goes_on
 
     def _talk(self, connection: socket.socket) -> None:
         connection.settimeout(10)
         with connection, contextlib.suppress(OSError):
             connection.recv(65_536)
-            connection.sendall(
-                b"HTTP/1.1 200 OK\r\nContent-Type: application/soap+xml\r\nTransfer-Encoding: chunked\r\n\r\n"
-            )
+            connection.sendall(self._begins)
             while True:
-                connection.sendall(b"10000\r\n" + b"<a>" * 21_845 + b" \r\n")
-                self.sent += 65_536
+                connection.sendall(self._goes_on)
+                self.sent += len(self._goes_on)
 
 
 def _unpacks(size: int) -> Answer:
@@ -146,6 +154,45 @@ async def test_an_answer_without_end_is_cut_at_a_mebibyte(counted: Callable[[obj
         before = resident_bytes()
         assert "longer than 1 MiB" in await _described(device.port)
         assert resident_bytes() - before < MOST_BYTES
+
+
+@pytest.mark.real
+@pytest.mark.fault("S9")
+async def test_no_attack_of_a_device_costs_50_mib_or_a_second_of_a_core(counted: Callable[[object], None]) -> None:
+    """CPU time of this thread, which waits for the device otherwise: a busy machine does not add to it."""
+    ok = b"HTTP/1.1 200 OK\r\n"
+    bomb = payloads(1, Path("/dev/zero"))["a billion laughs in an attribute"]
+    attacks: dict[str, Callable[[], Impostor]] = {
+        "heads without end": lambda: Endless(ok, b"X-Header: " + b"x" * 1_000 + b"\r\n"),
+        "a head line without end": lambda: Endless(ok + b"X-Header: ", b"x" * 65_536),
+        "a status line without end": lambda: Endless(b"HTTP/1.1 200 ", b"x" * 65_536),
+        "provisional answers without end": lambda: Endless(b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 1_000),
+        "a body without end": Endless,
+        "a length of a tebibyte": lambda: Endless(ok + b"Content-Length: 1099511627776\r\n\r\n", b"<a>" * 20_000),
+        "a chunk of a tebibyte": lambda: Endless(
+            ok + b"Transfer-Encoding: chunked\r\n\r\n10000000000\r\n", b"<a>" * 20_000
+        ),
+        "chunks of one byte": lambda: Endless(ok + b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\n<\r\n" * 5_000),
+        "a body that unpacks to 200 MiB": lambda: Impostor(_unpacks(200 << 20)),
+        "an XML bomb": lambda: Impostor(_answer(bomb)),
+        "a redirect to itself": lambda: Impostor(
+            lambda request: (
+                b"HTTP/1.1 302 Found\r\nLocation: " + request.split(b" ", 2)[1] + b"\r\nContent-Length: 0\r\n\r\n"
+            )
+        ),
+    }
+    with Impostor(lambda request: b"") as silent:  # the library is loaded before anything is counted
+        await _described(silent.port)
+    seen = {}
+    for name, attack in attacks.items():
+        with attack() as device:
+            memory, cpu_s = resident_bytes(), time.thread_time()
+            said = await _described(device.port)
+            seen[name] = (resident_bytes() - memory, time.thread_time() - cpu_s)
+            assert device.knocks, name
+        assert said.startswith("camera."), (name, said)
+        counted(f"{name}: {seen[name][0] >> 20} MiB more, {seen[name][1]:.2f} s of a core, {device.knocks} connections")
+    assert all(grown <= 50 << 20 and cpu_s <= 1 for grown, cpu_s in seen.values()), seen
 
 
 @pytest.mark.real
@@ -190,3 +237,87 @@ async def test_a_device_that_answers_with_it_is_refused_in_one_sentence(
         assert canary.knocks == 0
     counted(f"hostile answers {asked}, memory {grown >> 20} MiB more, knocks {canary.knocks}")
     assert grown < MOST_BYTES
+
+
+ENCODINGS = ("utf-8", "utf-8-sig", "utf-16", "utf-16-be", "utf-32", "utf-32-le", "utf-7", "iso-2022-jp")
+
+
+def retold(document: bytes, encoding: str, before: str) -> bytes:
+    """A document in another encoding, `before` standing before its first element."""
+    text = document.decode()
+    text = text[text.index("?>") + 2 :].lstrip() if text.startswith("<?xml") else text
+    return f'<?xml version="1.0" encoding="{encoding.removesuffix("-sig")}"?>{before}{text}'.encode(encoding)
+
+
+DOCUMENT_TYPES = (
+    "<!DOCTYPE e:Envelope>",
+    '<!DOCTYPE e:Envelope [<!ENTITY a "b">]>',
+    "<!-- c --><?p i?>\n<!DOCTYPE e:Envelope [<!-- ]> -->]>",
+)
+
+
+@pytest.mark.fault("S10")
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_a_document_type_is_found_in_every_encoding(encoding: str) -> None:
+    plain = _ENVELOPE.format("", "x").encode()
+    assert discovery.parse_answer(retold(plain, encoding, "<!-- <!DOCTYPE x> -->")) is not None  # a comment is not one
+    device_xml.refuse_hostile(retold(plain, encoding, "<!-- <!DOCTYPE x> -->"))
+    for declared in DOCUMENT_TYPES:
+        for document in (retold(plain, encoding, declared), retold(plain, encoding, declared)[:-20]):
+            assert discovery.parse_answer(document) is None
+            with pytest.raises(ValueError, match=r"document type|no XML"):
+                device_xml.refuse_hostile(document)
+
+
+@pytest.mark.fault("S10")
+def test_a_document_type_behind_a_mistake_is_found_too() -> None:
+    """The library's parser forgives mistakes, so a judge that ended at the first would see less than it."""
+    with pytest.raises(ValueError, match="document type"):
+        device_xml.refuse_hostile(b' <?xml version="1.0"?><!DOCTYPE a [<!ENTITY b "c">]><a d="&b;"/>')
+    with pytest.raises(ValueError, match="64 levels"):
+        device_xml.refuse_hostile(b"<a>" * 65)
+    device_xml.refuse_hostile(b"<a>" * 64 + b"</a>" * 64)
+
+
+@pytest.mark.real
+@pytest.mark.fault("S10")
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-32", "utf-7"])
+async def test_a_device_with_a_document_type_is_refused_in_every_encoding(
+    encoding: str, onvif_camera: OnvifCamera
+) -> None:
+    """Somebody else's device, its answers rewritten on the way: nothing but a document type is wrong with them."""
+    declared, status, kind = "", 200, "application/soap+xml"
+
+    async def rewritten(request: web.BaseRequest) -> web.StreamResponse:
+        async with aiohttp.ClientSession() as session:
+            body = await request.read()
+            async with session.post(
+                onvif_camera.url, data=body, headers={"Content-Type": request.content_type}
+            ) as answer:
+                return web.Response(
+                    body=retold(await answer.read(), encoding, declared), status=status, content_type=kind
+                )
+
+    async def described() -> str:
+        try:
+            offers = await onboarding.describe(
+                SETTINGS,
+                SystemClock(),
+                onvif=f"127.0.0.1:{device.port}",
+                username=onvif_camera.user,
+                password=Secret(onvif_camera.password),
+            )
+        except TiergateError as refused:
+            return f"{refused.reason.code} {refused}"
+        return offers[0].model
+
+    async with TestServer(rewritten) as device:
+        model = await described()
+        assert model and not model.startswith("camera.")
+        for one in DOCUMENT_TYPES:
+            declared = one
+            assert "document type" in await described()
+        declared, status = "<!DOCTYPE html>", 401  # an error page has one, and says its status all the same
+        assert (await described()).startswith("camera.onvif_credentials")
+        declared, status, kind = "", 200, "multipart/related"
+        assert "several parts" in await described()

@@ -110,7 +110,7 @@ def test_an_area_has_cameras_or_regions_and_only_such_as_there_are(catalog: Cata
     ):
         wrong = Area("C" * 26, "学校", "key", "文 1", NOW_MS, None, cameras, regions)
         with pytest.raises(TiergateError) as caught:
-            catalog.write(lambda c, wrong=wrong: places.add_area(c, wrong))  # type: ignore[misc]
+            catalog.write(lambda c, wrong=wrong: places.add_area(c, wrong))  # type: ignore[misc]  # bound defaults
         assert caught.value.reason.code == code
     assert catalog.read(lambda c: places.areas(c, NOW_MS)) == {}
 
@@ -134,18 +134,18 @@ def test_whatever_the_order_exactly_the_cameras_of_the_regions_stand(moves: list
             region = (HERE, BESIDE, FAR)[place]
             now_ms = NOW_MS + at
             if what == "come":
-                id_ = catalog.write(lambda c, r=region, n=at, t=now_ms: camera(c, r, n, t))  # type: ignore[misc]
+                id_ = catalog.write(lambda c, r=region, n=at, t=now_ms: camera(c, r, n, t))  # type: ignore[misc]  # bound defaults
                 where[id_] = region
             elif what == "move" and where:
                 id_ = sorted(where)[which % len(where)]
-                catalog.write(lambda c, i=id_, r=region, t=now_ms: change_camera(c, i, {"region": r}, t))  # type: ignore[misc]
+                catalog.write(lambda c, i=id_, r=region, t=now_ms: change_camera(c, i, {"region": r}, t))  # type: ignore[misc]  # bound defaults
                 where[id_] = region
             elif what == "area":
                 wanted = (region,) if which else (STREET,)
                 if area:
-                    catalog.write(lambda c, w=wanted, t=now_ms: places.set_area_regions(c, AREA, w, t))  # type: ignore[misc]
+                    catalog.write(lambda c, w=wanted, t=now_ms: places.set_area_regions(c, AREA, w, t))  # type: ignore[misc]  # bound defaults
                 else:
-                    catalog.write(lambda c, w=wanted, t=now_ms: key_area(c, w, t))  # type: ignore[misc]
+                    catalog.write(lambda c, w=wanted, t=now_ms: key_area(c, w, t))  # type: ignore[misc]  # bound defaults
                 area = wanted
         covered = {HERE, BESIDE} if area == (STREET,) else set(area)
         stand = {id_ for id_, region in where.items() if region in covered}
