@@ -256,6 +256,13 @@ class Retention(Section):
         "kernel",
         description="`kernel`: trust the wall clock when the kernel says it is synchronised; `trusted`: always (lab).",
     )
+    owner_check_instants: int = Field(
+        3,
+        ge=0,
+        le=24,
+        description="Of each camera with `recorded_by=owner`, for how many instants of what is promised its owner's "
+        "recorder is asked a day; 0: it is not asked.",
+    )
 
 
 class Live(Section):

@@ -65,4 +65,73 @@ WORDS: dict[str, tuple[str, str]] = {
         "The camera did not carry out the movement ({problem}).",
         "摄像机未执行云台动作（{problem}）。",
     ),
+    # -- asked of the recorder of a camera's owner
+    "camera.no_recordings": (
+        "The device at {address} offers no search for recordings (ONVIF Profile G): it cannot be asked what it has.",
+        "{address} 的设备不提供录像检索（ONVIF Profile G），无法查询其录像。",
+    ),
+    "camera.owner_search_unfinished": (
+        "The device at {address} does not come to the end of its list of recordings.",
+        "{address} 的设备未能给出完整的录像列表。",
+    ),
+    "camera.owner_no_onvif": (
+        "The camera has no ONVIF address of a recorder; register it through its owner's recorder to have it asked.",
+        "该摄像机没有录像机的 ONVIF 地址；须通过权属单位的录像机登记后方可核查。",
+    ),
+    "camera.owner_login_rests": (
+        "The recorder has refused this account; so that it is not locked, it is asked again in {minutes} min.",
+        "录像机已拒绝该账号；为免锁定，{minutes} 分钟后再试。",
+    ),
+    "camera.owner_not_told_apart": (
+        "The recorder has {count} recordings, and which of them is this camera's cannot be told.",
+        "录像机有 {count} 路录像，无法判断哪一路属于该摄像机。",
+    ),
+    "camera.owner_lists_nothing": (
+        "The recorder lists no footage of this camera at all.",
+        "录像机中没有该摄像机的任何录像。",
+    ),
+    "camera.owner_lists": (
+        "The recorder lists footage from {from} to {to} only.",
+        "录像机仅有 {from} 至 {to} 的录像。",
+    ),
+    "camera.owner_no_replay": (
+        "The recorder lists footage of that time, but offers no replay by which it could be seen to come.",
+        "录像机列出了该时刻的录像，但不提供回放，无法核实。",
+    ),
+    "camera.owner_replay_silent": (
+        "The recorder does not answer when it is asked to replay.",
+        "请求回放时录像机无应答。",
+    ),
+    "camera.owner_replay_cleartext": (
+        "For replay the recorder wants the password in the clear; it is not sent.",
+        "录像机回放要求明文密码，未予发送。",
+    ),
+    "camera.owner_replay_range": (
+        "The recorder lists footage of that time, and refuses to replay it (status {status}).",
+        "录像机列出了该时刻的录像，却拒绝回放（状态 {status}）。",
+    ),
+    "camera.owner_replay_refused": (
+        "The recorder refuses replay ({method}: status {status}).",
+        "录像机拒绝回放（{method}：状态 {status}）。",
+    ),
+    "camera.owner_replay_no_video": (
+        "What the recorder offers to replay has no video.",
+        "录像机可回放的内容中没有视频。",
+    ),
+    "camera.owner_replay_nothing": (
+        "The recorder lists footage of that time and starts to replay it, but no video comes.",
+        "录像机列出了该时刻的录像并开始回放，但没有视频。",
+    ),
+    "camera.owner_replay_unstamped": (
+        "Video comes, but the recorder does not say of which time: it might be the live picture.",
+        "有视频传来，但录像机未标明其时间，可能是实时画面。",
+    ),
+    "camera.owner_replay_elsewhere": (
+        "The recorder lists footage of that time, but replays footage of {at}.",
+        "录像机列出了该时刻的录像，回放的却是 {at} 的录像。",
+    ),
+    "camera.owner_replay_present": (
+        "Video of that time comes ({bytes} bytes were looked at).",
+        "该时刻的视频可以回放（已核查 {bytes} 字节）。",
+    ),
 }

@@ -193,9 +193,8 @@ WORDS: dict[str, tuple[str, str]] = {
         "摄像机 {camera}：权属单位的书面承诺将于 {until} 到期。",
     ),
     "retention.attested_all": (
-        "For each of {count} camera(s) that their owners record, enough days are attested; no footage was asked for to "
-        "prove it.",
-        "由权属单位录制的 {count} 台摄像机均有足够天数的书面承诺；未调取录像核实。",
+        "For each of {count} camera(s) that their owners record, enough days are attested.",
+        "由权属单位录制的 {count} 台摄像机均有足够天数的书面承诺。",
     ),
     "retention.attested_next": (
         "Have the owner's unit answer for its recorder in writing, then `tiergate camera attest {camera} --days … --by … "
@@ -210,6 +209,60 @@ WORDS: dict[str, tuple[str, str]] = {
     "retention.attest_until": (
         "An attestation ends in the future, and within {limit_days} days.",
         "书面承诺的截止时间须晚于现在，且不超过 {limit_days} 天。",
+    ),
+    "retention.checked_unasked": (
+        "Its owner's recorder has not been asked for footage yet.",
+        "尚未向权属单位的录像机核查过录像。",
+    ),
+    "retention.checked_unanswered": (
+        "Whether its owner's recorder has the footage is not known: {why}",
+        "无法得知权属单位的录像机是否有录像：{why}",
+    ),
+    "retention.checked_not_since": ("it was last asked at {at}.", "最近一次核查在 {at}。"),
+    "retention.checked_present": (
+        "Its owner's recorder was asked for {count} instant(s) of what is promised, and has them.",
+        "抽查权属单位录像机承诺期内的 {count} 个时刻，录像均在。",
+    ),
+    "retention.checked_suspected": (
+        "Its owner's recorder was asked for footage of {at} and does not have it; it will be asked a second time.",
+        "抽查时权属单位的录像机没有 {at} 的录像；将再次核查。",
+    ),
+    "retention.checked_missing": (
+        "Of {count} instant(s) asked for of what is promised its owner's recorder lacks {missing}: {days}.",
+        "抽查承诺期内 {count} 个时刻，权属单位的录像机缺 {missing} 个：{days}。",
+    ),
+    # Two codes with the same words: an alarm of footage that is missing is another one than that nobody answers.
+    "retention.checked_camera_missing": ("Camera {camera}: {why}", "摄像机 {camera}：{why}"),
+    "retention.checked_camera_unanswered": ("Camera {camera}: {why}", "摄像机 {camera}：{why}"),
+    "retention.checked_all": (
+        "{present} instant(s) of {count} camera(s) that their owners record were asked for and are there.",
+        "抽查权属单位录制的 {count} 台摄像机共 {present} 个时刻，录像均在。",
+    ),
+    "retention.checked_next": (
+        "`tiergate camera check-owner {camera}` asks the recorder now and says what it answers; have the owner's unit "
+        "put it right, or record the camera here: `tiergate camera set {camera} --recorded-by self`.",
+        "执行 `tiergate camera check-owner {camera}` 立即核查并查看应答；请权属单位整改，或改由本节点录制："
+        "`tiergate camera set {camera} --recorded-by self`。",
+    ),
+    "retention.check_round_failed": (
+        "The round of asking owners' recorders did not come to its end; the log says why.",
+        "对权属单位录像机的本轮核查未能完成；原因见日志。",
+    ),
+    "retention.check_running": (
+        "Owners' recorders are being asked just now.",
+        "正在核查权属单位的录像机。",
+    ),
+    "retention.check_recorded_here": (
+        "Camera {camera} is recorded here: there is no owner's recorder to ask.",
+        "摄像机 {camera} 由本节点录制，没有权属单位的录像机可供核查。",
+    ),
+    "retention.check_at": (
+        "Footage can be asked for of a time that has passed; {at} has not.",
+        "只能核查已过去的时刻；{at} 尚未到来。",
+    ),
+    "retention.check_nothing_due": (
+        "Nothing is promised of camera {camera} yet that could be asked for.",
+        "摄像机 {camera} 目前没有可核查的承诺录像。",
     ),
     # --- is the promise kept ---
     "retention.promise_kept": (

@@ -190,6 +190,14 @@ class OnvifDevice:
         answer = await service.GetStreamUri({"StreamSetup": setup, "ProfileToken": profile.token})
         return str(answer.Uri)
 
+    def offers(self, namespace: str) -> bool:
+        """Whether the device lists a service, by the namespace of its WSDL."""
+        return bool(self._camera.xaddrs.get(namespace))
+
+    async def service(self, name: str) -> Any:
+        """The library's client of a service that the device offers: `search`, `replay`, `recording`."""
+        return await self._camera.create_onvif_service(name)
+
     async def has_ptz(self) -> bool:
         return bool(self._camera.xaddrs.get(_PTZ))
 
@@ -266,7 +274,7 @@ async def connect(
     Raises camera.onvif_unreachable, camera.onvif_credentials, camera.address_not_allowed, camera.url_malformed.
     """
     from onvif import ONVIFCamera, ONVIFError  # 0.5 s of import: only who talks ONVIF pays
-    from onvif.exceptions import ONVIFAuthError
+    from onvif.util import normalize_url
     from zeep.exceptions import Error as ZeepError
 
     host, port = device_address(address)
@@ -279,6 +287,20 @@ async def connect(
             if id(service) not in known:
                 await _guard(service, networks, username, password, timeout_s)
             return service
+
+        async def _update_xaddrs_from_services(self, devicemgmt: Any) -> bool:
+            """As the library does it, but a refused login ends it: the library would make the next call with the same
+            account, and a device counts both (FAULTS A28)."""
+            try:
+                services = await devicemgmt.GetServices({"IncludeCapability": False})
+            except (ONVIFError, ZeepError) as error:
+                if _is_refusal(error):
+                    raise
+                return False
+            for service in services or []:
+                if service.Namespace and service.XAddr:
+                    self.xaddrs[service.Namespace] = self.rewrite_url(normalize_url(service.XAddr))
+            return bool(self.xaddrs)
 
     # Empty, never None: the library's security header breaks down on None, and a device without accounts ignores it.
     camera = Guarded(host, port, username, password.reveal(), no_cache=True, adjust_time=False)
@@ -307,11 +329,7 @@ async def connect(
         if isinstance(cause, TiergateError):
             raise cause from None
         text = redact_text(str(exc))
-        refused = isinstance(exc, ONVIFAuthError) or any(
-            word in text.lower()
-            for word in ("notauthorized", "not authorized", "unauthorized", "401", "authority failure")
-        )
-        if refused:
+        if _is_refusal(exc):
             raise TiergateError(
                 Kind.INVALID, "camera.onvif_credentials", address=shown, offset_s=round(offset_s)
             ) from exc
@@ -320,6 +338,15 @@ async def connect(
     finally:
         with contextlib.suppress(Exception):  # nothing that fails while closing matters any more
             await camera.close()
+
+
+def _is_refusal(error: BaseException) -> bool:
+    """Whether the device does not take the account; their faults say it in many ways."""
+    from onvif.exceptions import ONVIFAuthError
+
+    text = f"{error} {getattr(error, 'subcodes', '')}".lower()
+    words = ("notauthorized", "not authorized", "unauthorized", "401", "authority failure")
+    return isinstance(error, ONVIFAuthError) or any(word in text for word in words)
 
 
 class HostileAnswer(ValueError):

@@ -213,6 +213,32 @@ def attest(
     context.show(client.post(path, body))
 
 
+@app.command(
+    "check-owner",
+    help="Ask the recorder of a camera's owner, by ONVIF Profile G, whether it has the footage it answers for.",
+)
+def check_owner(
+    camera: Annotated[str, typer.Argument(help="20-digit id of a camera with recorded_by=owner.")],
+    at: Annotated[
+        str | None, typer.Option(help="Of this time, RFC 3339; default: instants drawn over what is promised.")
+    ] = None,
+    past: Annotated[bool, typer.Option("--past", help="Only show what was asked so far; nothing is asked.")] = False,
+) -> None:
+    """Ends with 1 when footage is missing or could not be asked for."""
+    path = f"/cameras/{client.part(camera)}/owner-checks"
+    columns = ["at_ms", "verdict", "reason", "asked_ms", "asked_by"]
+    if past:
+        if at is not None:
+            raise context.usage("Give --at or --past, not both. / --at 与 --past 不可同时给出。")
+        context.show(client.everything(path), columns)
+        return
+    found = client.post(path, {} if at is None else {"at": at})
+    context.show(found, columns)
+    context.say(found["reason"]["en"], found["reason"]["zh"])
+    if any(row["verdict"] != "present" for row in found["items"]):
+        raise typer.Exit(1)
+
+
 @app.command(help="Take a camera out of service. Its footage stays as long as it must.")
 def remove(camera: Annotated[str, typer.Argument(help="20-digit id.")]) -> None:
     client.delete(f"/cameras/{client.part(camera)}")

@@ -38,7 +38,15 @@ def gaps(from_: From = None, to: To = None, camera: Camera = None) -> None:
         context.say("", "")
         if not context.GLOBALS.json:
             context.table(incomplete, ["camera_id", "day", "due_s", "missing_s", "completeness"])
+    if found["recorded_by_owner"] and not context.GLOBALS.json:
+        context.say("\nrecorded by their owners, by sample:", "\n由权属单位录制，抽查结果：")
+        _sampled(found["recorded_by_owner"])
     _say_sum(found["sum"])
+
+
+def _sampled(rows: list[dict[str, Any]]) -> None:
+    names = ["camera_id", "state", "present", "missing", "unanswered", "completeness", "last_answered_ms", "reason"]
+    context.table(rows, names)
 
 
 def _say_sum(total: dict[str, Any]) -> None:
@@ -71,11 +79,11 @@ def retention(camera: Camera = None) -> None:
     ]  # fmt: skip
     context.show(found, columns)
     if found["recorded_by_owner"] and not context.GLOBALS.json:
-        context.say(
-            "\nrecorded by their owners, as attested and not checked:", "\n由权属单位录制，仅凭书面承诺，未经核实："
-        )
+        context.say("\nrecorded by their owners, as attested:", "\n由权属单位录制，书面承诺如下：")
         names = ["camera_id", "class", "state", "floor_days", "attested_days", "valid_until_ms", "reason"]
         context.table(found["recorded_by_owner"], names)
+        context.say("\nand as their recorders answered when they were asked by sample:", "\n抽查其录像机的结果：")
+        _sampled([{"camera_id": one["camera_id"]} | one["checked"] for one in found["recorded_by_owner"]])
         context.say("", "")
     total = found["sum"]
     context.say(

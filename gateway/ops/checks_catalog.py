@@ -26,6 +26,7 @@ from storage.catalog import status as recorder_status
 from storage.catalog.tables import camera
 from storage.objects import make_store
 from storage.reach_view import kept_elsewhere
+from storage.sampled_view import assessments
 from tiering import quota
 
 _MINUTE_MS = 60_000
@@ -278,6 +279,26 @@ def attested(connection: Connection, probe: Probe) -> Iterator[Finding]:
         yield found("attested", "warn", reason, Reason("retention.attested_next", {"camera": id_}))
     if not wrong and not soon:
         yield fine("attested", "retention.attested_all", count=len(standing))
+
+
+def owner_checks(connection: Connection, probe: Probe) -> Iterator[Finding]:
+    """Camera by camera, what owners' recorders lack of what they were asked for, and which cannot be asked."""
+    if not probe.settings.retention.owner_check_instants:
+        return
+    known = camera_rows.cameras(connection)
+    theirs = [id_ for id_, row in known.items() if row.enabled and row.recorded_by == "owner"]
+    standing = kept_elsewhere(connection, sweeper.Policies.read(connection), probe.now_ms, theirs)
+    checked = list(assessments(connection, standing, probe.now_ms).values())
+    wrong = [one for one in checked if one.state in ("missing", "unanswered")]
+    for one in sorted(wrong, key=lambda one: one.state != "missing")[:MOST_LINES]:
+        level: Level = "bad" if one.state == "missing" else "warn"
+        code = f"retention.checked_camera_{one.state}"
+        reason = Reason(code, {"camera": one.camera_id, "why": one.reason})
+        yield found("owner_checks", level, reason, Reason("retention.checked_next", {"camera": one.camera_id}))
+    asked = [one for one in checked if one.present]
+    if asked and not wrong:
+        present = sum(one.present for one in asked)
+        yield fine("owner_checks", "retention.checked_all", count=len(asked), present=present)
 
 
 def _words(problem: str | None) -> Reason | str:

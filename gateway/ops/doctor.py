@@ -54,6 +54,7 @@ _CATALOG: tuple[Callable[[Connection, Probe], Iterable[Finding]], ...] = (
     checks_catalog.promises,
     checks_catalog.reach,
     checks_catalog.attested,
+    checks_catalog.owner_checks,
     checks_catalog.holds,
     checks_catalog.evidence,
     checks_catalog.rules,
@@ -66,7 +67,7 @@ _CATALOG: tuple[Callable[[Connection, Probe], Iterable[Finding]], ...] = (
 )
 
 #: They walk what grows with the footage, or ask the store much: not for every look of the alarms.
-SLOW = frozenset({"promises", "reach", "rules", "audit_log"})
+SLOW = frozenset({"promises", "reach", "rules", "audit_log", "owner_checks"})
 
 #: Metric -> the check whose lines explain it when it is red; None: a count that is never red by itself.
 METRICS: dict[str, str | None] = {
@@ -106,6 +107,9 @@ METRICS: dict[str, str | None] = {
     "tiergate_retention_promised_seconds": None,
     "tiergate_retention_attained_seconds": "reach",
     "tiergate_retention_broken_in_seconds": "reach",
+    "tiergate_owner_check_cameras": "owner_checks",
+    "tiergate_owner_check_instants": "owner_checks",
+    "tiergate_owner_check_answered_age_seconds": "owner_checks",
     "tiergate_overkept_segments": "overkept",
     "tiergate_overkept_bytes": "overkept",
     "tiergate_overkept_late_seconds": "overkept",

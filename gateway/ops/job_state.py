@@ -14,11 +14,12 @@ from storage.catalog import facts
 #: The keeper's jobs.
 JOB_NAMES = (
     "store", "sweep", "evidence", "journal", "checkpoint", "uploads", "leftovers", "forecast", "scrub", "catalog",
-    "backup", "alarms", "reports",
+    "backup", "alarms", "reports", "owners",
 )  # fmt: skip
 _PREFIX = "job."
 UPLOADS = "keeper.uploads"  #: fact: {"behind", "away_since_ms", "failures", "corrupt", "problem"} of the uploader
 FORECAST = "keeper.forecast"  #: fact: {"needed_bytes", "capacity_bytes", "full_ms"}, the last two or null
+OWNERS = "keeper.owners"  #: fact: `gateway.ops.owner_checks.told`
 PROMISES = "keeper.promises"  #: fact: `gateway.ops.promise.told`
 
 

@@ -15,6 +15,7 @@ KEEPER_LOCK = "keeper.lock"  #: one keeper per node
 NODE_LOCK = "node.lock"  #: one supervisor per node
 #: One exchange of keys at a time, and none while a backup reads keys and rows, which must fit each other.
 KEYS_LOCK = "keys.lock"
+OWNERS_LOCK = "owners.lock"  #: one round of asking owners' recorders at a time
 
 
 @contextlib.contextmanager

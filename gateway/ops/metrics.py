@@ -244,12 +244,36 @@ def _promises(connection: Connection, now_ms: int) -> Iterable[Metric]:
             if (breaks_ms := one["breaks_ms"]) is not None
         ),
     )
+    yield from _owners(connection, now_ms)
     over = told["overkept"] or {}
     yield _one("tiergate_overkept_segments", "Unheld segments past their latest deletion.", over.get("segments"))
     yield _one("tiergate_overkept_bytes", "Unheld footage past its latest deletion.", over.get("bytes"))
     since_ms = over.get("since_ms")
     late = None if since_ms is None else max(0, now_ms - since_ms) / 1000
     yield _one("tiergate_overkept_late_seconds", "How late the oldest of it is; absent: there is none.", late)
+
+
+def _owners(connection: Connection, now_ms: int) -> Iterable[Metric]:
+    """As the keeper found it after the last round of asking."""
+    told = facts.get(connection, job_state.OWNERS) or {"cameras": {}, "instants": {}, "answered_ms": {}}
+    yield Metric(
+        "tiergate_owner_check_cameras",
+        "Cameras that their owners record, by what the owners' recorders answered.",
+        ("state",),
+        tuple(((state,), float(count)) for state, count in sorted(told["cameras"].items())),
+    )
+    yield Metric(
+        "tiergate_owner_check_instants",
+        "Instants of what is promised that owners' recorders were asked for, by what they answered.",
+        ("state",),
+        tuple(((state,), float(count)) for state, count in sorted(told["instants"].items())),
+    )
+    yield Metric(
+        "tiergate_owner_check_answered_age_seconds",
+        "Time since an owner's recorder last answered; absent: it never did.",
+        ("camera",),
+        tuple(((id_,), max(0, now_ms - at_ms) / 1000) for id_, at_ms in sorted(told["answered_ms"].items())),
+    )
 
 
 def _whole(connection: Connection, settings: Settings, now_ms: int) -> Iterable[Metric]:

@@ -20,12 +20,13 @@ from config.clock import wall_ms
 from config.errors import Kind, TiergateError
 from config.units import HOUR_MS
 from gateway.compose.keeper import KeeperParts, build_keeper
-from gateway.ops import alarm_hooks, backup_work, bucket_rules, clock_evidence, job_state, promise
+from gateway.ops import alarm_hooks, backup_work, bucket_rules, clock_evidence, job_state, owner_checks, promise
 from gateway.ops.checks_catalog import BACKLOG_WARN_MS
 from gateway.ops.jobs import Job, Jobs
 from gateway.ops.locks import KEEPER_LOCK, SWEEP_LOCK, alone
 from gateway.ops.lookout import Lookout
 from gateway.processes import child
+from gateway.processes.asking import Asking
 from storage import canary, evidence_state, journal, use_view, volume
 from storage.aside import Aside
 from storage.audit import log as audit
@@ -49,6 +50,8 @@ BACKUP_LOOK_S = 600  #: whether the night's backup is due
 EVIDENCE_S = 60
 ALARMS_S = 30
 REPORTS_S = 600  #: whether a month is over
+OWNERS_S = 600  #: whose turn it is to have its owner's recorder asked
+_ROUND_MOST_S = 540.0  #: a round of that is ended then; what it has asked is written down
 _LOCK_WAIT_S = 10.0
 _UPLOADER_PAUSE_S = 5.0
 
@@ -73,6 +76,7 @@ class Keeper:
             parts.sweep_catalog, parts.store, parts.evidence, parts.clock, parts.mender, self._clock_trusted
         )
         self._evidence_ready = self._lock_tried = False
+        self._asking = Asking(parts.settings_file)
         self._lookout = Lookout(
             parts.sweep_catalog, settings, parts.clock, parts.node_id, alarm_hooks.hooks(settings.alarms)
         )
@@ -91,6 +95,7 @@ class Keeper:
             ("backup", BACKUP_LOOK_S, self.back_up),
             ("alarms", ALARMS_S, self.look_for_alarms),
             ("reports", REPORTS_S, self.keep_reports),
+            *([("owners", OWNERS_S, self.ask_owners)] if settings.retention.owner_check_instants else []),
         ):
             self.jobs.add(Job(name, interval_s, work))
 
@@ -100,6 +105,7 @@ class Keeper:
         uploads = asyncio.create_task(self._upload(stopping), name="uploads")
         await stopping.wait()
         self._evidence.stop()
+        self._asking.end()
         await self.jobs.stop()
         await uploads
 
@@ -249,6 +255,16 @@ class Keeper:
             }
             catalog.write(partial(use_view.keep, month=month, value=made, now_ms=now_ms, actor=ACTOR, above=above))
             _log.info("report of use", extra={"month": month, "looks": made["sum"]["all"]["looks"]})
+
+    def ask_owners(self) -> None:
+        """A round of the sampled check of owners' recorders, in a process of its own: no camera's socket here."""
+        catalog, settings, now_ms = self._parts.sweep_catalog, self._parts.settings, wall_ms(self._parts.clock)
+        seed = catalog.write(owner_checks.seed_of)
+        if not catalog.read(lambda c: owner_checks.due(c, settings, now_ms, seed)):
+            return
+        self._asking.run(_ROUND_MOST_S)
+        known = catalog.read(lambda c: owner_checks.told(c, wall_ms(self._parts.clock)))
+        catalog.write(lambda c: facts.set(c, job_state.OWNERS, known))
 
     def tell_uploads(self) -> None:
         """The uploader's state as a fact, when it changed; that it falls behind, and that it has caught up, audited."""

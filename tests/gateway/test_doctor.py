@@ -579,7 +579,7 @@ def test_a_camera_that_its_owner_records_is_named_until_enough_days_are_attested
     attest(30, until_ms)
     assert "attested" not in place.wrong()
     told = {f.check: f for f in doctor.examine(place.settings, place.clock)}["attested"]
-    assert told.level == "ok" and "no footage was asked for" in text(told.reason, "en")
+    assert told.level == "ok" and "enough days are attested" in text(told.reason, "en")
     place.clock.advance(27 * 24 * 3_600)
     found = place.wrong()["attested"]
     assert (found.level, found.reason.code) == ("warn", "retention.attested_ends"), "before it has lapsed"

@@ -23,11 +23,14 @@ from gateway.web.wire import Cursor, Limit, TimeMs, page
 from storage import use_view
 from storage.audit import log as audit
 from storage.catalog import cameras as camera_rows
+from storage.catalog import owner_checks
 from storage.catalog.cameras import Camera
 from storage.catalog.engine import Catalog
 from storage.gap_view import Account, account
 from storage.gaps import Coverage, Hole, Ledger, coverage, days
 from storage.reach_view import kept_elsewhere
+from storage.sampled import STATES, assess
+from storage.sampled_view import assessments
 from storage.sweeper import Policies
 from tiering.access import Principal
 
@@ -138,6 +141,9 @@ async def gaps(
 
     Time in which a camera was switched off, or outside its windows of the week, was not due and is not missing. A gap
     that changes its cause midway is one item per cause. Default: the last 24 hours.
+
+    Of cameras that their owners record nothing is due here; `recorded_by_owner` says instead how complete the samples
+    are that their recorders were asked for within the stretch, and names the instants that are missing.
     """
     services, client = services_of(request), client_of(request)
     stretch = _stretch(services, from_, to)
@@ -168,9 +174,23 @@ async def gaps(
         more = len(items) > limit
         last = items[limit - 1] if more else None
         following = None if last is None else f"{last['camera_id']}:{last['from_ms']}"
-        return page(items[:limit], following) | ({} if after is not None else _sums(ledgers))
+        if after is not None:
+            return page(items[:limit], following)
+        sampled = _sampled(connection, policies, wanted, stretch)
+        return page(items[:limit], following) | _sums(ledgers) | {"recorded_by_owner": sampled}
 
     return await asyncio.to_thread(_apart, services, read)
+
+
+def _sampled(
+    connection: Connection, policies: Policies, wanted: list[str], stretch: tuple[int, int, int]
+) -> list[dict[str, Any]]:
+    """Camera by camera, what owners' recorders have of the instants of a stretch that they were asked for."""
+    from_ms, to_ms, now_ms = stretch
+    theirs = [one.camera_id for one in kept_elsewhere(connection, policies, now_ms, wanted)]
+    rows = owner_checks.since(connection, theirs, from_ms)
+    found = (assess(id_, [row for row in rows.get(id_, ()) if row.at_ms < to_ms], from_ms, now_ms) for id_ in theirs)
+    return [{"camera_id": one.camera_id} | one.as_json() for one in found]
 
 
 def _after(cursor: str | None) -> tuple[str, int] | None:
@@ -273,7 +293,7 @@ async def retention(
 
     Over-kept is unheld footage that still stands after its latest moment of deletion; it is counted for removed
     cameras too. Cameras that their owners record stand apart, in `recorded_by_owner`: with what is attested of their
-    recorders, which nobody has looked at.
+    recorders, and in `checked` what these had when they were asked for it by sample.
     """
     services, client = services_of(request), client_of(request)
     now_ms = services.now_ms()
@@ -286,9 +306,12 @@ async def retention(
         states = Counter(one.reach.state for one in found)
         elsewhere = kept_elsewhere(connection, Policies.read(connection), now_ms, wanted)
         said = Counter(one.state for one in elsewhere)
+        checked = assessments(connection, elsewhere, now_ms)
+        shown = Counter(one.state for one in checked.values())
         return page([one.as_json(now_ms) for one in found]) | {
             "now_ms": now_ms,
-            "recorded_by_owner": [one.as_json() for one in elsewhere],
+            "recorded_by_owner": [one.as_json() | {"checked": checked[one.camera_id].as_json()} for one in elsewhere],
+            "recorded_by_owner_checked": {state: shown[state] for state in STATES},
             "recorded_by_owner_sum": {state: said[state] for state in ("attested", "lapsed", "short", "none")},
             "sum": {
                 **{state: states[state] for state in ("kept", "growing", "broken", "none")},

@@ -32,6 +32,7 @@ from storage.holds import holds_on
 from storage.objects import make_store
 from storage.plan_view import PlanItem, plan_view, require_class, what_if
 from storage.reach_view import kept_elsewhere
+from storage.sampled_view import assessments, nearest
 from storage.spools import make_spools
 from storage.sweeper import Policies, Sweeper, SweepReport
 from tiering.access import Principal
@@ -242,8 +243,9 @@ async def explain(
 ) -> dict[str, Any]:
     """Which rule keeps the footage of a camera at a time, and when it goes.
 
-    Of a camera that its owner records, `recorded_by_owner` says what is attested; without footage here `segment` is
-    null."""
+    Of a camera that its owner records, `recorded_by_owner` says what is attested, its `checked` what the owner's
+    recorder had when it was asked by sample, and `nearest` the answer nearest to that time; without footage here
+    `segment` is null."""
     services, client = services_of(request), client_of(request)
     grace_ms = services.settings.retention.grace_hours * HOUR_MS
 
@@ -253,7 +255,7 @@ async def explain(
         at_ms = now_ms if at is None else at
         found = retention_rows.segment_at(connection, camera, at_ms)
         policies = Policies.read(connection)
-        elsewhere = next((s.as_json() for s in kept_elsewhere(connection, policies, now_ms, [camera])), None)
+        elsewhere = _elsewhere(connection, policies, camera, at_ms, now_ms)
         if found is None and elsewhere is not None:
             none = {"segment": None, "class": elsewhere["class"], "reason": elsewhere["reason"]}
             return {"camera_id": camera, "at_ms": at_ms} | none | {"recorded_by_owner": elsewhere}
@@ -289,6 +291,18 @@ async def explain(
         }
 
     return await services.read(read)
+
+
+def _elsewhere(
+    connection: Connection, policies: Policies, camera: str, at_ms: int, now_ms: int
+) -> dict[str, Any] | None:
+    """None: it is recorded here."""
+    standing = kept_elsewhere(connection, policies, now_ms, [camera])
+    if not standing:
+        return None
+    checked = assessments(connection, standing, now_ms)[camera]
+    near = nearest(connection, camera, at_ms, now_ms)
+    return standing[0].as_json() | {"checked": checked.as_json(), "nearest": near and near.as_json()}
 
 
 @router.post("/apply")

@@ -15,6 +15,7 @@ from storage.catalog.tables.cameras import (
     camera_status,
     camera_stream,
     credential,
+    owner_check,
 )
 from storage.catalog.tables.footage import (
     EVIDENCE_STATES,
@@ -85,6 +86,7 @@ __all__ = [
     "mechanism",
     "media_session",
     "metadata",
+    "owner_check",
     "peer_camera",
     "region",
     "register",

@@ -124,6 +124,27 @@ attestation = Table(
     Index(None, "camera_id"),
 )
 
+#: One question for footage of an instant that an owner's recorder should have, and its answer; none is changed.
+owner_check = Table(
+    "owner_check",
+    metadata,
+    ulid_column(),
+    Column("camera_id", String(20), ForeignKey("camera.id"), nullable=False),
+    Column("at_ms", Ms, nullable=False),  # the instant, true time
+    Column("asked_ms", Ms, nullable=False),
+    Column(
+        "verdict",
+        String(8),
+        CheckConstraint("verdict IN ('present','absent','unknown')", name="verdict"),
+        nullable=False,
+    ),
+    Column("reason", JSON, nullable=False),  # config.reasons JSON
+    Column("clock_offset_ms", Ms, nullable=True),  # the recorder's clock minus ours
+    Column("asked_by", String(120), nullable=False),  # actor
+    Index(None, "camera_id", "asked_ms"),
+    Index(None, "asked_ms"),
+)
+
 area = Table(
     "area",
     metadata,

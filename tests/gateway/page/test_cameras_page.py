@@ -6,8 +6,12 @@ import time
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
 
+from config.load import load
 from config.units import DAY_MS
+from storage.catalog.engine import Catalog
+from storage.catalog.tables import camera as camera_table
 from tests.gateway.page.test_approvals_page import sign_in_alone
 from tests.parts.browser import Chromium
 from tests.parts.node import QUICK, Node
@@ -44,7 +48,15 @@ def test_a_camera_of_somebody_else_is_registered_and_answered_for(tmp_path: Path
             page.fill("dialog input[name=days]", days)
             page.click("dialog button[type=submit]")
             page.wait_for_selector(f"dialog [role=status]:has-text('Market office, Zhang: {word}, No. 7, until {end}')")
+        page.wait_for_selector("#owner-checks:has-text('has not been asked')")
         (camera,) = node.cli("camera", "list")["items"]
+        a_month_ago_ms = int(time.time() * 1000) - 30 * DAY_MS
+        catalog = Catalog(load(node.config).catalog_url)
+        catalog.write(lambda c: c.execute(update(camera_table).values(created_ms=a_month_ago_ms)))
+        catalog.close()
+        page.click("#owner-checks button")
+        page.wait_for_selector("#owner-checks li[data-verdict=unknown]:has-text('not known')")
+        page.wait_for_selector("#owner-checks li:has-text('no ONVIF address of a recorder')")
         assert [a["days"] for a in node.cli("camera", "attest", camera["id"])["items"]] == [30, 20]
         (said,) = node.get("/reports/retention")["recorded_by_owner"]
         assert (said["state"], said["attested_by"]) == ("attested", "Market office, Zhang")

@@ -38,6 +38,8 @@ ROUTES: dict[str, str] = {
     "DELETE /api/v1/cameras/{camera_id}": "manage",
     "GET /api/v1/cameras/{camera_id}/attestations": "manage",
     "POST /api/v1/cameras/{camera_id}/attestations": "manage",
+    "GET /api/v1/cameras/{camera_id}/owner-checks": "manage",
+    "POST /api/v1/cameras/{camera_id}/owner-checks": "manage",
     "POST /api/v1/cameras/{camera_id}/ptz": "ptz",
     "GET /api/v1/cameras/{camera_id}/timeline": "camera",
     "GET /api/v1/users": _WATCHERS,

@@ -63,6 +63,7 @@ async def acts(site: Site) -> AsyncIterator[tuple[httpx.AsyncClient, dict[str, t
                 "change an area": ("PATCH", f"/api/v1/areas/{area}", {"regions": ["210211001003"]}),
                 "end an area": ("DELETE", f"/api/v1/areas/{area}", None),
                 "attest an owner's recorder": ("POST", f"/api/v1/cameras/{owned}/attestations", attested),
+                "ask an owner's recorder": ("POST", f"/api/v1/cameras/{owned}/owner-checks", {"at": now_ms - 60_000}),
                 "remove a camera": ("DELETE", path, None),
             },
         )

@@ -10,9 +10,11 @@ import { say, t, tk } from "../i18n.js";
 import { codecName, standing } from "../shapes.js";
 import { refreshCameras, store, toast } from "../state.js";
 import { useStore } from "../store.js";
-import { day, fromInput } from "../time.js";
+import { day, fromInput, stamp } from "../time.js";
 import { Confirm, Page, Table, doing, useList } from "./parts.js";
 
+/** So many of the newest answers of an owner's recorder. */
+const SHOWN_CHECKS = 6;
 const SHARING = ["none", "departments", "upper"];
 const SITES = ["street", "crossing", "traffic_artery", "checkpoint", "square", "station", "market", "commercial_centre", "stadium", "park", "school_surroundings", "religious_site_outside", "government_office",
   "service_hall", "command_room", "entrance", "residential_compound", "car_park", "corridor", "warehouse", "construction_site", "river", "forest", "scenic_spot", "other"];
@@ -79,9 +81,22 @@ function EditDialog({ camera, onClose }) {
 function AttestDialog({ camera, onClose }) {
   const { items, error, load } = useList(`/cameras/${camera.id}/attestations`);
   const [newest] = items || [];
+  const checks = useList(`/cameras/${camera.id}/owner-checks`, {}, SHOWN_CHECKS);
+  const [asking, setAsking] = useState(false);
+  const ask = async () => {
+    setAsking(true);
+    try {
+      const answer = await post(`/cameras/${camera.id}/owner-checks`, {});
+      toast(answer.reason, answer.state === "present" ? "good" : "bad");
+      await checks.load();
+    } catch (problem) { toast(problem, "bad"); } finally { setAsking(false); }
+  };
   const words = newest && t("cameras.attested", { by: newest.attested_by, days: newest.days, document: newest.document, until: day(newest.valid_until_ms) });
   return html`<${Dialog} title=${camera.name} onClose=${onClose}><p class="mono dim">${camera.id}</p><p class="fine">${t("cameras.attest_note")}</p>
     ${items && html`<p class="plain" role="status">${error ? say(error) : words || t("cameras.attest_none")}</p>`}
+    <div class="found" id="owner-checks">${checks.items && (checks.error ? say(checks.error) : checks.items.length === 0 ? t("cameras.check_none") : html`<ul>${checks.items.slice(0, SHOWN_CHECKS).map((/** @type {any} */ row) =>
+      html`<li key=${row.id} data-verdict=${row.verdict}><b>${tk("check", row.verdict)}</b> ${stamp(row.at_ms)}: ${say(row.reason)}</li>`)}</ul>`)}
+      <button type="button" class="small" disabled=${asking} onClick=${ask}>${t(asking ? "busy" : "cameras.check_now")}</button></div>
     <${Form} submit=${t("save")} onCancel=${onClose} onSubmit=${(/** @type {any} */ v) => post(`/cameras/${camera.id}/attestations`, { days: Number(v.days), attested_by: v.attested_by.trim(), document: v.document.trim(), valid_until: fromInput(v.valid_until) })}
       onDone=${(/** @type {any} */ answer) => { toast(answer.reason, answer.state === "attested" ? "good" : "bad"); void load(); }} fields=${[
         { name: "days", label: t("cameras.attest_days"), type: "number", value: "30", min: 0, max: 3660, required: true }, { name: "attested_by", label: t("cameras.attest_by"), required: true },
