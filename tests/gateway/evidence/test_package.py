@@ -13,17 +13,20 @@ from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import Connection, update
+from sqlalchemy import Connection, insert, update
 
 from config.errors import TiergateError
 from gateway.cli import app as cli
 from gateway.evidence import contents, sending, verifier
 from gateway.playback.footage import Piece
+from storage import damage
 from storage.audit import log
-from storage.catalog import grants, retention_rows, segments
+from storage.catalog import grants, places, retention_rows, segments
+from storage.catalog.engine import Catalog
 from storage.catalog.grants import GrantRow
 from storage.catalog.retention_rows import HoldRow
 from storage.catalog.segments import SegmentRow
+from storage.catalog.tables import camera as camera_table
 from storage.catalog.tables import segment
 from storage.objects import make_store
 from storage.objects.folder import FolderStore
@@ -39,8 +42,10 @@ from tests.gateway.evidence.packages import (
     manifest_of,
     some_id,
 )
+from tests.gateway.playback.test_damaged import FROM_MS, TO_MS, Place, with_evidence
 from tests.gateway.watching import WALL_MS, Rig, rig
 from tests.parts.wait import until_async
+from tests.storage.footage import CAMERA
 
 
 @pytest.fixture
@@ -182,6 +187,8 @@ async def test_originals_of_every_camera_or_nothing(node: Rig) -> None:
     ):
         answer = await ask(node, headers, *cameras)
         assert (answer.status_code, answer.json()["code"]) == (status, code)
+    # Nor is it told whether there is footage at all.
+    assert (await ask(node, exporter, from_s=50, to_s=60)).json()["code"] == "access.original"
     assert await node.register() == []
     assert (await ask(node, holder)).status_code == 200
 
@@ -251,6 +258,41 @@ async def test_a_segment_that_is_not_what_was_recorded_is_in_the_package_and_nam
         judge = Judge(tmp_path / some_id(), files_of(answer.content)["verify_evidence.py"])
         status, said = judge.judge(answer.content)
         assert (status, said["whole"]) == (0, True)
+        assert await node.services.read(lambda c: damage.is_marked(c, id_)), "nobody else is told"
+
+
+@pytest.mark.fault("S20", "B30")
+async def test_a_held_segment_that_rotted_comes_from_its_second_copy(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    with_evidence(place, tmp_path)
+    place.rot(1)
+
+    def register(connection: Connection) -> None:
+        places.seed_regions(connection, "210211001003", "community", "社区", 1)
+        values = {"id": CAMERA, "name": "门", "tier": "community", "region": "210211001003", "recorded_by": "self",
+                  "enabled": True, "created_ms": 0, "changed_ms": 0}  # fmt: skip
+        connection.execute(insert(camera_table).values(**values))
+
+    place.catalog.write(register)
+    found = place.catalog.read(lambda c: contents.read(c, [CAMERA], "main", FROM_MS, TO_MS))
+    maker = sending.Maker("P", 1, {"id": "n"}, bytes(32), {}, "evidence", "r", None, ["R"])
+    record = partial(recorded, place.catalog)
+    data = b"".join([part.data async for part in sending.send(place.footage, found, maker, record)])
+    place.catalog.close()
+    (part,) = manifest_of(data)["cameras"]
+    assert len(part["segments"]) == len(place.recorded) and not any("damaged" in one for one in part["segments"])
+    row = place.recorded[1].segment
+    assert hashlib.sha256(files_of(data)[part["segments"][1]["file"]]).digest() == row.sha256
+
+
+async def recorded(catalog: Catalog, details: dict[str, Any]) -> tuple[log.Entry, log.Checkpoint]:
+    """What the route does for a package, with a key of zeros."""
+
+    def write(connection: Connection) -> tuple[log.Entry, log.Checkpoint]:
+        log.append(connection, 1, "user:x", verifier.AUDIT_ACTION, "P", details)
+        return log.tail(connection, 1)[0], log.checkpoint(connection, bytes(32), 1)
+
+    return await catalog.awrite(write)
 
 
 @pytest.mark.fault("S20")
@@ -295,12 +337,7 @@ async def test_a_segment_too_large_to_be_held_is_read_twice_and_must_not_change_
     found = await node.services.read(lambda c: contents.read(c, [camera], "main", WALL_MS, WALL_MS + 4000))
     maker = sending.Maker("P", 1, {"id": "n"}, bytes(32), {}, "evidence", "r", None, ["R"])
 
-    async def record(details: dict[str, Any]) -> tuple[log.Entry, log.Checkpoint]:
-        def write(connection: Any) -> tuple[log.Entry, log.Checkpoint]:
-            log.append(connection, 1, "user:x", verifier.AUDIT_ACTION, "P", details)
-            return log.tail(connection, 1)[0], log.checkpoint(connection, bytes(32), 1)
-
-        return await node.services.write(write)
+    record = partial(recorded, node.services.catalog)
 
     async def made(held_bytes: int) -> bytes:
         return b"".join([part.data async for part in sending.send(footage, found, maker, record, held_bytes)])

@@ -307,6 +307,7 @@ def test_the_nodes_log_names_the_package_and_the_package_holds_the_log_to_it(mad
         made.log_lines[:mine],  # cut before it
         made.log_lines[:mine] + made.log_lines[mine + 1 :],
         [line.replace("fight at the gate", "drill at the gate") for line in made.log_lines],
+        [line.replace("another case", "no case") for line in made.log_lines],  # behind the package's own entry
         entries[:1],
         ["nonsense\n"],
     ):
