@@ -77,6 +77,7 @@ WORDS: dict[str, tuple[str, str]] = {
         "{path} exists already; nothing was overwritten.",
         "{path} 已存在，未覆盖。",
     ),
+    "cli.file_unreadable": ("{path} cannot be read.", "无法读取 {path}。"),
     "cli.file_unwritable": (
         "{path} cannot be written; name another file with -o.",
         "无法写入 {path}；请用 -o 指定其他文件。",

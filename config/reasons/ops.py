@@ -41,6 +41,7 @@ WORDS: dict[str, tuple[str, str]] = {
         "The exported log is not whole ({problem}).",
         "导出的日志不完整（{problem}）。",
     ),
+    "ops.package_bad": ("This is not what a node signed: {problem}.", "与节点签署的内容不符：{problem}。"),
     # --- doctor ---
     "ops.check_failed": ("The check {check} itself failed ({problem}).", "检查项 {check} 自身失败（{problem}）。"),
     "ops.check_failed_next": ("See the other lines first; they may say why.", "请先处理其他各项，原因可能在其中。"),

@@ -109,6 +109,18 @@ WORDS: dict[str, tuple[str, str]] = {
         "The picture format changes inside that time at {at}; export up to it and from it on.",
         "该时段内画面格式在 {at} 发生变化，请以此为界分段导出。",
     ),
+    "media.evidence_own_only": (
+        "The camera {camera} belongs to a lower node: evidence of it is made there, by the node that recorded it.",
+        "摄像机 {camera} 属于下级节点，证据包须由录制该录像的节点制作。",
+    ),
+    "media.evidence_not_yet": (
+        "Footage is sealed up to {at} only: end there, or try again in a minute.",
+        "录像目前仅封存至 {at}：请将结束时间设在此之前，或一分钟后再试。",
+    ),
+    "media.evidence_too_much": (
+        "An evidence package holds at most {most} segments: choose a shorter time or fewer cameras.",
+        "一个证据包最多包含 {most} 段录像：请缩短时间或减少摄像机。",
+    ),
     "media.play_lower_away": (
         "The footage lies on the lower node, which cannot be reached now.",
         "录像存于下级节点，目前无法连接。",

@@ -48,6 +48,7 @@ NOUNS: dict[str, tuple[str, str]] = {
     "store": ("store", "Check the store against the catalog; rebuild the catalog from the store."),
     "report": ("report", "Coverage, gaps and reach of footage; use of it; its impact on people."),
     "clip": ("clip", "Save a stretch of footage to a file."),
+    "export": ("export", "Evidence packages: made, judged, and the key they are signed with."),
 }
 
 

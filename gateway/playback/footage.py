@@ -109,7 +109,7 @@ class Footage:
                 {g.id for g in gaps.gaps_between(c, camera_id, stream, from_ms, to_ms) if g.to_ms != g.from_ms},
             )
         )
-        pieces = {row.id: _piece_of(row, damaged=row.id in marked) for row in rows}
+        pieces = {row.id: piece_of(row, damaged=row.id in marked) for row in rows}
         for part in parts:
             if part.start_ms < to_ms and part.end_ms > from_ms:
                 pieces.setdefault(part.segment_id, part)
@@ -125,9 +125,15 @@ class Footage:
         row = await self._catalog.aread(lambda c: segments.segment_of(c, segment_id))
         if row is not None:
             mine = row.camera_id == camera_id and row.stream == stream and row.state in segments.READABLE
-            return _piece_of(row) if mine else None
+            return piece_of(row) if mine else None
         parts = await asyncio.to_thread(self._open_pieces, camera_id, stream)
         return next((part for part in parts if part.segment_id == segment_id), None)
+
+    async def growing(self, camera_id: str, stream: str, from_ms: int, to_ms: int) -> Piece | None:
+        """The first segment of ``[from_ms, to_ms)`` that is still being recorded."""
+        parts = await asyncio.to_thread(self._open_pieces, camera_id, stream)
+        touching = (part for part in parts if part.start_ms < to_ms and part.end_ms > from_ms)
+        return min(touching, key=lambda part: part.start_ms, default=None)
 
     def _below(self) -> LowerFootage:
         if self.lower is None:
@@ -268,7 +274,8 @@ def _is_fragment(data: bytearray, size: int) -> bool:
     return len(data) == size
 
 
-def _piece_of(row: SegmentRow, damaged: bool = False) -> Piece:
+def piece_of(row: SegmentRow, damaged: bool = False) -> Piece:
+    """A sealed segment as it can be read."""
     return Piece(
         row.id, row.run_id, row.camera_id, row.stream, row.start_ms, row.end_ms, row.start_wall_ns,
         fragment_index.decode(row.fragments), row.object_key, lease_id=row.lease_id if row.kind == "cache" else None,

@@ -43,12 +43,11 @@ export async function saveSnapshot(camera, at_ms) {
 }
 
 /**
- * @param {import("./shapes.js").Camera} camera
- * @param {{from: number, to: number, reason: string, case_no: string, watermark: boolean}} query
- * @param {{signal?: AbortSignal, progress?: (bytes: number, total: number) => void}} [options]
+ * @param {string} path @param {Record<string, any>} query @param {string} name
+ * @param {{signal?: AbortSignal, progress?: (bytes: number, total: number) => void}} options
  */
-export async function saveClip(camera, query, options = {}) {
-  const response = await fetchRaw("GET", `/cameras/${camera.id}/clip.mp4`, { query, signal: options.signal });
+async function saveFile(path, query, name, options) {
+  const response = await fetchRaw("GET", path, { query, signal: options.signal });
   const total = Number(response.headers.get("Content-Length")) || 0;
   let bytes = 0;
   const counted = /** @type {ReadableStream} */ (response.body).pipeThrough(new TransformStream({
@@ -58,7 +57,24 @@ export async function saveClip(camera, query, options = {}) {
       controller.enqueue(chunk);
     },
   }));
-  const blob = await new Response(counted, { headers: { "Content-Type": "video/mp4" } }).blob();
-  save(blob, nameOf(response, `${fileStamp(camera.name, query.from)}.mp4`));
+  const blob = await new Response(counted, { headers: { "Content-Type": response.headers.get("Content-Type") || "" } }).blob();
+  save(blob, nameOf(response, name));
   return blob.size;
 }
+
+/**
+ * @param {import("./shapes.js").Camera} camera
+ * @param {{from: number, to: number, reason: string, case_no: string, watermark: boolean}} query
+ * @param {{signal?: AbortSignal, progress?: (bytes: number, total: number) => void}} [options]
+ */
+export const saveClip = (camera, query, options = {}) =>
+  saveFile(`/cameras/${camera.id}/clip.mp4`, query, `${fileStamp(camera.name, query.from)}.mp4`, options);
+
+/**
+ * Segments as they were recorded, with a signed manifest.
+ * @param {import("./shapes.js").Camera} camera
+ * @param {{from: number, to: number, reason: string, case_no: string}} query
+ * @param {{signal?: AbortSignal, progress?: (bytes: number, total: number) => void}} [options]
+ */
+export const saveEvidence = (camera, query, options = {}) =>
+  saveFile("/exports/evidence.zip", { camera: camera.id, ...query }, `${fileStamp(camera.name, query.from)}.zip`, options);

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Request
 
 from config.ids import region_code
+from gateway.evidence.verifier import fingerprint
 from gateway.web.policy import policy
 from gateway.web.services import services_of
 from storage.catalog import places
@@ -35,6 +36,7 @@ async def show(request: Request, principal: Annotated[Principal | None, policy(p
         "region_name": names.get(code, code),
         "tier": node.tier,
         "node_id": services.keys.node_id,
+        "fingerprint": fingerprint(services.keys.node_public),
         "version": _version(),
         "language": node.language,
         "now_ms": services.now_ms(),

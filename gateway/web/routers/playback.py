@@ -12,8 +12,6 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Annotated, cast
 
 from fastapi import APIRouter, Query, Request, Response
-from starlette.responses import StreamingResponse
-from starlette.types import Receive, Scope, Send
 
 from config.errors import Kind, TiergateError
 from config.units import parse_time_ms
@@ -22,6 +20,7 @@ from gateway.access.purposes import REASON_MINIMUM
 from gateway.live.hub import StreamKey
 from gateway.playback import burnt, clip, hls
 from gateway.playback.service import PlaybackService
+from gateway.web.downloads import Download
 from gateway.web.policy import client_of, policy
 from gateway.web.services import Services, services_of
 from tiering.access import Facts, Function, Principal, Stream, allowed_ranges, marks_export
@@ -175,7 +174,7 @@ async def clip_file(
             chunks = clip.send(part.footage, planned)
         stack.push_async_callback(chunks.aclose)
         first = await anext(chunks)  # what cannot begin is said with a reason
-        return _Download(_sent(first, chunks, look), headers, stack.pop_all())
+        return Download(_sent(first, chunks, look), headers, "video/mp4", stack.pop_all())
     raise AssertionError("not reached")
 
 
@@ -183,18 +182,6 @@ def _words(services: Services, look: Look, case_no: str | None) -> burnt.Words:
     who, lease = look.principal, look.camera.lease(look.constraints.lease_id)
     case = case_no or (lease.case_no if lease is not None else None)
     return burnt.Words(who.unit or services.settings.node.name, who.name, services.now_ms(), case)
-
-
-class _Download(StreamingResponse):
-    """A file that is made while it is sent: what makes it, and the look, end with the answer however that ends."""
-
-    def __init__(self, body: AsyncIterator[bytes], headers: dict[str, str], held: contextlib.AsyncExitStack) -> None:
-        super().__init__(body, headers=headers, media_type="video/mp4")
-        self._held = held
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async with self._held:
-            await super().__call__(scope, receive, send)
 
 
 async def _sent(first: bytes, chunks: AsyncGenerator[bytes, None], look: Look) -> AsyncIterator[bytes]:

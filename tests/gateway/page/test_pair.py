@@ -221,6 +221,19 @@ def test_snapshot_clip_and_ptz(demo: Demo, window: Chromium, tmp_path: Path) -> 
         assert (codec, width) == ("h264", "1920") and int(frames) > 25
         page.wait_for_selector("dialog", state="detached")
 
+        page.keyboard.press("c")
+        page.fill("dialog textarea[name=reason]", "事件核查取证")
+        page.check("dialog input[name=evidence]")
+        assert page.query_selector("dialog input[name=watermark]") is None, "evidence has none"
+        with page.expect_response(lambda r: "/exports/evidence.zip" in r.url) as answer:
+            page.click("dialog button[type=submit]")
+        assert answer.value.status == 409, "what is being recorded cannot be proven yet"
+        refused = answer.value.json()
+        page.wait_for_function("words => words.some(w => document.querySelector('dialog').innerText.includes(w))",
+                               arg=[refused["en"], refused["zh"]])  # fmt: skip
+        page.keyboard.press("Escape")
+        page.wait_for_selector("dialog", state="detached")
+
         sent: list[Any] = []
         answers: list[int] = []
         page.on("request", lambda r: sent.append(r.post_data_json) if r.url.endswith("/ptz") else None)

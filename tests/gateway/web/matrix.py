@@ -441,6 +441,7 @@ def wrong(answer: Answer, wanted: tuple[int, str] | str, demanded: str) -> bool:
 
 _QUERIES = {
     "playback.m3u8": "from={low}&to={high}",
+    "evidence.zip": "camera=01K&from={low}&to={high}&reason=an+incident+at+the+gate",
     "clip.mp4": "from={low}&to={high}&reason=an+incident+at+the+gate",
     "snapshot.jpg": "at={low}",
     "timeline": "from={low}&to={high}",

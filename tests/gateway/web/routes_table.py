@@ -62,6 +62,7 @@ ROUTES: dict[str, str] = {
     "GET /api/v1/audit/checkpoint": "audit_admin",
     "GET /api/v1/register": _READERS,
     "GET /api/v1/events": "signed_in",
+    "GET /api/v1/exports/evidence.zip": "users",
     "GET /api/v1/retention": "users",
     "PUT /api/v1/retention/{class_name}": "system_admin",
     "GET /api/v1/retention/plan": "users",

@@ -1,10 +1,10 @@
 // @ts-check
-// A clip: from, to, why, and whether one's name is burnt into the pictures.
+// A clip: from, to, why, and whether one's name is burnt into the pictures; or a package that proves itself.
 
 import { html, useEffect, useState } from "../dom.js";
 import { Form } from "../form.js";
 import { t } from "../i18n.js";
-import { saveClip } from "../save.js";
+import { saveClip, saveEvidence } from "../save.js";
 import { closeDialog, store, toast } from "../state.js";
 import { fromInput, inputStamp, span } from "../time.js";
 import { Dialog } from "./dialog.js";
@@ -15,6 +15,7 @@ export function ClipDialog({ camera, from_ms, to_ms }) {
   const [range, setRange] = useState({ from_ms, to_ms });
   // A name is burnt in where one sees it on the wall too, and for whoever may not have the pictures without it.
   const [marked, setMarked] = useState(Boolean(one?.watermark) || !one?.original);
+  const [proving, setProving] = useState(false);
   const [done, setDone] = useState(/** @type {{bytes: number, total: number} | null} */ (null));
   useEffect(() => {
     dispatchEvent(new CustomEvent("tiergate:selection", { detail: range }));
@@ -27,17 +28,22 @@ export function ClipDialog({ camera, from_ms, to_ms }) {
       { name: "to", label: t("clip.to"), type: "datetime", value: inputStamp(to_ms), required: true },
       { name: "reason", label: t("clip.reason"), type: "textarea", required: true, hint: t("clip.reason_hint") },
       { name: "case_no", label: t("clip.case") },
-      { name: "watermark", label: t("clip.watermark"), type: "checkbox", value: marked, when: () => Boolean(one.original) },
+      { name: "evidence", label: t("clip.evidence"), type: "checkbox", value: proving, when: () => Boolean(one.original) && one.origin !== "lower" },
+      { name: "watermark", label: t("clip.watermark"), type: "checkbox", value: marked, when: (/** @type {any} */ v) => Boolean(one.original) && !v.evidence },
     ]} onChange=${(/** @type {any} */ v) => {
       const from = fromInput(v.from), to = fromInput(v.to);
       if (from < to) setRange({ from_ms: from, to_ms: to });
       setMarked(v.watermark);
+      setProving(Boolean(v.evidence));
     }} check=${(/** @type {any} */ v) => (fromInput(v.to) <= fromInput(v.from) ? { to: t("clip.order") } : [...v.reason.trim()].length < 5 ? { reason: t("clip.reason_short") } : null)}
       onSubmit=${async (/** @type {any} */ v) => {
-        await saveClip(one, { from: fromInput(v.from), to: fromInput(v.to), reason: v.reason.trim(), case_no: v.case_no.trim(), watermark: v.watermark }, { progress: (bytes, total) => setDone({ bytes, total }) });
-        toast(t("clip.saved", { name: one.name }), "good");
+        const asked = { from: fromInput(v.from), to: fromInput(v.to), reason: v.reason.trim(), case_no: v.case_no.trim() };
+        const options = { progress: (/** @type {number} */ bytes, /** @type {number} */ total) => setDone({ bytes, total }) };
+        if (v.evidence) await saveEvidence(one, asked, options);
+        else await saveClip(one, { ...asked, watermark: v.watermark }, options);
+        toast(t(v.evidence ? "clip.evidence_saved" : "clip.saved", { name: one.name }), "good");
       }} onDone=${closeDialog}>
-      <p class="fine">${t("clip.length", { length: span(range.to_ms - range.from_ms) })} ${marked ? t("clip.note_watermark") : t("clip.note")}</p>
+      <p class="fine">${t("clip.length", { length: span(range.to_ms - range.from_ms) })} ${t(proving ? "clip.note_evidence" : marked ? "clip.note_watermark" : "clip.note")}</p>
       ${done && html`<p role="status" class="fine">${t("clip.progress", { mib: (done.bytes / 1048576).toFixed(1) })}${done.total ? ` / ${(done.total / 1048576).toFixed(1)} MiB` : ""}</p>`}
     <//><//>`;
 }
