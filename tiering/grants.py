@@ -333,6 +333,8 @@ class Principal:
     must_change: bool = False
     posting: Posting | None = None
     opened_until_ms: int | None = None  #: a break-glass seal that they opened gives roles until then
+    stream_password: str | None = None  #: id of the one by which they read streams; it narrows what they may
+    unmarked: bool = False  #: pictures may leave without their name although it should be in them
 
     @property
     def actor(self) -> str:
@@ -342,7 +344,8 @@ class Principal:
     def as_json(self) -> dict[str, Any]:
         """What rows keep of it: enough to name it and to load it again, no rights."""
         value = {"kind": self.kind, "id": self.id, "login": self.login, "name": self.name, "unit": self.unit}
-        return {**value, "session": self.session}
+        by = {} if self.stream_password is None else {"stream_password": self.stream_password}
+        return {**value, "session": self.session, **by}
 
 
 @dataclass(frozen=True, slots=True)
@@ -358,6 +361,7 @@ class Facts:
     #: Pictures that the caller has open, by id of the grant, when one more is to be opened; None: none is.
     open_looks: Mapping[str, int] | None = None
     original: bool = False  #: an export of the pictures as recorded, the caller's name not burnt into them
+    unmarked: bool = False  #: live pictures for software that lays nobody's name over them
 
 
 # --- roles -----------------------------------------------------------------------------------------------------------

@@ -35,6 +35,7 @@ from storage.catalog.tables.people import (
     media_session,
     register,
     session,
+    stream_password,
     token,
     user,
 )
@@ -91,6 +92,7 @@ __all__ = [
     "run",
     "segment",
     "session",
+    "stream_password",
     "token",
     "user",
 ]
