@@ -284,6 +284,31 @@ class Live(Section):
         return self
 
 
+class Rtsp(Section):
+    listen: str | None = Field(
+        None,
+        description="Address and port for RTSP, for example 10.1.2.3:8554; none: off. Passwords do not travel in the "
+        "clear, pictures do.",
+    )
+    tls_listen: str | None = Field(
+        None, description="The same over TLS (rtsps), for example 0.0.0.0:8322, with the certificate web.tls_cert."
+    )
+    max_connections: int = Field(500, ge=1, le=10_000, description="RTSP connections that each web process takes.")
+
+    @model_validator(mode="after")
+    def _check(self) -> Rtsp:
+        for listen in (self.listen, self.tls_listen):
+            if listen is not None:
+                split_listen(listen)
+        return self
+
+    @property
+    def listeners(self) -> dict[str, str]:
+        """Scheme → address and port, of what is on."""
+        both = {"rtsp": self.listen, "rtsps": self.tls_listen}
+        return {scheme: listen for scheme, listen in both.items() if listen is not None}
+
+
 class Clips(Section):
     font: Path | None = Field(
         None,
@@ -373,12 +398,19 @@ class Settings(Section):
     cameras: Cameras = Cameras()
     retention: Retention = Retention()
     live: Live = Live()
+    rtsp: Rtsp = Rtsp()
     clips: Clips = Clips()
     health: Health = Health()
     backup: Backup = Backup()
     alarms: Alarms = Alarms()
     clock: Clock = Clock()
     log: Log = Log()
+
+    @model_validator(mode="after")
+    def _check(self) -> Settings:
+        if self.rtsp.tls_listen is not None and self.web.tls_cert is None:
+            raise ValueError("rtsp.tls_listen needs web.tls_cert and web.tls_key")
+        return self
 
     @property
     def catalog_url(self) -> str:

@@ -56,6 +56,14 @@ def parse_duration_ms(text: str) -> int:
     return int(match[1]) * _DURATION_MS[match[2]]
 
 
+def expiry_ms(value: str | int, now_ms: int) -> int:
+    """A duration from now (8h, 30d) or a moment, in whole seconds. Raises duration.malformed, time.malformed."""
+    text = str(value).strip()
+    absolute = text.isdigit() or "T" in text or ":" in text
+    moment = parse_time_ms(text) if absolute else now_ms + parse_duration_ms(text)
+    return moment // 1000 * 1000
+
+
 def month_of_ms(moment_ms: int) -> str:
     """The calendar month of Asia/Shanghai, as `2026-11`."""
     return (_EPOCH + timedelta(milliseconds=moment_ms)).astimezone(SHANGHAI).strftime("%Y-%m")

@@ -26,6 +26,7 @@ from tiering.grants import (
     Facts,
     Function,
     Grant,
+    Grants,
     LeaseFact,
     Posting,
     Principal,
@@ -59,6 +60,7 @@ __all__ = [
     "lease_as_grant",
     "marks_export",
     "narrow",
+    "narrowed",
     "role_functions",
     "watermarked",
 ]
@@ -191,6 +193,8 @@ def _decide(
         if not evidence.allow:
             return evidence
         first = replace(first, until_ms=_earliest(first.until_ms, evidence.until_ms))
+    if facts.unmarked and watermarked(principal, resource.origin) and not principal.unmarked:
+        return Decision(False, True, Reason("access.stream_unmarked"))
     if facts.open_looks is None or not first.counted_under:
         return first
     # One more picture: what allowed it must do so without the grants under which no more may be open.
@@ -238,6 +242,14 @@ def marks_export(principal: Principal, resource: CameraResource, now_ms: int, fa
     if watermarked(principal, resource.origin) or facts.purpose != "evidence":
         return True
     return not decide(principal, Function.EXPORT, resource, now_ms, replace(facts, original=True)).allow
+
+
+def narrowed(principal: Principal, by: Grant) -> Principal:
+    """Whoever acts for `principal` within `by`: never more than either. What is denied to them stays denied."""
+    held = (*principal.grants, *(grant for role in sorted(principal.roles) for grant in ROLES.get(role, ())))
+    grants = Grants(grant if grant.effect == "deny" else narrow(grant, by) for grant in held)
+    expires_ms = _earliest(principal.expires_ms, by.conditions.valid_to_ms)
+    return replace(principal, roles=frozenset(), grants=grants, expires_ms=expires_ms)
 
 
 def widens_own(principal: Principal, subject_kind: str, subject: str) -> bool:

@@ -350,6 +350,8 @@ class Principal:
     posting: Posting | None = None
     opened_until_ms: int | None = None  #: a break-glass seal that they opened gives roles until then
     wall: Wall | None = None  #: the shared wall that they are on duty at; with nobody on duty, all else names the wall
+    stream_password: str | None = None  #: id of the one by which they read streams; it narrows what they may
+    unmarked: bool = False  #: pictures may leave without their name although it should be in them
 
     @property
     def actor(self) -> str:
@@ -366,6 +368,8 @@ class Principal:
         }  # fmt: skip
         if self.wall is not None:
             value["wall"] = {"id": self.wall.id, "login": self.wall.login, "name": self.wall.name}
+        if self.stream_password is not None:
+            value["stream_password"] = self.stream_password
         return {**value, "session": self.session}
 
 
@@ -382,6 +386,7 @@ class Facts:
     #: Pictures that the caller has open, by id of the grant, when one more is to be opened; None: none is.
     open_looks: Mapping[str, int] | None = None
     original: bool = False  #: an export of the pictures as recorded, the caller's name not burnt into them
+    unmarked: bool = False  #: live pictures for software that lays nobody's name over them
 
 
 # --- roles -----------------------------------------------------------------------------------------------------------

@@ -147,6 +147,29 @@ WORDS: dict[str, tuple[str, str]] = {
         "A token can carry {allowed}; {function} is not among them.",
         "令牌可包含的功能为 {allowed}，不包括 {function}。",
     ),
+    # --- stream passwords
+    "access.stream_password_over": (
+        "The stream password has been revoked or has expired.",
+        "该取流口令已被吊销或已过期。",
+    ),
+    "access.stream_password_expiry": (
+        "A stream password lasts between {least_minutes} minutes and {most_days} days.",
+        "取流口令有效期须在 {least_minutes} 分钟至 {most_days} 天之间。",
+    ),
+    "access.stream_beyond": (
+        "The owner may not watch camera {camera} live; a stream password never reaches further than its owner.",
+        "所属令牌或用户无权观看摄像机 {camera} 的实时画面，取流口令不得超出其权限。",
+    ),
+    "access.stream_unmarked": (
+        "Pictures for this viewer carry their name, and over RTSP nobody lays it over them. The stream password was "
+        "made without a basis for giving them out unmarked.",
+        "向该观看者提供的画面须带有其名称水印，而 RTSP 取流无法叠加水印；该取流口令未登记无水印提供的依据。",
+    ),
+    "access.stream_unmarked_basis": (
+        "A token's pictures carry its holder's name; over RTSP nobody lays it over them. State who agreed to that and "
+        "in which document (unmarked_basis).",
+        "令牌的画面须带有持有者名称水印，而 RTSP 取流无法叠加水印。请填写同意无水印提供的单位或人员及文件号（unmarked_basis）。",
+    ),
     "access.grant_empty": (
         "A grant names at least one camera or group and one function.",
         "授权至少包括一个摄像机或分组以及一项功能。",

@@ -51,6 +51,15 @@ WORDS: dict[str, tuple[str, str]] = {
         "{section} serves plain HTTP on {listen}: a TLS proxy must stand in front of it.",
         "{section} 在 {listen} 上提供明文 HTTP：前面必须有 TLS 代理。",
     ),
+    "ops.rtsp_plain": (
+        "RTSP leaves {listen} without encryption: pictures can be watched by whoever shares the line.",
+        "RTSP 在 {listen} 上未加密：同一线路上的他人可看到画面。",
+    ),
+    "ops.rtsp_plain_next": (
+        "Set rtsp.tls_listen and give readers its rtsps address, then take rtsp.listen away; where a reader knows no "
+        "TLS, keep rtsp.listen to a network of its own.",
+        "请设置 rtsp.tls_listen 并改用 rtsps 地址，然后去掉 rtsp.listen；读取方不支持 TLS 时，请将 rtsp.listen 限于专用网络。",
+    ),
     "ops.settings_plain_next": (
         "Set tls_cert and tls_key, or make sure that only the proxy reaches this address.",
         "请设置 tls_cert 与 tls_key，或确保只有代理能访问该地址。",

@@ -73,6 +73,10 @@ WORDS: dict[str, tuple[str, str]] = {
         "The camera sends no picture now; it came to nothing within {seconds} s.",
         "摄像机当前没有画面，{seconds} 秒内未收到图像。",
     ),
+    "media.rtsp_changed": (
+        "The camera's stream is coded in another way now; open it again.",
+        "该摄像机码流的编码方式已改变，请重新打开。",
+    ),
     "media.live_stream_name": (
         "A stream is main or sub; {value} is neither.",
         "码流只有 main 和 sub，{value} 无效。",

@@ -21,13 +21,15 @@ from gateway.access.tokens import Claims, Tokens, standing
 from gateway.access.watch import CatalogWatch
 from storage.catalog import break_glass as break_glass_rows
 from storage.catalog import grants as grant_rows
-from storage.catalog import people, sessions, shifts
+from storage.catalog import people, sessions, shifts, stream_passwords
 from storage.catalog.engine import Catalog
 from storage.catalog.grants import TokenRow
 from storage.catalog.people import User
 from storage.catalog.sessions import SessionRow
+from storage.catalog.stream_passwords import StreamPasswordRow
 from storage.catalog.tables import link
-from tiering.grants import Grant, Grants, Posting, Principal, Wall
+from tiering.access import narrowed
+from tiering.grants import Conditions, Function, Grant, Grants, Posting, Principal, Resources, Wall
 
 _UNIT_MAX = 58  #: of each of the two units of a person who is posted, so that a register's row names both
 _CACHED = 2_000  #: principals kept between two moves of the catalog
@@ -84,11 +86,9 @@ class Principals:
             self._learned_stamp = stamp
         return self._tokens.verify(text)
 
-    def reload(
-        self, connection: Connection, wanted: Iterable[Principal], now_ms: int
-    ) -> dict[tuple[str, str, str | None], Principal]:
+    def reload(self, connection: Connection, wanted: Iterable[Principal], now_ms: int) -> dict[Key, Principal]:
         """Fresh principals by `key_of`; who is disabled, revoked, expired or signed out is missing."""
-        found: dict[tuple[str, str, str | None], Principal] = {}
+        found: dict[Key, Principal] = {}
         for old in wanted:
             try:
                 found[key_of(old)] = self.again(connection, old.as_json(), now_ms)
@@ -99,6 +99,8 @@ class Principals:
     def again(self, connection: Connection, reference: Mapping[str, Any], now_ms: int) -> Principal:
         """The principal that `Principal.as_json` named. Raises UNAUTHENTICATED; at a wall access.shift_over where
         somebody else is on duty now, or nobody."""
+        if reference.get("stream_password") is not None:
+            return self.by_stream_password(connection, reference["stream_password"], now_ms)
         if reference.get("session") is not None:
             found = self.by_session(connection, bytes.fromhex(reference["session"]), now_ms)
             if found.id != reference["id"]:
@@ -131,6 +133,13 @@ class Principals:
         if user is None or user.disabled_ms is not None:
             raise TiergateError(Kind.UNAUTHENTICATED, "access.user_disabled")
         return self.of_user(connection, user, row, now_ms)
+
+    def by_stream_password(self, connection: Connection, id_: str, now_ms: int) -> Principal:
+        """Its owner, within it. Raises access.stream_password_over, and what its owner's own end raises."""
+        row = stream_passwords.by_id(connection, [id_]).get(id_)
+        if row is None or row.revoked_ms is not None or now_ms >= row.expires_ms:
+            raise TiergateError(Kind.UNAUTHENTICATED, "access.stream_password_over")
+        return within(self.again(connection, {"kind": row.owner_kind, "id": row.owner}, now_ms), row)
 
     def of_user(self, connection: Connection, user: User, session: SessionRow | None, now_ms: int) -> Principal:
         """A person; of a shared wall who is on duty there, or the wall alone, which may nothing."""
@@ -216,8 +225,22 @@ def _good_until_ms(principal: Principal) -> float:
     return min((end for end in ends if end is not None), default=math.inf)
 
 
-def key_of(principal: Principal) -> tuple[str, str, str | None]:
-    return principal.kind, principal.id, principal.session
+Key = tuple[str, str, str | None, str | None]
+
+
+def key_of(principal: Principal) -> Key:
+    return principal.kind, principal.id, principal.session, principal.stream_password
+
+
+def within(owner: Principal, row: StreamPasswordRow) -> Principal:
+    """`owner` as far as a stream password reaches. Raises access.must_change."""
+    if owner.must_change:
+        raise TiergateError(Kind.FORBIDDEN, "access.must_change")
+    conditions = Conditions(
+        valid_to_ms=row.expires_ms, max_stream="sub" if row.max_stream == "sub" else "main", networks=row.networks
+    )
+    reach = Grant(row.id, "user", Resources(cameras=frozenset(row.cameras)), frozenset({Function.LIVE}), conditions)
+    return replace(narrowed(owner, reach), stream_password=row.id, unmarked=bool(row.unmarked_basis))
 
 
 def of_token(row: TokenRow, session: SessionRow | None = None) -> Principal:

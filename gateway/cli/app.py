@@ -34,6 +34,7 @@ NOUNS: dict[str, tuple[str, str]] = {
     "camera": ("camera", "Cameras: register, probe, change."),
     "area": ("area", "Key places and their retention class."),
     "grant": ("grant", "Rights of users, roles and departments."),
+    "stream-password": ("stream_password", "What software that knows no token reads live streams with, over RTSP."),
     "token": ("token", "Scoped tokens for departments."),
     "retention": ("retention", "How long footage stays, and why."),
     "approval": ("approval", "What waits for a second person."),

@@ -201,6 +201,17 @@ def _receivers(form: _Form, value: Mapping[str, Any]) -> None:
         [("department", "部门"), ("label", "标签"), ("until", "有效期至"), ("what it allows", "允许内容")],
         [[t["department"], t["label"], _day(t["expires_ms"]), t["plain"]] for t in value["tokens"]],
     )
+    form.head(3, "Stream passwords that are valid (RTSP)", "有效的取流口令（RTSP）")
+    form.table(
+        [("belongs to", "所属"), ("label", "标签"), ("cameras", "摄像机"), ("networks", "来源网段"),
+         ("until", "有效期至"), ("basis for pictures without watermark", "无水印提供的依据")],
+        [
+            [p["owner"], p["label"], p["cameras"],
+             ("those of the owner", "与所属相同") if p["networks"] is None else ", ".join(p["networks"]),
+             _day(p["expires_ms"]), p["unmarked_basis"]]
+            for p in value["stream_passwords"]
+        ],
+    )  # fmt: skip
     form.head(3, "Grants beyond roles", "角色之外的授权")
     form.table(
         [("given to", "授予"), ("effect", "效力"), ("what it says", "内容")],
@@ -292,6 +303,8 @@ def _protection(form: _Form, value: Mapping[str, Any]) -> None:
         [
             [("TLS for people and departments", "面向人员和部门的 TLS"), it["web_tls"]],
             [("plain HTTP allowed behind a proxy", "允许代理之后的明文 HTTP"), it["web_plain_allowed"]],
+            [("live streams for other software (RTSP)", "面向其他软件的实时码流（RTSP）"),
+             {"off": ("off", "未启用"), "tls": ("TLS only", "仅 TLS"), "plain": ("without TLS too", "含未加密")}[it["rtsp"]]],
             [("TLS between nodes", "节点之间的 TLS"), it["relay_tls"]],
             [("requests between nodes signed, keys pinned", "节点间请求签名、密钥绑定"), True],
             [("store", "存储"), it["store"]],
@@ -303,7 +316,8 @@ def _protection(form: _Form, value: Mapping[str, Any]) -> None:
             [("lock of the evidence store", "证据存储的对象锁"), locks[it["evidence_lock"]]],
             [("second person for", "需第二人批准"), second],
             [("viewer's name over the picture, always", "画面叠加观看者姓名（始终）"),
-             ("department tokens; shared walls; pictures of lower tiers", "部门令牌；共享大屏；下级画面")],
+             ("department tokens, but over RTSP with a basis; shared walls; pictures of lower tiers",
+              "部门令牌（登记依据的 RTSP 除外）；共享大屏；下级画面")],
             [("register of every look before the first byte", "首字节之前登记每次调阅"), True],
             [("last signed head of the audit log", "审计日志最近签名"), _day(it["audit_signed_head_ms"])],
             [("monthly reports of use kept", "留存的月度使用报告"), len(value["kept_reports"])],

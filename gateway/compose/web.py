@@ -9,6 +9,7 @@ from gateway.live.service import make_live
 from gateway.playback.service import make_playback
 from gateway.relay.control import RelayControl
 from gateway.relay.lower import RelayFootage
+from gateway.rtsp.server import RtspServer
 from gateway.web.compose import make_services
 from gateway.web.services import Services
 from storage.catalog.engine import Catalog
@@ -26,4 +27,6 @@ def build_web(settings: Settings, process: str) -> Services:
     services.parts["relay"] = relay
     services.parts["footage"] = make_playback(settings, clock, catalog, keys.node_id, live.hub, RelayFootage(relay))
     services.background.append(live.running)
+    if settings.rtsp.listeners:
+        services.parts["rtsp"] = RtspServer(services, live)  # the process gives it its sockets
     return services

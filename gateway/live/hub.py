@@ -52,12 +52,11 @@ class Started:
 
     config: StreamConfig
     epoch: int
-    sets: tuple[bytes, ...]  #: SPS and PPS for RTP; empty unless H.264
+    sets: tuple[bytes, ...]  #: parameter sets for RTP
 
     @classmethod
     def of(cls, config: Config) -> Started:
-        h264 = config.stream.video.codec == "h264"
-        return cls(config.stream, config.epoch, rtp.parameter_sets(config.stream) if h264 else ())
+        return cls(config.stream, config.epoch, rtp.parameter_sets(config.stream))
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +98,11 @@ class Picture:
 
     @property
     def payloads(self) -> list[bytes]:
-        """RTP payloads of an H.264 picture."""
+        """RTP payloads of a picture."""
         if self._payloads is None:
-            self._payloads = rtp.h264_payloads(self.unit.data, self.key, self.started.sets)
+            h264 = self.started.config.video.codec == "h264"
+            packetise = rtp.h264_payloads if h264 else rtp.h265_payloads
+            self._payloads = packetise(self.unit.data, self.key, self.started.sets)
         return self._payloads
 
     @property

@@ -81,7 +81,7 @@ class _VideoTrack(PassThroughTrack):
                     self._audio.push(entry)
             elif isinstance(entry, Started):
                 self._again.clear()
-                if not entry.sets:  # the camera went over to H.265 in the middle
+                if entry.config.video.codec != "h264":  # the camera went over to H.265 in the middle
                     self._viewer.end(Reason("media.live_whep_codec", {"codec": entry.config.video.rfc6381}))
             else:
                 self.state = entry

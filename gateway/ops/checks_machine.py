@@ -47,7 +47,12 @@ def settings(probe: Probe) -> Iterator[Finding]:
     for section, listen in plain:
         reason = Reason("ops.settings_plain", {"section": section, "listen": listen})
         yield found("settings", "warn", reason, Reason("ops.settings_plain_next"))
-    if not plain:
+    rtsp = probe.settings.rtsp.listen
+    in_the_clear = rtsp is not None and not is_loopback(split_listen(rtsp)[0])
+    if in_the_clear:
+        reason = Reason("ops.rtsp_plain", {"listen": rtsp})
+        yield found("settings", "warn", reason, Reason("ops.rtsp_plain_next"))
+    if not plain and not in_the_clear:
         yield fine("settings", "ops.settings_ok")
 
 

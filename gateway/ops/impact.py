@@ -22,7 +22,7 @@ from gateway.access.tokens import plain_words
 from gateway.ops import alarms
 from storage import canary, class_changes, journal, sites, use_view
 from storage.approval_rules import ACTIONS
-from storage.catalog import cameras, facts, grants, leases, links, people, places, retention_rows
+from storage.catalog import cameras, facts, grants, leases, links, people, places, retention_rows, stream_passwords
 from storage.catalog.cameras import Camera
 from storage.catalog.grants import GrantRow
 from storage.catalog.tables import audit, register
@@ -54,6 +54,7 @@ def gather(connection: Connection, settings: Settings, now_ms: int) -> dict[str,
         "people": _people(connection),
         "grants": _grants(connection, own, loaded, now_ms),
         "tokens": _tokens(connection, own, loaded, now_ms),
+        "stream_passwords": _stream_passwords(connection, now_ms),
         "links": _links(connection),
         "leases": _leases(connection, since_ms, now_ms),
         "protection": _protection(connection, settings),
@@ -221,6 +222,30 @@ def _tokens(
     return sorted(told, key=lambda t: (t["department"], t["label"]))
 
 
+def _stream_passwords(connection: Connection, now_ms: int) -> list[dict[str, Any]]:
+    """Those that are valid now."""
+    told = []
+    after = None
+    while rows := stream_passwords.newest(connection, after):
+        valid = [row for row in rows if row.revoked_ms is None and row.expires_ms > now_ms]
+        tokens = grants.tokens_by_jti(connection, [row.owner for row in valid])
+        users = people.users(connection, [row.owner for row in valid])
+        for row in valid:
+            token, user = tokens.get(row.owner), users.get(row.owner)
+            told.append(
+                {
+                    "owner": f"{token.unit}: {token.label}" if token is not None else user.name if user else row.owner,
+                    "label": row.label,
+                    "cameras": len(row.cameras),
+                    "networks": None if row.networks is None else list(row.networks),
+                    "expires_ms": row.expires_ms,
+                    "unmarked_basis": row.unmarked_basis,
+                }
+            )
+        after = rows[-1].id
+    return sorted(told, key=lambda p: (p["owner"], p["label"]))
+
+
 # --- other nodes -----------------------------------------------------------------------------------------------------
 
 
@@ -283,6 +308,7 @@ def _protection(connection: Connection, settings: Settings) -> dict[str, Any]:
     return {
         "web_tls": settings.web.tls_cert is not None,
         "web_plain_allowed": settings.web.allow_plain_http,
+        "rtsp": "tls" if set(settings.rtsp.listeners) == {"rtsps"} else "plain" if settings.rtsp.listeners else "off",
         "relay_tls": settings.relay.tls_cert is not None,
         "store": settings.store.kind,
         "store_tls": None if settings.store.endpoint is None else settings.store.endpoint.startswith("https://"),

@@ -413,6 +413,18 @@ def requests_refused(counts: Mapping[str, int]) -> Metric:
     )
 
 
+def rtsp(connections: int, streams: int, refused: Mapping[str, int], malformed: int, turned_away: int) -> list[Metric]:
+    """Of a process that serves RTSP."""
+    by = tuple(((code,), float(count)) for code, count in sorted(refused.items()))
+    closed = ((("malformed",), float(malformed)), (("too_many",), float(turned_away)))
+    return [
+        _one("tiergate_rtsp_connections", "RTSP connections of the process that answers.", float(connections)),
+        _one("tiergate_rtsp_streams", "Streams that leave by them.", float(streams)),
+        Metric("tiergate_rtsp_refused_total", "RTSP requests refused since it began.", ("reason",), by),
+        Metric("tiergate_rtsp_closed_total", "RTSP connections that it closed unheard.", ("why",), closed),
+    ]
+
+
 def render(metrics: list[Metric]) -> tuple[bytes, str]:
     """(text, media type)."""
     registry = CollectorRegistry(auto_describe=False)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import fcntl
+import json
 import logging
 import os
 import signal
@@ -32,6 +33,7 @@ from gateway.ops.tasks import Tasks
 _log = logging.getLogger(__name__)
 
 LISTEN_FD = "TIERGATE_LISTEN_FD"
+LISTEN_MORE = "TIERGATE_LISTEN_MORE"  #: JSON: what else the process listens for → descriptor
 #: When asked to end, a process ends: whatever hangs after this is not waited for.
 _LAST_S = 15.0
 
@@ -87,6 +89,11 @@ class Child:
         """The listening socket that the supervisor bound, or None when the process was started by hand."""
         value = os.environ.get(LISTEN_FD)
         return socket.socket(fileno=int(value)) if value else None
+
+    def more_listeners(self) -> dict[str, socket.socket]:
+        """Further ones by what they are for, as the supervisor bound them; none when started by hand."""
+        found = json.loads(os.environ.get(LISTEN_MORE, "{}"))
+        return {name: socket.socket(fileno=int(descriptor)) for name, descriptor in found.items()}
 
 
 Run = Callable[[Child], Awaitable[None]]

@@ -35,13 +35,13 @@ from pathlib import Path
 from config.clock import Clock, Deadline, make_clock
 from config.errors import Kind, TiergateError
 from config.load import load
-from config.settings import Listener, Settings, split_listen
+from config.settings import Settings, split_listen
 from gateway.ops import logging as logs
 from gateway.ops.locks import NODE_LOCK
 from gateway.ops.signs import read_sign
 from gateway.ops.systemd import notify, watchdog_interval_s
 from gateway.ops.tasks import Tasks
-from gateway.processes.child import LISTEN_FD
+from gateway.processes.child import LISTEN_FD, LISTEN_MORE
 from gateway.processes.running import Running
 from storage.catalog.engine import Catalog
 from storage.catalog.migrate import migrate
@@ -76,6 +76,7 @@ class Spec:
     process: str
     number: int | None = None  #: shard of a recorder, index of a web worker
     listener: socket.socket | None = None
+    more: tuple[tuple[str, socket.socket], ...] = ()  #: further ones by what they are for
 
     @property
     def name(self) -> str:
@@ -121,9 +122,13 @@ class Supervisor:
             adopted = {name: Running(*child) for name, child in (legacy.children if legacy else {}).items()}
             self._kept.start(self._feed(), "watchdog")
             await asyncio.to_thread(migrate, self._settings.catalog_url)
+            wanted = self._wanted()
+            for name, descriptor in (legacy.listeners if legacy is not None else {}).items():
+                if name not in wanted:  # switched off since
+                    os.close(descriptor)
             listeners = {
-                "web": self._inherited("web", legacy) or self._bind_first("web", self._settings.web, killed),
-                "relay": self._inherited("relay", legacy) or self._bind_first("relay", self._settings.relay, killed),
+                name: self._inherited(name, legacy) or self._bind_first(process, listen, killed)
+                for name, (process, listen) in wanted.items()
             }
             pid_file.write_text(f"{os.getpid()}\n")
             catalog = Catalog(self._settings.catalog_url)
@@ -133,13 +138,14 @@ class Supervisor:
                     if process == "recorder":
                         await self._add_recorders(catalog, adopted)
                     elif process == "web":
-                        listeners["web"] = listeners["web"] or await self._bind_freed(self._settings.web)
+                        bound = await self._bind_rest("web", wanted, listeners)
+                        first = bound.pop("web")
                         for index in range(self._settings.web.workers):
                             number = index if self._settings.web.workers > 1 else None
-                            self._add(Spec("web", number, listeners["web"]), adopted)
+                            self._add(Spec("web", number, first, tuple(bound.items())), adopted)
                     elif process == "relay":
-                        listeners["relay"] = listeners["relay"] or await self._bind_freed(self._settings.relay)
-                        self._add(Spec("relay", None, listeners["relay"]), adopted)
+                        bound = await self._bind_rest("relay", wanted, listeners)
+                        self._add(Spec("relay", None, bound["relay"]), adopted)
                     else:
                         self._add(Spec(process), adopted)
                 self._complete = True
@@ -160,8 +166,24 @@ class Supervisor:
                     pid_file.unlink(missing_ok=True)
             self._become_next_version(lock, listeners)
 
-    def _inherited(self, process: str, legacy: Legacy | None) -> socket.socket | None:
-        descriptor = legacy.listeners.get(process) if legacy is not None else None
+    def _wanted(self) -> dict[str, tuple[str, str]]:
+        """What is listened for → (the process that does, address and port)."""
+        rtsp = {scheme: ("web", listen) for scheme, listen in self._settings.rtsp.listeners.items()}
+        return {"web": ("web", self._settings.web.listen), "relay": ("relay", self._settings.relay.listen)} | rtsp
+
+    async def _bind_rest(
+        self, process: str, wanted: dict[str, tuple[str, str]], listeners: dict[str, socket.socket | None]
+    ) -> dict[str, socket.socket]:
+        """All listeners of `process`; what was not free before is waited for."""
+        bound: dict[str, socket.socket] = {}
+        for name, (of, listen) in wanted.items():
+            if of == process:
+                bound[name] = listeners[name] or await self._bind_freed(listen)
+        listeners.update(bound)
+        return bound
+
+    def _inherited(self, name: str, legacy: Legacy | None) -> socket.socket | None:
+        descriptor = legacy.listeners.get(name) if legacy is not None else None
         return socket.socket(fileno=descriptor) if descriptor is not None else None
 
     # -- children ----------------------------------------------------------------------------------------------------
@@ -210,11 +232,12 @@ class Supervisor:
         environment = dict(os.environ)
         descriptors: tuple[int, ...] = ()
         # Only the supervisor speaks with systemd; a child that inherits the socket would answer in its name.
-        for name in ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", LISTEN_FD):
+        for name in ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", LISTEN_FD, LISTEN_MORE):
             environment.pop(name, None)
         if spec.listener is not None:
-            descriptors = (spec.listener.fileno(),)
+            descriptors = (spec.listener.fileno(), *(held.fileno() for _, held in spec.more))
             environment[LISTEN_FD] = str(spec.listener.fileno())
+            environment[LISTEN_MORE] = json.dumps({name: held.fileno() for name, held in spec.more})
         process = Running.start(argv, environment, descriptors)
         _log.info("child started", extra={"child": spec.name, "pid": process.pid})
         return process
@@ -360,31 +383,31 @@ class Supervisor:
             _log.error("child gives no sign of life and is killed", extra={"child": name})
             self._processes[name].kill()
 
-    def _bind_first(self, process: str, listener: Listener, killed: bool) -> socket.socket | None:
+    def _bind_first(self, process: str, listen: str, killed: bool) -> socket.socket | None:
         """Before anything starts, so that a port of somebody else's is told at once. None: not ours to bind, or held by
         a child of the supervisor that was killed."""
         if process not in self._children:
             return None
         try:
-            return self._bind(listener)
+            return self._bind(listen)
         except TiergateError:
             if not killed:
                 raise
             return None
 
-    async def _bind_freed(self, listener: Listener) -> socket.socket:
+    async def _bind_freed(self, listen: str) -> socket.socket:
         """Waits for the child that holds the port. Raises process.address_in_use."""
         deadline = Deadline(_PORT_WAIT_S)
         while True:
             try:
-                return self._bind(listener)
+                return self._bind(listen)
             except TiergateError:
                 if deadline.passed or self._stopping.is_set():
                     raise
             await asyncio.sleep(0.1)
 
-    def _bind(self, listener: Listener) -> socket.socket:
-        host, port = split_listen(listener.listen)
+    def _bind(self, listen: str) -> socket.socket:
+        host, port = split_listen(listen)
         try:
             family, kind, protocol, _, address = socket.getaddrinfo(
                 host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -395,9 +418,7 @@ class Supervisor:
             bound.listen(_BACKLOG)
         except OSError as exc:
             problem = exc.strerror or type(exc).__name__
-            raise TiergateError(
-                Kind.ENVIRONMENT, "process.address_in_use", listen=listener.listen, problem=problem
-            ) from exc
+            raise TiergateError(Kind.ENVIRONMENT, "process.address_in_use", listen=listen, problem=problem) from exc
         bound.setblocking(False)
         return bound
 

@@ -11,6 +11,7 @@ import logging
 import os
 import socket
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,10 @@ import uvicorn
 import uvloop
 from fastapi import FastAPI
 
-from config.settings import Settings, split_listen
+from config.settings import split_listen
 from gateway.compose.web import build_web
 from gateway.processes import child
+from gateway.rtsp.server import RtspServer
 from gateway.web.app import build
 from gateway.web.certificate import LiveCertificate
 
@@ -79,9 +81,9 @@ def bind_admin(path: Path) -> socket.socket:
     return bound
 
 
-def _bind(settings: Settings) -> socket.socket:
+def _bind(listen: str) -> socket.socket:
     """When started by hand."""
-    host, port = split_listen(settings.web.listen)
+    host, port = split_listen(listen)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     bound = socket.socket(family, socket.SOCK_STREAM)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -106,8 +108,13 @@ async def run(process: child.Child) -> None:
     if web.tls_cert is not None and web.tls_key is not None:
         certificate = LiveCertificate(web.tls_cert, web.tls_key)
         services.background.append(certificate.watching)
+    rtsp = services.parts.get("rtsp")
+    if isinstance(rtsp, RtspServer):
+        given = process.more_listeners()
+        sockets = {scheme: given.get(scheme) or _bind(listen) for scheme, listen in settings.rtsp.listeners.items()}
+        services.background.append(partial(rtsp.serving, sockets))
     public = _Server(config_of(app, lifespan=True, certificate=certificate))
-    servers = [(public, process.listener() or _bind(settings))]
+    servers = [(public, process.listener() or _bind(web.listen))]
     if process.shard == 0:
         admin = _Server(config_of(app, lifespan=False))
         servers.append((admin, bind_admin(settings.paths.run_dir / "admin.sock")))

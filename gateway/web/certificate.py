@@ -34,7 +34,7 @@ class LiveCertificate:
         self._make: Callable[[], ssl.SSLContext] | None = None
         self._current: ssl.SSLContext | None = None
 
-    def context(self, _config: uvicorn.Config, make: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
+    def context(self, _config: uvicorn.Config | None, make: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
         """For uvicorn's `ssl_context_factory`. Raises what loading a pair raises: at a start it must fit."""
         self._seen, self._make = self._stamps(), make
         self._current = first = make()

@@ -26,6 +26,8 @@ def test_an_unknown_key_names_its_nearest_neighbour() -> None:
         {"recorder": {"fragment_ms": 5000}},
         {"node": {"tier": "province"}},
         {"web": {"listen": "8080"}},
+        {"rtsp": {"listen": "8554"}},
+        {"rtsp": {"tls_listen": "0.0.0.0:8322"}},
     ],
 )
 def test_values_that_cannot_work_or_are_unsafe_are_refused(raw: dict[str, dict[str, object]]) -> None:

@@ -98,6 +98,21 @@ def test_a_node_in_order_has_nothing_to_say(place: Place) -> None:
     assert place.wrong() == {}
 
 
+@pytest.mark.parametrize(
+    ("listen", "code"), [("127.0.0.1:8554", None), ("[::1]:8554", None), ("0.0.0.0:8554", "ops.rtsp_plain")]
+)
+def test_pictures_that_leave_the_machine_without_encryption_are_named(
+    tmp_path: Path, listen: str, code: str | None
+) -> None:
+    place = Place(tmp_path, rtsp={"listen": listen})
+    try:
+        place.add_camera(bit_rate_bps=1_000)
+        found = place.wrong().get("settings")
+        assert (None if found is None else found.reason.code) == code
+    finally:
+        place.catalog.close()
+
+
 @pytest.mark.fault("S9")
 def test_cameras_as_their_maker_delivered_them_are_named(place: Place) -> None:
     place.add_camera(bit_rate_bps=1_000)
@@ -467,7 +482,9 @@ def test_every_metric_is_explained_by_a_check(place: Place) -> None:
         lambda c: facts.set(c, job_state.UPLOADS, {"away_since_ms": None, "failures": 0, "corrupt": 0, "problem": None})
     )
     listed |= {m.name for m in place.catalog.read(lambda c: metrics.read_facts(c, place.settings, place.now_ms))}
-    assert listed | {"tiergate_looks_running", "tiergate_requests_refused_total"} == set(doctor.METRICS)
+    of_a_process = {"tiergate_looks_running", "tiergate_requests_refused_total"}
+    of_a_process |= {metric.name for metric in metrics.rtsp(0, 0, {}, 0, 0)}
+    assert listed | of_a_process == set(doctor.METRICS)
 
 
 def test_a_check_that_fails_itself_stops_no_other(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

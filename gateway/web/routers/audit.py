@@ -72,6 +72,7 @@ def as_json(row: RegisterRow, camera_name: str | None) -> dict[str, Any]:
         "bytes": row.bytes,
         "result": row.result,
         "watermark": row.watermark,
+        "stream_password": row.principal.get("stream_password"),
     }
 
 

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 
 from gateway.ops import metrics
+from gateway.rtsp.server import RtspServer
 from gateway.web.policy import client_of, policy
 from gateway.web.services import services_of
 from tiering.access import Principal
@@ -37,5 +38,11 @@ async def show_metrics(request: Request, principal: Annotated[Principal | None, 
     metrics.require_local_or_signed_in(client_of(request), principal)
     facts = await services.read(lambda c: metrics.read_facts(c, services.settings, services.now_ms()))
     here = [metrics.looks_running(len(services.looks.running)), metrics.requests_refused(services.limits.refused)]
+    served = services.parts.get("rtsp")
+    if isinstance(served, RtspServer):
+        counted = served.counters
+        here += metrics.rtsp(
+            served.connections, served.streams, counted.refused, counted.malformed, counted.turned_away
+        )
     body, media_type = metrics.render([*facts, *here])
     return Response(body, media_type=media_type)

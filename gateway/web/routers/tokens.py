@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 from config.crypto import b64
 from config.errors import Kind, TiergateError
 from config.ids import region_code
-from config.units import DAY_MS, parse_duration_ms
+from config.units import DAY_MS, expiry_ms, parse_duration_ms
 from gateway.access import resources, token_keys, tokens
 from gateway.access.ids import fresh_id
 from gateway.access.principals import of_token
@@ -88,17 +88,13 @@ def _grant(body: NewToken) -> Grant:
 
 def _expires_ms(value: str | int, now_ms: int) -> int:
     """Whole seconds, as the signed claim has it. Raises access.token_expiry, duration.malformed, time.malformed."""
-    from config.units import parse_time_ms
-
-    text = str(value).strip()
-    absolute = text.isdigit() or "T" in text or ":" in text
-    moment = parse_time_ms(text) if absolute else now_ms + parse_duration_ms(text)
-    if not tokens.LEAST_MS <= moment - now_ms <= tokens.MOST_MS:
+    moment = expiry_ms(value, now_ms)
+    if not tokens.LEAST_MS <= moment - now_ms // 1000 * 1000 <= tokens.MOST_MS:
         raise TiergateError(
             Kind.INVALID, "access.token_expiry",
             least_minutes=tokens.LEAST_MS // 60_000, most_days=tokens.MOST_MS // DAY_MS,
         )  # fmt: skip
-    return moment // 1000 * 1000
+    return moment
 
 
 def _prepare(

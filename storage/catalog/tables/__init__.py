@@ -37,6 +37,7 @@ from storage.catalog.tables.people import (
     register,
     session,
     shift,
+    stream_password,
     token,
     user,
 )
@@ -95,6 +96,7 @@ __all__ = [
     "segment",
     "session",
     "shift",
+    "stream_password",
     "token",
     "user",
 ]

@@ -95,6 +95,27 @@ token = Table(
     Column("revoked_by", String(120), nullable=True),
 )
 
+#: What software that knows no token signs in with over RTSP; the secret is a row of `credential`, sealed.
+stream_password = Table(
+    "stream_password",
+    metadata,
+    ulid_column(),  # also the name that software gives
+    Column("owner_kind", String(5), nullable=False),
+    Column("owner", String(26), nullable=False),  # a token's jti or a user's id
+    Column("label", String(120), nullable=False),
+    Column("cameras", JSON, nullable=False),
+    Column("max_stream", String(4), nullable=False),  # main, sub
+    Column("networks", JSON, nullable=True),  # NULL: those of its owner
+    Column("unmarked_basis", Text, nullable=False),  # why pictures may leave without the owner's name in them, or ""
+    Column("credential_id", String(26), ForeignKey("credential.id"), nullable=False),
+    Column("created_ms", Ms, nullable=False),
+    Column("created_by", String(120), nullable=False),
+    Column("expires_ms", Ms, nullable=False),
+    Column("revoked_ms", Ms, nullable=True),
+    Column("revoked_by", String(120), nullable=True),
+    CheckConstraint("owner_kind IN ('token','user')", name="owner_kind"),
+)
+
 #: Session paths `/m/<128 bit>/…`: one camera, one function, one window, re-decided each 5 s.
 #: Rights in a sealed envelope: the code's hash, who opened it and why, and what somebody else found afterwards.
 break_glass = Table(

@@ -114,7 +114,7 @@ _ALONE = {name: {name: IN} for name in ("live", "playback", "export")} | {
 }  # fmt: skip
 
 
-class _Maker:
+class Maker:
     """Writes people, departments, tokens and grants into the catalog as the routes would."""
 
     def __init__(self, site: Site, cameras_: dict[str, str]) -> None:
@@ -186,7 +186,7 @@ class _Maker:
 class Crowd:
     site: Site
     cameras: dict[str, str]  #: mine, other, secret, private, removed, unknown
-    make: _Maker
+    make: Maker
     callers: list[Caller]
 
     def caller(self, name: str) -> Caller:
@@ -216,13 +216,13 @@ def add(site: Site, name: str, number: int, **more: Any) -> str:
 
 def crowd_of(site: Site) -> Crowd:
     known = make_cameras(site)
-    make = _Maker(site, known)
+    make = Maker(site, known)
     callers = [*_bad(site, make), *_tokens(site, make), *_people(site, make), *_walls(site, make)]
     site.services.watch.bump()
     return Crowd(site, known, make, callers)
 
 
-def _bad(site: Site, make: _Maker) -> list[Caller]:
+def _bad(site: Site, make: Maker) -> list[Caller]:
     """Credentials that are none, or none any more."""
     tokens = site.services.tokens
     expired = make.token("expired", "mine", minutes=2)
@@ -256,7 +256,7 @@ def _bad(site: Site, make: _Maker) -> list[Caller]:
     return [Caller("nobody", None, "nobody"), *(Caller(name, text, "bad") for name, text in found.items())]
 
 
-def _tokens(site: Site, make: _Maker) -> list[Caller]:
+def _tokens(site: Site, make: Maker) -> list[Caller]:
     now_ms = site.now_ms()
 
     def caller(name: str, bearer: str, may: Mapping[str, str] = _ALL, **more: Any) -> Caller:
@@ -291,7 +291,7 @@ def _tokens(site: Site, make: _Maker) -> list[Caller]:
     ]
 
 
-def _people(site: Site, make: _Maker) -> list[Caller]:
+def _people(site: Site, make: Maker) -> list[Caller]:
     now_ms, found = site.now_ms(), []
 
     def caller(name: str, *roles: str, may: Mapping[str, str], **more: Any) -> Caller:
@@ -347,7 +347,7 @@ def _people(site: Site, make: _Maker) -> list[Caller]:
     ]  # fmt: skip
 
 
-def _walls(site: Site, make: _Maker) -> list[Caller]:
+def _walls(site: Site, make: Maker) -> list[Caller]:
     """Shared accounts of walls. Who is on duty at each but one may everything: what is refused, the wall lacks."""
     looks = {"live": IN, "playback": IN, "ptz": IN}
     person = site.user("on duty", tuple(_ROLES))

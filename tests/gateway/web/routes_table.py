@@ -57,6 +57,9 @@ ROUTES: dict[str, str] = {
     "POST /api/v1/tokens/preview": "security_admin",
     "POST /api/v1/tokens": "security_admin",
     "POST /api/v1/tokens/{jti}/revoke": "security_admin",
+    "GET /api/v1/stream-passwords": _WATCHERS,
+    "POST /api/v1/stream-passwords": "security_admin",
+    "POST /api/v1/stream-passwords/{password_id}/revoke": "security_admin",
     "GET /api/v1/audit": _READERS,
     "GET /api/v1/audit/verify": "audit_admin",
     "GET /api/v1/audit/checkpoint": "audit_admin",
@@ -124,4 +127,15 @@ ROUTES: dict[str, str] = {
     "GET /": "public",
     "GET /favicon.ico": "public",
     "GET /page/{name:path}": "public",
+}
+
+#: What each method of RTSP demands: public, path (the session that this connection opened), or a function.
+RTSP: dict[str, str] = {
+    "OPTIONS": "public",
+    "DESCRIBE": "live",
+    "SETUP": "live",
+    "PLAY": "live",
+    "TEARDOWN": "path",
+    "GET_PARAMETER": "path",
+    "SET_PARAMETER": "path",
 }

@@ -15,11 +15,14 @@ import pytest
 import pytest_asyncio
 
 from config.errors import TiergateError
-from gateway.web.policy import declared
+from gateway.rtsp.connection import Connection
+from gateway.rtsp.connection import declared as rtsp_methods
+from gateway.web.policy import Declared, declared
 from tests.gateway.web import matrix
 from tests.gateway.web.crowd import crowd_in, path_cells, running_cells
 from tests.gateway.web.matrix import IN, OF_A_CAMERA, Caller, Crowd, ask, ask_cell, cells, expected
-from tests.gateway.web.routes_table import ROUTES
+from tests.gateway.web.routes_table import ROUTES, RTSP
+from tests.gateway.web.rtsp_cells import method_cells, running_rtsp_cells
 from tests.gateway.web.site import site_in
 from tiering.access import Function
 
@@ -55,6 +58,24 @@ async def test_every_route_for_everybody(crowd: Crowd, counted: Callable[[object
     counted(f"{asked.total()} cells {dict(asked)}, {len(bad)} wrong, callers {len(crowd.callers)}")
     assert not bad, "\n".join(bad)
     assert asked.total() >= 2_000 and min(asked[k] for k in ("in", "401", "403", "404")) >= 100
+
+
+@pytest.mark.fault("S1")
+def test_every_method_of_rtsp_is_in_the_table_as_it_declares_itself() -> None:
+    said = {
+        method: matrix.word(Declared("", frozenset(), policy))
+        for method, (policy, _) in rtsp_methods(Connection).items()
+    }
+    assert said == RTSP
+
+
+@pytest.mark.fault("S1")
+@pytest.mark.asyncio(loop_scope="module")
+async def test_every_method_of_rtsp_for_everybody(crowd: Crowd, counted: Callable[[object], None]) -> None:
+    bad, asked = await method_cells(crowd)
+    counted(f"{asked} RTSP cells, {len(bad)} wrong")
+    assert not bad, "\n".join(bad)
+    assert asked >= 200
 
 
 @pytest.mark.asyncio(loop_scope="module")
@@ -107,6 +128,7 @@ async def test_the_secret_of_a_path_is_no_credential_at_any_route(
 @pytest.mark.asyncio(loop_scope="module")
 async def test_running_pictures_end_when_the_right_does(crowd: Crowd) -> None:
     assert await running_cells(crowd) == []
+    assert await running_rtsp_cells(crowd) == []
 
 
 @pytest.mark.fault("S1")

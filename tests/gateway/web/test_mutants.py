@@ -19,11 +19,12 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from gateway.access import tokens
+from gateway.access import digest, principals, tokens
 from gateway.access.looks import Looks
 from gateway.access.media_sessions import MediaSessions
 from gateway.access.principals import Principals
 from gateway.access.tokens import Tokens
+from gateway.rtsp.connection import Connection
 from gateway.web.middleware import Guard
 from gateway.web.policy import Gate
 from storage.catalog import shifts
@@ -31,6 +32,7 @@ from tests.gateway.web import matrix
 from tests.gateway.web.crowd import crowd_in, decision_cells, path_cells, running_cells
 from tests.gateway.web.matrix import Crowd, ask_cell, expected
 from tests.gateway.web.routes_table import ROUTES
+from tests.gateway.web.rtsp_cells import method_cells
 from tests.tiering.narrowings import Tally, widenings
 from tiering import access, grants
 from tiering.grants import Conditions, LeaseFact, Resources
@@ -155,6 +157,18 @@ MUTANTS = [
         'if client is not None and held.row.principal.get("client") not in (None, client):', NEVER),
     one("a path ends with its look", "paths", MediaSessions.check, "if held.look.ended.is_set():", NEVER),
     one("a path that is over is not taken up again", "paths", MediaSessions._adopt, " or row.ended_ms is not None", ""),
+    # over RTSP
+    one("pictures that should carry a name", "rtsp", access._decide,
+        "if facts.unmarked and watermarked(principal, resource.origin) and not principal.unmarked:", NEVER),
+    one("a stream password narrows its owner", "rtsp", access.narrowed, "narrow(grant, by)", "grant"),
+    one("a stream password has no role", "rtsp", access.narrowed, "roles=frozenset(), ", ""),
+    one("end of a stream password", "rtsp", Principals.by_stream_password, "row.revoked_ms is not None", "False"),
+    one("validity of a stream password", "rtsp", Principals.by_stream_password, "now_ms >= row.expires_ms", "False"),
+    one("a stream password waits for its owner's first", "rtsp", principals.within, "if owner.must_change:", NEVER),
+    one("the answer to the challenge", "rtsp", digest.fits,
+        "hmac.compare_digest(wanted.encode(), answer.response.encode())", "True"),
+    one("the gate of RTSP", "rtsp", Connection._admit, "if policy.function is not None:", NEVER),
+    one("the session of RTSP", "rtsp", Connection._admit, "if policy.path_session:", NEVER),
     one("running looks are decided again", "running", Looks._review_one, "if decision.allow:", "if True:"),
     # handing on
     one("narrowing: functions", "narrowings", grants.narrow, "grant.functions & by.functions", "grant.functions"),
@@ -242,12 +256,17 @@ async def _narrowings(crowd: Crowd) -> list[str]:
     return widenings(1_500, 5, Tally())
 
 
+async def _rtsp(crowd: Crowd) -> list[str]:
+    return (await method_cells(crowd))[0]
+
+
 KILLERS: dict[str, Callable[[Crowd], Awaitable[list[str]]]] = {
     "cells": _camera_cells,
     "staff": _staff_cells,
     "decisions": _decisions,
     "paths": path_cells,
     "running": running_cells,
+    "rtsp": _rtsp,
     "narrowings": _narrowings,
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,14 @@ import pytest
 from config.redact import Secret
 from config.units import DAY_MS, parse_time_ms
 from gateway.access.ids import fresh_id
+from gateway.access.stream_passwords import keep
 from storage import use_view
 from storage.audit import log
-from storage.catalog import cameras, facts, grants, places, register
+from storage.catalog import cameras, facts, grants, places, register, stream_passwords
 from storage.catalog.cameras import NewCamera
 from storage.catalog.grants import GrantRow, TokenRow
 from storage.catalog.register import RegisterRow
+from storage.catalog.stream_passwords import StreamPasswordRow
 from tests.gateway.web.site import ALL_ROLES, REGION, Site, add_camera, site_in
 
 NOON_MS = parse_time_ms("2026-11-24T12:00:00+08:00")
@@ -186,6 +189,15 @@ def fill(site: Site) -> str:
         grants.add_grant(connection, row)
         token = TokenRow(fresh_id(site.clock), unit, "教育局", "值班室", value, NOON_MS, NOON_MS + DAY_MS, "admin")
         grants.add_token(connection, token)
+        id_, password = fresh_id(site.clock), Secret(CANARIES["camera password"])
+        keep(connection, site.clock, site.services.secrets, id_, password)
+        stream = StreamPasswordRow(
+            id_, "token", token.jti, "平台接入", (made.id,), "main", ("10.9.1.0/24",), "协议〔2026〕14号", id_, NOON_MS,
+            "admin", NOON_MS + DAY_MS,
+        )  # fmt: skip
+        stream_passwords.add(connection, stream)
+        over = replace(stream, id=fresh_id(site.clock), label="已过期", expires_ms=NOON_MS)
+        stream_passwords.add(connection, over)
         return made.id
 
     return site.catalog.write(write)
@@ -213,6 +225,9 @@ async def test_the_form_knows_the_node_and_no_secret(site: Site) -> None:
         assert words in token["plain"]["en"], words
     assert "周一、二 07:30-19:00" in token["plain"]["zh"] and "当事人查阅" in token["plain"]["zh"]
     assert [(g["subject"], g["cameras"]) for g in found["grants"]] == [("教育局", 1)]
+    (stream,) = found["stream_passwords"]
+    assert (stream["owner"], stream["label"], stream["cameras"]) == ("教育局: 值班室", "平台接入", 1)
+    assert stream["unmarked_basis"] == "协议〔2026〕14号" and found["protection"]["rtsp"] == "off"
     assert (found["people"]["count"], found["people"]["several_administrators_in_one"]) == (1, 1)
     assert found["protection"]["backup_nightly"] and found["protection"]["alarms_told"]
     assert found["protection"]["second_person_for"] == [], "governance is small"
@@ -244,7 +259,7 @@ def test_the_form_is_printed_in_both_languages_with_open_fields(site: Site, told
         (english, ("impact assessment: 测试社区", "art. 56 no. 3", "A hold is overdue.", "emergency | 0", "key: 1")),
         (chinese, ("影响评估表：测试社区", "第五十六条第三项", "保全复核逾期。", "应急处置 | 0", "下次评估日期")),
     ):
-        for word in words:
+        for word in (*words, "平台接入 | 1 | 10.9.1.0/24", "协议〔2026〕14号"):
             assert word in text, word
         assert text.count("- [ ] **") == english.count("- [ ] **") >= 20, "what a person must say is left open"
         assert "校门\\|\\<b\\>" in text, "a name stays a name in a table"

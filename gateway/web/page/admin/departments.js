@@ -11,6 +11,7 @@ import { store } from "../state.js";
 import { useStore } from "../store.js";
 import { DAY, day, fromInput, stamp } from "../time.js";
 import { Confirm, Once, Page, Table, doing, useList } from "./parts.js";
+import { StreamPasswords } from "./streams.js";
 
 export const FUNCTIONS = ["live", "playback", "snapshot", "export", "ptz", "status", "catalog"];
 
@@ -84,6 +85,7 @@ export function TokensPage() {
       { name: "plain", label: t("tokens.plain"), show: (/** @type {any} */ k) => (k.grant?.functions || []).map((/** @type {string} */ f) => tk("function", f)).join("、"), wide: true },
       { name: "state", label: t("tokens.state"), show: state }, { name: "expires_ms", label: t("share.until"), show: (/** @type {any} */ k) => stamp(k.expires_ms, false) }, { name: "issued_by", label: t("tokens.issued_by") },
     ]} acts=${(/** @type {any} */ k) => !k.revoked_ms && k.expires_ms >= at && html`<button type="button" class="small danger" onClick=${() => setOpen({ revoke: k })}>${t("tokens.revoke")}</button>`} />
+    <${StreamPasswords} />
     ${open?.issue && html`<${IssueDialog} onClose=${close} onDone=${() => { close(); void tokens.load(); }} />`}
     ${open?.revoke && html`<${Confirm} title=${t("tokens.revoke")} text=${t("tokens.revoke_text", { label: open.revoke.label })} act=${t("tokens.revoke")} onClose=${close} onYes=${() => doing(() => post(`/tokens/${open.revoke.jti}/revoke`), t("tokens.revoked_now")).then(tokens.load)} />`}<//>`;
 }
