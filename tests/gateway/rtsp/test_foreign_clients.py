@@ -135,7 +135,7 @@ async def test_gstreamer_reads_every_picture(rtsp: Served, name: str) -> None:
     assert decoded(received, codec) == COUNT
 
 
-@pytest.mark.parametrize("name", SOURCES)
+@pytest.mark.parametrize("name", ["h264", "h265"])
 async def test_ffmpeg_of_the_system_decodes_every_picture_and_says_nothing_of_errors(rtsp: Served, name: str) -> None:
     """It asks for UDP first, is refused, and comes back over TCP."""
     codec, packets = SOURCES[name]

@@ -67,6 +67,7 @@ async def test_half_huge_and_shapeless_requests_are_answered_or_hung_up_on(node:
             (b"$\0\0\x02ab" + request("OPTIONS", "*"), [200]),
         ):
             assert statuses(await told(rtsp, data)) == wanted, data[:60]
+    async with served(node, Limits(sign_in_s=60.0, request_s=0.3)) as rtsp:
         for half in (b"OPTI", b"OPTIONS * RTSP/1.0\r\nCSeq: 1\r\n", b"$\0", b"$\0\x01\0abc"):
             assert await told(rtsp, half, half_close=False) == b"", "whoever does not go on is hung up on"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -56,6 +57,9 @@ async def test_a_stream_is_entered_before_its_first_byte_and_closed_with_what_wa
         assert (await client.ask("GET_PARAMETER", rtsp.url(), Session=session)).status == 200
         assert (await client.ask("TEARDOWN", rtsp.url(), Session=session)).status == 200
     row = await closed_row(rtsp.node)
+    packets = [data for channel, data in client.frames if channel == 0]
+    ends = [one[4:8] != other[4:8] for one, other in itertools.pairwise(packets)]
+    assert [bool(packet[1] & 0x80) for packet in packets[:-1]] == ends, "the marker ends each picture"
     sent = sum(4 + len(data) for _, data in client.frames)
     assert (row.result, row.bytes >= sent > 0) == ("ended", True)
 
@@ -292,6 +296,7 @@ async def test_a_session_is_of_one_stream_and_of_one_password(rtsp: Served) -> N
             ("PLAY", rtsp.url(), theirs, setup.session, 459),
             ("PLAY", rtsp.url(stream="sub"), mine, setup.session, 459),
             ("SETUP", rtsp.url(stream="sub"), mine, setup.session, 459),
+            ("SETUP", rtsp.url() + "/trackID=1", theirs, setup.session, 459),
             ("SETUP", rtsp.url() + "/trackID=2", mine, setup.session, 404),
         ):
             answer = await client.signed(method, url, login, Session=session, Transport=OVER_TCP)
