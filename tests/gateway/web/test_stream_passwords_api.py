@@ -72,6 +72,8 @@ async def test_what_its_owner_may_not_it_is_not_made_for(site: Site, make: Maker
     site.catalog.write(lambda c: people.change_user(c, new, {"must_change": True}))
     gone = site.user("gone", ("operator",))
     site.catalog.write(lambda c: people.change_user(c, gone, {"disabled_ms": site.now_ms()}))
+    _, at_wall = make.person("hall", "operator", wall=True)
+    make.shift(at_wall, site.user("on duty", ("operator",)))
     token, revoked, still = make.row("VMS"), make.row("old"), make.row("stills", "mine", "snapshot")
     site.catalog.write(lambda c: grants.revoke_token(c, revoked.jti, "admin", site.now_ms()))
     mine, known = make.cameras["mine"], make.cameras
@@ -82,6 +84,7 @@ async def test_what_its_owner_may_not_it_is_not_made_for(site: Site, make: Maker
         (body("watcher", known["secret"]), 409, "access.stream_beyond"),
         (body("keeper", mine), 409, "access.stream_beyond"),
         (body("nobody", mine), 404, "access.user_unknown"),
+        (body("hall", mine), 409, "access.stream_beyond"),  # who stands at a wall now is not its account
         (body("new", mine), 409, "access.must_change"),
         (body("gone", mine), 409, "access.user_disabled"),
         (body(token.jti, known["other"], **by_token), 409, "access.stream_beyond"),
