@@ -84,7 +84,8 @@ async def test_what_its_owner_may_not_it_is_not_made_for(site: Site, make: Maker
         (body("watcher", known["secret"]), 409, "access.stream_beyond"),
         (body("keeper", mine), 409, "access.stream_beyond"),
         (body("nobody", mine), 404, "access.user_unknown"),
-        (body("hall", mine, unmarked_basis="agreement 7"), 409, "access.nobody_on_duty"),  # who stands at a wall now is not its account
+        # Who stands at a wall now is not its account.
+        (body("hall", mine, unmarked_basis="agreement 7"), 409, "access.nobody_on_duty"),
         (body("new", mine), 409, "access.must_change"),
         (body("gone", mine), 409, "access.user_disabled"),
         (body(token.jti, known["other"], **by_token), 409, "access.stream_beyond"),
