@@ -38,6 +38,7 @@ NOUNS: dict[str, tuple[str, str]] = {
     "token": ("token", "Scoped tokens for departments."),
     "retention": ("retention", "How long footage stays, and why."),
     "approval": ("approval", "What waits for a second person."),
+    "session": ("session", "Who is signed in, and ending that."),
     "shift": ("shift", "Who is on duty at which shared wall."),
     "break-glass": ("break_glass", "Rights in a sealed envelope, for the night when who may is not there."),
     "hold": ("hold", "Orders that footage stays."),

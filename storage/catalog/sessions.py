@@ -9,10 +9,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, insert, or_, select, update
 
 from storage.catalog import shifts
-from storage.catalog.tables import media_session, session
+from storage.catalog.tables import media_session, session, user
+
+_SHORT_BYTES = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,11 @@ class SessionRow:
     ended_ms: int | None = None
     client: str | None = None
 
+    @property
+    def short_id(self) -> str:
+        """By which people name it: the first half of what is kept, of which nobody can sign in."""
+        return self.id_hash[:_SHORT_BYTES].hex()
+
 
 def _session(row: Row[Any]) -> SessionRow:
     return SessionRow(row.id_hash, row.user_id, row.token_jti, row.created_ms, row.expires_ms, row.ended_ms, row.client)
@@ -33,6 +40,42 @@ def _session(row: Row[Any]) -> SessionRow:
 def sessions(connection: Connection, hashes: Iterable[bytes]) -> dict[bytes, SessionRow]:
     query = select(session).where(session.c.id_hash.in_(list(hashes)))
     return {r.id_hash: _session(r) for r in connection.execute(query)}
+
+
+def open_sessions(
+    connection: Connection, now_ms: int, *, of: str | None = None, after: SessionRow | None = None, limit: int = 1000
+) -> list[SessionRow]:
+    """Sign-ins that run, newest first; `of`: one account's, by its id or login; `after`: the last one already shown."""
+    query = (
+        select(session)
+        .where(session.c.ended_ms.is_(None), session.c.expires_ms > now_ms)
+        .order_by(session.c.created_ms.desc(), session.c.id_hash.desc())
+        .limit(limit)
+    )
+    if of is not None:
+        account = select(user.c.id).where(or_(user.c.id == of, user.c.login == of))
+        query = query.where(session.c.user_id.in_(account))
+    if after is not None:
+        same = (session.c.created_ms == after.created_ms) & (session.c.id_hash < after.id_hash)
+        query = query.where(or_(session.c.created_ms < after.created_ms, same))
+    return [_session(row) for row in connection.execute(query)]
+
+
+def open_session(connection: Connection, short_id: str, now_ms: int) -> SessionRow | None:
+    """The one that runs under its `short_id`."""
+    try:
+        first = bytes.fromhex(short_id)
+    except ValueError:
+        return None
+    if len(first) != _SHORT_BYTES:
+        return None
+    row = connection.execute(
+        select(session).where(
+            session.c.id_hash >= first.ljust(32, b"\0"), session.c.id_hash <= first.ljust(32, b"\xff"),
+            session.c.ended_ms.is_(None), session.c.expires_ms > now_ms,
+        )
+    ).first()  # fmt: skip
+    return None if row is None else _session(row)
 
 
 def add_session(connection: Connection, row: SessionRow) -> None:

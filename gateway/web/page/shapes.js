@@ -117,6 +117,7 @@ export function sections(session) {
     ["departments", ["system_admin", "security_admin"]],
     ["tokens", ["security_admin"]],
     ["users", ["security_admin"]],
+    ["sessions", ["security_admin", "audit_admin"]],
     ["shifts", ["security_admin", "audit_admin"]],
     ["links", ["security_admin", "system_admin"]],
     ["retention", ["system_admin", "duty"]],

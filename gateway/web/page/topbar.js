@@ -70,6 +70,7 @@ export function TopBar() {
         <p><strong>${session?.name}</strong><span class="dim">${session?.unit || ""}</span></p>
         <button type="button" role="menuitem" onClick=${() => openDialog("share")}>${t("menu.share")}</button>
         ${byOwnName(session) && html`<button type="button" role="menuitem" onClick=${() => openDialog("password")}>${t("menu.password")}</button>`}
+        ${byOwnName(session) && html`<button type="button" role="menuitem" onClick=${() => openDialog("sessions")}>${t("sessions.own")}</button>`}
         ${byOwnName(session) && html`<button type="button" role="menuitem" onClick=${() => openDialog("break_glass")}>${t("seals.open")}</button>`}
         <button type="button" role="menuitem" onClick=${() => void signOut()}>${t("menu.sign_out")}</button></div></details>
   </header>`;

@@ -45,6 +45,8 @@ ROUTES: dict[str, str] = {
     "GET /api/v1/users": _WATCHERS,
     "POST /api/v1/users": "security_admin",
     "PATCH /api/v1/users/{user_id}": "security_admin",
+    "GET /api/v1/sessions": "users",
+    "DELETE /api/v1/sessions/{session_id}": "users",
     "POST /api/v1/session/shift": "signed_in",
     "DELETE /api/v1/session/shift": "signed_in",
     "GET /api/v1/shifts": _WATCHERS,

@@ -16,12 +16,13 @@ import { LinksPage } from "./links.js";
 import { NodePage } from "./node.js";
 import { AuditPage, RegisterPage } from "./records.js";
 import { SealsPage } from "./seals.js";
+import { SessionsPage } from "./sessions.js";
 import { ShiftsPage } from "./shifts.js";
 import { UsersPage } from "./users.js";
 
 /** @type {Record<string, any>} */
 const PAGES = {
-  cameras: CamerasPage, areas: AreasPage, departments: DepartmentsPage, tokens: TokensPage, users: UsersPage, shifts: ShiftsPage, links: LinksPage, retention: RetentionPage,
+  cameras: CamerasPage, areas: AreasPage, departments: DepartmentsPage, tokens: TokensPage, users: UsersPage, sessions: SessionsPage, shifts: ShiftsPage, links: LinksPage, retention: RetentionPage,
   holds: HoldsPage, approvals: ApprovalsPage, incidents: IncidentsPage, pulls: PullsPage, register: RegisterPage, seals: SealsPage, audit: AuditPage, node: NodePage,
 };
 

@@ -2,6 +2,7 @@
 // Which dialog stands open.
 
 import { AddDialog } from "../admin/cameras.js";
+import { SessionsTable } from "../admin/sessions.js";
 import { html } from "../dom.js";
 import { t, tk } from "../i18n.js";
 import { KEYS } from "../keys.js";
@@ -38,6 +39,7 @@ function LeaseDialog({ lease }) {
 
 export function Dialogs() {
   const dialog = useStore(store, (s) => s.dialog);
+  const login = useStore(store, (s) => s.session?.login);
   if (!dialog) return null;
   switch (dialog.name) {
     case "camera_add": return html`<${AddDialog} onClose=${closeDialog} />`;
@@ -49,6 +51,7 @@ export function Dialogs() {
     case "pull": return html`<${PullDialog} ...${dialog.props} />`;
     case "lease": return html`<${LeaseDialog} ...${dialog.props} />`;
     case "share": return html`<${Dialog} title=${t("share.title")}><${ShareWords} /><//>`;
+    case "sessions": return html`<${Dialog} title=${t("sessions.own")} wide><p class="dim">${t("sessions.own_note")}</p><${SessionsTable} user=${login} /><//>`;
     case "password": return html`<${Dialog} title=${t("password.title")}><${PasswordForm} onDone=${() => { closeDialog(); toast(t("password.changed"), "good"); }} /><//>`;
     default: return null;
   }
