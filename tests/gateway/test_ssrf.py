@@ -18,15 +18,20 @@ import pytest
 import pytest_asyncio
 
 from config import crypto
-from config.clock import SystemClock
+from config.clock import SystemClock, wall_ms
 from config.errors import TiergateError
+from config.redact import Secret
+from config.units import DAY_MS
 from gateway.access.keys import ensure_keys
-from gateway.cameras import address, onvif
+from gateway.cameras import address, onvif, owner_recorder, recordings
+from gateway.cameras.owner_recorder import OwnerRecorders, Target
 from gateway.ingest import libav_confine
+from gateway.ingest.logins import Logins
 from gateway.relay import http, pairing
 from gateway.relay.adapters import KeySigner
 from tests.gateway.web.site import ALL_ROLES, Site, site_in
 from tests.parts.impostors import Answer, Impostor, http_redirect, rtsp_redirect
+from tests.parts.profile_g import OwnerRecorder
 from tests.parts.wait import until
 from tiering.wire import Invite
 
@@ -346,6 +351,42 @@ async def test_what_devices_answer_leads_nowhere(site: Site, canary: Canary, cou
                 tried += 1
     counted(f"{tried} answers of devices, devices asked {knocks} times, knocks at the canary {len(canary.knocks)}")
     assert canary.knocks == [] and canary.hears()
+
+
+@pytest.mark.fault("S6", "S9")
+@pytest.mark.real
+async def test_where_an_owners_recorder_keeps_its_replay_leads_nowhere(
+    site: Site, canary: Canary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, counted: Callable[[object], None]
+) -> None:
+    """It lists footage as an honest one does, and names a place for it that is none of its own."""
+    clock = SystemClock()
+    now_ms = wall_ms(clock)
+    asking = OwnerRecorders(site.settings, clock, Logins(clock, tmp_path / "logins"))
+    # What that name means at first is allowed, and called: that it is asked once is shown above.
+    urls = [url for url in camera_urls(canary.port) if "rebind.test" not in url]
+    with OwnerRecorder(now_ms, [(now_ms - DAY_MS, now_ms)]) as recorder:
+        there = Target(
+            "c", f"http://127.0.0.1:{recorder.port}", recorder.stream_url, ("profile",), recorder.user,
+            Secret(recorder.password), 0,
+        )  # fmt: skip
+
+        async def told(url: str) -> str:
+            async def replay_url(*_: object) -> str:
+                return url
+
+            with monkeypatch.context() as patch:
+                patch.setattr(recordings, "replay_url", replay_url)
+                [found] = await asking.ask(there, [now_ms - DAY_MS // 2])
+            return found.answer[0]
+
+        assert {await told(url) for url in urls} == {"unknown"}
+        counted(f"{len(urls)} places for a replay, knocks at the canary {len(canary.knocks)}")
+        assert canary.knocks == [] and canary.hears()
+        canary.knocks.clear()
+        with monkeypatch.context() as patch:
+            patch.setattr(owner_recorder, "allowed_address", lambda host, _: host)
+            await told(f"rtsp://127.0.0.9:{canary.port}/x")
+        assert canary.knocks, "and it reaches the canary once its check is gone"
 
 
 async def test_an_honest_device_is_described(site: Site) -> None:
