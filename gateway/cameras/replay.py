@@ -222,7 +222,10 @@ class ReplayExchange:
                 return b""
             self._video = True
             # Only the path of what it names is used, with the address that was checked: the line is one already.
-            self._aggregate, self._control = self._here(_joined(base, found[0])), self._here(_joined(base, found[1]))
+            try:
+                self._aggregate, self._control = (self._here(_joined(base, one)) for one in found)
+            except ValueError as exc:
+                raise ReplayError("a description with an address that is none") from exc
             transport = "Transport: RTP/AVP/TCP;unicast;interleaved=0-1"
             return self._request("SETUP", self._control, transport)
         if self._method == "SETUP":

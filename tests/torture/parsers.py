@@ -6,9 +6,11 @@ decode (pictures, XML) is not.
 
 from __future__ import annotations
 
+import io
 import json
 import random
 import sys
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,13 +22,18 @@ from config.clock import ManualClock
 from config.crypto import DEFAULT_SUITE, Signed, b64, key_id, sign
 from config.errors import TiergateError
 from config.reasons import Reason
+from config.redact import Secret
+from gateway.access import digest
 from gateway.access.keys import NodeKeys
 from gateway.access.tokens import Tokens
 from gateway.cameras import known_firmware
 from gateway.cameras.onvif import Information
+from gateway.cameras.replay import ReplayError, ReplayExchange
+from gateway.evidence import verifier
 from gateway.live import candidates
 from gateway.live import wire as live
 from gateway.playback import hls
+from gateway.rtsp import message
 from storage import keys as object_keys
 from storage.audit.log import Checkpoint
 from storage.catalog import places
@@ -109,6 +116,57 @@ def _range(data: bytes) -> object:
 
 def _firmware(text: str) -> object:
     return known_firmware.faults_of(Information("Hikvision", text[:60], text, ""))
+
+
+def _requests(data: bytes) -> object:
+    parser = message.Parser()
+    return [parser.feed(piece) for piece in (data[:100], data[100:])]
+
+
+def _replay(data: bytes) -> object:
+    """What a recorder says to a whole conversation, in pieces."""
+    exchange = ReplayExchange("rtsp://10.0.0.9/replay/1", "user", Secret("p"), 1_790_000_000_000, "c" * 16)
+    exchange.start()
+    sent = [exchange.feed(piece) for piece in (data[:300], data[300:])]
+    return exchange.found, sent, exchange.teardown()
+
+
+def _package(data: bytes) -> object:
+    return [one.name for one in verifier.read_zip(io.BytesIO(data))]
+
+
+def _conversations() -> Iterator[tuple[str, Reader]]:
+    """RTSP in both directions."""
+    stream = f"rtsp://10.1.2.3:8554/{_CAMERA}/main"
+    signed = (
+        f'Digest username="u", realm="{digest.REALM}", nonce="{"n" * 32}", uri="{stream}", response="{"a" * 32}", '
+        f'algorithm=MD5, qop=auth, nc=00000001, cnonce="{"c" * 16}"'
+    )
+    transport = "RTP/AVP/TCP;unicast;interleaved=0-1, RTP/AVP;unicast;client_port=5000-5001"
+    asked = (
+        f"DESCRIBE {stream} RTSP/1.0\r\nCSeq: 2\r\nAccept: application/sdp\r\nAuthorization: {signed}\r\n\r\n"
+        f"SETUP {stream}/trackID=1 RTSP/1.0\r\nCSeq: 3\r\nTransport: {transport}\r\n\r\n"
+        f"SET_PARAMETER {stream} RTSP/1.0\r\nCSeq: 4\r\nContent-Length: 4\r\n\r\na: b"
+    ).encode()
+    yield "requests of RTSP", Reader(_requests, (asked, b"$\1\0\4abcd" + asked))
+    yield "addresses of streams", Reader(_text(message.target_of), (stream.encode(), f"{stream}/trackID=2".encode()))
+    yield "transports of RTSP", Reader(_text(message.interleaved_channels), (transport.encode(),))
+    yield "answers to challenges", Reader(_text(digest.parse), (signed.encode(),))
+    described = "v=0\r\nm=video 0 RTP/AVP 96\r\na=control:track1\r\n"
+    packet = bytes.fromhex("90e0000100000001000000ababac0003") + bytes.fromhex("eb1f2a5040000000a0000000") + b"picture"
+    told = (
+        (
+            'RTSP/1.0 401 No\r\nCSeq: 1\r\nWWW-Authenticate: Digest realm="r", nonce="n", qop="auth"\r\n\r\n'
+            f"RTSP/1.0 200 OK\r\nCSeq: 2\r\nContent-Base: rtsp://10.0.0.9/replay/1/\r\nContent-Length: {len(described)}"
+            f"\r\n\r\n{described}"
+            "RTSP/1.0 200 OK\r\nCSeq: 3\r\nSession: 7;timeout=60\r\nTransport: RTP/AVP/TCP;interleaved=0-1\r\n\r\n"
+            "RTSP/1.0 200 OK\r\nCSeq: 4\r\nRange: clock=20260919T145320Z-20260919T145322Z\r\n\r\n"
+        ).encode()
+        + b"$\0"
+        + len(packet).to_bytes(2, "big")
+        + packet
+    )
+    yield "answers of recorders", Reader(_replay, (told,), ReplayError)
 
 
 def _media() -> Iterator[tuple[str, Reader]]:
@@ -212,6 +270,15 @@ def _documents() -> Iterator[tuple[str, Reader]]:
     checkpoint = Checkpoint(5, bytes(32), 6, _PUBLIC, signed)
     yield "checkpoints of the audit log", Reader(Checkpoint.from_text, (_json(checkpoint.as_json()),))
     sealed = cache.seal(_KEY, "x", b"plain", bytes(8))
+    readme = b"a package"
+    crc = zlib.crc32(readme)
+    entry = verifier.central_header("README.txt", len(readme), crc, 0)
+    package = verifier.local_header("README.txt", len(readme), crc) + readme
+    package += entry + verifier.directory_end(1, len(entry), len(package))
+    yield "packages of evidence", Reader(_package, (package,), verifier.Bad)
+    value = {"format": verifier.FORMAT, "cameras": [{"id": _CAMERA}] * 2, "files": [{"name": "README.txt"}]}
+    manifest = verifier.canonical_json(value)
+    yield "manifests of evidence", Reader(lambda data: verifier._parsed(data, "m"), (manifest,), verifier.Bad)
     yield "heads of sealed objects", Reader(lambda data: cache._parse_head(data[:24]), (sealed,), TiergateError)
 
 
@@ -248,7 +315,7 @@ def _texts() -> Iterator[tuple[str, Reader]]:
 
 
 def readers() -> dict[str, Reader]:
-    return {name: reader for part in (_media(), _documents(), _texts()) for name, reader in part}
+    return {name: reader for part in (_media(), _documents(), _texts(), _conversations()) for name, reader in part}
 
 
 # --- breaking ---

@@ -59,6 +59,12 @@ def test_replay_is_asked_for_as_profile_g_wants_it() -> None:
     assert all("Require: onvif-replay\r\n" in one for one in (setup, play))
 
 
+@pytest.mark.parametrize("control", ["rtsp://[/track1", "rtsp://[::1/x"])
+def test_a_track_at_an_address_that_is_none_breaks_the_exchange_off(control: str) -> None:
+    with pytest.raises(ReplayError):
+        exchange().feed(answer(1, body=_SDP.replace("track1", control)))
+
+
 def test_media_before_play_is_taken_does_not_count() -> None:
     made = exchange()
     made.feed(OPENED[: OPENED.rindex(b"RTSP/")] + packet(AT_MS))
