@@ -77,7 +77,15 @@ class _Layer:
     """Pieces of one kind of row; `at` tells the newest that covers an instant. Instants must not go back."""
 
     def __init__(self, pieces: Iterable[tuple[int, int, tuple[SpanKind, str | None, str | None]]]) -> None:
-        self._waiting = sorted((piece for piece in pieces if piece[0] < piece[1]), key=lambda piece: piece[0])
+        self._waiting: list[tuple[int, int, tuple[SpanKind, str | None, str | None]]] = []
+        for start, end, said in sorted((piece for piece in pieces if piece[0] < piece[1]), key=lambda piece: piece[0]):
+            if self._waiting and start <= self._waiting[-1][1] and said == self._waiting[-1][2]:
+                # A day is some 1 400 segments that say the same, each where the one before it ends. Nothing began in
+                # between that could have been newer than the first and older than the second.
+                first, until, _ = self._waiting[-1]
+                self._waiting[-1] = (first, max(until, end), said)
+            else:
+                self._waiting.append((start, end, said))
         self._next = 0
         self._active: list[tuple[int, int, int]] = []  #: (-start, number, end)
 

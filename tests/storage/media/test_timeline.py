@@ -141,3 +141,21 @@ def test_spans_partition_the_window(
         if shown:
             near = MERGE_TOLERANCE_MS + 5_000
             assert any(f.start_ms - near <= middle < f.end_ms + near for f in segments)
+
+
+short = st.tuples(st.integers(-30, 30), st.integers(0, 25)).map(lambda p: (p[0], p[0] + p[1]))
+
+
+@given(st.lists(st.builds(lambda p, o, c: Footage(*p, c, o), short, st.booleans(), st.sampled_from("ab")), max_size=12))
+def test_where_footage_overlaps_the_newest_speaks(segments: list[Footage]) -> None:
+    """Each instant by itself: pieces that say the same are joined before they are looked at, and nothing shows it."""
+    spans = build_timeline(segments, [], -40, 60, 100, merge_tolerance_ms=0)
+    in_order = sorted(segments, key=lambda one: one.start_ms)
+    for instant_ms in range(-40, 60):
+        [span] = [one for one in spans if one.from_ms <= instant_ms < one.to_ms]
+        covering = [one for one in in_order if one.start_ms <= instant_ms < one.end_ms]
+        if covering:
+            kind = OPEN if covering[-1].open else FOOTAGE
+            assert (span.kind, span.retention_class) == (kind, covering[-1].retention_class)
+        else:
+            assert span.kind is GAP
