@@ -238,14 +238,15 @@ def supervisor_pid(probe: Probe) -> int | None:
 
 def ports(probe: Probe) -> Iterator[Finding]:
     running = supervisor_pid(probe) is not None
-    for section, listener in _listeners(probe):
-        host, port = split_listen(listener.listen)
-        params = {"section": section, "listen": listener.listen}
-        answers = _answers(host, port)
+    listening = [(section, listener.listen, section) for section, listener in _listeners(probe)]
+    listening += [(scheme, listen, "web") for scheme, listen in probe.settings.rtsp.listeners.items()]
+    for section, listen, process in listening:
+        params = {"section": section, "listen": listen}
+        answers = _answers(*split_listen(listen))
         if running and answers:
             yield fine("ports", "ops.port_ok", **params)
         elif running:
-            following = Reason("ops.process_next", {"name": section})
+            following = Reason("ops.process_next", {"name": process})
             yield found("ports", "bad", Reason("ops.port_silent", params), following)
         elif answers:
             yield found("ports", "bad", Reason("ops.port_taken", params), Reason("ops.port_next"))

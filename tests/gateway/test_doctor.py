@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -111,6 +112,16 @@ def test_pictures_that_leave_the_machine_without_encryption_are_named(
         assert (None if found is None else found.reason.code) == code
     finally:
         place.catalog.close()
+
+
+def test_a_port_for_rtsp_that_somebody_else_holds_is_named(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        place = Place(tmp_path, rtsp={"listen": f"127.0.0.1:{taken.getsockname()[1]}"})
+        try:
+            found = place.wrong()["ports"]
+            assert (found.reason.code, found.reason.params["section"]) == ("ops.port_taken", "rtsp")
+        finally:
+            place.catalog.close()
 
 
 @pytest.mark.fault("S9")
