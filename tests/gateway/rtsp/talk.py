@@ -55,9 +55,12 @@ class Served:
 
 
 @contextlib.asynccontextmanager
-async def served(node: Rig, limits: Limits | None = None) -> AsyncIterator[Served]:
+async def served(node: Rig, limits: Limits | None = None, send_bytes: int | None = None) -> AsyncIterator[Served]:
+    """`send_bytes`: so little does the kernel hold for a client that does not read."""
     server = RtspServer(node.services, node.live, limits)
     bound = socket.create_server(("127.0.0.1", 0))
+    if send_bytes is not None:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_bytes)
     async with server.serving({"rtsp": bound}):
         made = Served(node, server, bound.getsockname()[1])
         try:

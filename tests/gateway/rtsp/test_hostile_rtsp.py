@@ -6,6 +6,7 @@ import asyncio
 import gc
 import logging
 import random
+import socket
 import tracemalloc
 from collections import Counter
 from collections.abc import Callable
@@ -42,6 +43,23 @@ async def told(rtsp: Served, data: bytes, *, half_close: bool = True) -> bytes:
 
 def statuses(answer: bytes) -> list[int]:
     return [int(part[:3]) for part in answer.split(b"RTSP/1.0 ")[1:]]
+
+
+async def test_whoever_asks_on_and_takes_no_answer_is_hung_up_on(node: Rig) -> None:
+    limits = Limits(sign_in_s=600.0, request_s=600.0, session_s=600.0, write_s=0.3)
+    async with served(node, limits, send_bytes=4_096) as rtsp:
+        with socket.socket() as own:
+            own.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+            own.connect(("127.0.0.1", rtsp.port))
+            _, writer = await asyncio.open_connection(sock=own, limit=1_024)
+            try:
+                with pytest.raises(ConnectionError):
+                    async with asyncio.timeout(60):
+                        while True:
+                            writer.write(request("OPTIONS", "*") * 100)
+                            await writer.drain()
+            finally:
+                writer.transport.abort()
 
 
 async def test_half_huge_and_shapeless_requests_are_answered_or_hung_up_on(node: Rig) -> None:
