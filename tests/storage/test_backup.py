@@ -33,7 +33,7 @@ NOW_MS = 1_790_000_000_000
 #: Values that the checks of the tables ask for; everything else may be anything.
 _FITTING = {
     "tier": "city", "recorded_by": "self", "stream": "main", "kind": "own", "state": "stored", "side": "held",
-    "end_ms": 9_000, "to_ms": 9_000, "verdict": "present",
+    "end_ms": 9_000, "to_ms": 9_000, "verdict": "present", "owner_kind": "user",
 }  # fmt: skip
 
 
