@@ -5,11 +5,13 @@ The suite runs a small share, `scripts/torture recording` the whole: 2 000 recon
 
 from __future__ import annotations
 
+import contextlib
 import os
 import statistics
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -27,6 +29,9 @@ from tests.torture.test_recording_kills import settings
 PROCESSES = ("recorder-0", "web", "keeper", "relay", "worker")
 #: 1 MiB an hour, over the two thirds of a day that follow the warm-up.
 MOST_GROWN_BYTES = 16 << 20
+#: Cameras that go and come, and people who watch, beside each other. A camera that goes again and again is asked after
+#: pauses of up to 5 s: one alone would take three hours for a day's reconnects.
+GOING, WATCHERS = 8, 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,23 +104,21 @@ def cut(relay: TcpRelay, disk: Disk, camera: str) -> None:
     assert relay.reset() > 0
 
 
-def live_through(node: Node, relay: TcpRelay, disk: Disk, cameras: list[str], day: Day) -> None:
+def live_through(node: Node, gates: Mapping[str, TcpRelay], disk: Disk, watched: str, day: Day) -> None:
     """Reconnects and viewers beside each other, and as many files as it takes."""
-    wrong: list[BaseException] = []
 
-    def all_cuts() -> None:
-        try:
-            for _ in range(day.reconnects):
-                cut(relay, disk, cameras[0])
-        except BaseException as error:
-            wrong.append(error)
+    def again_and_again(act: Callable[[], None], times: int) -> None:
+        for _ in range(times):
+            act()
 
-    thread = threading.Thread(target=all_cuts)
-    thread.start()
-    for _ in range(day.viewers):
-        look(node, cameras[1])
-    thread.join()
-    assert not wrong, wrong
+    with ThreadPoolExecutor(len(gates) + WATCHERS) as pool:
+        cuts, looks = -(-day.reconnects // len(gates)), -(-day.viewers // WATCHERS)
+        lives = [
+            pool.submit(again_and_again, partial(cut, relay, disk, camera), cuts) for camera, relay in gates.items()
+        ]
+        lives += [pool.submit(again_and_again, partial(look, node, watched), looks) for _ in range(WATCHERS)]
+        for life in lives:
+            life.result()
     until(lambda: len(disk.rows()) >= day.rotations, 3_600, "the files have changed often enough")
 
 
@@ -125,24 +128,25 @@ def test_nothing_is_left_over_at_the_end_of_a_day(
     tmp_path: Path, rtsp_server: RtspServer, day: Day, counted: Callable[[object], None]
 ) -> None:
     third = Day(max(4, day.reconnects // 3), max(4, day.viewers // 3), day.rotations // 3)
-    with TcpRelay(rtsp_server.port) as relay, Node(tmp_path / "node", settings=settings()).init() as node:
+    with contextlib.ExitStack() as stack:
+        relays = [stack.enter_context(TcpRelay(rtsp_server.port)) for _ in range(GOING)]
+        node = stack.enter_context(Node(tmp_path / "node", settings=settings()).init())
         disk = Disk(node.folder / "data")
         with Witness(disk, tmp_path / "manifest") as witness:
             node.start()
-            cameras = [
-                node.add_camera(rtsp_server.url("tiny", port=relay.port)), node.add_camera(rtsp_server.url("tiny2"))
-            ]  # fmt: skip
-            for camera in cameras:
+            gates = {node.add_camera(rtsp_server.url("tiny", port=relay.port)): relay for relay in relays}
+            watched = node.add_camera(rtsp_server.url("tiny2"))
+            for camera in (*gates, watched):
                 until(partial(disk.growing_since, camera, 0), 60, "the camera is recorded")
-            live_through(node, relay, disk, cameras, third)
+            live_through(node, gates, disk, watched, third)
             house = House(node)
             before, began = house.settled(), house.uses()
-            live_through(node, relay, disk, cameras, day)
+            live_through(node, gates, disk, watched, day)
             ended = house.uses()
             after = house.settled()
             if house.grown(before):
                 # A pool that the warm-up had not filled, or a leak: a pool fills once, a leak grows every day.
-                live_through(node, relay, disk, cameras, day)
+                live_through(node, gates, disk, watched, day)
                 until(partial(house.require_as, after), 90, "descriptors, threads and tasks are as the day before")
             assert {name: pid_of(node.folder / "data" / "run", name) for name in PROCESSES} == house.pids
             node.stop()
