@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -94,8 +95,7 @@ def _measure(server: S3Server, folder: Path, count: int) -> dict[str, Any]:
     catalog, clock = make_catalog(folder), ManualClock(_NOW_MS * NS_PER_MS)
     try:
         for start in range(0, count, CHUNK_ROWS):
-            some = rows[start : start + CHUNK_ROWS]
-            catalog.write(lambda c, some=some: segments.insert_segments(c, some))  # type: ignore[misc]  # a bound default
+            catalog.write(partial(segments.insert_segments, rows=rows[start : start + CHUNK_ROWS]))
         if len(_sweep(catalog, store, clock).condemned) != count:
             raise RuntimeError("not every segment was condemned")
         clock.advance(DAY_MS // 1_000 + 1)

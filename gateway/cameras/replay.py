@@ -260,8 +260,8 @@ class ReplayExchange:
             return
         self._packets += 1
         self._media_bytes += len(packet) - start
-        stamped = self._first_ms is not None and self._last_ms is not None
-        if stamped and self._last_ms - self._first_ms >= ENOUGH_MS:  # type: ignore[operator]  # both are there
+        first_ms, last_ms = self._first_ms, self._last_ms
+        if first_ms is not None and last_ms is not None and last_ms - first_ms >= ENOUGH_MS:
             self.done = True
         self.done = self.done or self._media_bytes >= MAX_MEDIA_BYTES
 
