@@ -146,7 +146,12 @@ def test_spans_partition_the_window(
 short = st.tuples(st.integers(-30, 30), st.integers(0, 25)).map(lambda p: (p[0], p[0] + p[1]))
 
 
-@given(st.lists(st.builds(lambda p, o, c: Footage(*p, c, o), short, st.booleans(), st.sampled_from("ab")), max_size=12))
+def _footage(during: tuple[int, int], is_open: bool, retention_class: str) -> Footage:
+    start_ms, end_ms = during
+    return Footage(start_ms, end_ms, retention_class, is_open)
+
+
+@given(st.lists(st.builds(_footage, short, st.booleans(), st.sampled_from("ab")), max_size=12))
 def test_where_footage_overlaps_the_newest_speaks(segments: list[Footage]) -> None:
     """Each instant by itself: pieces that say the same are joined before they are looked at, and nothing shows it."""
     spans = build_timeline(segments, [], -40, 60, 100, merge_tolerance_ms=0)
