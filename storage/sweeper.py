@@ -1,9 +1,9 @@
 """The sweep: carries out the plan, and only the plan. (invariants I3, I4)
 
 Order of every deletion (FAULTS §5): condemn in a transaction → grace, in which a hold placed rescues → in one
-transaction ask the plan again and mark ``deleting`` → delete the object (404 is success) → ``deleted``; the row stays
-as the manifest. Bytes are removed from ``deleting`` alone. One bad object never stops the others; it is tried again at
-the next sweep, for ever.
+transaction ask the plan again and mark ``deleting`` → ask it once more and delete the object (404 is success) →
+``deleted``; the row stays as the manifest. Bytes are removed from ``deleting`` alone. One bad object never stops the
+others; it is tried again at the next sweep, for ever.
 
 Belongs here: I/O around `storage.retention`. Does not belong here: rules, cache purge (`tiering.cache`), spool copies
 (`storage.uploader`).
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -106,6 +107,15 @@ def clock_trust_of(connection: Connection, evidence: ClockEvidence) -> Trust:
     return judge_clock(evidence, Sighting(**sighting) if sighting else None, high_water_ms)
 
 
+@dataclass(frozen=True, slots=True)
+class _Removed:
+    """What became of some segments' objects at the store."""
+
+    gone: list[str]
+    rescued: list[str]
+    problems: dict[str, Exception]
+
+
 class Sweeper:
     """Runs in the keeper. `evidence` asks kernel, store and peers for the time at the moment of the call."""
 
@@ -152,10 +162,9 @@ class Sweeper:
             self._sweep_aside(report, evidence)
             return report
         self._condemn(due, report.now_ms)
-        stepped = self._release_to_delete(report, evidence)
+        stepped = self._delete(report, evidence)
         if stepped is not None:
             return self._refuse(report, stepped)
-        self._delete(report)
         self._sweep_aside(report, evidence)
         self._remember(evidence, policies, report)
         return report
@@ -243,28 +252,57 @@ class Sweeper:
             return None
         return Reason("retention.clock_stepped", {"step_s": round(moved_ms / 1000)})
 
-    def _release_to_delete(self, report: SweepReport, evidence: ClockEvidence) -> Reason | None:
-        """Condemned → deleting, in the transaction that reads clock, holds and policies again; why not, if so."""
+    def _delete(self, report: SweepReport, evidence: ClockEvidence) -> Reason | None:
+        """Condemned → deleting → deleted; why it stopped, if the clock jumped.
+
+        While the store deletes one chunk, the catalog settles the one before and releases the next. Nothing is judged
+        ahead: between the last look at the holds and the request to the store nothing else is done.
+        """
+        chunks = self._doomed(evidence)
+        chunk = next(chunks, None)
+        if not isinstance(chunk, list):
+            return chunk
+        removed: _Removed | None = None
+        with ThreadPoolExecutor(1, "sweep") as beside:
+            while isinstance(chunk, list):
+                rows = self._catalog.read(partial(self._judged, ids=chunk, now_ms=report.now_ms))
+                asked = beside.submit(self._remove, rows)
+                if removed is not None:
+                    self._settle(removed, report)
+                chunk = next(chunks, None)
+                removed = asked.result()
+        if removed is not None:
+            self._settle(removed, report)
+        return chunk
+
+    def _doomed(self, evidence: ClockEvidence) -> Iterator[list[str] | Reason]:
+        """The ids of what is to go, in chunks: what earlier sweeps left, then what each transaction releases. A reason
+        ends it."""
+        mark: tuple[int, str] | None = None
+        while left := self._catalog.read(partial(retention_rows.tombstones, after=mark, limit=self._chunk_rows)):
+            yield [id_ for _, id_ in left]
+            mark = left[-1]
         for date_unknown in (False, True):
-            more: Candidate | None = None
+            behind: Candidate | None = None
             while True:
-                stepped, more = self._catalog.write(
-                    partial(self._release, evidence=evidence, behind=more, date_unknown=date_unknown)
-                )
-                if stepped is not None:
-                    return stepped
-                if more is None:
+                release = partial(self._release, evidence=evidence, behind=behind, date_unknown=date_unknown)
+                released, behind = self._catalog.write(release)
+                if released:
+                    yield released
+                if isinstance(released, Reason):
+                    return
+                if behind is None:
                     break
-        return None
 
     def _release(
         self, connection: Connection, evidence: ClockEvidence, behind: Candidate | None, date_unknown: bool
-    ) -> tuple[Reason | None, Candidate | None]:
-        """The next condemned segments behind one; why none may go now, and behind which one to go on."""
+    ) -> tuple[list[str] | Reason, Candidate | None]:
+        """Condemned → deleting, in the transaction that reads clock, holds and policies again: which of the next
+        segments, or why none may go now; and behind which one to go on."""
         now_ms = evidence.wall_ms
         page = self._page(connection, "condemned", now_ms, behind, date_unknown)
         if not page:
-            return None, None
+            return [], None
         stepped = self._stepped(evidence)
         if stepped is not None:
             return stepped, None
@@ -278,35 +316,18 @@ class Sweeper:
         retention_rows.move(connection, go, "condemned", "deleting")
         if go:
             audit.append(connection, now_ms, ACTOR, "segment.delete", f"{len(go)} segments", {"ids": go})
-        return None, page[-1] if len(page) == self._chunk_rows else None
+        return go, page[-1] if len(page) == self._chunk_rows else None
 
-    def _delete(self, report: SweepReport) -> None:
-        """Deleting → deleted. A store that refuses for hours leaves time for orders: each row is judged once more."""
-        failed: set[str] = set()
-        while rows := self._catalog.read(partial(self._deleting, now_ms=report.now_ms, without=failed)):
-            gone, rescued, problems = self._remove(rows)
-            for id_, problem in problems.items():
-                logger.warning("delete failed", extra={"segment": id_, "error": type(problem).__name__})
-            failed |= problems.keys()
-            report.failed += len(problems)
-            self._catalog.write(partial(self._settle, gone=gone, rescued=rescued, now_ms=report.now_ms))
-            report.deleted += gone
-
-    def _deleting(self, connection: Connection, now_ms: int, without: set[str]) -> list[tuple[Candidate, str, bool]]:
-        """Segments, their keys, and whether they are to be kept after all."""
-        rows = retention_rows.deleting(connection, self._chunk_rows + len(without))
-        if not rows:
-            return []
+    @staticmethod
+    def _judged(connection: Connection, ids: list[str], now_ms: int) -> list[tuple[Candidate, str, bool]]:
+        """Segments, their keys, and whether they are to be kept after all: a store that refuses for hours leaves time
+        for orders."""
+        rows = retention_rows.deleting(connection, ids)
         verdicts = Policies.read(connection).plan([found for found, _ in rows], now_ms)
-        return [
-            (found, key, verdict.keep)
-            for (found, key), verdict in zip(rows, verdicts, strict=True)
-            if found.id not in without
-        ]
+        return [(found, key, verdict.keep) for (found, key), verdict in zip(rows, verdicts, strict=True)]
 
-    def _remove(self, rows: list[tuple[Candidate, str, bool]]) -> tuple[list[str], list[str], dict[str, Exception]]:
-        """Which segments' objects are gone, which are rescued, and what failed: one bad object must not stop the
-        others (FAULTS B17); it is counted and tried again."""
+    def _remove(self, rows: list[tuple[Candidate, str, bool]]) -> _Removed:
+        """One bad object must not stop the others (FAULTS B17); it is counted and tried again at the next sweep."""
         rescued: list[str] = []
         doomed: dict[str, str] = {}
         problems: dict[str, Exception] = {}
@@ -324,7 +345,7 @@ class Sweeper:
         except Exception:
             failed = self._removed_singly(doomed)
         problems |= {doomed[key]: problem for key, problem in failed.items()}
-        return [id_ for id_ in doomed.values() if id_ not in problems], rescued, problems
+        return _Removed([id_ for id_ in doomed.values() if id_ not in problems], rescued, problems)
 
     def _removed_singly(self, keys: Iterable[str]) -> dict[str, Exception]:
         """Where nobody foresaw what stopped them all: the one behind it stays, and the others go."""
@@ -335,6 +356,22 @@ class Sweeper:
             except Exception as exc:
                 failed[key] = exc
         return failed
+
+    def _settle(self, removed: _Removed, report: SweepReport) -> None:
+        def write(connection: Connection) -> None:
+            rescued = removed.rescued
+            retention_rows.move(connection, removed.gone, "deleting", "deleted", deleted_ms=report.now_ms)
+            if rescued:
+                retention_rows.move(connection, rescued, "deleting", "stored", condemned_ms=None, delete_reason=None)
+                audit.append(
+                    connection, report.now_ms, ACTOR, "segment.rescue", f"{len(rescued)} segments", {"ids": rescued}
+                )
+
+        for id_, problem in removed.problems.items():
+            logger.warning("delete failed", extra={"segment": id_, "error": type(problem).__name__})
+        report.failed += len(removed.problems)
+        self._catalog.write(write)
+        report.deleted += removed.gone
 
     def _sweep_aside(self, report: SweepReport, evidence: ClockEvidence) -> None:
         """After the deletions: what was put aside of footage that has just gone, goes now."""
@@ -347,13 +384,6 @@ class Sweeper:
                 report.now_ms,
                 report.dry_run,
             )
-
-    @staticmethod
-    def _settle(connection: Connection, gone: list[str], rescued: list[str], now_ms: int) -> None:
-        retention_rows.move(connection, gone, "deleting", "deleted", deleted_ms=now_ms)
-        if rescued:
-            retention_rows.move(connection, rescued, "deleting", "stored", condemned_ms=None, delete_reason=None)
-            audit.append(connection, now_ms, ACTOR, "segment.rescue", f"{len(rescued)} segments", {"ids": rescued})
 
     # --- memory --------------------------------------------------------------------------------------------------
 

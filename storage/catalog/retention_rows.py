@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, func, insert, literal, literal_column, not_, select, update
+from sqlalchemy import Connection, bindparam, func, insert, literal, literal_column, not_, select, tuple_, update
 
 from config.units import HOUR_MS
 from storage.catalog.tables import area, area_camera, hold, hold_camera, retention_class, segment
@@ -284,14 +284,23 @@ def oldest_tombstone_ms(connection: Connection) -> int | None:
     return oldest
 
 
-def deleting(connection: Connection, limit: int) -> list[tuple[Candidate, str]]:
-    """(segment, object key) whose bytes are to be deleted: tombstones are retried for ever (FAULTS B15). The plan is
-    to judge them as what they were before, so they say `condemned`."""
+def tombstones(connection: Connection, after: tuple[int, str] | None, limit: int) -> list[tuple[int, str]]:
+    """(end, id) of the segments whose bytes are to be deleted, oldest first, behind `after`: tried for ever
+    (FAULTS B15)."""
+    query = select(segment.c.end_ms, segment.c.id).where(segment.c.state == "deleting")
+    if after is not None:
+        query = query.where(tuple_(segment.c.end_ms, segment.c.id) > after)
+    found = connection.execute(query.order_by(segment.c.end_ms, segment.c.id).limit(limit))
+    return [(row.end_ms, row.id) for row in found]
+
+
+def deleting(connection: Connection, ids: Sequence[str]) -> list[tuple[Candidate, str]]:
+    """(segment, object key) of those of `ids` whose bytes are to be deleted. The plan is to judge them as what they
+    were before, so they say `condemned`."""
     as_condemned = [literal("condemned") if column is segment.c.state else column for column in _CANDIDATE]
     rows = connection.execute(
         select(*as_condemned, segment.c.object_key)
-        .where(segment.c.state == "deleting")
+        .where(segment.c.id.in_(ids), segment.c.state == "deleting")
         .order_by(segment.c.end_ms)
-        .limit(limit)
     )
     return [(Candidate(*row[:-1]), row.object_key) for row in rows]

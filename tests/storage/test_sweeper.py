@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -228,15 +229,15 @@ def test_two_holds_on_one_footage_are_counted(place: Place) -> None:
 def hold_in_flight(place: Place, row: SegmentRow, monkeypatch: pytest.MonkeyPatch) -> None:
     """A hold commits after the sweep has read its plan and before it marks `deleting`, without touching the rows:
     the worst order that a second process can bring about."""
-    release = Sweeper._release_to_delete
+    delete = Sweeper._delete
 
     def held_between(self: Sweeper, report: SweepReport, evidence: ClockEvidence) -> Reason | None:
         with monkeypatch.context() as patch:
             patch.setattr(retention_rows, "_rescue", lambda _connection, _row: None)
             place.hold(row.start_ms, row.end_ms)
-        return release(self, report, evidence)
+        return delete(self, report, evidence)
 
-    monkeypatch.setattr(Sweeper, "_release_to_delete", held_between)
+    monkeypatch.setattr(Sweeper, "_delete", held_between)
 
 
 def test_a_hold_in_flight_wins(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -247,6 +248,41 @@ def test_a_hold_in_flight_wins(place: Place, monkeypatch: pytest.MonkeyPatch) ->
     assert place.sweep().deleted == []
     assert place.has_bytes(old)
     assert place.state(old) == "stored"
+
+
+def on_each_chunk(monkeypatch: pytest.MonkeyPatch, then: Callable[[int], None]) -> None:
+    """Calls `then` with how many chunks of a sweep have been released, after each."""
+    doomed = Sweeper._doomed
+
+    def watched(self: Sweeper, evidence: ClockEvidence) -> Iterator[list[str] | Reason]:
+        for number, chunk in enumerate(doomed(self, evidence), 1):
+            then(number)
+            yield chunk
+
+    monkeypatch.setattr(Sweeper, "_doomed", watched)
+
+
+def test_a_hold_that_comes_while_the_store_deletes_other_footage_wins(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next chunk is released meanwhile, but judged only when the store is free for it."""
+    rows = due_footage(place, 14)
+    late = rows[10]
+    second_released = threading.Event()
+    on_each_chunk(monkeypatch, lambda number: second_released.set() if number == 2 else None)
+
+    class Slow(FolderStore):
+        def delete_many(self, keys: Sequence[str]) -> dict[str, TiergateError]:
+            if rows[0].object_key in keys:
+                assert second_released.wait(30), "the catalog waits for the store"
+                place.hold(late.start_ms + 1, late.end_ms - 1)
+            return super().delete_many(keys)
+
+    place.sweep()
+    place.clock.advance(DAY_S + 1)
+    place.store = Slow(place.store.root)
+    assert len(place.sweep().deleted) == 13
+    assert place.has_bytes(late) and place.state(late) == "stored"
 
 
 @pytest.mark.fault("B19")
@@ -295,6 +331,21 @@ def test_a_clock_that_jumps_during_the_sweep_deletes_nothing(place: Place, monke
     report = place.sweep()
     assert report.refused is not None
     assert place.has_bytes(old)
+
+
+def test_a_clock_that_jumps_between_two_chunks_releases_nothing_more(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was released by the good clock goes, and is written down as gone."""
+    rows = due_footage(place, 14)
+    place.sweep()
+    place.clock.advance(DAY_S + 60)
+    on_each_chunk(monkeypatch, lambda number: place.clock.step_wall(31 * DAY_S) if number == 1 else None)
+    report = place.sweep()
+    assert report.refused is not None and report.refused.code == "retention.clock_stepped"
+    assert len(report.deleted) == 7
+    assert [place.state(row) for row in rows] == ["deleted"] * 7 + ["condemned"] * 7
+    assert [place.has_bytes(row) for row in rows] == [False] * 7 + [True] * 7
 
 
 def test_a_fresh_boot_without_a_second_opinion_deletes_nothing(place: Place) -> None:
