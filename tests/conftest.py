@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from storage.catalog.migrate import migrate
 from tests.parts import clips as clip_recipes
 from tests.parts.browser import Chromium, chromium
+from tests.parts.catalog import new_catalog
 from tests.parts.onvif_ipycam import OnvifCamera
 from tests.parts.postgres import Postgres
 from tests.parts.relay import TcpRelay
@@ -130,7 +130,7 @@ def catalog_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         server: Postgres = request.getfixturevalue("postgres")
         return server.fresh_catalog()
     url = f"sqlite:///{tmp_path / 'catalog.db'}"
-    migrate(url)
+    new_catalog(url)
     return url
 
 

@@ -29,7 +29,7 @@ from gateway.ops.lookout import Lookout, read
 from storage.audit import log as audit
 from storage.catalog import facts
 from storage.catalog.engine import Catalog
-from storage.catalog.migrate import migrate
+from tests.parts.catalog import new_catalog
 from tests.parts.web import QuietHandler, web_server
 
 HOOKS = ("command", "webhook")
@@ -163,7 +163,7 @@ def program(tmp_path: Path) -> Path:
 def settings_of(tmp_path: Path, **chosen: object) -> Settings:
     made = build({"paths": {"data": str(tmp_path / "data")}, "node": {"name": "Street 7"}, "alarms": chosen})
     ensure_keys(made)
-    migrate(made.catalog_url)
+    new_catalog(made.catalog_url)
     return made
 
 
