@@ -374,6 +374,13 @@ def test_a_new_catalog_is_what_migrations_leave(tmp_path: Path) -> None:
     assert len(content(tmp_path / "copied.db")) > 50
 
 
+def test_a_free_port_is_none_that_the_kernel_gives_to_others() -> None:
+    least = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    ports = {free_port() for _ in range(50)} | {free_port(also_plus=10_000) + 10_000 for _ in range(50)}
+    assert len(ports) > 80
+    assert max(ports) < least
+
+
 def test_a_part_dies_with_whoever_started_it(tmp_path: Path) -> None:
     """kill -9 of the test run must leave no server behind."""
     port = free_port()
