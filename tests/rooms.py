@@ -4,8 +4,9 @@ A room is a file of tests or a folder of them. One is listed in `BESIDE` when, a
 
 - they judge what was computed, stored or answered, and never how soon: no assertion is about a duration, and what is
   waited for has a bound many times what it takes on one busy core;
-- they start no node, camera, RTSP or ONVIF server, browser, decoder or strace. Object stores and PostgreSQL are shared
-  by the tests of one process; with two workers there are two of each, on ports of their own;
+- they start no node, camera, RTSP or ONVIF server, or browser; children of one test alone, as a decoder or a program
+  to be killed, are no matter. Object stores and PostgreSQL are shared by the tests of one process: with two workers
+  there are two of each, on ports of their own;
 - they change nothing that two processes share: no fixed port, no file outside of their temporary folder;
 - they do not divide their work over the cores themselves.
 
@@ -79,8 +80,7 @@ BESIDE = (
     "tests/storage/audit",
     "tests/storage/catalog",
     "tests/storage/media",
-    "tests/storage/objects/test_folder.py",
-    "tests/storage/objects/test_make_store.py",
+    "tests/storage/objects",
     "tests/storage/test_400_days.py",
     "tests/storage/test_approvals.py",
     "tests/storage/test_aside.py",
@@ -116,6 +116,8 @@ BESIDE = (
     "tests/test_sbom.py",
     "tests/tiering",
     "tests/torture/test_parsers.py",
+    "tests/torture/test_recording_power.py",
+    "tests/torture/test_recording_stores.py",
 )
 
 
