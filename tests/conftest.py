@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import tempfile
@@ -11,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from storage.catalog.migrate import migrate
 from tests.parts import clips as clip_recipes
 from tests.parts.browser import Chromium, chromium
+from tests.parts.catalog import new_catalog
 from tests.parts.onvif_ipycam import OnvifCamera
 from tests.parts.postgres import Postgres
 from tests.parts.relay import TcpRelay
@@ -130,7 +131,7 @@ def catalog_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         server: Postgres = request.getfixturevalue("postgres")
         return server.fresh_catalog()
     url = f"sqlite:///{tmp_path / 'catalog.db'}"
-    migrate(url)
+    new_catalog(url)
     return url
 
 
@@ -164,26 +165,43 @@ def browser() -> Iterator[Chromium]:
 
 # --- what tests counted: kills, steps, hits; printed at the end whether they passed or not ---
 
-_COUNTED = pytest.StashKey[list[str]]()
-
 
 @pytest.fixture
 def counted(request: pytest.FixtureRequest) -> Callable[[object], None]:
     """counted("kills 50, lost 0"): a line for the end of the run."""
-    lines = request.config.stash.setdefault(_COUNTED, [])
 
     def add(what: object) -> None:
-        lines.append(f"{request.node.name}: {what}")
+        # Reports carry it to the process that prints: a test may run in a worker of its.
+        request.node.user_properties.append(("counted", f"{request.node.name}: {what}"))
 
     return add
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    lines = config.stash.get(_COUNTED, [])
-    if lines:
-        terminalreporter.section("counted")
-        for line in lines:
-            terminalreporter.write_line(line)
+class _Counts:
+    def __init__(self) -> None:
+        self._lines: list[str] = []
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.when == "teardown":
+            self._lines += [str(line) for name, line in report.user_properties if name == "counted"]
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        if self._lines:
+            terminalreporter.section("counted")
+            for line in self._lines:
+                terminalreporter.write_line(line)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(_Counts())
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _unclosed_at_the_end() -> Iterator[None]:
+    """What the run leaves unclosed fails its last test. pytest looks for it too, but of a worker nobody hears that."""
+    yield
+    for _ in range(5):  # what is only freed by freeing may need several; as often as pytest
+        gc.collect()
 
 
 @pytest.fixture

@@ -9,11 +9,9 @@ import contextlib
 import io
 import json
 import sqlite3
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +24,7 @@ from tests.parts.node import QUICK, Node
 from tests.parts.process import free_port
 from tests.parts.rtsp_server import RtspServer
 from tests.parts.wait import until
+from tests.parts.web import web_server
 
 pytestmark = pytest.mark.real
 
@@ -117,23 +116,6 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
             "user's password": USER_PASSWORD, "token": made.token, "revoked token": gone["token"], "session": session,
         }  # fmt: skip
         yield made
-
-
-@contextlib.contextmanager
-def web_server() -> Iterator[int]:
-    class Quiet(BaseHTTPRequestHandler):
-        def log_message(self, *args: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Quiet)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield server.server_port
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join(5)
 
 
 # --- cameras that are none ---

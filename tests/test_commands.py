@@ -14,12 +14,10 @@ import re
 import shutil
 import subprocess
 import sys
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -32,6 +30,7 @@ from tests.parts.node import QUICK, Node
 from tests.parts.onvif_ipycam import OnvifCamera
 from tests.parts.rtsp_server import RtspServer
 from tests.parts.wait import until
+from tests.parts.web import QuietHandler, web_server
 
 ROOT = Path(__file__).resolve().parents[1]
 MARK = "c4nary"  #: in every word; in no argument of a program but the hook's
@@ -226,7 +225,7 @@ def lying_device(onvif_camera: OnvifCamera, word: str) -> Iterator[int]:
     """Somebody else's device that says `word` of itself, of its profiles and in its streams' addresses."""
     said = escape(word)
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(QuietHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             text = httpx.post(onvif_camera.url, content=body, headers={"Content-Type": "text/xml"}).text
@@ -239,18 +238,8 @@ def lying_device(onvif_camera: OnvifCamera, word: str) -> Iterator[int]:
             self.end_headers()
             self.wfile.write(data)
 
-        def log_message(self, *args: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield server.server_port
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join(5)
+    with web_server(Handler) as port:
+        yield port
 
 
 def test_no_answer_of_a_device_becomes_a_command(

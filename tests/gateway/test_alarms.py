@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import http.server
 import json
 import stat
-import threading
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -30,7 +29,8 @@ from gateway.ops.lookout import Lookout, read
 from storage.audit import log as audit
 from storage.catalog import facts
 from storage.catalog.engine import Catalog
-from storage.catalog.migrate import migrate
+from tests.parts.catalog import new_catalog
+from tests.parts.web import QuietHandler, web_server
 
 HOOKS = ("command", "webhook")
 
@@ -121,40 +121,31 @@ def test_each_hook_gets_everything_and_the_oldest_makes_room() -> None:
 # --- real programs, a real web server ---
 
 
+@dataclass
 class Receiver:
     """Keeps what it is posted; answers what it is told."""
 
-    def __init__(self) -> None:
-        self.got: list[tuple[dict[str, str], bytes]] = []
-        self.answers = 204
-        receiver = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                if receiver.answers == 204:
-                    receiver.got.append((dict(self.headers), body))
-                self.send_response(receiver.answers)
-                self.send_header("Location", "/elsewhere")
-                self.end_headers()
-
-            def log_message(self, *_: Any) -> None:
-                pass
-
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server.server_address[1]}/alarms"
+    url: str = ""
+    answers: int = 204
+    got: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
 
 
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
     made = Receiver()
-    yield made
-    made.server.shutdown()
-    made.server.server_close()
+
+    class Handler(QuietHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            if made.answers == 204:
+                made.got.append((dict(self.headers), body))
+            self.send_response(made.answers)
+            self.send_header("Location", "/elsewhere")
+            self.end_headers()
+
+    with web_server(Handler) as port:
+        made.url = f"http://127.0.0.1:{port}/alarms"
+        yield made
 
 
 @pytest.fixture
@@ -172,7 +163,7 @@ def program(tmp_path: Path) -> Path:
 def settings_of(tmp_path: Path, **chosen: object) -> Settings:
     made = build({"paths": {"data": str(tmp_path / "data")}, "node": {"name": "Street 7"}, "alarms": chosen})
     ensure_keys(made)
-    migrate(made.catalog_url)
+    new_catalog(made.catalog_url)
     return made
 
 

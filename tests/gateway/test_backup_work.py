@@ -30,6 +30,7 @@ from storage.objects import make_store
 from storage.objects.base import ObjectStore
 from storage.spool import Spool
 from storage.uploader import Uploader
+from tests.parts.catalog import new_catalog
 from tests.storage.footage import Recorded, insert, record
 
 PASSPHRASE = Secret("correct horse battery")
@@ -49,7 +50,7 @@ class Machine:
         self.config.write_text(toml(self.tables))
         self.settings: Settings = load(self.config, {})
         self.keys = ensure_keys(self.settings)
-        migrate.migrate(self.settings.catalog_url)
+        new_catalog(self.settings.catalog_url)
         self.catalog = Catalog(self.settings.catalog_url)
         self.store: ObjectStore = make_store(self.settings)
         self.store.ensure()

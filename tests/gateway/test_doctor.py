@@ -33,13 +33,13 @@ from storage.audit import log as audit
 from storage.catalog import attestations, cameras, evidence_rows, facts, gaps, places, retention_rows, volume_state
 from storage.catalog.engine import Catalog
 from storage.catalog.gaps import GapRow
-from storage.catalog.migrate import migrate
 from storage.catalog.retention_rows import HoldRow
 from storage.catalog.status import ALONE, WATCHDOG_FACT, set_alone
 from storage.catalog.tables import camera, camera_health, camera_status, gap, link, segment
 from storage.objects import make_store
 from storage.spools import make_spools
 from storage.volume import IDENTITY_FILE
+from tests.parts.catalog import new_catalog
 
 CAMERA = "21021100011326000001"
 REGION = "210211001003"
@@ -56,7 +56,7 @@ class Place:
         }
         self.settings: Settings = build(base | tables)
         self.keys = ensure_keys(self.settings)
-        migrate(self.settings.catalog_url)
+        new_catalog(self.settings.catalog_url)
         self.catalog = Catalog(self.settings.catalog_url)
         self.clock = ManualClock(SystemClock().wall_ns())
         self.store = make_store(self.settings)

@@ -28,12 +28,12 @@ from storage import damage, journal, scrub, sweeper, use_view, volume
 from storage.audit import log as audit
 from storage.catalog import facts, register, segments
 from storage.catalog.engine import Catalog
-from storage.catalog.migrate import migrate
 from storage.catalog.register import RegisterRow
 from storage.catalog.segments import SegmentRow
 from storage.keys import quarantine_key, segment_key
 from storage.objects import make_evidence_store, make_store
 from storage.objects.folder import FolderStore
+from tests.parts.catalog import new_catalog
 
 CAMERA = "21021100011326000001"
 
@@ -42,7 +42,7 @@ CAMERA = "21021100011326000001"
 def settings(tmp_path: Path) -> Settings:
     made = build({"paths": {"data": str(tmp_path)}, "retention": {"clock_source": "trusted"}})
     ensure_keys(made)
-    migrate(made.catalog_url)
+    new_catalog(made.catalog_url)
     return made
 
 
@@ -218,7 +218,7 @@ async def test_the_keeper_reads_stored_footage_again_and_says_what_rotted(
 async def test_a_scrub_that_is_switched_off_reads_nothing(tmp_path: Path) -> None:
     settings = build({"paths": {"data": str(tmp_path)}, "store": {"scrub_bytes_per_s": 0}})
     ensure_keys(settings)
-    migrate(settings.catalog_url)
+    new_catalog(settings.catalog_url)
     catalog = Catalog(settings.catalog_url)
     try:
         async with running(settings):

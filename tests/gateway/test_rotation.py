@@ -33,9 +33,9 @@ from storage.audit import log as audit
 from storage.catalog import cameras, places
 from storage.catalog.cameras import CredentialRow, NewCamera
 from storage.catalog.engine import Catalog
-from storage.catalog.migrate import migrate
 from storage.objects import make_store
 from tests.gateway.knife import Killed, Knife
+from tests.parts.catalog import new_catalog
 from tests.parts.postgres import Postgres
 
 ACCOUNTS = 1_000
@@ -64,7 +64,7 @@ class Node:
         self.settings: Settings = load(self.config, {})
         (folder / "data" / "catalog").mkdir(parents=True, exist_ok=True)
         ensure_keys(self.settings)
-        migrate(self.settings.catalog_url)
+        new_catalog(self.settings.catalog_url)
         self.catalog = Catalog(self.settings.catalog_url)
         self.process = Secrets(load_keys(self.settings))  #: of a process that runs through all of it
 

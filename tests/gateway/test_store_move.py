@@ -25,10 +25,10 @@ from gateway.ops.locks import NODE_LOCK
 from storage.audit import log as audit
 from storage.catalog import segments
 from storage.catalog.engine import Catalog
-from storage.catalog.migrate import migrate
 from storage.objects import make_store
 from storage.objects.folder import FolderStore
 from storage.spool import Spool
+from tests.parts.catalog import new_catalog
 from tests.parts.s3 import S3Server
 from tests.parts.wait import until
 from tests.storage.footage import Recorded, insert, record
@@ -49,7 +49,7 @@ class Place:
         settings = self.settings
         node_id = ensure_keys(settings).node_id
         settings.paths.catalog_dir.mkdir(exist_ok=True)
-        migrate(settings.catalog_url)
+        new_catalog(settings.catalog_url)
         make_store(settings).ensure()
         spool = Spool(settings.paths.spool_dir, SystemClock(), node_id)
         spool.prepare()

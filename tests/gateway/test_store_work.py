@@ -18,13 +18,13 @@ from storage import journal
 from storage.audit import log as audit
 from storage.catalog import retention_rows, segments
 from storage.catalog.engine import Catalog
-from storage.catalog.migrate import migrate
 from storage.catalog.retention_rows import HoldRow
 from storage.catalog.tables import segment
 from storage.objects import make_store
 from storage.spool import Spool
 from storage.sweeper import Policies
 from storage.uploader import Uploader
+from tests.parts.catalog import new_catalog
 from tests.storage.footage import Recorded, insert, record
 
 NOW_MS = SystemClock().wall_ns() // 1_000_000
@@ -34,7 +34,7 @@ NOW_MS = SystemClock().wall_ns() // 1_000_000
 def settings(tmp_path: Path) -> Settings:
     made = build({"paths": {"data": str(tmp_path)}})
     ensure_keys(made)
-    migrate(made.catalog_url)
+    new_catalog(made.catalog_url)
     make_store(made).ensure()
     return made
 

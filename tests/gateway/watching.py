@@ -34,7 +34,6 @@ from gateway.web.compose import make_services
 from gateway.web.services import Services
 from storage.catalog import cameras, people, segments
 from storage.catalog.engine import Catalog
-from storage.catalog.migrate import migrate
 from storage.catalog.tables import region, register
 from storage.media.access_unit import AccessUnit, StreamConfig
 from storage.objects import make_store
@@ -43,6 +42,7 @@ from storage.segmenter import CloseSegment, OpenSegment, Segmenter, SegmenterPol
 from storage.spool import PartFile, Spool
 from tests.gateway.live.serving import LiveSocket
 from tests.media import WALL_NS
+from tests.parts.catalog import new_catalog
 from tests.parts.wait import until_async
 
 WALL_MS = WALL_NS // 1_000_000
@@ -151,7 +151,7 @@ async def rig(folder: Path) -> AsyncIterator[Rig]:
     settings = build_settings({"paths": {"data": str(folder)}, "node": {"region": "210102"}, "live": {"linger_s": 0.1}})
     for path in (settings.paths.run_dir / "live", settings.paths.catalog_dir, settings.paths.keys_dir):
         path.mkdir(parents=True, exist_ok=True)
-    migrate(settings.catalog_url)
+    new_catalog(settings.catalog_url)
     catalog = Catalog(settings.catalog_url)
     keys = ensure_keys(settings)
     services = make_services(settings, clock, catalog, keys)

@@ -117,7 +117,8 @@ class S3Server:
         self._child.stop()
 
     def remove(self) -> None:
-        self.stop()
+        """At once: its data go with it, so nothing is gained by an orderly end."""
+        self.kill()
         shutil.rmtree(self.data, ignore_errors=True)
 
     def __enter__(self) -> Self:

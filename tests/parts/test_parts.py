@@ -10,11 +10,13 @@ import os
 import signal
 import socket
 import socketserver
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,9 @@ import pytest
 from onvif import ONVIFCamera
 from zeep.exceptions import Fault
 
+from storage.catalog.migrate import migrate
 from tests.parts.browser import Chromium
+from tests.parts.catalog import new_catalog
 from tests.parts.onvif_ipycam import OnvifCamera
 from tests.parts.process import Child, free_port
 from tests.parts.relay import TcpRelay, Towards
@@ -353,6 +357,28 @@ def test_chromium_shows_a_page_and_its_complaints_are_collected(browser: Chromiu
     until(lambda: len(browser.complaints) == 2, 5, "both complaints were collected")
     assert "seen" in browser.complaints[0]
     assert "undefinedFunction" in browser.complaints[1]
+
+
+def test_a_new_catalog_is_what_migrations_leave(tmp_path: Path) -> None:
+    migrate(f"sqlite:///{tmp_path / 'migrated.db'}")
+    for _ in range(2):  # the second finds it there
+        new_catalog(f"sqlite:///{tmp_path / 'copied.db'}")
+
+    def content(path: Path) -> list[object]:
+        with closing(sqlite3.connect(path)) as connection:
+            pragmas = ("journal_mode", "page_size", "auto_vacuum", "user_version", "application_id", "encoding")
+            said = [connection.execute(f"PRAGMA {name}").fetchone() for name in pragmas]
+            return [*connection.iterdump(), *said, path.stat().st_mode]
+
+    assert content(tmp_path / "copied.db") == content(tmp_path / "migrated.db")
+    assert len(content(tmp_path / "copied.db")) > 50
+
+
+def test_a_free_port_is_none_that_the_kernel_gives_to_others() -> None:
+    least = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    ports = {free_port() for _ in range(50)} | {free_port(also_plus=10_000) + 10_000 for _ in range(50)}
+    assert len(ports) > 80
+    assert max(ports) < least
 
 
 def test_a_part_dies_with_whoever_started_it(tmp_path: Path) -> None:

@@ -11,11 +11,11 @@ from config.clock import SystemClock
 from config.ids import ulid
 from storage import rows
 from storage.catalog.engine import Catalog
-from storage.catalog.migrate import migrate
 from storage.catalog.segments import RunRow, SegmentRow, insert_run, insert_segments
 from storage.segmenter import CloseSegment, OpenSegment, Segmenter, SegmenterPolicy, SegmentLabels, Write
 from storage.spool import PartFile, Spool
 from tests.media import WALL_NS, access_units, encode_g711, encode_h264, stream_config
+from tests.parts.catalog import new_catalog
 
 CAMERA = "21010000011320000001"
 NODE = "0123456789abcdef"
@@ -33,7 +33,7 @@ def make_spool(folder: Path) -> Spool:
 
 def make_catalog(folder: Path) -> Catalog:
     url = f"sqlite:///{folder / 'catalog.db'}"
-    migrate(url)
+    new_catalog(url)
     return Catalog(url)
 
 

@@ -16,8 +16,8 @@ from storage.audit import log as audit
 from storage.catalog import attestations, gaps, places, retention_rows
 from storage.catalog.engine import Catalog
 from storage.catalog.gaps import GapRow
-from storage.catalog.migrate import migrate
 from storage.catalog.tables import area, camera, camera_stream, segment
+from tests.parts.catalog import new_catalog
 from tests.storage.test_sweeper import CAMERA, DAY_S, Place, due_footage
 
 NODE = "node"
@@ -79,7 +79,7 @@ def test_a_lost_catalog_gets_its_facts_back(place: Place, tmp_path: Path) -> Non
     found = journal.read(place.store, NODE)
     assert found.objects == 2
     fresh = f"sqlite:///{tmp_path / 'fresh.db'}"
-    migrate(fresh)
+    new_catalog(fresh)
     catalog = Catalog(fresh)
     try:
         done = journal.restore_policy(catalog, found, place.now_ms)

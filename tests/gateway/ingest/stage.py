@@ -43,7 +43,6 @@ from gateway.live.feed import LiveFeed
 from storage.catalog.cameras import CredentialRow, NewCamera, create_camera
 from storage.catalog.engine import Catalog
 from storage.catalog.gaps import GapRow, gaps_between
-from storage.catalog.migrate import migrate
 from storage.catalog.segments import SegmentRow, all_segments
 from storage.catalog.status import StatusRow, StreamDuty
 from storage.catalog.tables import region
@@ -51,6 +50,7 @@ from storage.segmenter import SegmenterPolicy, SegmentLabels
 from storage.spool import Spool
 from tests import media
 from tests.gateway.ingest.volumes import one_volume
+from tests.parts.catalog import new_catalog
 from tests.parts.scripted_camera import Script, ScriptedCamera, Shot, film, picture_number, sets_of, sound_number
 from tests.parts.wait import until
 
@@ -186,7 +186,7 @@ class Stage:
         self.clock = ManualClock()
         self.camera = ScriptedCamera(script, conducted=True)
         url = f"sqlite:///{folder / 'catalog.db'}"
-        migrate(url)
+        new_catalog(url)
         self.catalog = Catalog(url)
         self.catalog.write(_register)
         self.spool = Spool(folder / "spool", self.clock, "node")

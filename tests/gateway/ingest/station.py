@@ -29,11 +29,11 @@ from storage.catalog.cameras import (
 )
 from storage.catalog.engine import Catalog
 from storage.catalog.gaps import GapRow, gaps_between
-from storage.catalog.migrate import migrate
 from storage.catalog.segments import SegmentRow, all_segments
 from storage.catalog.status import StatusRow, status_of
 from storage.catalog.tables import camera, region, run
 from storage.spool import Spool
+from tests.parts.catalog import new_catalog
 from tests.parts.process import Child
 
 REPOSITORY = Path(__file__).parents[3]
@@ -76,7 +76,7 @@ class Station:
         for path in (self.settings.paths.catalog_dir, self.settings.paths.run_dir):
             path.mkdir(parents=True)
         self.keys = ensure_keys(self.settings)
-        migrate(self.settings.catalog_url)
+        new_catalog(self.settings.catalog_url)
         self.catalog = Catalog(self.settings.catalog_url)
         self.clock = make_clock(self.settings)
         self._shift_ns = 0

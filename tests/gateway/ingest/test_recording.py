@@ -24,13 +24,13 @@ from gateway.ingest.volumes import Volume, Volumes
 from gateway.ingest.writer import Lane, WriterPool
 from storage.catalog.engine import Catalog
 from storage.catalog.gaps import GapRow, gaps_between
-from storage.catalog.migrate import migrate
 from storage.catalog.segments import SegmentRow, all_segments, open_runs
 from storage.catalog.status import past
 from storage.media.access_unit import AccessUnit
 from storage.segmenter import SegmenterPolicy, SegmentLabels
 from storage.spool import PART, PartFile, SealedPart, Spool, SyncGroup
 from tests.media import WALL_NS, access_units, encode_h264, stream_config
+from tests.parts.catalog import new_catalog
 from tests.parts.wait import until
 
 CAMERA = "21021100001320000001"
@@ -66,7 +66,7 @@ class Bench:
         self, folder: Path, retention_class: str = "default", wall_ns: int = WALL_NS, volumes: int = 1
     ) -> None:
         url = f"sqlite:///{folder / 'catalog.db'}"
-        migrate(url)
+        new_catalog(url)
         self.clock = ManualClock(wall_ns)
         self.catalog = Catalog(url)
         self.disk = MoodyDisk(folder / "spool", self.clock, "node")

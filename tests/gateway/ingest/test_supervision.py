@@ -30,7 +30,6 @@ from gateway.ingest.writer import WriterPool
 from storage.catalog.cameras import NewCamera, create_camera
 from storage.catalog.engine import Catalog
 from storage.catalog.gaps import GapRow, gaps_between
-from storage.catalog.migrate import migrate
 from storage.catalog.segments import SegmentRow, all_segments
 from storage.catalog.status import StreamDuty
 from storage.catalog.tables import region
@@ -38,6 +37,7 @@ from storage.media.access_unit import AccessUnit, StreamConfig, Track
 from storage.spool import Spool
 from tests.gateway.ingest.volumes import one_volume
 from tests.media import EncodedPacket, access_units, encode_h264, stream_config
+from tests.parts.catalog import new_catalog
 from tests.parts.wait import until
 
 REGION = "210211001003"
@@ -94,7 +94,7 @@ class Bench:
 
     def __init__(self, folder: Path, media_timeout_s: float = 1.0) -> None:
         url = f"sqlite:///{folder / 'catalog.db'}"
-        migrate(url)
+        new_catalog(url)
         self.clock = SystemClock()
         self.catalog = Catalog(url)
         place = insert(region).values(code=REGION, name="测试社区", tier="community", valid_from_ms=0)

@@ -24,9 +24,9 @@ from gateway.processes.asking import Asking
 from gateway.processes.keeper import Keeper
 from storage.catalog import cameras, facts, owner_checks, places
 from storage.catalog.engine import Catalog
-from storage.catalog.migrate import migrate
 from storage.catalog.tables import camera, camera_stream
 from storage.sampled import Check
+from tests.parts.catalog import new_catalog
 from tests.parts.profile_g import OwnerRecorder
 from tests.parts.wait import until
 
@@ -58,7 +58,7 @@ def place(tmp_path: Path) -> Iterator[Place]:
     for folder in ("catalog", "run"):
         (tmp_path / folder).mkdir(exist_ok=True)
     opener = Secrets(ensure_keys(settings))
-    migrate(settings.catalog_url)
+    new_catalog(settings.catalog_url)
     catalog = Catalog(settings.catalog_url)
     with OwnerRecorder(now_ms, [(now_ms - 60 * DAY_MS, now_ms)]) as recorder:
 

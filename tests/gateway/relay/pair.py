@@ -25,7 +25,6 @@ from gateway.relay.control import RelayControl
 from gateway.relay.service import RelayService
 from storage.catalog import cameras, places, segments
 from storage.catalog.engine import Catalog
-from storage.catalog.migrate import migrate
 from storage.catalog.segments import RunRow, SegmentRow
 from storage.keys import segment_key
 from storage.media.access_unit import AccessUnit, StreamConfig
@@ -34,6 +33,7 @@ from storage.media.fragment_index import FragmentEntry, encode
 from storage.objects.base import ObjectStore
 from storage.objects.folder import FolderStore
 from tests.media import access_units, encode_h264, stream_config
+from tests.parts.catalog import new_catalog
 from tiering.cmaf import Notice
 
 CAMERA = "21010200011326000001"
@@ -154,7 +154,7 @@ async def node(folder: Path, clock: ManualClock, tier: str, region: str, **relay
     for path in (settings.paths.catalog_dir, settings.paths.run_dir):
         path.mkdir(parents=True, exist_ok=True)
     keys = ensure_keys(settings)
-    migrate(settings.catalog_url)
+    new_catalog(settings.catalog_url)
     catalog = Catalog(settings.catalog_url)
     now_ms = clock.wall_ns() // 1_000_000
     catalog.write(lambda c: places.seed_regions(c, region, tier, f"{tier} region", now_ms))

@@ -5,7 +5,6 @@ stop.
 from __future__ import annotations
 
 import contextlib
-import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from storage.catalog.segments import SegmentRow
 from storage.objects.folder import FolderStore
 from tests.gateway.relay.pair import Node, Pictures, StoreFootage
 from tests.gateway.web.site import Site, add_camera
+from tests.parts.process import free_port
 from tests.parts.wait import until_async
 from tiering.ports import FootageReader
 
@@ -32,12 +32,6 @@ class Half:
     site: Site
     relay: RelayService
     store: FolderStore
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextlib.asynccontextmanager

@@ -22,8 +22,8 @@ from gateway.web.compose import make_services
 from gateway.web.services import Services
 from storage.catalog import people, places
 from storage.catalog.engine import Catalog
-from storage.catalog.migrate import migrate
 from storage.catalog.people import User
+from tests.parts.catalog import new_catalog
 
 PASSWORD = "a good password 1"
 ALL_ROLES = ("system_admin", "security_admin", "audit_admin", "duty")
@@ -49,7 +49,7 @@ class Site:
         self.settings = settings_in(folder, **tables)
         for part in ("catalog", "run", "keys"):
             (folder / part).mkdir(parents=True, exist_ok=True)
-        migrate(self.settings.catalog_url)
+        new_catalog(self.settings.catalog_url)
         self.catalog = Catalog(self.settings.catalog_url)
         self.passwords = Passwords(PasswordHasher(time_cost=1, memory_cost=64, parallelism=1))
         self.services: Services = make_services(
