@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import socket
+import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,6 +106,40 @@ def test_an_emergency_pull_plays_between_two_nodes_with_pinned_certificates(pair
     pair.upper.cli("pull", "stop", pulled[0]["id"])
 
 
+def shown(port: int) -> str:
+    """Digest of the certificate that somebody who comes now is shown."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    with socket.create_connection(("127.0.0.1", port), 10) as raw, context.wrap_socket(raw) as wrapped:
+        return hashlib.sha256(wrapped.getpeercert(binary_form=True) or b"").hexdigest()
+
+
+@pytest.mark.fault("S26")
+def test_the_relays_certificate_is_changed_beside_the_running_nodes_and_the_link_stays(pair: Pair) -> None:
+    lower, upper = pair.lower, pair.upper
+    assert the_link(upper)["problem"] is None
+    first, process = shown(lower.relay_port), lower.pid_of("relay")
+    begun = lower.cli("link", "rotate-certificate", "--overlap", "0s")
+    assert begun["shown"] == first != begun["coming"]
+    until(lambda: shown(lower.relay_port) == begun["coming"], 60, "everybody above knows the next one")
+    until(lambda: the_link(lower)["knows_certificate"], 10, "the link says so")
+
+    # The files of the settings are written over, as whoever renews certificates does it.
+    second = begun["coming"]
+    lower.make_certificate()
+    until(lambda: shown(lower.relay_port) not in (first, second), 60, "the one in the files")
+    told = lower.cli("link", "certificate")
+    assert told["shown"] == shown(lower.relay_port) and told["coming"] is None and told["days_left"] > 800
+    assert [(link["peer_name"], link["knows_certificate"]) for link in told["links"]] == [(upper.name, True)]
+    assert the_link(upper)["problem"] is None and lower.pid_of("relay") == process
+    lower.stop()
+    lower.start()
+    assert shown(lower.relay_port) == told["shown"]
+    until(lambda: the_link(upper)["problem"] is None, 30, "the directory comes again")
+    nothing = lower.run("link", "rotate-certificate", "--finish", plain=True)
+    assert nothing.returncode == 1 and "Traceback" not in nothing.stderr
+
+
 @pytest.mark.fault("S14", "S26")
 def test_another_certificate_is_refused_until_the_nodes_are_paired_again(pair: Pair) -> None:
     lower, upper = pair.lower, pair.upper
@@ -112,6 +148,8 @@ def test_another_certificate_is_refused_until_the_nodes_are_paired_again(pair: P
     upper.cli("link", "set", id_, "--capacity-bps", "4000000")
     lower.stop()
     lower.make_certificate()
+    for kept in lower.ca.parent.glob("relay-*.pem"):
+        kept.unlink()  # else the one that was paired would be shown until the other node knows the new one
     lower.start()
     problem = until(lambda: (p := the_link(upper)["problem"]) and p["code"] == "tier.tls_pin" and p, 30, "the pin")
     assert problem["en"] and problem["zh"]

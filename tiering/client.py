@@ -16,6 +16,7 @@ from config.errors import HTTP_STATUS, Kind, TiergateError
 from config.reasons import TABLE
 from config.redact import redact_text
 from storage.media.access_unit import AccessUnit, StreamConfig
+from tiering.certificates import Said
 from tiering.cmaf import CmafReader, Notice
 from tiering.lease import LeaseRequest, Person, canonical_json
 from tiering.signing import NONCE, SIGNATURE, Signer, check_answer, sign_request
@@ -104,6 +105,10 @@ class PeerClient:
     async def heads(self, ours: dict[str, Any]) -> dict[str, Any]:
         """Gives the signed head of our audit log; the answer holds the peer's."""
         return await self._json("POST", "/tier/v1/heads", body={"checkpoint": ours})
+
+    async def certificates(self, ours: Said) -> Said:
+        """What each of the two says of its relay's certificate, and which word of the other's it holds."""
+        return Said.from_json(await self._json("POST", "/tier/v1/certificates", body=ours.as_json()))
 
     async def notice(self, topic: str, text: str) -> dict[str, Any]:
         return await self._json("POST", "/tier/v1/notices", body={"topic": topic, "text": text})

@@ -15,7 +15,7 @@ from config.units import DAY_MS
 from storage.catalog import leases, links, peers
 from storage.catalog.engine import Catalog
 from storage.catalog.links import LinkRow
-from tiering import exchange
+from tiering import exchange, pins
 from tiering.lease import canonical_json
 from tiering.wire import Card, Directory, DirectoryCamera
 
@@ -55,14 +55,15 @@ class DirectorySource:
         counts: dict[str, int] = {}
         for entry in cameras:
             counts[entry.state] = counts.get(entry.state, 0) + 1
-        node = {
+        node: dict[str, Any] = {
             "node": self._card.node, "name": self._card.name, "region": self._card.region, "tier": self._card.tier,
             "cameras": counts,
         }  # fmt: skip
         listed = tuple(cameras)
         text = canonical_json([node, [vars_of(c) for c in listed]])
         digest = hashlib.sha256(text.encode()).hexdigest()
-        ended = await self._catalog.aread(lambda c: _ended(c, link, now_ms))
+        ended, issued_ms = await self._catalog.aread(lambda c: (_ended(c, link, now_ms), pins.issued_ms(c)))
+        node["certificate_ms"] = issued_ms  # whoever holds an older statement asks for it
         return Directory(digest, node, None if digest == known_digest else listed, tuple(ended))
 
     async def _coverage_of(self, camera: str, now_ms: int) -> dict[str, int]:

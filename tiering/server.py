@@ -32,7 +32,8 @@ from storage.catalog import gaps, leases, links, peers, segments
 from storage.catalog.engine import Catalog
 from storage.catalog.leases import LeaseRow
 from storage.catalog.links import LinkRow
-from tiering import exchange, wire
+from tiering import exchange, pins, wire
+from tiering.certificates import Said
 from tiering.directory import DirectorySource
 from tiering.lease import (
     CameraFacts,
@@ -437,6 +438,15 @@ class TierServer:
             return audit.signed_head(connection, self.signer.public_key, self.signer.sign, now_ms)
 
         return {"checkpoint": (await self.catalog.awrite(change)).as_json()}
+
+    async def certificates(self, link: LinkRow, value: Mapping[str, Any]) -> dict[str, Any]:
+        """What each of the two says of its relay's certificate; over a suspended link too, which may be resumed."""
+        theirs = Said.from_json(value)
+        statement = pins.judged(link, theirs)
+        row, now_ms = link, self.steady.wall_ms()
+        if pins.is_news(link, theirs, statement):
+            row = await self.catalog.awrite(lambda c: pins.take(c, link, theirs, statement, now_ms))
+        return (await self.catalog.aread(lambda c: pins.ours(c, self.signer, row.tls_issued_ms))).as_json()
 
     async def notice(self, link: LinkRow, value: Mapping[str, Any]) -> dict[str, Any]:
         """Something the other node's people should read here; it goes into the audit log."""

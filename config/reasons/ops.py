@@ -208,8 +208,24 @@ WORDS: dict[str, tuple[str, str]] = {
         "{section}：无法读取证书。",
     ),
     "ops.certificate_next": (
-        "Put a new certificate in place and restart; then pair each linked node again (`tiergate link invite`, `link accept`): the link and its leases stay.",
-        "请更换证书并重启；然后与每个已对接节点重新对接（tiergate link invite、link accept）：链路与租约保留。",
+        "Put a new certificate and its key in place: they are taken up without a start, and linked nodes learn of the relay's by themselves (`tiergate link certificate`).",
+        "请将新证书及私钥放到原位：无需重启即会采用，链路节点会自动得知中继的新证书（tiergate link certificate）。",
+    ),
+    "ops.certificate_waits": (
+        "The relay's next certificate was announced {hours} h ago, and {name} does not know it yet: the one before stays until it does.",
+        "中继的新证书已公布 {hours} 小时，{name} 仍不知道：在其得知之前继续使用旧证书。",
+    ),
+    "ops.certificate_waits_next": (
+        "It learns of it when it calls. If it will not call again, `tiergate link remove` it, or end the waiting with `tiergate link rotate-certificate --finish --force` and pair it again.",
+        "该节点再次连接时会得知。若不会再连接，请用 tiergate link remove 移除，或用 tiergate link rotate-certificate --finish --force 不再等待，之后重新对接。",
+    ),
+    "ops.certificate_behind": (
+        "{name} does not know the certificate that the relay shows, and cannot connect.",
+        "{name} 不知道中继正在使用的证书，无法连接。",
+    ),
+    "ops.certificate_behind_next": (
+        "Pair it again (`tiergate link invite`, `link accept` there): the link and its leases stay.",
+        "请重新对接（本节点 tiergate link invite，对方 link accept）：链路与租约保留。",
     ),
     # --- doctor: what the catalog knows ---
     "ops.cameras_ok": ("{count} camera(s) are recorded; all send pictures.", "{count} 台摄像机在录，均有画面。"),

@@ -54,6 +54,30 @@ WORDS: dict[str, tuple[str, str]] = {
         "The TLS certificate of the other node is not the pinned one; the connection was closed before anything was sent.",
         "对方节点的 TLS 证书与锁定的证书不符；未发送任何内容即已断开。",
     ),
+    "tier.certificate_statement": (
+        "What was said of the other node's certificate is not signed by its key, or is about another node; it was not taken.",
+        "关于对方节点证书的声明不是由其密钥签名，或所述为其他节点，未予采纳。",
+    ),
+    "tier.certificate_off": (
+        "The relay shows no certificate: relay.tls_cert is not set.",
+        "中继未使用证书：未设置 relay.tls_cert。",
+    ),
+    "tier.certificate_same": (
+        "There is no other certificate to show: relay.tls_cert holds the one that is shown, or one that was followed before, and this node's own CA did not make it. Put the new certificate and its key into relay.tls_cert and relay.tls_key; the relay announces them by itself.",
+        "没有可更换的证书：relay.tls_cert 中仍是正在使用或此前用过的证书，且并非本节点自己的 CA 签发。请将新证书及私钥放入 relay.tls_cert 与 relay.tls_key，中继会自动公布。",
+    ),
+    "tier.certificate_idle": (
+        "No change of the relay's certificate is under way.",
+        "当前没有正在进行的中继证书更换。",
+    ),
+    "tier.certificate_waits": (
+        "{count} linked node(s) do not know the next certificate yet: {names}. They learn of it when they call again; with --force it is shown all the same, and they must be paired again.",
+        "有 {count} 个链路节点尚不知道新证书：{names}。它们再次连接时会得知；如加 --force 则立即启用，之后须与其重新对接。",
+    ),
+    "tier.certificate_overlap": (
+        "Linked nodes take the old certificate for at most {most_days} days after the change.",
+        "更换后，链路节点接受旧证书的过渡期最长 {most_days} 天。",
+    ),
     "tier.address_not_allowed": (
         "{host} is no address at which another node may be (loopback, link-local, or outside relay.allowed_networks). If a node is there, add its network to relay.allowed_networks in tiergate.toml and restart the node.",
         "{host} 不是允许的节点地址（本机回环、链路本地，或不在 relay.allowed_networks 内）。如确有节点在该处，请将其网段加入 tiergate.toml 的 relay.allowed_networks，然后重启节点。",

@@ -1,7 +1,8 @@
 """A private certificate authority for a node whose pages are not served on loopback alone.
 
 Made by `init`: a CA that people put into their browsers once, and a server certificate under it. Other nodes do not
-need the CA: they pin the server's certificate (DESIGN §6 "Tiers").
+need the CA: they pin the server's certificate (DESIGN §6 "Tiers"). The relay makes itself another one under the same CA
+before its own ends (`gateway.relay.certificate`).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -41,27 +43,66 @@ def make_private_ca(folder: Path, name: str, hosts: Sequence[str], clock: Clock 
         .add_extension(_usage(ca=True), critical=True)
         .sign(ca_key, hashes.SHA256())
     )
-    server = (
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name[:60])])
+    server = _server(ca, ca_key, server_key, subject, x509.SubjectAlternativeName(_names(hosts)), now)
+    pem = serialization.Encoding.PEM
+    _write(folder / "ca.crt", ca.public_bytes(pem), 0o644)
+    _write(folder / "tls.crt", server.public_bytes(pem) + ca.public_bytes(pem), 0o644)
+    for file, key in (("ca.key", ca_key), ("tls.key", server_key)):
+        _write(folder / file, _private(key), 0o600)
+
+
+def renewed(folder: Path, current: bytes, clock: Clock) -> bytes | None:
+    """Another server certificate for the names of `current` (PEM), with a key of its own: certificate, CA, private key.
+
+    None when the CA in `folder` did not make `current`, or its key is kept elsewhere.
+    """
+    try:
+        ca = x509.load_pem_x509_certificate((folder / "ca.crt").read_bytes())
+        ca_key = serialization.load_pem_private_key((folder / "ca.key").read_bytes(), None)
+        before = x509.load_pem_x509_certificate(current)
+        before.verify_directly_issued_by(ca)
+        names = before.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except (OSError, ValueError, TypeError, InvalidSignature, x509.ExtensionNotFound):
+        return None
+    if not isinstance(ca_key, ec.EllipticCurvePrivateKey):
+        return None
+    now = datetime.fromtimestamp(wall_ms(clock) // 1000, UTC)
+    key = ec.generate_private_key(ec.SECP256R1())
+    made = _server(ca, ca_key, key, before.subject, names, now)
+    pem = serialization.Encoding.PEM
+    return made.public_bytes(pem) + ca.public_bytes(pem) + _private(key)
+
+
+def _server(
+    ca: x509.Certificate,
+    ca_key: ec.EllipticCurvePrivateKey,
+    key: ec.EllipticCurvePrivateKey,
+    subject: x509.Name,
+    names: x509.SubjectAlternativeName,
+    now: datetime,
+) -> x509.Certificate:
+    return (
         x509.CertificateBuilder()
-        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name[:60])]))
-        .issuer_name(ca_name)
-        .public_key(server_key.public_key())
+        .subject_name(subject)
+        .issuer_name(ca.subject)
+        .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - timedelta(days=1))
         .not_valid_after(now + timedelta(days=_SERVER_DAYS))
-        .add_extension(x509.SubjectAlternativeName(_names(hosts)), critical=False)
+        .add_extension(names, critical=False)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False)
         .add_extension(_usage(ca=False), critical=True)
         .sign(ca_key, hashes.SHA256())
     )
-    pem = serialization.Encoding.PEM
-    _write(folder / "ca.crt", ca.public_bytes(pem), 0o644)
-    _write(folder / "tls.crt", server.public_bytes(pem) + ca.public_bytes(pem), 0o644)
-    for file, key in (("ca.key", ca_key), ("tls.key", server_key)):
-        secret = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-        _write(folder / file, secret, 0o600)
+
+
+def _private(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
 
 
 def _usage(ca: bool) -> x509.KeyUsage:

@@ -16,12 +16,14 @@ from sqlalchemy import Connection
 from config.errors import TiergateError
 from config.reasons import Reason, text
 from config.settings import Listener, is_loopback, split_listen
+from config.units import HOUR_MS
 from gateway.access.keys import load_keys
 from gateway.ops.findings import Finding, Level, fine, found
 from gateway.ops.locks import KEYS_LOCK, is_held
 from gateway.ops.probe import Probe
 from gateway.ops.signs import read_sign
 from gateway.processes import fonts as mark_fonts
+from gateway.relay.certificate import pair_shown
 from storage import volume
 from storage.catalog import migrate, volume_state
 from storage.catalog.status import shards
@@ -29,6 +31,7 @@ from storage.clock_trust import AGREE_WITHIN_MS
 from storage.objects import make_store
 from storage.objects.folder import FolderStore
 from storage.spool import free_space
+from tiering import pins
 
 _PAGE = Path(__file__).parents[1] / "web" / "page"
 _PAGE_FILES = ("index.html", "main.js", "vendor/htm-preact.mjs", "vendor/hls.light.min.mjs")
@@ -297,7 +300,8 @@ def certificates(probe: Probe) -> Iterator[Finding]:
             continue
         following = Reason("ops.certificate_next")
         try:
-            certificate = x509.load_pem_x509_certificate(listener.tls_cert.read_bytes())
+            file = listener.tls_cert if section == "web" else _relay_certificate(probe)
+            certificate = x509.load_pem_x509_certificate(file.read_bytes())
         except (OSError, ValueError):
             yield found("certificates", "bad", Reason("ops.certificate_bad", {"section": section}), following)
             continue
@@ -309,3 +313,26 @@ def certificates(probe: Probe) -> Iterator[Finding]:
         else:
             level: Level = "bad" if days < CERTIFICATE_BAD_DAYS else "warn"
             yield found("certificates", level, Reason("ops.certificate_ends", params), following)
+    if probe.catalog is not None and probe.settings.relay.tls_cert is not None:
+        yield from probe.catalog.read(lambda c: list(_unaware(c, probe.now_ms)))
+
+
+def _relay_certificate(probe: Probe) -> Path:
+    """The one that is shown, which need not be the one in the settings' file."""
+    kept = None if probe.catalog is None else probe.catalog.read(lambda c: pair_shown(c, probe.settings))
+    return kept or probe.settings.relay.tls_cert or Path()
+
+
+def _unaware(connection: Connection, now_ms: int) -> Iterator[Finding]:
+    """Nodes that call this one and do not know the certificate that they will be shown, or are shown now."""
+    state = pins.own(connection)
+    if state is None:
+        return
+    for row in pins.waiting(connection, state):
+        if state.coming is None:
+            reason, following = Reason("ops.certificate_behind", {"name": row.peer_name}), "ops.certificate_behind_next"
+            yield found("certificates", "bad", reason, Reason(following))
+        elif now_ms - state.announced_ms >= HOUR_MS:
+            hours = (now_ms - state.announced_ms) // HOUR_MS
+            reason = Reason("ops.certificate_waits", {"name": row.peer_name, "hours": hours})
+            yield found("certificates", "warn", reason, Reason("ops.certificate_waits_next"))

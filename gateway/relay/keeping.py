@@ -23,7 +23,7 @@ from storage.audit import log as audit
 from storage.catalog import leases, links
 from storage.catalog.leases import LeaseRow
 from storage.catalog.links import LinkRow
-from tiering import directory
+from tiering import directory, pins
 from tiering.lease import canonical_json
 from tiering.server import PURGE_GRACE_MS, TierServer, head_from_json, keep_head
 from tiering.signing import Signer
@@ -34,6 +34,7 @@ PURGE_S = 2.0
 IDLE_S = 1.0
 HEADS_EVERY_MS, HEADS_LOOK_S = HOUR_MS, 60.0
 REPORTS_S = 600.0
+CERTIFICATES_S, CERTIFICATES_EVERY_MS = 2.0, 60_000
 SEEN_MS = 30_000  #: `last_seen_ms` is written this often, not at each poll
 
 
@@ -47,6 +48,8 @@ class Keeping:
         self._ended: set[str] = set()
         self._overdue: set[str] = set()
         self._heads_ms: dict[str, int] = {}  #: link -> when heads were last exchanged
+        self._newer: set[str] = set()  #: links whose directory told of a certificate that we have not heard of
+        self._said: dict[str, tuple[int, int]] = {}  #: link -> (when, the issue of ours) it was last called about it
         self._purging = asyncio.Lock()  #: one purge, one statement: the loop and whoever ends a lease may meet
         self.problems: dict[str, Reason] = {}  #: link id -> why its node does not answer
 
@@ -57,6 +60,7 @@ class Keeping:
             asyncio.create_task(self._loop(PURGE_S, self.tidy), name="cache-purge"),
             asyncio.create_task(self._loop(IDLE_S, self._server.close_idle), name="idle-looks"),
             asyncio.create_task(self._loop(HEADS_LOOK_S, self.exchange_heads), name="audit-heads"),
+            asyncio.create_task(self._loop(CERTIFICATES_S, self.exchange_certificates), name="certificates"),
             asyncio.create_task(self._loop(REPORTS_S, self.fetch_reports), name="reports-of-use"),
         ]
         try:
@@ -92,6 +96,9 @@ class Keeping:
             self.problems[link.id] = exc.reason
             return
         self.problems.pop(link.id, None)
+        issued_ms = found.node.get("certificate_ms")
+        if isinstance(issued_ms, int) and issued_ms > (link.tls_issued_ms or 0):
+            self._newer.add(link.id)
         now_ms = self._pulls.clock.now_ms()
         fresh = link.last_seen_ms is not None and now_ms - link.last_seen_ms < SEEN_MS
         ended = {str(entry["id"]) for entry in found.ended_leases}
@@ -124,6 +131,43 @@ class Keeping:
         theirs = head_from_json(await self._pulls.pool.of(link).heads(ours.as_json()))
         if not await catalog.awrite(lambda c: keep_head(c, link, theirs, now_ms)):
             _log.error("the audit log of the lower node has gone back", extra={"link": link.id, "seq": theirs.seq})
+
+    # -- certificates ------------------------------------------------------------------------------------------------
+
+    async def exchange_certificates(self) -> None:
+        """With every lower node: when it told of a new one, when we have one, and each minute. It is the upper one
+        that calls; a suspended link is asked too, for the window of a change may end before it is resumed."""
+        catalog, now_ms = self._pulls.catalog, self._pulls.clock.now_ms()
+        below, issued_ms = await catalog.aread(lambda c: (links.all_of(c, "lower"), pins.issued_ms(c)))
+        due = [link for link in below if self._is_due(link, issued_ms, now_ms)]
+        await asyncio.gather(*(self._exchange_certificates(link, issued_ms, now_ms) for link in due))
+
+    def _is_due(self, link: LinkRow, issued_ms: int, now_ms: int) -> bool:
+        last_ms, last_issued_ms = self._said.get(link.id, (0, -1))
+        unknown = issued_ms > (link.tls_told_ms or 0) and last_issued_ms != issued_ms
+        return link.id in self._newer or unknown or now_ms - last_ms >= CERTIFICATES_EVERY_MS
+
+    async def _exchange_certificates(self, link: LinkRow, issued_ms: int, now_ms: int) -> None:
+        self._newer.discard(link.id)
+        self._said[link.id] = (now_ms, issued_ms)
+        try:
+            fresh = await self._hear(link)
+            if fresh.tls_issued_ms != link.tls_issued_ms:
+                await self._hear(fresh)  # every call goes by what it said from here on, and it is told so
+        except TiergateError as exc:
+            # A node whose software knows no such call keeps the certificate that it was paired with.
+            if exc.reason.code != "tier.route_unknown" and link.id not in self.problems:
+                _log.warning("no word on certificates", extra={"link": link.id, "code": exc.reason.code})
+
+    async def _hear(self, link: LinkRow) -> LinkRow:
+        """The link after its lower node was asked."""
+        catalog = self._pulls.catalog
+        ours = await catalog.aread(lambda c: pins.ours(c, self._signer, link.tls_issued_ms))
+        theirs = await self._pulls.pool.of(link).certificates(ours)
+        statement, now_ms = pins.judged(link, theirs), self._pulls.clock.wall_ms()
+        if not pins.is_news(link, theirs, statement):
+            return link
+        return await catalog.awrite(lambda c: pins.take(c, link, theirs, statement, now_ms))
 
     # -- reports ---------------------------------------------------------------------------------------------------
 

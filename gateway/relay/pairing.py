@@ -14,7 +14,7 @@ from config.crypto import DEFAULT_SUITE
 from config.errors import Kind, TiergateError
 from config.settings import Settings, split_listen
 from gateway.access.ids import fresh_id
-from gateway.relay.http import certificate_sha256, peer_http
+from gateway.relay.http import peer_http
 from storage.audit import log as audit
 from storage.catalog import links
 from storage.catalog.engine import Catalog
@@ -28,14 +28,16 @@ from tiering.wire import Card, Invite, checked_url
 INVITE_MS = 15 * 60_000
 
 
-def own_card(settings: Settings, node_id: str, public_key: bytes, port: int | None = None) -> Card:
-    """How this node introduces itself; `port` is the real one when the settings ask the kernel to choose."""
+def own_card(
+    settings: Settings, node_id: str, public_key: bytes, port: int | None = None, certificate: bytes | None = None
+) -> Card:
+    """How this node introduces itself; `port` is the real one when the settings ask the kernel to choose,
+    `certificate` the digest of the certificate that its relay shows."""
     host, listed = split_listen(settings.relay.listen)
     shown = f"[{host}]" if ":" in host else host
     url = settings.relay.public_url or f"{settings.relay.scheme}://{shown}:{port or listed}"
-    pin = certificate_sha256(settings.relay.tls_cert) if settings.relay.tls_cert is not None else None
     node = settings.node
-    return Card(node_id, node.name, node.region, node.tier, url.rstrip("/"), public_key, pin)
+    return Card(node_id, node.name, node.region, node.tier, url.rstrip("/"), public_key, certificate)
 
 
 async def invite(catalog: Catalog, card: Card, peer_role: str, actor: str, now_ms: int) -> tuple[str, int]:

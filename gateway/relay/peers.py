@@ -1,4 +1,6 @@
-"""One client per link, made when first needed and thrown away when the link's row changes its address or pin."""
+"""One client per link, made when first needed; a row with another address gets another one, and one with other
+certificates of the peer decides about connections from then on.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +9,11 @@ from collections.abc import Callable, Sequence
 import httpx
 
 from config.errors import Kind, TiergateError
-from gateway.relay.http import peer_http
+from gateway.relay.http import PeerTransport, Pins, http_over
 from storage.catalog import links
 from storage.catalog.engine import Catalog
 from storage.catalog.links import LinkRow
+from tiering.certificates import taken
 from tiering.client import PeerClient
 from tiering.signing import Signer
 
@@ -26,15 +29,25 @@ class PeerPool:
         self._signer = signer
         self._now_ms = now_ms
         self._entropy = entropy
-        self._http: dict[tuple[str, str, bytes | None], httpx.AsyncClient] = {}
+        self._http: dict[tuple[str, str], tuple[PeerTransport, httpx.AsyncClient]] = {}
+        self._newest: dict[str, LinkRow] = {}
 
     def of(self, link: LinkRow) -> PeerClient:
-        key = (link.id, link.url, link.tls_sha256)
+        pins = self._pins(link)
+        key = (link.id, link.url)
         if key not in self._http:
-            self._http[key] = peer_http(link.tls_sha256, self._networks)
-        return PeerClient(
-            link.url, link.peer_node, link.public_key, self._signer, self._http[key], self._now_ms, self._entropy
-        )
+            transport = PeerTransport(self._networks, pins)
+            self._http[key] = transport, http_over(transport)
+        transport, http = self._http[key]
+        transport.trust(pins)
+        return PeerClient(link.url, link.peer_node, link.public_key, self._signer, http, self._now_ms, self._entropy)
+
+    def _pins(self, link: LinkRow) -> Pins:
+        """Of the newest row that was met: who read the link before it changed must not bring the old pins back."""
+        known = self._newest.get(link.id)
+        if known is None or link.created_ms != known.created_ms or _issued(link) >= _issued(known):
+            self._newest[link.id] = known = link
+        return taken(known.tls_sha256, known.tls_other_sha256, known.tls_other_until_ms, self._now_ms())
 
     async def usable(self, link_id: str) -> LinkRow:
         """Raises tier.link_unknown, tier.link_suspended."""
@@ -46,6 +59,10 @@ class PeerPool:
         return link
 
     async def close(self) -> None:
-        for client in self._http.values():
+        for _, client in self._http.values():
             await client.aclose()
         self._http.clear()
+
+
+def _issued(link: LinkRow) -> int:
+    return link.tls_issued_ms or 0

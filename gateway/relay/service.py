@@ -12,6 +12,7 @@ import logging
 import secrets
 import socket
 from collections.abc import AsyncGenerator, AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import uvicorn
@@ -21,6 +22,7 @@ from config.clock import Clock
 from config.errors import TiergateError
 from config.settings import Settings, split_listen
 from gateway.relay import local_app, pairing, tier_app
+from gateway.relay.certificate import RelayCertificate
 from gateway.relay.keeping import Keeping
 from gateway.relay.live_socket import RelayLiveSocket
 from gateway.relay.peers import PeerPool
@@ -68,6 +70,9 @@ class RelayService:
         _keep_queue_short(self._socket)
         port = int(self._socket.getsockname()[1])
         self.card = pairing.own_card(settings, signer.node_id, signer.public_key, port)
+        self.certificate = (
+            RelayCertificate(settings, catalog, clock, self._introduce) if settings.relay.tls_cert is not None else None
+        )
         self.lines = Lines(settings.relay.max_main, settings.relay.max_sub)
         nonces = NonceJournal(self._run_dir / "relay.nonces", clock.wall_ns() // 1_000_000)
         self.server = TierServer(
@@ -113,24 +118,29 @@ class RelayService:
         networks = self._settings.relay.allowed_networks
         return await pairing.accept(self._catalog, self._clock, self._signer, self.card, code, actor, url, networks)
 
+    def _introduce(self, shown: bytes) -> None:
+        """From here on this certificate is on our card."""
+        self.card = self.server.card = replace(self.card, tls_sha256=shown)
+
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Purges what is overdue, then serves until the block ends."""
+        """Purges what is overdue, then serves until the block ends. Raises what loading the certificate raises."""
         try:
             await self.keeping.purge_due()
         except TiergateError as exc:  # the keys are destroyed first; the loop goes on deleting when the store is back
             _log.warning("overdue cache objects cannot be deleted yet", extra={"code": exc.reason.code})
-        relay = self._settings.relay
         outside = _server(tier_app.build(self.server, self._frames))
-        if relay.tls_cert is not None and relay.tls_key is not None:
-            outside.config.ssl_certfile = str(relay.tls_cert)
-            outside.config.ssl_keyfile = str(relay.tls_key)
+        if self.certificate is not None:
+            await asyncio.to_thread(self.certificate.open)
+            outside.config.ssl_context_factory = self.certificate.context
         inside = _server(local_app.build(self.pulls, self.keeping, self.upstreams, self.lines, self._accept))
         local = unix_socket(self.control_socket)
         async with contextlib.AsyncExitStack() as stack:
             stack.push_async_callback(self._pool.close)
             await stack.enter_async_context(_serving(outside, self._socket))
             await stack.enter_async_context(_serving(inside, local))
+            if self.certificate is not None:
+                await stack.enter_async_context(self.certificate.watching())
             live = RelayLiveSocket(self._run_dir / "live" / "relay.sock", self.upstreams)
             await stack.enter_async_context(live.serving())
             stack.push_async_callback(self.upstreams.stop)

@@ -132,6 +132,9 @@ def build(server: TierServer, frames: LiveFrames) -> Starlette:
     async def heads(link: LinkRow, _: Request, value: dict[str, Any]) -> dict[str, Any]:
         return await server.heads(link, value)
 
+    async def certificates(link: LinkRow, _: Request, value: dict[str, Any]) -> dict[str, Any]:
+        return await server.certificates(link, value)
+
     async def notice(link: LinkRow, _: Request, value: dict[str, Any]) -> dict[str, Any]:
         return await server.notice(link, value)
 
@@ -166,6 +169,7 @@ def build(server: TierServer, frames: LiveFrames) -> Starlette:
             Route("/tier/v1/leases/{lease}/segments/{segment}", call(segment), methods=["GET"]),
             Route("/tier/v1/purge-statements", call(purged), methods=["POST"]),
             Route("/tier/v1/heads", call(heads), methods=["POST"]),
+            Route("/tier/v1/certificates", call(certificates), methods=["POST"]),
             Route("/tier/v1/notices", call(notice), methods=["POST"]),
             Route("/{rest:path}", guarded(unknown), methods=["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD"]),
         ]

@@ -4,8 +4,8 @@ with, those that come get the new one.
 Whoever renews a certificate writes two files, one after the other, perhaps not in one step. So a pair is tried in a
 context of its own, and only one that fits is given to handshakes; until then the last one that did is.
 
-Belongs here: web's own certificate. Does not belong here: the relay's, which other nodes pin: it changes with a start
-and a new pairing.
+Belongs here: certificates that nobody pins. Does not belong here: the relay's, which is shown only when the nodes that
+pin it know it (`gateway.relay.certificate`).
 """
 
 from __future__ import annotations
@@ -25,6 +25,32 @@ from gateway.ops.tasks import alongside
 INTERVAL_S = 5.0
 _log = logging.getLogger(__name__)
 
+Stamps = list[tuple[int, int, int]]
+
+
+def stamps_of(*files: Path) -> Stamps | None:
+    """By which it is seen that one of them was written; None: one is not there."""
+    try:
+        found = [os.stat(path) for path in files]
+    except OSError:
+        return None
+    return [(one.st_ino, one.st_size, one.st_mtime_ns) for one in found]
+
+
+class ChangingContext:
+    """What a server gives to handshakes, and may be another one from one handshake to the next."""
+
+    def __init__(self, first: ssl.SSLContext) -> None:
+        self.first, self._current = first, first
+        first.sni_callback = self._choose  # OpenSSL asks at every handshake, also where the client names no server
+
+    def use(self, context: ssl.SSLContext) -> None:
+        self._current = context
+
+    def _choose(self, handshake: ssl.SSLObject, _name: str | None, _first: ssl.SSLContext) -> None:
+        if self._current is not self.first:
+            handshake.context = self._current
+
 
 class LiveCertificate:
     def __init__(self, file: Path, key: Path) -> None:
@@ -32,22 +58,17 @@ class LiveCertificate:
         self.file, self.key = file, key
         self._seen: list[tuple[int, int, int]] | None = None
         self._make: Callable[[], ssl.SSLContext] | None = None
-        self._current: ssl.SSLContext | None = None
+        self._given: ChangingContext | None = None
 
     def context(self, _config: uvicorn.Config | None, make: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
         """For uvicorn's `ssl_context_factory`. Raises what loading a pair raises: at a start it must fit."""
         self._seen, self._make = self._stamps(), make
-        self._current = first = make()
-        first.sni_callback = self._choose  # OpenSSL asks at every handshake, also where the client names no server
-        return first
-
-    def _choose(self, handshake: ssl.SSLObject, _name: str | None, _first: ssl.SSLContext) -> None:
-        if self._current is not None and self._current is not _first:
-            handshake.context = self._current
+        self._given = ChangingContext(make())
+        return self._given.first
 
     def look(self) -> bool:
         """Whether a new pair is in use from here on."""
-        if self._make is None:
+        if self._make is None or self._given is None:
             return False
         stamps = self._stamps()
         if stamps is None or stamps == self._seen:
@@ -61,16 +82,13 @@ class LiveCertificate:
             return False
         if stamps != self._stamps():
             return False  # it may be half of each: the next look tells
-        self._seen, self._current = stamps, fresh
+        self._seen = stamps
+        self._given.use(fresh)
         _log.info("the changed certificate is in use")
         return True
 
-    def _stamps(self) -> list[tuple[int, int, int]] | None:
-        try:
-            found = [os.stat(path) for path in (self.file, self.key)]
-        except OSError:
-            return None
-        return [(one.st_ino, one.st_size, one.st_mtime_ns) for one in found]
+    def _stamps(self) -> Stamps | None:
+        return stamps_of(self.file, self.key)
 
     @contextlib.asynccontextmanager
     async def watching(self) -> AsyncIterator[None]:

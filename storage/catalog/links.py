@@ -32,6 +32,10 @@ class LinkRow:
     removed_ms: int | None = None
     last_seen_ms: int | None = None
     bytes_per_day: int = BYTES_PER_DAY
+    tls_other_sha256: bytes | None = None  #: another certificate of the peer that is taken too
+    tls_other_until_ms: int | None = None  #: until then; None: until its next statement
+    tls_issued_ms: int | None = None  #: of the peer's statement that these are from; None: they are from pairing
+    tls_told_ms: int | None = None  #: issue of our own statement that the peer holds
 
     @property
     def usable(self) -> bool:

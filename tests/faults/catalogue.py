@@ -103,7 +103,7 @@ ROWS: dict[str, tuple[str, str]] = {
     "S23": ("One caller takes all", "requests, bodies, heads, lists and open pictures are bounded; 429 says when to come again"),
     "S24": ("Hostile requests, and errors that tell of the inside", "problems with a code; no 5xx of ours, no traceback"),
     "S25": ("Another site acts through a browser", "refused by origin, also WebSockets; cookies SameSite; CSP"),
-    "S26": ("Certificates and keys change", "another certificate than the pinned one gets no byte, until the nodes are paired again; an old signing key is taken until its window ends; a renewed certificate costs no request"),
+    "S26": ("Certificates and keys change", "another certificate than the pinned one gets no byte, until the nodes are paired again; the relay's own is announced, shown when linked nodes know it, and then the old one is refused, without a failed request; an old signing key is taken until its window ends; a renewed certificate costs no request; a node's own key is its name, so another key is another node, to be paired"),
     "S27": ("WebRTC as a way into the network", "no relay; host ports of a range; no packet to an address that only an offer names; a bad offer is one error"),
     "S28": ("A dependency is exchanged, or has a fault", "every locked package has its hash; a list of parts names each with its licence; known faults are asked at a release"),
 }  # fmt: skip

@@ -79,6 +79,7 @@ OTHER: dict[str, dict[str, int]] = {
         "gateway/cli/init.py::_make": 3,
         "gateway/ops/certificates.py::_write": 2,
         "gateway/ops/store_move.py::_write_settings": 1,
+        "gateway/relay/pairs.py::keep": 3,
         "gateway/ops/store_move.py::_write_private": 2,
     },
     "locks, signs of life and process numbers": {
@@ -124,6 +125,7 @@ COLUMNS: dict[str, str] = {
     "credential.sealed": "a password, sealed",
     "link.public_key": "key",
     "link.tls_sha256": "digest",
+    "link.tls_other_sha256": "digest",
     "link_invite.code_hash": "digest",
     "media_session.id_hash": "digest",
     "session.id_hash": "digest",

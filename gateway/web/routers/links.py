@@ -4,6 +4,7 @@ pull.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Request, Response
@@ -11,7 +12,7 @@ from pydantic import Field
 from sqlalchemy import Connection
 
 from config.errors import Kind, TiergateError
-from gateway.relay import pairing
+from gateway.relay import certificate, pairing
 from gateway.relay.control import RelayControl
 from gateway.web.policy import policy
 from gateway.web.services import Services, services_of
@@ -19,7 +20,7 @@ from gateway.web.wire import Body, page
 from storage.audit import log as audit
 from storage.catalog import leases, links
 from storage.catalog.links import LinkRow
-from tiering import quota
+from tiering import pins, quota
 from tiering.access import Principal
 
 router = APIRouter(prefix="/api/v1/links", tags=["links"])
@@ -52,8 +53,15 @@ def relay_of(services: Services) -> RelayControl:
     return control
 
 
-def as_json(row: LinkRow, bytes_left: int | None, problem: Any = None) -> dict[str, Any]:
-    """`bytes_left`: of today's quota of pictures upward; None: we are the upper node, the other one counts."""
+@dataclass(frozen=True, slots=True)
+class _More:
+    """What is shown of a link and does not stand in its row."""
+
+    bytes_left: int | None  #: of today's quota of pictures upward; None: we are the upper node, the other one counts
+    knows_certificate: bool | None  #: what our relay shows, or will show next; None: as it was paired
+
+
+def as_json(row: LinkRow, more: _More, problem: Any = None) -> dict[str, Any]:
     return {
         "id": row.id,
         "peer_node": row.peer_node,
@@ -65,8 +73,9 @@ def as_json(row: LinkRow, bytes_left: int | None, problem: Any = None) -> dict[s
         "kind": row.kind,
         "capacity_bps": row.capacity_bps,
         "bytes_per_day": row.bytes_per_day,
-        "bytes_left": bytes_left,
+        "bytes_left": more.bytes_left,
         "pinned": row.tls_sha256 is not None,
+        "knows_certificate": more.knows_certificate,
         "created_ms": row.created_ms,
         "suspended_ms": row.suspended_ms,
         "last_seen_ms": row.last_seen_ms,
@@ -79,21 +88,23 @@ async def list_links(request: Request, principal: Annotated[Principal, policy(us
     """With what the relay last met when it asked a lower node."""
     services = services_of(request)
     now_ms = services.now_ms()
-    listed = await services.read(lambda c: [(row, _bytes_left(c, row, now_ms)) for row in links.all_of(c)])
+    listed = await services.read(lambda c: [(row, _more(c, row, now_ms)) for row in links.all_of(c)])
     problems: dict[str, Any] = {}
     if any(row.peer_role == "lower" for row, _ in listed):
         try:
             problems = (await relay_of(services).status())["problems"]
         except TiergateError as exc:
             problems = {row.id: exc.reason.as_json() for row, _ in listed}
-    return page([as_json(row, bytes_left, problems.get(row.id)) for row, bytes_left in listed])
+    return page([as_json(row, more, problems.get(row.id)) for row, more in listed])
 
 
 @router.post("/invite", status_code=201)
 async def invite(request: Request, body: NewInvite, principal: Manager) -> dict[str, Any]:
     """A one-time code, good for 15 minutes; whoever redeems it becomes our upper or lower node."""
     services = services_of(request)
-    card = pairing.own_card(services.settings, services.keys.node_id, services.keys.node_public)
+    settings, keys = services.settings, services.keys
+    shown = await services.read(lambda c: certificate.shown(c, settings))
+    card = pairing.own_card(settings, keys.node_id, keys.node_public, certificate=shown)
     code, expires_ms = await pairing.invite(services.catalog, card, body.peer_role, principal.actor, services.now_ms())
     return {"code": code, "expires_ms": expires_ms, "peer_role": body.peer_role, "url": card.url}
 
@@ -106,13 +117,15 @@ async def accept(request: Request, body: Accept, principal: Manager) -> dict[str
     return await _shown(services, made)
 
 
-def _bytes_left(connection: Connection, row: LinkRow, now_ms: int) -> int | None:
-    return quota.left(connection, row, now_ms) if row.peer_role == "upper" else None
+def _more(connection: Connection, row: LinkRow, now_ms: int) -> _More:
+    bytes_left = quota.left(connection, row, now_ms) if row.peer_role == "upper" else None
+    state = pins.own(connection)
+    return _More(bytes_left, None if state is None else state.is_taken(row.tls_told_ms, row.created_ms))
 
 
 async def _shown(services: Services, link_id: str) -> dict[str, Any]:
     row, now_ms = await _row(services, link_id), services.now_ms()
-    return as_json(row, await services.read(lambda c: _bytes_left(c, row, now_ms)))
+    return as_json(row, await services.read(lambda c: _more(c, row, now_ms)))
 
 
 async def _row(services: Services, link_id: str) -> LinkRow:

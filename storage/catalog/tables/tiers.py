@@ -29,6 +29,10 @@ link = Table(
     Column("url", Text, nullable=False),
     Column("public_key", LargeBinary(32), nullable=False),
     Column("tls_sha256", LargeBinary(32), nullable=True),  # pinned certificate; NULL on loopback without TLS
+    Column("tls_other_sha256", LargeBinary(32), nullable=True),  # another one that is taken too
+    Column("tls_other_until_ms", Ms, nullable=True),  # until then; NULL: until its next statement
+    Column("tls_issued_ms", Ms, nullable=True),  # of the peer's statement that these are from; NULL: from pairing
+    Column("tls_told_ms", Ms, nullable=True),  # issue of our own statement that the peer holds
     Column("kind", String(10), nullable=False, server_default="shared"),  # dedicated, shared, diode
     Column("capacity_bps", BigInteger, nullable=False, server_default="10000000"),
     Column("bytes_per_day", BigInteger, nullable=False, server_default="72000000000"),  # of pictures, upward

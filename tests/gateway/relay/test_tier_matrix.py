@@ -46,6 +46,7 @@ ROUTES = {
     "GET /tier/v1/leases/{lease}/segments/{segment}": "segment",
     "POST /tier/v1/purge-statements": "link",
     "POST /tier/v1/heads": "link",
+    "POST /tier/v1/certificates": "link",
     "POST /tier/v1/notices": "link",
 }
 

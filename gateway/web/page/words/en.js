@@ -325,6 +325,7 @@ export const en = {
   "links.active": "Active",
   "links.capacity": "Capacity",
   "links.capacity_mbit": "Capacity (Mbit/s)",
+  "links.certificate_unknown": "Does not know our certificate yet",
   "links.code": "Invitation",
   "links.invite": "Invite",
   "links.kind": "Line",

@@ -325,6 +325,7 @@ export const zh = {
   "links.active": "正常",
   "links.capacity": "带宽",
   "links.capacity_mbit": "带宽（Mbit/s）",
+  "links.certificate_unknown": "尚不知道本节点证书",
   "links.code": "邀请码",
   "links.invite": "发出邀请",
   "links.kind": "线路",
