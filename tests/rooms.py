@@ -46,6 +46,7 @@ BESIDE = (
     "tests/gateway/page/test_modules.py",
     "tests/gateway/playback/test_damaged.py",
     "tests/gateway/playback/test_playback_routes.py",
+    "tests/gateway/playback/test_stretches.py",
     "tests/gateway/relay/test_routes.py",
     "tests/gateway/relay/test_tier_matrix.py",
     "tests/gateway/rtsp/test_message.py",

@@ -194,7 +194,7 @@ def spans_between(
 ) -> list[SegmentSpan]:
     """The timeline: every segment that touches a window, in whatever state (deleted ones say "expired")."""
     query = _window(select(*_SPAN), camera_id, stream, from_ms, to_ms).limit(limit)
-    return [SegmentSpan(*row) for row in connection.execute(query)]
+    return list(map(SegmentSpan._make, connection.execute(query).all()))  # not row by row: they are many
 
 
 def segment_at(connection: Connection, camera_id: str, stream: str, at_ms: int) -> SegmentRow | None:
