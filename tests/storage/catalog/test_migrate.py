@@ -72,6 +72,16 @@ def test_the_migrations_make_exactly_the_tables(empty: str) -> None:
     assert _differences(empty) == []
 
 
+@pytest.mark.real
+def test_postgresql_tends_new_segments_before_timelines_read_them_from_the_table(postgres: Postgres) -> None:
+    catalog = Catalog(postgres.fresh_catalog())
+    asked = text("SELECT unnest(reloptions) FROM pg_class WHERE relname = 'segment'")
+    options = dict(row[0].split("=") for row in catalog.read(lambda c: c.execute(asked).all()))
+    catalog.close()
+    assert float(options["autovacuum_vacuum_insert_scale_factor"]) <= 0.01
+    assert float(options["autovacuum_vacuum_scale_factor"]) <= 0.02
+
+
 def test_the_checks_of_the_tables_are_made_too(path: Path, tmp_path: Path) -> None:
     migrate(url(path))
     made = tmp_path / "made.db"
