@@ -32,11 +32,11 @@ from config.clock import Clock, wall_ms
 from config.errors import TiergateError
 from config.settings import Settings
 from gateway.ops.certificates import renewed
+from gateway.ops.changing_tls import ChangingContext, Stamps, stamps_of
 from gateway.ops.locks import KEYS_LOCK, alone
 from gateway.ops.tasks import alongside
 from gateway.relay import pairs
 from gateway.relay.http import certificate_sha256, digest_of_chain
-from gateway.web.certificate import ChangingContext, Stamps, stamps_of
 from storage.audit import log as audit
 from storage.catalog.engine import Catalog
 from tiering import pins

@@ -4,8 +4,8 @@ with, those that come get the new one.
 Whoever renews a certificate writes two files, one after the other, perhaps not in one step. So a pair is tried in a
 context of its own, and only one that fits is given to handshakes; until then the last one that did is.
 
-Belongs here: certificates that nobody pins. Does not belong here: the relay's, which is shown only when the nodes that
-pin it know it (`gateway.relay.certificate`).
+Belongs here: the certificate of the pages, which nobody pins. Does not belong here: the relay's, which is shown only
+when the nodes that pin it know it (`gateway.relay.certificate`).
 """
 
 from __future__ import annotations
@@ -13,50 +13,24 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import ssl
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import uvicorn
 
+from gateway.ops.changing_tls import ChangingContext, Stamps, stamps_of
 from gateway.ops.tasks import alongside
 
 INTERVAL_S = 5.0
 _log = logging.getLogger(__name__)
-
-Stamps = list[tuple[int, int, int]]
-
-
-def stamps_of(*files: Path) -> Stamps | None:
-    """By which it is seen that one of them was written; None: one is not there."""
-    try:
-        found = [os.stat(path) for path in files]
-    except OSError:
-        return None
-    return [(one.st_ino, one.st_size, one.st_mtime_ns) for one in found]
-
-
-class ChangingContext:
-    """What a server gives to handshakes, and may be another one from one handshake to the next."""
-
-    def __init__(self, first: ssl.SSLContext) -> None:
-        self.first, self._current = first, first
-        first.sni_callback = self._choose  # OpenSSL asks at every handshake, also where the client names no server
-
-    def use(self, context: ssl.SSLContext) -> None:
-        self._current = context
-
-    def _choose(self, handshake: ssl.SSLObject, _name: str | None, _first: ssl.SSLContext) -> None:
-        if self._current is not self.first:
-            handshake.context = self._current
 
 
 class LiveCertificate:
     def __init__(self, file: Path, key: Path) -> None:
         """`file`: the certificate with its chain, PEM; `key`: its private key, PEM."""
         self.file, self.key = file, key
-        self._seen: list[tuple[int, int, int]] | None = None
+        self._seen: Stamps | None = None
         self._make: Callable[[], ssl.SSLContext] | None = None
         self._given: ChangingContext | None = None
 
