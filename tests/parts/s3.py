@@ -145,6 +145,8 @@ class SeaweedFS(S3Server):
             str(weed), "-logtostderr=true", "mini", f"-dir={self.data}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
             f"-s3.port={self.port}", f"-master.port={master}", f"-volume.port={volume}", f"-filer.port={filer}",
             f"-admin.port={admin}", "-webdav=false", "-admin.ui=false",
+            # Two catalogs of tables, each at one port, which is the same for all servers that start at once.
+            "-s3.port.iceberg=0", "-s3.port.lance=0",
             # By itself it takes free space / 128 MB, and a bucket takes seven: on a small disk the suite has too many.
             "-volume.max=20000",
         ]  # fmt: skip

@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ from tests.parts.onvif_ipycam import OnvifCamera
 from tests.parts.process import Child, free_port
 from tests.parts.relay import TcpRelay, Towards
 from tests.parts.rtsp_server import RtspServer
-from tests.parts.s3 import S3Server
+from tests.parts.s3 import S3Server, SeaweedFS
 from tests.parts.wait import until
 
 pytestmark = pytest.mark.real
@@ -156,6 +157,17 @@ def test_servers_listen_on_loopback_only(seaweedfs: S3Server, rtsp_server: RtspS
     found = listeners({seaweedfs._child.popen.pid, rtsp_server._alive().popen.pid})  # type: ignore[union-attr]  # both run
     assert len(found) >= 2
     assert set(found) <= {"0100007F", "00000000000000000000000001000000"}
+
+
+def test_several_seaweedfs_may_start_at_once() -> None:
+    """What one of them opens without being asked (a catalog of tables at port 8181), the next one died of."""
+    servers = [SeaweedFS() for _ in range(4)]
+    try:
+        with ThreadPoolExecutor(len(servers)) as pool:
+            list(pool.map(SeaweedFS.start, servers))
+    finally:
+        for server in servers:
+            server.remove()
 
 
 async def test_the_onvif_device_is_foreign_and_wants_its_digest(onvif_camera: OnvifCamera) -> None:

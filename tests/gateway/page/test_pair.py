@@ -174,7 +174,9 @@ def test_pull_from_dialog_to_end(demo: Demo, window: Chromium) -> None:
         )
         assert CASE in page.inner_text('[data-tile="0"] .tile-words')
         below.wait_for_selector(".banner", state="detached")
-        assert window.complaints == []
+        # A question about the lease that is on its way while the lease ends is refused: Chromium writes that down.
+        late = [said for said in window.complaints if "403" in said and f"/leases/{lease['id']}/" in said]
+        assert window.complaints == late
 
 
 def test_an_unconfirmed_pull_is_red_below(demo: Demo, window: Chromium) -> None:
