@@ -217,7 +217,7 @@ def plainly(
 
 
 def told(verdict: Verdict) -> tuple[object, ...]:
-    return *verdict[:5], verdict.reason
+    return *verdict[:4], verdict.delete_by_ms, verdict.reason
 
 
 #: Midnights of Shanghai, where one answer for a day could go wrong, and years in which its clocks were put forward.
