@@ -22,6 +22,10 @@ function fieldOf(error, fields) {
   return tail || Object.keys(error.params).find((key) => names.includes(key)) || "";
 }
 
+/** Fields of several boxes. A label around them would tick the first one at a click on its words or beside the boxes.
+ * @type {Record<string, string>} */
+const GROUPS = { checks: "group", radio: "radiogroup" };
+
 /** @param {{field: Field, value: any, problem: string, onInput: (value: any) => void}} props */
 function Control({ field, value, problem, onInput }) {
   const common = { name: field.name, required: field.required, "aria-invalid": Boolean(problem), placeholder: field.placeholder, autocomplete: field.autocomplete || "off" };
@@ -30,7 +34,7 @@ function Control({ field, value, problem, onInput }) {
   switch (field.type) {
     case "textarea": return html`<textarea ...${common} rows=${field.rows || 3} class=${field.mono ? "mono" : ""} value=${value} onInput=${input}></textarea>`;
     case "select": return html`<select ...${common} value=${value} onChange=${input}>${(field.options || []).map(([v, label]) => html`<option key=${v} value=${v} selected=${v === value}>${label}</option>`)}</select>`;
-    case "radio": return html`<span class="radios" role="radiogroup">${(field.options || []).map(([v, label]) => html`<label key=${v}><input type="radio" name=${field.name} value=${v} checked=${v === value} onChange=${() => onInput(v)} />${label}</label>`)}</span>`;
+    case "radio": return html`<span class="radios">${(field.options || []).map(([v, label]) => html`<label key=${v}><input type="radio" name=${field.name} value=${v} checked=${v === value} onChange=${() => onInput(v)} />${label}</label>`)}</span>`;
     case "checks": return html`<span class="checks">${(field.options || []).map(([v, label]) => html`<label key=${v}><input type="checkbox" checked=${(value || []).includes(v)}
       onChange=${(/** @type {any} */ e) => onInput(e.target.checked ? [...(value || []), v] : (value || []).filter((/** @type {string} */ x) => x !== v))} />${label}</label>`)}</span>`;
     case "datetime": return html`<input ...${common} type="datetime-local" step="1" value=${value} onInput=${input} />`;
@@ -75,10 +79,10 @@ export function Form({ fields, submit, onSubmit, onDone, onCancel, check, onChan
     }
   };
   return html`<form class=${cx("form", two && "two")} ref=${box} onSubmit=${send}>
-    ${shown.map((field) => html`<label key=${field.name} class=${cx("field", field.type === "checkbox" && "inline", problems[field.name] && "bad")}>
+    ${shown.map((field) => html`<${GROUPS[field.type || ""] ? "div" : "label"} key=${field.name} class=${cx("field", field.type === "checkbox" && "inline", problems[field.name] && "bad")} ...${GROUPS[field.type || ""] ? { role: GROUPS[field.type || ""], "aria-label": field.label } : {}}>
       ${field.type === "checkbox" ? html`<input type="checkbox" name=${field.name} checked=${values[field.name]} onChange=${(/** @type {any} */ e) => change(field.name, e.target.checked)} /><span>${field.label}</span>`
       : html`<span>${field.label}${field.required && html`<i aria-hidden="true"> *</i>`}</span><${Control} field=${field} value=${values[field.name]} problem=${problems[field.name]} onInput=${(/** @type {any} */ v) => change(field.name, v)} />`}
-      ${field.hint && html`<small>${field.hint}</small>`}${problems[field.name] && html`<span class="field-problem" role="alert">${problems[field.name]}</span>`}</label>`)}
+      ${field.hint && html`<small>${field.hint}</small>`}${problems[field.name] && html`<span class="field-problem" role="alert">${problems[field.name]}</span>`}<//>`)}
     ${children}
     ${problems[""] && html`<p class="form-problem" role="alert">${problems[""]}</p>`}
     <div class="form-acts">${onCancel && html`<button type="button" onClick=${onCancel}>${t("cancel")}</button>`}<button type="submit" class=${danger ? "primary danger" : "primary"} disabled=${busy}>${busy ? t("busy") : submit}</button></div>

@@ -19,11 +19,13 @@ const COLUMNS = { 1: 1, 4: 2, 6: 3, 9: 3, 16: 4 };
 
 /** @param {number} dx @param {number} dy */
 function walk(dx, dy) {
-  const { tiles, focus, layout } = store.get();
+  const { tiles, focus, layout, single } = store.get();
   const shown = tiles.slice(0, LAYOUTS[layout]);
   const at = shown.findIndex((one) => one.key === focus);
   const next = at < 0 ? 0 : Math.max(0, Math.min(shown.length - 1, at + dx + dy * COLUMNS[layout]));
   focusTile(shown[next].key);
+  // What is enlarged is what the keys act on: it walks along, or they would act on a tile that nobody sees.
+  if (single !== null) store.set({ single: shown[next].key });
   /** @type {HTMLElement | null} */ (document.querySelector(`[data-tile="${next}"]`))?.focus({ preventScroll: true });
 }
 
@@ -67,7 +69,7 @@ export function listenKeys() {
     const { phase, dialog, view } = store.get();
     if (phase !== "in" || dialog || view !== "wall" || e.ctrlKey || e.metaKey || e.altKey) return;
     if (/^(INPUT|TEXTAREA|SELECT)$/.test(target.tagName) || target.isContentEditable) return;
-    if (target.tagName === "BUTTON" && (e.key === "Enter" || e.key === " ")) return;
+    if ((e.key === "Enter" || e.key === " ") && target.closest("button, summary, a")) return;
     const lower = new Proxy(e, { get: (event, name) => (name === "key" && event.key.length === 1 ? event.key.toLowerCase() : Reflect.get(event, name, event)) });
     const found = KEYS.find(([, , means]) => means(lower));
     if (!found) return;

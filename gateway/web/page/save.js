@@ -35,16 +35,31 @@ const fileStamp = (name, at_ms) => `${name}_${stamp(at_ms).replace(/[: ]/g, "-")
 export async function saveSnapshot(camera, at_ms) {
   try {
     const response = await fetchRaw("GET", `/cameras/${camera.id}/snapshot.jpg`, { query: { at: at_ms === undefined ? undefined : Math.round(at_ms) } });
-    save(await response.blob(), nameOf(response, `${fileStamp(camera.name, at_ms ?? now())}.jpg`));
+    // The picture is the key frame shown at that moment: the file bears that one's time.
+    const shown_ms = Number(response.headers.get("X-Tiergate-At")) || (at_ms ?? now());
+    save(await response.blob(), nameOf(response, `${fileStamp(camera.name, shown_ms)}.jpg`));
     toast(t("act.snapshot_saved", { name: camera.name }), "good");
   } catch (error) {
     toast(error, "bad");
   }
 }
 
+/** @typedef {{from_ms: number, to_ms: number}} Range */
+
+/** Ranges that an answer's header lists. @param {Response} response @param {string} name @returns {Range[]} */
+function ranges(response, name) {
+  try {
+    return JSON.parse(response.headers.get(name) || "[]");
+  } catch {
+    return [];
+  }
+}
+
 /**
+ * What is missing in the file and what differs from its recording, as the server says of a clip.
  * @param {string} path @param {Record<string, any>} query @param {string} name
  * @param {{signal?: AbortSignal, progress?: (bytes: number, total: number) => void}} options
+ * @returns {Promise<{gaps: Range[], damaged: Range[]}>}
  */
 async function saveFile(path, query, name, options) {
   const response = await fetchRaw("GET", path, { query, signal: options.signal });
@@ -59,7 +74,7 @@ async function saveFile(path, query, name, options) {
   }));
   const blob = await new Response(counted, { headers: { "Content-Type": response.headers.get("Content-Type") || "" } }).blob();
   save(blob, nameOf(response, name));
-  return blob.size;
+  return { gaps: ranges(response, "X-Tiergate-Gaps"), damaged: ranges(response, "X-Tiergate-Damaged") };
 }
 
 /**

@@ -66,8 +66,9 @@ const UNITS = /** @type {Record<string, number>} */ ({ s: SECOND, 秒: SECOND, m
 
 /**
  * The moment that somebody typed: `15:20`, `tue 15:20`, `last tuesday 15:20`, `上周二 15:20`, `昨天 15:20`, `11-20 15:20`,
- * `2026-11-20 15:20:30`, `-10m`. A weekday is the last such day before today; a time of day alone is of `base`'s day,
- * and of the day before when that would lie ahead. Returns null for what is not understood or lies in the future.
+ * `2026-11-20 15:20:30`, `-10m`. A weekday is the last such day before today; `上周二` is Tuesday of the calendar week before
+ * (from Monday), `本周二` of this one. A time of day alone is of `base`'s day, and of the day before when that would lie
+ * ahead. Returns null for what is not understood, for a day that no month has, and for the future.
  * @param {string} text @param {number} now @param {number} [base] the day on screen
  * @returns {number | null}
  */
@@ -87,9 +88,10 @@ export function parseMoment(text, now, base = now) {
     if (at > now) at -= DAY;
   } else if (date) {
     const month = +date[2], dom = +date[3];
-    if (month < 1 || month > 12 || dom < 1 || dom > 31) return null;
-    at = local(date[1] ? +date[1] : parts(now).year, month, dom) + ofDay;
-    if (!date[1] && at > now) at = local(parts(now).year - 1, month, dom) + ofDay;
+    const year = date[1] ? +date[1] : parts(now).year;
+    at = local(year, month, dom) + ofDay;
+    if (!date[1] && at > now) at = local(year - 1, month, dom) + ofDay;
+    if (parts(at).month !== month || parts(at).day !== dom) return null;
   } else if (rest === "today" || rest === "今天" || rest === "今日") at = today + ofDay;
   else if (rest === "yesterday" || rest === "昨天" || rest === "昨日") at = today - DAY + ofDay;
   else if (rest === "前天") at = today - 2 * DAY + ofDay;
@@ -97,8 +99,10 @@ export function parseMoment(text, now, base = now) {
     const word = rest.replace(/^(last\s+|上周|上星期|本周|周|星期|礼拜)/, "");
     const weekday = WEEKDAYS.findIndex((names) => names.includes(word));
     if (weekday < 0) return null;
-    const back = (parts(now).weekday - weekday + 7) % 7 || 7;
-    at = today - back * DAY + ofDay;
+    const monday = today - ((parts(now).weekday + 6) % 7) * DAY, ofWeek = ((weekday + 6) % 7) * DAY;
+    if (/^上/.test(rest)) at = monday - 7 * DAY + ofWeek + ofDay;
+    else if (/^本/.test(rest)) at = monday + ofWeek + ofDay;
+    else at = today - ((parts(now).weekday - weekday + 7) % 7 || 7) * DAY + ofDay;
   }
   return at > now ? null : at;
 }

@@ -28,6 +28,7 @@ export function jump(by_ms) {
 export function live() {
   const at = focused();
   if (at) backToLive(at.tile.key);
+  dispatchEvent(new Event("tiergate:live"));
 }
 export function togglePause() {
   const at = focused();
@@ -152,7 +153,7 @@ export function Timeline() {
   const mayPlay = Boolean(camera && mayDo(camera, "playback"));
   const follow = useRef(0);
 
-  // The view follows what plays, unless somebody has just moved it.
+  // The view follows what plays, unless somebody has just moved it; a day that was picked stays until something is played.
   useEffect(() => {
     const timer = setInterval(() => {
       if (!camera || performance.now() - follow.current < 8000) return;
@@ -166,6 +167,12 @@ export function Timeline() {
     return () => clearInterval(timer);
   }, [key, camera?.id, replaying]);
   useEffect(() => {
+    const again = () => { follow.current = 0; };
+    again();
+    addEventListener("tiergate:live", again);
+    return () => removeEventListener("tiergate:live", again);
+  }, [camera?.id, tile?.playback?.nonce]);
+  useEffect(() => {
     /** @param {any} e */
     const select = (e) => setSelection(e.detail);
     addEventListener("tiergate:selection", select);
@@ -177,7 +184,7 @@ export function Timeline() {
 
   /** @param {import("./timeline_model.js").View} next */
   const moveView = (next) => {
-    follow.current = performance.now();
+    follow.current = Math.max(follow.current, performance.now());
     setView(next);
   };
   /** @param {number} at_ms */
@@ -186,6 +193,7 @@ export function Timeline() {
   const pickDay = (text) => {
     const from = fromInput(text);
     if (!Number.isFinite(from)) return;
+    follow.current = Infinity;
     moveView(clamp({ from_ms: from, to_ms: from + DAY }, now()));
   };
   /** @param {KeyboardEvent} e */

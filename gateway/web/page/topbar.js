@@ -65,7 +65,7 @@ export function TopBar() {
     <${Clock} />
     <${LanguageSwitch} />
     <button type="button" class="tool" aria-label=${t("keys.help")} title="?" onClick=${() => openDialog("help")}><${Icon} name="help" /></button>
-    <details class="menu"><summary class="tool wide"><${Icon} name="user" /><span class="label">${session?.name || ""}</span></summary>
+    <details class="menu" id="user-menu"><summary class="tool wide"><${Icon} name="user" /><span class="label">${session?.name || ""}</span></summary>
       <div class="menu-body" role="menu" onClick=${(/** @type {any} */ e) => { if (e.target.closest("button")) e.currentTarget.closest("details").open = false; }}>
         <p><strong>${session?.name}</strong><span class="dim">${session?.unit || ""}</span></p>
         <button type="button" role="menuitem" onClick=${() => openDialog("share")}>${t("menu.share")}</button>

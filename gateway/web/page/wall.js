@@ -1,7 +1,7 @@
 // @ts-check
 // The wall: how many tiles, where they stand, what falls into them. A tile keeps its element when it moves, so its picture goes on.
 
-import { cx, html, useEffect, useRef } from "./dom.js";
+import { cx, html, useEffect } from "./dom.js";
 import { t } from "./i18n.js";
 import { Icon } from "./icons.js";
 import { byOwnName } from "./shapes.js";
@@ -28,13 +28,12 @@ export function Wall() {
   const tiles = useStore(store, (s) => s.tiles);
   const single = useStore(store, (s) => s.single);
   const nothing = useStore(store, (s) => s.camerasLoaded && !s.cameras.size);
-  const box = useRef(/** @type {HTMLElement | null} */ (null));
   const shown = tiles.slice(0, LAYOUTS[layout]);
   const isSingle = single !== null && shown.some((one) => one.key === single);
 
   useEffect(() => {
-    const element = box.current;
-    const full = () => { if (document.fullscreenElement) void document.exitFullscreen(); else void element?.requestFullscreen().catch(() => {}); };
+    // The whole page, of which the style leaves wall, banners and messages: a red banner is for the big screen too.
+    const full = () => { if (document.fullscreenElement) void document.exitFullscreen(); else void document.documentElement.requestFullscreen().catch(() => {}); };
     addEventListener("tiergate:fullscreen", full);
     return () => removeEventListener("tiergate:fullscreen", full);
   }, []);
@@ -50,7 +49,7 @@ export function Wall() {
     } else if (from) swapTiles(Number(from), key);
   };
 
-  return html`<section class=${cx("wall", `layout-${layout}`, isSingle && "single")} ref=${box} aria-label=${t("wall.label")}>
+  return html`<section class=${cx("wall", `layout-${layout}`, isSingle && "single")} aria-label=${t("wall.label")}>
     ${nothing ? html`<${Welcome} />` : [...shown].sort((a, b) => a.key - b.key).map((one) => html`<${TileView} key=${one.key} tile=${one} place=${shown.indexOf(one)}
       hidden=${isSingle && one.key !== single} big=${isSingle || layout === "1" || (layout === "6" && shown[0] === one)} onDrop=${drop} />`)}
   </section>`;

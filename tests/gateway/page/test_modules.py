@@ -143,16 +143,31 @@ def test_moments_as_people_type_them() -> None:
         "11-20 15:20": "2026-11-20 15:20:00", "12-31 23:59": "2025-12-31 23:59:00",
         "2026-11-20 15:20:30": "2026-11-20 15:20:30", "11月20日 15:20": "2026-11-20 15:20:00",
         "-10m": "2026-11-24 16:50:00", "-10分": "2026-11-24 16:50:00", "2026-11-25 10:00": None,
-        "25:00": None, "someday": None, "": None,
+        "25:00": None, "someday": None, "": None, "02-31 10:00": None, "2026-04-31 10:00": None,
     }  # fmt: skip
+    assert _typed(24, list(moments)) == moments
+
+
+@needs_node
+def test_last_week_is_the_calendar_week_before() -> None:
+    """Thursday 2026-11-26 17:00 in China: Tuesday was the day before yesterday, and is not of last week."""
+    moments = {
+        "周二 15:20": "2026-11-24 15:20:00", "本周二 15:20": "2026-11-24 15:20:00",
+        "上周二 15:20": "2026-11-17 15:20:00", "上星期天 15:20": "2026-11-22 15:20:00",
+        "本周四 15:20": "2026-11-26 15:20:00", "本周五 15:20": None, "last friday 15:20": "2026-11-20 15:20:00",
+    }  # fmt: skip
+    assert _typed(26, list(moments)) == moments
+
+
+def _typed(day: int, texts: list[str]) -> dict[str, str | None]:
+    """What each is taken for at 17:00 of a day of November 2026."""
     answer = run_js(f"""
         import {{ local, parseMoment, stamp }} from "./time.js";
-        const now = local(2026, 11, 24, 17, 0, 0);
-        const asked = {json.dumps(list(moments))};
+        const now = local(2026, 11, {day}, 17, 0, 0);
         const said = (at) => at === null ? null : stamp(at);
-        console.log(JSON.stringify(asked.map((text) => said(parseMoment(text, now)))));
+        console.log(JSON.stringify({json.dumps(texts)}.map((text) => said(parseMoment(text, now)))));
     """)
-    assert dict(zip(moments, answer, strict=True)) == moments
+    return dict(zip(texts, answer, strict=True))
 
 
 @needs_node

@@ -294,4 +294,29 @@ def test_keyboard_alone(page_node: PageNode, english: Chromium) -> None:
     page.wait_for_selector("dialog .keys")
     page.keyboard.press("Escape")
     until(lambda: page.locator("dialog").count() == 0, 5, "help closed")
+    page.keyboard.press("ArrowLeft")  # the keys act on what is seen: what is enlarged walks along
+    page.wait_for_selector('.wall.single .tile.is-single.focused[data-tile="0"]')
+    for key in ("Enter", " "):
+        page.focus("#user-menu summary")
+        page.keyboard.press(key)
+        page.wait_for_selector("#user-menu[open]")
+        page.keyboard.press(key)
+        page.wait_for_selector("#user-menu:not([open])")
     assert english.complaints == []
+
+
+def test_a_click_beside_the_boxes_of_a_list_ticks_none(page_node: PageNode, english: Chromium) -> None:
+    """The first box of a new user's roles makes an administrator."""
+    page = english.page
+    sign_in(page, page_node)
+    page.click("#view-admin")
+    page.click("[data-section=users]")
+    page.click(".admin-head button.primary")
+    roles = page.get_by_role("group", name="Roles")
+    ticked = "(all) => all.filter((one) => one.checked).map((one) => one.parentElement.textContent)"
+    before = roles.locator("input").evaluate_all(ticked)
+    roles.locator("span").first.click()
+    edge = roles.locator(".checks").bounding_box()
+    assert edge is not None
+    page.mouse.click(edge["x"] + edge["width"] - 3, edge["y"] + edge["height"] - 3)
+    assert roles.locator("input").evaluate_all(ticked) == before

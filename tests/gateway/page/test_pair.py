@@ -25,6 +25,7 @@ EARLIER = """async ([text, by]) => {
   const { fromInput, inputStamp } = await import('/page/time.js');
   return inputStamp(fromInput(text) - by);
 }"""
+AS_TYPED = """async (at_ms) => (await import('/page/time.js')).inputStamp(at_ms)"""
 RATE = """() => document.querySelector('[data-tile="0"] video:not(.behind)')?.playbackRate"""
 SECOND, PASSWORD = "zhang", "a quiet night on duty"
 
@@ -286,7 +287,40 @@ def test_speeds_and_a_gap(demo: Demo, window: Chromium) -> None:
             until(lambda wanted=float(speed[1:]): page.evaluate(RATE) == wanted, 20, f"it plays at {speed}")  # type: ignore[misc]  # bound now
             look_at(page, "replay")
             goes_on(page)
+
+        page.keyboard.press("c")
+        page.fill("dialog input[name=from]", page.evaluate(AS_TYPED, before["to_ms"] - 2_000))
+        page.fill("dialog input[name=to]", page.evaluate(AS_TYPED, after["from_ms"] + 2_000))
+        page.fill("dialog textarea[name=reason]", "事件核查导出")
+        with page.expect_download():
+            page.click("dialog button[type=submit]")
+        missing = page.wait_for_selector("dialog [role=alert] li")
+        assert missing is not None and page.evaluate(AS_TYPED, before["to_ms"]).split("T")[0] in missing.inner_text()
+        page.keyboard.press("Escape")
+        page.wait_for_selector("dialog", state="detached")
         assert window.complaints == []
+
+
+def test_replay_goes_on_with_what_was_recorded_meanwhile(demo: Demo, window: Chromium) -> None:
+    """A window that ends where now was when it was opened is not followed by now, but by what has come since."""
+    gate = demo.cameras["gate"]
+    until(lambda: _seconds(demo.community, gate) > 12, 60, "footage to run through")
+    span = max(demo.community.footage(gate), key=lambda s: s["to_ms"] - s["from_ms"])
+    ended = """async ([camera, at_ms, later_ms]) => {
+      const { HlsPlayer } = await import('/page/player/hls.js'), { learn, now } = await import('/page/clock.js');
+      const why = await new Promise((done) => {
+        const player = new HlsPlayer(camera, { at_ms, rate: 1, paused: true }, {
+          onFirst: () => { learn(now() + later_ms); player.video.dispatchEvent(new Event('ended')); },
+          onGap: () => {}, onEnd: done,
+        });
+        document.body.append(player.video);
+      });
+      return why.kind;
+    }"""
+    with someone(window) as page:
+        sign_in(page, demo.community)
+        assert page.evaluate(ended, [gate, span["from_ms"] + 2_000, 0]) == "live"
+        assert page.evaluate(ended, [gate, span["from_ms"] + 2_000, 600_000]) == "window"
 
 
 def test_four_times_is_four_times(demo: Demo, window: Chromium) -> None:

@@ -1,7 +1,7 @@
 // @ts-check
 // What every admin view is made of: a loaded list, a table, a page with a form beside it, a confirmation.
 
-import { cx, html, useCallback, useEffect, useState } from "../dom.js";
+import { cx, html, useCallback, useEffect, useRef, useState } from "../dom.js";
 import { list } from "../api.js";
 import { say, t } from "../i18n.js";
 import { toast } from "../state.js";
@@ -12,11 +12,16 @@ export function useList(path, query = {}, most = 2000) {
   const [items, setItems] = useState(/** @type {any[] | null} */ (null));
   const [error, setError] = useState(/** @type {any} */ (null));
   const key = JSON.stringify(query);
+  const asked = useRef(0);
   const load = useCallback(async () => {
+    const mine = ++asked.current; // an answer that comes after a later question is not what was asked for
     try {
-      setItems(await list(path, JSON.parse(key), most));
+      const found = await list(path, JSON.parse(key), most);
+      if (mine !== asked.current) return;
+      setItems(found);
       setError(null);
     } catch (problem) {
+      if (mine !== asked.current) return;
       setError(problem);
       setItems([]);
     }

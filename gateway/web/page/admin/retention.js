@@ -21,7 +21,7 @@ function Told({ value }) {
   if (Array.isArray(value)) return html`<ul class="told">${value.slice(0, 200).map((one, i) => html`<li key=${i}><${Told} value=${one} /></li>`)}</ul>`;
   if (typeof value === "object") {
     if (typeof value.en === "string" && typeof value.zh === "string") return html`<span>${say(value)}</span>`;
-    return html`<dl class="facts">${Object.entries(value).map(([key, one]) => html`<div key=${key}><dt>${tk("fact", key)}</dt><dd>${key.endsWith("_ms") && typeof one === "number" ? stamp(one) : key === "bytes" ? size(/** @type {number} */ (one)) : html`<${Told} value=${one} />`}</dd></div>`)}</dl>`;
+    return html`<dl class="facts">${Object.entries(value).map(([key, one]) => html`<div key=${key}><dt>${tk("fact", key)}</dt><dd>${key.endsWith("_ms") && typeof one === "number" ? stamp(one) : /(^|_)bytes$/.test(key) && typeof one === "number" ? size(/** @type {number} */ (one)) : html`<${Told} value=${one} />`}</dd></div>`)}</dl>`;
   }
   return html`<span>${typeof value === "boolean" ? t(value ? "yes" : "no") : String(value)}</span>`;
 }
@@ -34,7 +34,8 @@ export function RetentionPage() {
   const [open, setOpen] = useState(/** @type {any} */ (null));
   const [plan, setPlan] = useState(/** @type {any} */ (null));
   const [told, setTold] = useState(/** @type {any} */ (null));
-  const close = () => setOpen(null);
+  const [tried, setTried] = useState(/** @type {any} */ (null)); // what the change being typed would do
+  const close = () => { setOpen(null); setTried(null); };
   return html`<${Page} title=${t("admin.retention")} note=${t("retention.note")} tools=${html`<button type="button" onClick=${() => void doing(() => get("/retention/plan"), t("retention.planned")).then((p) => p && setPlan(p))}>${t("retention.plan")}</button>
       <button type="button" class="danger" onClick=${() => setOpen({ sweep: true })}>${t("retention.sweep")}</button>`}>
     <${Table} rowKey=${(/** @type {any} */ c) => c.name} rows=${shown?.classes || null} error=${shown?.problem} columns=${[
@@ -48,7 +49,7 @@ export function RetentionPage() {
       ${told && html`<${Told} value=${told} />`}</section>
     ${open?.set && html`<${Dialog} title=${tk("class", open.set.name)} onClose=${close}><${Form} submit=${t("save")} onCancel=${close} onDone=${() => { close(); void load(); }} onSubmit=${async (/** @type {any} */ v) => { const done = await put(`/retention/${open.set.name}`, { months: Number(v.months), legal_basis: v.legal_basis || undefined }); toast(done.reason || t("saved"), "good"); void refreshApprovals(); }}
       fields=${[{ name: "months", label: t("retention.months"), type: "number", min: 1, value: String(open.set.months ?? ""), required: true, hint: t("retention.shorter") }, { name: "legal_basis", label: t("retention.legal_basis") }]}>
-      <div class="form-acts start"><button type="button" onClick=${async (/** @type {any} */ e) => { const form = new FormData(e.target.form); const p = await doing(() => get("/retention/plan", { class: open.set.name, months: form.get("months") }), t("retention.planned")); if (p) setPlan(p); }}>${t("retention.try")}</button></div>${plan && html`<${Told} value=${plan} />`}<//><//>`}
+      <div class="form-acts start"><button type="button" onClick=${async (/** @type {any} */ e) => { const form = new FormData(e.target.form); const p = await doing(() => get("/retention/plan", { class: open.set.name, months: form.get("months") }), t("retention.planned")); if (p) setTried(p); }}>${t("retention.try")}</button></div>${tried && html`<${Told} value=${tried} />`}<//><//>`}
     ${open?.sweep && html`<${Confirm} title=${t("retention.sweep")} text=${t("retention.sweep_text")} act=${t("retention.sweep")} onClose=${close} onYes=${() => doing(() => post("/retention/sweep"), t("retention.swept")).then((p) => p && setPlan(p))} />`}<//>`;
 }
 

@@ -1,12 +1,12 @@
 // @ts-check
 // A clip: from, to, why, and whether one's name is burnt into the pictures; or a package that proves itself.
 
-import { html, useEffect, useState } from "../dom.js";
+import { html, useEffect, useRef, useState } from "../dom.js";
 import { Form } from "../form.js";
 import { t } from "../i18n.js";
 import { saveClip, saveEvidence } from "../save.js";
 import { closeDialog, store, toast } from "../state.js";
-import { fromInput, inputStamp, span } from "../time.js";
+import { fromInput, inputStamp, rangeText, span } from "../time.js";
 import { Dialog } from "./dialog.js";
 
 /** @param {{camera: string, from_ms: number, to_ms: number}} props */
@@ -17,6 +17,9 @@ export function ClipDialog({ camera, from_ms, to_ms }) {
   const [marked, setMarked] = useState(Boolean(one?.watermark) || !one?.original);
   const [proving, setProving] = useState(false);
   const [done, setDone] = useState(/** @type {{bytes: number, total: number} | null} */ (null));
+  const [told, setTold] = useState(/** @type {{gaps: import("../save.js").Range[], damaged: import("../save.js").Range[]} | null} */ (null));
+  const leaving = useRef(new AbortController());
+  useEffect(() => () => leaving.current.abort(), []); // a dialog that is closed asks for nothing any more
   useEffect(() => {
     dispatchEvent(new CustomEvent("tiergate:selection", { detail: range }));
     return () => { dispatchEvent(new CustomEvent("tiergate:selection", { detail: null })); };
@@ -38,12 +41,15 @@ export function ClipDialog({ camera, from_ms, to_ms }) {
     }} check=${(/** @type {any} */ v) => (fromInput(v.to) <= fromInput(v.from) ? { to: t("clip.order") } : [...v.reason.trim()].length < 5 ? { reason: t("clip.reason_short") } : null)}
       onSubmit=${async (/** @type {any} */ v) => {
         const asked = { from: fromInput(v.from), to: fromInput(v.to), reason: v.reason.trim(), case_no: v.case_no.trim() };
-        const options = { progress: (/** @type {number} */ bytes, /** @type {number} */ total) => setDone({ bytes, total }) };
-        if (v.evidence) await saveEvidence(one, asked, options);
-        else await saveClip(one, { ...asked, watermark: v.watermark }, options);
+        setTold(null);
+        const options = { signal: leaving.current.signal, progress: (/** @type {number} */ bytes, /** @type {number} */ total) => setDone({ bytes, total }) };
+        const found = v.evidence ? await saveEvidence(one, asked, options) : await saveClip(one, { ...asked, watermark: v.watermark }, options);
         toast(t(v.evidence ? "clip.evidence_saved" : "clip.saved", { name: one.name }), "good");
-      }} onDone=${closeDialog}>
+        return found;
+      }} onDone=${(/** @type {any} */ found) => (found.gaps.length || found.damaged.length ? setTold(found) : closeDialog())}>
       <p class="fine">${t("clip.length", { length: span(range.to_ms - range.from_ms) })} ${t(proving ? "clip.note_evidence" : marked ? "clip.note_watermark" : "clip.note")}</p>
+      ${told && html`<div class="form-problem" role="alert">${told.gaps.length > 0 && html`<p>${t("clip.gaps")}</p><ul>${told.gaps.map((g) => html`<li key=${g.from_ms}>${rangeText(g.from_ms, g.to_ms)}</li>`)}</ul>`}
+        ${told.damaged.length > 0 && html`<p>${t("clip.damaged")}</p><ul>${told.damaged.map((g) => html`<li key=${g.from_ms}>${rangeText(g.from_ms, g.to_ms)}</li>`)}</ul>`}</div>`}
       ${done && html`<p role="status" class="fine">${t("clip.progress", { mib: (done.bytes / 1048576).toFixed(1) })}${done.total ? ` / ${(done.total / 1048576).toFixed(1)} MiB` : ""}</p>`}
     <//><//>`;
 }

@@ -52,7 +52,8 @@ export function PullDialog({ cameras = [], incident = null }) {
     const answer = await post("/pulls", body);
     // One order may go to several nodes below: what one of them refuses or narrows is said, the rest runs.
     for (const one of [...(answer.refused || []), ...(answer.narrowed || [])]) toast(one.reason || one, "bad");
-    await Promise.all([refreshLeases(), refreshCameras()]);
+    // The order stands: what cannot be asked again just now, the next event tells.
+    await Promise.all([refreshLeases(), refreshCameras()]).catch(() => {});
     showCameras([...chosen].slice(0, 16));
     toast(t("pull.started"), "good");
   };

@@ -3,13 +3,17 @@
 // through each entry's program date-time, so gaps need no arithmetic.
 
 import { address, fetchRaw } from "../api.js";
+import { now } from "../clock.js";
 import { playable } from "./mse.js";
 
 const BEFORE_MS = 10 * 60_000, AFTER_MS = 2 * 3600_000, NEAR_LIVE_MS = 6000, GAP_MS = 1500;
 
 /** @type {Promise<any> | null} */
 let library = null;
-const loadLibrary = () => (library ||= import("../vendor/hls.light.min.mjs").then((module) => module.default));
+const loadLibrary = () => (library ||= import("../vendor/hls.light.min.mjs").then((module) => module.default, (error) => {
+  library = null; // the next replay asks for it again
+  throw error;
+}));
 
 /** A playlist loader that answers with what we already hold. @param {string} text */
 const given = (text) => class {
@@ -33,7 +37,7 @@ const given = (text) => class {
 export class HlsPlayer {
   /**
    * @param {string} camera
-   * @param {{at_ms: number, now_ms: number, rate: number, paused: boolean, why?: import("../state.js").Why}} want
+   * @param {{at_ms: number, rate: number, paused: boolean, why?: import("../state.js").Why}} want
    * @param {{onFirst: () => void, onGap: (from_ms: number, to_ms: number) => void,
    *   onEnd: (why: {kind: "live" | "window" | "error" | "empty" | "codec", at_ms: number, reason?: any}) => void}} on
    */
@@ -43,8 +47,7 @@ export class HlsPlayer {
     this.camera = camera;
     this.want_ms = want.at_ms;
     this.from_ms = want.at_ms - BEFORE_MS;
-    this.to_ms = Math.min(want.now_ms, want.at_ms + AFTER_MS);
-    this.now_ms = want.now_ms;
+    this.to_ms = Math.min(now(), want.at_ms + AFTER_MS);
     this.rate = want.rate;
     this.paused = want.paused;
     this.why = want.why;
@@ -113,7 +116,7 @@ export class HlsPlayer {
     this.factor = this.rate > 2 && b ? Math.max(1, (b.programDateTime - a.programDateTime) / (a.duration * 1000)) : 1;
     if (this.factor < 1.5 || this.factor > 3 * this.rate) this.factor = 1;
     const at = this.mediaTime(this.want_ms);
-    if (at === null) return this.end({ kind: this.to_ms >= this.now_ms - NEAR_LIVE_MS ? "live" : "window", at_ms: this.to_ms });
+    if (at === null) return this.end({ kind: this.reached(this.to_ms), at_ms: this.to_ms });
     this.hls.startLoad(at.time_s);
     this.video.currentTime = at.time_s;
     if (at.skipped_to_ms) this.on.onGap(this.want_ms, at.skipped_to_ms);
@@ -209,7 +212,12 @@ export class HlsPlayer {
   finish() {
     const last = this.entries[this.entries.length - 1];
     const end_ms = last ? last.programDateTime + last.duration * 1000 * this.factor : this.to_ms;
-    this.end({ kind: this.to_ms >= this.now_ms - NEAR_LIVE_MS ? "live" : "window", at_ms: Math.max(end_ms, this.to_ms) });
+    this.end({ kind: this.reached(this.to_ms), at_ms: Math.max(end_ms, this.to_ms) });
+  }
+
+  /** What comes behind the window's end: now itself, or what was recorded while the window was played. @param {number} at_ms @returns {"live" | "window"} */
+  reached(at_ms) {
+    return at_ms >= now() - NEAR_LIVE_MS ? "live" : "window";
   }
 
   silent_ms() {

@@ -259,7 +259,7 @@ export class TilePlayer {
     this.retry = 0;
     this.preparing = wish;
     this.tell({ ...NOTHING, state: "replay_wait", method: "hls", stream: "main", skipped: this.status.skipped });
-    const player = new HlsPlayer(camera.id, { at_ms, now_ms: now(), rate: this.want.rate, paused: this.want.paused, why: this.want.replay?.why }, {
+    const player = new HlsPlayer(camera.id, { at_ms, rate: this.want.rate, paused: this.want.paused, why: this.want.replay?.why }, {
       onFirst: () => {
         if (this.back !== player) return;
         this.front?.stop();
