@@ -21,7 +21,7 @@ export async function endPull(id) {
   } catch (error) {
     toast(error, "bad");
   }
-  await Promise.all([refreshLeases(), refreshCameras()]).catch(() => {});
+  await Promise.all([refreshLeases(), refreshCameras()]);
 }
 
 /** @param {string} id */
@@ -32,7 +32,7 @@ export async function confirmLease(id) {
   } catch (error) {
     toast(error, "bad");
   }
-  await refreshLeases().catch(() => {});
+  await refreshLeases();
 }
 
 /** One's own broken glass: what it gives, how long, and how to end it. @param {{until_ms: number}} props */

@@ -21,14 +21,12 @@ export function listen() {
     const ids = [...cameras], doLeases = leases, doApprovals = approvals, doAlarms = alarms, doAll = all;
     cameras.clear();
     leases = approvals = alarms = all = false;
-    try {
-      if (doAll || ids.length > 20) await refreshCameras();
-      else await Promise.all(ids.map(refreshCamera));
-      if (doLeases) await Promise.all([refreshLeases(), doAll ? null : refreshCameras()]);
-      if (doApprovals) await refreshApprovals();
-      if (doAlarms) await refreshAlarms();
-      if (ids.length || doAll) store.set((s) => ({ timelineEpoch: s.timelineEpoch + 1 }));
-    } catch { /* the next event or poll asks again */ }
+    if (doAll || ids.length > 20) await refreshCameras();
+    else await Promise.all(ids.map(refreshCamera));
+    if (doLeases) await Promise.all([refreshLeases(), doAll ? null : refreshCameras()]);
+    if (doApprovals) await refreshApprovals();
+    if (doAlarms) await refreshAlarms();
+    if (ids.length || doAll) store.set((s) => ({ timelineEpoch: s.timelineEpoch + 1 }));
   };
 
   /** @param {MessageEvent} message */
@@ -53,7 +51,8 @@ export function listen() {
   const connect = () => {
     source = new EventSource(address("/events"));
     for (const topic of TOPICS) source.addEventListener(topic, /** @type {any} */ (heard));
-    source.onopen = () => store.set({ reachable: true });
+    // A stream that begins anew may be of another session: of whoever has signed in beside, in the same browser.
+    source.onopen = () => { store.set({ reachable: true }); void checkSession().catch(() => {}); };
   };
   connect();
 
@@ -64,6 +63,7 @@ export function listen() {
     slow += POLL_MS;
     if (open && slow < SLOW_POLL_MS) return;
     slow = 0;
+    void checkSession().catch(() => {});
     void refreshAll();
     if (source?.readyState === EventSource.CLOSED) connect();
   }, POLL_MS);

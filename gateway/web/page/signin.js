@@ -3,7 +3,7 @@
 
 import { html, useEffect, useState } from "./dom.js";
 import { say, t, tk } from "./i18n.js";
-import { boot, checkSession, signIn, signOut, store } from "./state.js";
+import { boot, checkSession, endSession, signIn, signOut, store } from "./state.js";
 import { useStore } from "./store.js";
 import { DutyForm } from "./dialogs/duty.js";
 import { PasswordForm } from "./dialogs/password.js";
@@ -21,7 +21,7 @@ function Card({ children, title }) {
 }
 
 export function SignIn() {
-  const why = useStore(store, (s) => s.outReason);
+  const why = useStore(store, (s) => s.outReason), stillIn = useStore(store, (s) => s.stillIn);
   const [way, setWay] = useState("user");
   const [busy, setBusy] = useState(false);
   const [problem, setProblem] = useState(/** @type {any} */ (null));
@@ -41,6 +41,7 @@ export function SignIn() {
   return html`<${Card} title=${t("signin.title")}>
     <div class="tabs" role="tablist"><button type="button" role="tab" id="way-user" aria-selected=${way === "user"} onClick=${() => { setWay("user"); setProblem(null); }}>${t("signin.by_name")}</button>
       <button type="button" role="tab" id="way-token" aria-selected=${way === "token"} onClick=${() => { setWay("token"); setProblem(null); }}>${t("signin.by_token")}</button></div>
+    ${stillIn && html`<div class="form-problem" id="still-in" role="alert"><strong>${t("signin.still_in")}</strong> ${say(stillIn)} <button type="button" class="small" onClick=${() => void endSession()}>${t("signin.end_now")}</button></div>`}
     ${why && !problem && html`<p class="notice">${say(why)}</p>`}
     <form class="form" onSubmit=${submit} key=${way}>
       ${way === "user" ? html`

@@ -13,7 +13,9 @@ import { createStore } from "./store.js";
  * @typedef {{id: number, kind: "info" | "good" | "bad", text: any}} Toast
  */
 
-const KEPT_WALL = "tiergate.wall";
+const KEPT_WALL = "tiergate.wall", KEPT_LEAVING = "tiergate.leaving";
+/** Between two tries of what has to succeed. */
+const AGAIN_MS = 5000;
 /** Layout name → number of tiles. */
 export const LAYOUTS = /** @type {Record<string, number>} */ ({ 1: 1, 4: 4, 6: 6, 9: 9, 16: 16 });
 const MOST = 16;
@@ -39,7 +41,9 @@ export const store = createStore({
   node: /** @type {any} */ ({ name: "tiergate" }),
   language: "zh",
   outReason: /** @type {any} */ (null),
+  stillIn: /** @type {any} */ (null), // why signing out has not succeeded yet
   reachable: true,
+  known_ms: 0, // of when what is shown is
   regions: /** @type {any[]} */ ([]),
   cameras: /** @type {Map<string, shapes.Camera>} */ (new Map()),
   camerasLoaded: false,
@@ -63,26 +67,53 @@ export const players = new Map();
 
 // --- signing in and out -------------------------------------------------------------------------------------------
 
+/** Who is at the page, counted: an answer that one person asked for is not shown to the next. */
+let person = 0;
+
+/** @param {any} session */
+const whose = (session) => JSON.stringify([session.kind, session.login, session.name, session.unit, session.kind === "token" ? session.valid_until_ms : null]);
+
+/** Nothing of what a person saw or asked for stays on the page. How the screen is arranged is the screen's. */
+function forgetPerson() {
+  person += 1;
+  answered.clear();
+  for (const player of players.values()) player.clear();
+  store.set((s) => ({
+    cameras: new Map(), camerasLoaded: false, regions: [], leases: [], approvals: [], alarms: [],
+    dialog: null, view: "wall", single: null, ptz: false, tiles: s.tiles.map((one) => tile(one.key, one.camera)),
+  }));
+}
+
+/** @param {any} [why] */
+function leave(why = null) {
+  forgetPerson();
+  store.set({ phase: "out", session: null, outReason: why });
+}
+
 /** What a session opens: of a shared wall, with nobody on duty, the sign-on alone. @param {any} session */
 export function enter(session) {
+  const before = store.get().session;
+  const offDuty = Boolean(session.wall && !session.wall.until_ms);
+  if (offDuty || (before && whose(before) !== whose(session))) forgetPerson();
   const chosen = keptLanguage() || browserLanguage();
   setLanguage(chosen);
-  const first = session.kind === "token" && store.get().phase !== "boot", offDuty = Boolean(session.wall && !session.wall.until_ms);
+  const first = session.kind === "token" && store.get().phase !== "boot";
   store.set({
     session, language: chosen, outReason: null,
     phase: session.must_change ? "must_change" : offDuty ? "off_duty" : first ? "share" : "in",
   });
-  if (offDuty) leave();
-  else if (!session.must_change) void refreshAll();
+  if (!offDuty && !session.must_change) void refreshAll();
 }
 
 export async function boot() {
   setLanguage(keptLanguage() || browserLanguage());
   store.set({ language: document.documentElement.lang.startsWith("zh") ? "zh" : "en" });
-  whenSignedOut((error) => {
-    if (store.get().phase !== "out") store.set({ phase: "out", outReason: error, session: null, dialog: null });
-  });
+  whenSignedOut((error) => { if (store.get().phase !== "out") leave(error); });
   get("/node").then((node) => store.set({ node }), () => {});
+  if (localStorage.getItem(KEPT_LEAVING)) {
+    store.set({ phase: "out" });
+    return endSession(); // whoever has signed out is not signed in again by loading the page
+  }
   try {
     const session = await get("/session");
     if (session?.kind) return enter(session);
@@ -90,33 +121,32 @@ export async function boot() {
   } catch (error) {
     const e = /** @type {any} */ (error);
     store.set({ phase: "out", outReason: e.status === 401 ? null : e });
+    if (e.status !== 401) setTimeout(() => { if (store.get().phase === "out") void boot(); }, AGAIN_MS);
   }
 }
 
 /** @param {{login: string, password: string} | {token: string}} credentials */
 export async function signIn(credentials) {
-  enter(await post("/session", credentials));
+  clearTimeout(ending.again);
+  await ending.asked;
+  const session = await post("/session", credentials);
+  endedSession();
+  enter(session);
   get("/node").then((node) => store.set({ node }), () => {});
 }
 
-/** Asks whether the session still stands, and at a wall who is on duty; a session that is over ends the page. */
+/** Asks whose the session is, and at a wall who is on duty; one that is over ends the page, another's begins anew. */
 export async function checkSession() {
   const session = await get("/session");
-  if (!session?.kind) return store.set({ phase: "out", session: null, dialog: null });
+  if (!session?.kind) return leave();
   const before = store.get().session;
-  if (session.wall && (session.login !== before?.login || session.wall.until_ms !== before?.wall?.until_ms)) enter(session);
+  if (!before || whose(session) !== whose(before) || session.wall?.until_ms !== before.wall?.until_ms) enter(session);
 }
 
 /** Nobody is on duty at this wall any more. */
 export async function signOffDuty() {
   await remove("/session/shift").catch((error) => toast(error, "bad"));
   await checkSession();
-}
-
-/** Nothing of what was seen stays on the page. */
-function leave() {
-  for (const player of players.values()) player.clear();
-  store.set({ cameras: new Map(), leases: [], approvals: [], alarms: [], dialog: null, view: "wall", camerasLoaded: false });
 }
 
 /** The same person with other rights: who they are, and what there is to see, asked again. */
@@ -127,73 +157,117 @@ export async function enterAgain() {
 }
 
 export async function signOut() {
-  await remove("/session").catch(() => {});
   leave();
-  store.set({ phase: "out", session: null });
+  localStorage.setItem(KEPT_LEAVING, "1");
+  await endSession();
+}
+
+/** The session that is being ended: the question on its way, and the next one. */
+const ending = { asked: Promise.resolve(), again: 0 };
+
+function endedSession() {
+  localStorage.removeItem(KEPT_LEAVING);
+  store.set({ stillIn: null });
+}
+
+/** Until the server has said so, the session is not over: the cookie opens it for whoever loads the page. */
+export function endSession() {
+  clearTimeout(ending.again);
+  ending.asked = remove("/session").then(endedSession, (error) => {
+    if (error.status === 401) return endedSession();
+    store.set({ stillIn: error });
+    ending.again = window.setTimeout(endSession, AGAIN_MS);
+  });
+  return ending.asked;
 }
 
 // --- what the server knows ----------------------------------------------------------------------------------------
 
-export async function refreshCameras() {
-  const items = await list("/cameras", { scope: "all", limit: 500 });
-  store.set({ cameras: new Map(items.map((c) => [c.id, c])), camerasLoaded: true, reachable: true });
+/** Stores what an answer says, unless somebody else is at the page by then; without an answer all stays as it was, and the
+ * page says of when it is. Whether there was one.
+ * @template T @param {Promise<T>} asking @param {(answer: T, state: ReturnType<typeof store.get>) => Partial<ReturnType<typeof store.get>>} stored */
+async function keep(asking, stored) {
+  const asker = person;
+  try {
+    const answer = await asking;
+    if (asker === person) store.set((s) => ({ ...stored(answer, s), reachable: true, known_ms: now() }));
+    return true;
+  } catch {
+    if (asker === person) store.set({ reachable: false });
+    return false;
+  }
+}
+
+/** A list; what may not be known is an empty one. @param {string} path @param {Record<string, unknown>} [query] */
+const known = (path, query) => list(path, query).catch((error) => {
+  if (error.status === 403 || error.status === 404) return [];
+  throw error;
+});
+
+let questions = 0;
+/** Camera → number of the question whose answer is shown: an older answer does not take its place. @type {Map<string, number>} */
+const answered = new Map();
+
+export function refreshCameras() {
+  const question = ++questions;
+  return keep(list("/cameras", { scope: "all", limit: 500 }), (items, s) => {
+    const newer = (/** @type {string} */ id) => (answered.get(id) || 0) > question;
+    const cameras = new Map(items.filter((c) => !newer(c.id)).map((c) => [c.id, c]));
+    for (const id of cameras.keys()) answered.set(id, question);
+    for (const [id, camera] of s.cameras) if (newer(id)) cameras.set(id, camera);
+    return { cameras, camerasLoaded: true };
+  });
 }
 
 /** One camera again; gone from the catalogue means gone from the page. @param {string} id */
-export async function refreshCamera(id) {
-  const cameras = new Map(store.get().cameras);
-  try {
-    cameras.set(id, await get(`/cameras/${id}`));
-  } catch (error) {
-    if (/** @type {any} */ (error).status !== 404) throw error;
-    cameras.delete(id);
-  }
-  store.set({ cameras });
+export function refreshCamera(id) {
+  const question = ++questions;
+  const asking = get(`/cameras/${id}`).catch((error) => {
+    if (error.status === 404) return null;
+    throw error;
+  });
+  return keep(asking, (camera, s) => {
+    if ((answered.get(id) || 0) > question) return {};
+    answered.set(id, question);
+    const cameras = new Map(s.cameras);
+    if (camera) cameras.set(id, camera);
+    else cameras.delete(id);
+    return { cameras };
+  });
 }
 
-export async function refreshLeases() {
-  if (store.get().session?.kind !== "user") return;
-  const [granted, held] = await Promise.all([
-    list("/leases").catch(() => []),
-    store.get().session.wall ? [] : list("/pulls").catch(() => []),
-  ]);
-  /** @type {Map<string, shapes.Lease>} */
-  const leases = new Map();
-  for (const raw of granted) {
-    const one = shapes.lease(raw);
-    leases.set(`${one.side}/${one.id}`, one);
-  }
-  for (const raw of held) {
-    const one = shapes.lease({ side: "held", ...raw });
-    leases.set(`${one.side}/${one.id}`, one);
-  }
-  store.set({ leases: [...leases.values()] });
+export function refreshLeases() {
+  const { session } = store.get();
+  const asking = session?.kind !== "user" ? Promise.resolve([[], []]) : Promise.all([known("/leases"), session.wall ? [] : known("/pulls")]);
+  return keep(asking, ([granted, held]) => {
+    /** @type {Map<string, shapes.Lease>} */
+    const leases = new Map();
+    for (const one of [...granted.map(shapes.lease), ...held.map((raw) => shapes.lease({ side: "held", ...raw }))]) leases.set(`${one.side}/${one.id}`, one);
+    return { leases: [...leases.values()] };
+  });
 }
 
-export async function refreshApprovals() {
-  if (!shapes.byOwnName(store.get().session)) return;
-  store.set({ approvals: await list("/approvals", { state: "pending" }).catch(() => []) });
+export function refreshApprovals() {
+  const asking = shapes.byOwnName(store.get().session) ? known("/approvals", { state: "pending" }) : Promise.resolve([]);
+  return keep(asking, (approvals) => ({ approvals }));
 }
 
-export async function refreshAlarms() {
-  if (!shapes.toldOfAlarms(store.get().session)) return;
-  store.set({ alarms: await list("/alarms").catch(() => []) });
+export function refreshAlarms() {
+  const asking = shapes.toldOfAlarms(store.get().session) ? known("/alarms") : Promise.resolve([]);
+  return keep(asking, (alarms) => ({ alarms }));
 }
 
 /** Those that wait for this person's word. @param {any[]} approvals */
 export const approvalsToDecide = (approvals) => approvals.filter((one) => one.may_decide);
 
+/** Everything anew. */
 export async function refreshAll() {
-  try {
-    const node = await get("/node");
-    learn(node.now_ms);
-    store.set({ node });
-    const regions = await list("/regions").catch(() => []);
-    store.set({ regions });
-    await Promise.all([refreshCameras(), refreshLeases(), refreshApprovals(), refreshAlarms()]);
-  } catch (error) {
-    store.set({ reachable: /** @type {any} */ (error).status !== 0 });
-  }
+  const asker = person;
+  const all = await Promise.all([
+    keep(get("/node"), (node) => { learn(node.now_ms); return { node }; }), keep(known("/regions"), (regions) => ({ regions })),
+    refreshCameras(), refreshLeases(), refreshApprovals(), refreshAlarms(),
+  ]);
+  if (asker === person) store.set({ reachable: all.every(Boolean) });
 }
 
 // --- the wall -----------------------------------------------------------------------------------------------------

@@ -127,7 +127,7 @@ export function TileView({ tile, place, hidden, big, onDrop }) {
   }, [camera, near, rested, ptz, focusedNow, big, tile.playback, tile.rate, tile.paused, tile.sound]);
 
   useEffect(() => {
-    if (status.state === "gone" && tile.camera) void refreshCamera(tile.camera).catch(() => {});
+    if (status.state === "gone" && tile.camera) void refreshCamera(tile.camera);
   }, [status.state]);
 
   const replaying = tile.playback !== null;

@@ -44,7 +44,7 @@ export function TopBar() {
   const node = useStore(store, (s) => s.node);
   const session = useStore(store, (s) => s.session);
   const view = useStore(store, (s) => s.view);
-  const reachable = useStore(store, (s) => s.reachable);
+  const reachable = useStore(store, (s) => s.reachable), known_ms = useStore(store, (s) => s.known_ms);
   const lower = useStore(store, (s) => [...s.cameras.values()].some((c) => c.origin === "lower"));
   useStore(store, (s) => s.language);
   const admin = sections(session);
@@ -61,7 +61,7 @@ export function TopBar() {
     <span class="grow"></span>
     <${Alarms} />
     ${session?.wall && html`<${OnDuty} session=${session} />`}
-    ${!reachable && html`<span class="chip bad" role="status">${t("unreachable")}</span>`}
+    ${!reachable && html`<span class="chip bad" role="status">${known_ms ? t("unreachable_since", { at: clock(known_ms) }) : t("unreachable")}</span>`}
     <${Clock} />
     <${LanguageSwitch} />
     <button type="button" class="tool" aria-label=${t("keys.help")} title="?" onClick=${() => openDialog("help")}><${Icon} name="help" /></button>

@@ -123,9 +123,9 @@ def test_nothing_inline_and_nothing_foreign() -> None:
 
 
 def test_browser_storage_holds_no_secret() -> None:
-    """Only the wall's arrangement (camera ids) and the language are kept (I10)."""
+    """Only the wall's arrangement (camera ids), the language, and that signing out is under way are kept (I10)."""
     writes = [m for source in SOURCES.values() for m in re.findall(r"localStorage\.setItem\((\w+)", source)]
-    assert sorted(writes) == ["KEPT", "KEPT_WALL"]
+    assert sorted(writes) == ["KEPT", "KEPT_LEAVING", "KEPT_WALL"]
     assert not [p for p, source in SOURCES.items() if re.search(r"sessionStorage|indexedDB|document\.cookie", source)]
 
 
