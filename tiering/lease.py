@@ -326,9 +326,16 @@ def refuse_confirmation(
 
 
 def renew(
-    terms: LeaseTerms, mechanism: Mechanism, events: LeaseEvents, reason: str, minutes: int, now_ms: int
+    terms: LeaseTerms,
+    mechanism: Mechanism,
+    events: LeaseEvents,
+    reason: str,
+    minutes: int,
+    now_ms: int,
+    camera_ms_today: int = 0,
 ) -> LeaseDecision:
-    """Longer under the same id, with a reason of its own, up to the mechanism's counts and absolute end."""
+    """Longer under the same id, with a reason of its own, up to the mechanism's counts, its absolute end and what is
+    left of the day's camera time; `camera_ms_today` counts this lease, as far as it was promised before."""
     if events.suspended:
         return _refused("tier.link_suspended")
     if events.ended_ms is not None or now_ms >= terms.expires_ms:
@@ -344,13 +351,17 @@ def renew(
     expires_ms = min(now_ms + min(minutes * MINUTE_MS, mechanism.max_ms), terms.first_issued_ms + mechanism.absolute_ms)
     if expires_ms <= terms.expires_ms:
         return _refused("tier.renewal_not_longer")
+    if camera_ms_today + (expires_ms - terms.expires_ms) * len(terms.cameras) > mechanism.camera_ms_per_day:
+        return _refused("tier.quota_day", hours=mechanism.camera_ms_per_day // 3_600_000)
+    # "Until it ends" stays so; that end was reckoned above, by another clock and before the request was on its way.
+    until_its_end = terms.to_ms is not None and terms.expires_ms - terms.to_ms < CUT_NOTICED_MS
     ttl_ms = max(0, terms.cache_until_ms - terms.expires_ms)
     longer = replace(
         terms,
         reason=reason.strip(),
         issued_ms=now_ms,
         expires_ms=expires_ms,
-        to_ms=expires_ms if terms.to_ms == terms.expires_ms else terms.to_ms,  # "until it ends" stays so
+        to_ms=expires_ms if until_its_end else terms.to_ms,
         cache_until_ms=cache_until_ms(terms.first_issued_ms, expires_ms, ttl_ms),
         renewals=terms.renewals + 1,
     )

@@ -314,7 +314,8 @@ class TierServer:
             current = leases.get(connection, row.id, "granted") or row
             if mechanism is None:
                 raise TiergateError(Kind.CONFLICT, "tier.mechanism_unknown", name=terms.mechanism)
-            decision = renew(terms_of(current), mechanism, events_of(current, link), reason, minutes, now_ms)
+            today_ms = leases.camera_ms_since(connection, link.id, now_ms - DAY_MS)
+            decision = renew(terms_of(current), mechanism, events_of(current, link), reason, minutes, now_ms, today_ms)
             if decision.terms is None:
                 raise refused(decision.reason)
             document = to_document(decision.terms)
@@ -490,7 +491,7 @@ def verify_text(text: str, signature: str, public_key: bytes) -> None:
 
 def renewed_values(terms: LeaseTerms, document: str, signature: str) -> dict[str, Any]:
     return {
-        "reason": terms.reason, "to_ms": terms.to_ms, "issued_ms": terms.issued_ms, "expires_ms": terms.expires_ms,
+        "reason": terms.reason, "to_ms": terms.to_ms, "expires_ms": terms.expires_ms,
         "cache_until_ms": terms.cache_until_ms, "document": document, "signature": signature,
     }  # fmt: skip
 

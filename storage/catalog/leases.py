@@ -138,7 +138,8 @@ def caching(connection: Connection, link_id: str, side: str, now_ms: int) -> lis
 
 
 def camera_ms_since(connection: Connection, link_id: str, since_ms: int) -> int:
-    """Camera time granted over a link since then: what was promised and not given back early (S15)."""
+    """Camera time granted over a link since then: what was promised, renewals included, and not given back early
+    (S15)."""
     total = 0
     query = select(lease.c.cameras, lease.c.issued_ms, lease.c.expires_ms, lease.c.ended_ms).where(
         lease.c.link_id == link_id, lease.c.side == "granted", lease.c.expires_ms > since_ms

@@ -188,6 +188,27 @@ def test_renewals_never_pass_the_mechanisms_end(steps: list[tuple[int, int]]) ->
     assert terms.cache_until_ms <= min(terms.expires_ms + MAX_TTL_MS, NOW + HARD_TTL_MS)
 
 
+@pytest.mark.parametrize("late_ms", [0, 1, 80, 30_000])
+def test_recorded_footage_until_the_end_goes_on_over_a_renewal(late_ms: int) -> None:
+    """Above they reckon the end by their clock and before the request is on its way."""
+    terms = grant(to_ms=NOW - late_ms + 30 * MINUTE_MS)
+    longer = renew(terms, EMERGENCY, LeaseEvents(confirmed_ms=NOW), "still burning", 60, NOW + 29 * MINUTE_MS).terms
+    assert longer is not None and longer.to_ms == longer.expires_ms > terms.expires_ms
+    cut = grant(to_ms=NOW + 20 * MINUTE_MS)  # a range that was to end before the lease keeps its end
+    longer = renew(cut, EMERGENCY, LeaseEvents(confirmed_ms=NOW), "still burning", 60, NOW + 29 * MINUTE_MS).terms
+    assert longer is not None and longer.to_ms == cut.to_ms
+
+
+@pytest.mark.fault("S15")
+def test_a_renewal_takes_no_more_than_is_left_of_the_day() -> None:
+    terms, later = grant(cameras=tuple(CAMERAS[:2])), NOW + 29 * MINUTE_MS
+    added_ms = 2 * (later + 30 * MINUTE_MS - terms.expires_ms)
+    for left_ms, code in ((added_ms, None), (added_ms - 1, "tier.quota_day")):
+        today_ms = EMERGENCY.camera_ms_per_day - left_ms
+        decision = renew(terms, EMERGENCY, LeaseEvents(confirmed_ms=NOW), "still burning", 30, later, today_ms)
+        assert (decision.reason and decision.reason.code) == code
+
+
 texts = st.text(max_size=12)
 requests = st.builds(
     LeaseRequest,

@@ -24,6 +24,7 @@ from tests.gateway.relay.pair import CAMERA, OTHER, Node, pair
 from tests.gateway.relay.test_pull import ended, first, pull, watch
 from tiering.budget import COST_BPS
 from tiering.client import PeerClient
+from tiering.lease import Person
 from tiering.mechanism import EMERGENCY
 from tiering.quota import AHEAD_BYTES, Quota
 
@@ -113,6 +114,26 @@ async def test_an_upper_node_that_takes_all_it_can_for_three_days_gets_its_quota
         assert total > QUOTA_BYTES
         link, since_ms = upward(lower), lower.now_ms - DAY_MS
         assert lower.catalog.read(lambda c: leases.camera_ms_since(c, link.id, since_ms)) <= EMERGENCY.camera_ms_per_day
+
+
+@pytest.mark.fault("S15")
+async def test_a_lease_that_is_renewed_in_its_last_second_and_given_back_counts_whole(tmp_path: Path) -> None:
+    """What was really open is summed here by the clock, apart from the account that is tried."""
+    async with pair(tmp_path) as (upper, lower):
+        hostile, open_ms = Upper(upper, lower), 0
+        for _ in range(6):
+            lease = await hostile.lease()
+            assert lease is not None
+            began_ms, client = lower.now_ms, hostile._client()
+            await client.confirm(lease, Person("second person", "street"))
+            lower.clock.advance(120 * 60 - 1)
+            await client.renew(lease, "again for the same", 120)
+            lower.clock.advance(1)
+            await client.end(lease, "released")
+            open_ms += 2 * (lower.now_ms - began_ms)
+        link, since_ms = upward(lower), lower.now_ms - DAY_MS
+        assert open_ms > 23 * HOUR_MS
+        assert lower.catalog.read(lambda c: leases.camera_ms_since(c, link.id, since_ms)) >= open_ms
 
 
 @pytest.mark.fault("S15")
