@@ -253,7 +253,8 @@ def narrowed(principal: Principal, by: Grant) -> Principal:
 
 
 def widens_own(principal: Principal, subject_kind: str, subject: str) -> bool:
-    """Whether what `subject` is allowed, `principal` is allowed by it: as that user, in that role, of that unit.
+    """Whether what `subject` is allowed, `principal` is allowed by it: as that user, in that role, of that unit. What
+    `subject` is denied, `principal` is denied: that it is not denied any more widens them too.
 
     Who gives rights has none to see pictures (REQUIREMENTS §3.4: no grant exceeds its grantor's own); what such a
     person may give is what others are to see.

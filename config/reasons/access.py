@@ -299,6 +299,7 @@ WORDS: dict[str, tuple[str, str]] = {
     ),
     "access.seal_unknown": ("There is no seal {seal}.", "没有封存权限 {seal}。"),
     "access.seal_own": ("Somebody else reviews what you opened.", "须由他人复核您启用的封存权限。"),
+    "access.seal_sealer": ("Somebody else opens what you sealed.", "须由他人启用您所封存的权限。"),
     "access.seal_not_open": ("This seal was not opened, or is reviewed already.", "该封存权限未启用或已复核。"),
     "access.seal_running": ("Its rights still run: end them first, then review.", "权限仍在有效期内：请先终止再复核。"),
     "access.last_admin": (
