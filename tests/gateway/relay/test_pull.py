@@ -130,6 +130,23 @@ async def _value(value: object) -> object:
     return value
 
 
+@pytest.mark.fault("S14")
+async def test_of_two_leases_on_one_camera_the_row_names_the_one_that_is_asked_under(tmp_path: Path) -> None:
+    async with pair(tmp_path) as (upper, lower):
+        segment = lower.record(CAMERA, lower.now_ms - 600_000)
+        await pull(upper, minutes=60, case_no="B-1", reason="a fight", requester=SECOND, persons=(SECOND,))
+        lease = await pull(upper)
+        stream = watch(upper, lease)
+        await first(stream, Unit)
+        await upper.control.read(lease, segment.id, CAMERA, "main", 0, 1000)
+        rows = lower.catalog.read(lambda c: c.execute(select(register)).all())
+        assert sorted((r.function, r.lease_id, r.case_no, r.reason, r.person) for r in rows) == [
+            (function, lease, "A-7", "fire at the gate", DUTY.name) for function in ("live", "playback")
+        ]
+        lower.clock.advance(30 * 60 + 1)  # the other one has half an hour left
+        assert (await ended(stream, 8)).startswith(("tier.lease_", "access."))
+
+
 async def test_units_arrive_as_they_left(tmp_path: Path) -> None:
     async with pair(tmp_path) as (upper, lower):
         lease = await pull(upper)
