@@ -94,6 +94,10 @@ WORDS: dict[str, tuple[str, str]] = {
         "Too many tries from this address; wait {seconds} s.",
         "该地址尝试次数过多，请等待 {seconds} 秒。",
     ),
+    "access.too_many_tries_account": (
+        "Too many tries for this login from elsewhere; wait {seconds} s, or sign in where you did before.",
+        "该用户名在别处尝试次数过多，请等待 {seconds} 秒，或在曾登录过的地方登录。",
+    ),
     "access.session_over": (
         "The sign-in has ended; sign in again.",
         "登录已失效，请重新登录。",
