@@ -176,7 +176,7 @@ def _decide(
 ) -> Decision:
     if resource is None or _over(principal, now_ms):
         return _HIDDEN
-    grants = _effective(principal, resource, now_ms)
+    grants = _effective(principal, resource, now_ms, facts)
     if not _visible(grants, now_ms):
         return _HIDDEN
     first = _judge(principal, grants, function, resource, now_ms, facts)
@@ -222,10 +222,10 @@ def allowed_ranges(
     wall, there = principal.wall, _posted(principal, now_ms)
     if wall is not None and (wall.until_ms is None or now_ms >= wall.until_ms or function not in ON_WALLS):
         return []
-    ranges = _ranges(_effective(principal, resource, now_ms), function, now_ms, facts)
+    ranges = _ranges(_effective(principal, resource, now_ms, facts), function, now_ms, facts)
     for other in (there, None if wall is None else _shared_account(principal, wall)):
         if other is not None:
-            theirs = _ranges(_effective(other, resource, now_ms), function, now_ms, facts)
+            theirs = _ranges(_effective(other, resource, now_ms, facts), function, now_ms, facts)
             both = ((max(a, c), min(b, d)) for a, b in ranges for c, d in theirs)
             ranges = [(low, high) for low, high in both if low < high]
     return ranges
@@ -253,7 +253,8 @@ def narrowed(principal: Principal, by: Grant) -> Principal:
 
 
 def widens_own(principal: Principal, subject_kind: str, subject: str) -> bool:
-    """Whether what `subject` is allowed, `principal` is allowed by it: as that user, in that role, of that unit.
+    """Whether what `subject` is allowed, `principal` is allowed by it: as that user, in that role, of that unit. What
+    `subject` is denied, `principal` is denied: that it is not denied any more widens them too.
 
     Who gives rights has none to see pictures (REQUIREMENTS §3.4: no grant exceeds its grantor's own); what such a
     person may give is what others are to see.
@@ -290,15 +291,16 @@ def _over(principal: Principal, now_ms: int) -> bool:
     return principal.expires_ms is not None and now_ms >= principal.expires_ms
 
 
-def _effective(principal: Principal, resource: CameraResource, now_ms: int) -> list[Grant]:
+def _effective(principal: Principal, resource: CameraResource, now_ms: int, facts: Facts) -> list[Grant]:
     """All grants that cover `resource`, those of roles and leases included."""
-    return [grant for grant in _speaking(principal, resource, now_ms) if grant.covers(resource)]
+    return [grant for grant in _speaking(principal, resource, now_ms, facts) if grant.covers(resource)]
 
 
-def _speaking(principal: Principal, resource: CameraResource, now_ms: int) -> list[Grant]:
+def _speaking(principal: Principal, resource: CameraResource, now_ms: int, facts: Facts) -> list[Grant]:
     if principal.kind == "node":
-        mine = [lease for lease in resource.leases if lease.side == "granted" and lease.node == principal.id]
-        return _lease_grants(mine, now_ms, None) if resource.origin == "own" else []
+        granted = [lease for lease in resource.leases if lease.side == "granted" and lease.node == principal.id]
+        asked = [lease for lease in granted if lease.id == facts.lease_id]
+        return _lease_grants(asked, now_ms, None) if resource.origin == "own" else []
     if principal.kind == "token":
         shared = resource.sharing != "none" and resource.origin == "own"
         return [g for g in about(principal.grants, resource) if shared or g.effect == "deny"]

@@ -387,6 +387,7 @@ class Facts:
     open_looks: Mapping[str, int] | None = None
     original: bool = False  #: an export of the pictures as recorded, the caller's name not burnt into them
     unmarked: bool = False  #: live pictures for software that lays nobody's name over them
+    lease_id: str | None = None  #: of a node: the lease under which it asks. That one speaks, and no other of its own
 
 
 # --- roles -----------------------------------------------------------------------------------------------------------

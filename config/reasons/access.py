@@ -94,6 +94,10 @@ WORDS: dict[str, tuple[str, str]] = {
         "Too many tries from this address; wait {seconds} s.",
         "该地址尝试次数过多，请等待 {seconds} 秒。",
     ),
+    "access.too_many_tries_account": (
+        "Too many tries for this login from elsewhere; wait {seconds} s, or sign in where you did before.",
+        "该用户名在别处尝试次数过多，请等待 {seconds} 秒，或在曾登录过的地方登录。",
+    ),
     "access.session_over": (
         "The sign-in has ended; sign in again.",
         "登录已失效，请重新登录。",
@@ -299,6 +303,7 @@ WORDS: dict[str, tuple[str, str]] = {
     ),
     "access.seal_unknown": ("There is no seal {seal}.", "没有封存权限 {seal}。"),
     "access.seal_own": ("Somebody else reviews what you opened.", "须由他人复核您启用的封存权限。"),
+    "access.seal_sealer": ("Somebody else opens what you sealed.", "须由他人启用您所封存的权限。"),
     "access.seal_not_open": ("This seal was not opened, or is reviewed already.", "该封存权限未启用或已复核。"),
     "access.seal_running": ("Its rights still run: end them first, then review.", "权限仍在有效期内：请先终止再复核。"),
     "access.last_admin": (

@@ -142,7 +142,10 @@ WORDS: dict[str, tuple[str, str]] = {
         "文件签名与来源节点不符，或内容被改动。",
     ),
     "tier.document_malformed": ("The lease document cannot be read.", "无法读取调阅许可文件。"),
-    "tier.lease_differs": ("The lease that came back is wider than what was asked.", "返回的调阅许可超出了申请范围。"),
+    "tier.lease_differs": (
+        "The lease that came back is more than what was asked, or another: {fields}.",
+        "返回的调阅许可超出申请或与申请不符：{fields}。",
+    ),
     "tier.camera_not_in_lease": ("Camera {camera} is not part of the lease.", "调阅许可不包含摄像机 {camera}。"),
     "tier.function_not_in_lease": ("The lease does not allow {function}.", "调阅许可不允许 {function}。"),
     "tier.range_not_in_lease": ("The lease does not cover this time range.", "调阅许可不包含该时段。"),

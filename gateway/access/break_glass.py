@@ -15,6 +15,7 @@ from sqlalchemy import Connection
 from config.errors import Kind, TiergateError
 from config.units import HOUR_MS
 from gateway.access.ids import hash_of
+from storage.approval_rules import Governance
 from storage.audit import log as audit
 from storage.catalog import break_glass as rows
 from storage.catalog.break_glass import Seal
@@ -44,9 +45,15 @@ def seal(connection: Connection, principal: Principal, id_: str, hours: int, now
     return code
 
 
-def open_(connection: Connection, principal: Principal, code: str, reason: str, now_ms: int) -> Seal:
-    """Raises access.seal_wrong: no such seal, or one that is void or was opened."""
+def open_(
+    connection: Connection, principal: Principal, code: str, reason: str, now_ms: int, governance: Governance
+) -> Seal:
+    """Raises access.seal_wrong: no such seal, or one that is void or was opened; under full governance
+    access.seal_sealer, for who made it: it takes one who seals and another who opens."""
     found = rows.by_hash(connection, _hash(code))
+    # The actor names the login, which is one person's for good.
+    if found is not None and governance == "full" and found.sealed_by == principal.actor:
+        raise TiergateError(Kind.FORBIDDEN, "access.seal_sealer")
     until_ms = now_ms + (found.hours if found else 0) * HOUR_MS
     if found is None or not rows.open_(connection, found.id, principal.id, reason, now_ms, until_ms):
         raise TiergateError(Kind.FORBIDDEN, "access.seal_wrong")

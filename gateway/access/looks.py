@@ -57,6 +57,7 @@ class Asked(TypedDict, total=False):
     client: str | None
     watermark: bool | None
     unmarked: bool
+    lease_id: str | None
 
 
 class Look:
@@ -120,10 +121,13 @@ class Looks:
         opened_ms: int | None = None,
         original: bool = False,
         unmarked: bool = False,
+        lease_id: str | None = None,
     ) -> tuple[CameraResource, Decision]:
         """The decision alone, without a register row. Raises NOT_FOUND or FORBIDDEN with the reason; that somebody
         asked for pictures and was refused stands in the audit log."""
-        facts = Facts(stream, from_ms, to_ms, purpose, client, opened_ms, original=original, unmarked=unmarked)
+        facts = Facts(
+            stream, from_ms, to_ms, purpose, client, opened_ms, original=original, unmarked=unmarked, lease_id=lease_id
+        )
         now_ms = wall_ms(self._clock)
         found = await self._catalog.aread(lambda c: resources.load(c, [camera_id], now_ms))
         camera = found.get(camera_id)
@@ -188,22 +192,26 @@ class Looks:
         client: str | None = None,
         watermark: bool | None = None,
         unmarked: bool = False,
+        lease_id: str | None = None,
     ) -> Look:
         """A look whose register row stands. Whoever begins one reviews it and closes the row: `open`, a session path.
 
         `watermark` of an export: whether the person's name is burnt in. `unmarked`: nobody's name will be laid over the
-        live picture. Raises NOT_FOUND, FORBIDDEN, RATE_LIMITED when as many pictures are open as the grant allows at
-        once, or UNAVAILABLE when the register cannot be written: then there is no picture. Raises INVALID when footage
-        is shown to a person concerned without the number and words of their request (Order 799 art. 21).
+        live picture. `lease_id` of a node: the lease under which it asks. Raises NOT_FOUND, FORBIDDEN, RATE_LIMITED
+        when as many pictures are open as the grant allows at once, or UNAVAILABLE when the register cannot be written:
+        then there is no picture. Raises INVALID when footage is shown to a person concerned without the number and
+        words of their request (Order 799 art. 21).
         """
         opened_ms, original = wall_ms(self._clock), watermark is False
         camera, decision = await self.decide(
             principal, function, camera_id, stream=stream, from_ms=from_ms, to_ms=to_ms, purpose=purpose,
-            client=client, opened_ms=opened_ms, original=original, unmarked=unmarked,
+            client=client, opened_ms=opened_ms, original=original, unmarked=unmarked, lease_id=lease_id,
         )  # fmt: skip
         if purpose == "person_request" and (not case_no or len(reason.strip()) < REASON_MINIMUM):
             raise TiergateError(Kind.INVALID, "access.request_record", minimum=REASON_MINIMUM)
-        facts = Facts(stream, from_ms, to_ms, purpose, client, opened_ms, original=original, unmarked=unmarked)
+        facts = Facts(
+            stream, from_ms, to_ms, purpose, client, opened_ms, original=original, unmarked=unmarked, lease_id=lease_id
+        )
         look = Look(principal, function, camera, facts, decision)
         entry = Entry(
             principal=principal,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import deque
+from collections import OrderedDict, deque
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
@@ -12,11 +12,13 @@ from argon2.exceptions import InvalidHashError, VerificationError
 from config.clock import Clock
 from config.errors import Kind, TiergateError
 from config.redact import Secret
+from gateway.access.networks import network_of
 
 LEAST_CHARACTERS = 10
 _COMMON = frozenset(
     {"password12", "password123", "1234567890", "12345678910", "qwertyuiop", "administrator", "tiergate123"}
 )
+LOGIN_MOST = 60  #: characters of a login; a name that is longer is nobody's
 AT_ONCE = 2  #: 64 MiB each: more at once would let a flood of sign-ins take the machine's memory
 
 
@@ -55,40 +57,105 @@ def check_strength(password: Secret, login: str) -> None:
 
 
 class LoginLimit:
-    """At most `most` failed tries a minute from one client. Nobody is locked out by name (FAULTS S22)."""
+    """Failed tries of the last minute: at most `most` from one network, and at one account at most `ELSEWHERE` times as
+    many from all those networks together from which nobody signed in to it.
+
+    Where somebody signed in to an account since this process began, what others try elsewhere does not count: nobody
+    is locked out of their own place by name (FAULTS S22). Accounts that do not exist are counted alike, so that the
+    answer tells nothing.
+    """
 
     WINDOW_S = 60
-    CLIENTS = 10_000
+    ELSEWHERE = 10
+    KEPT = 10_000  #: networks, accounts, and pairs of both; with ten tries each about 10 MB
 
     def __init__(self, clock: Clock, most: int = 10) -> None:
         self._clock = clock
         self._most = most
-        self._tries: dict[str, deque[float]] = {}
+        self._networks = _Tries(self.KEPT)
+        self._accounts = _Tries(self.KEPT)
+        self._at_home: OrderedDict[tuple[str, str], None] = OrderedDict()  #: in order of the last sign-in
 
-    def check(self, client: str) -> None:
-        """Raises access.too_many_tries."""
-        tries, now_s = self._recent(client), self._now_s()
-        if len(tries) >= self._most:
-            seconds = max(1, round(tries[0] + self.WINDOW_S - now_s))
-            raise TiergateError(Kind.RATE_LIMITED, "access.too_many_tries", seconds=seconds)
+    def begin(self, client: str, account: str | None = None) -> Try:
+        """One try begins. Counted before the password is looked at, so that tries in parallel do not slip through.
 
-    def count(self, client: str) -> None:
-        """One try begins. Counted before the password is looked at, so that tries in parallel do not slip through."""
-        if len(self._tries) >= self.CLIENTS:
-            self._tries = {c: t for c, t in self._tries.items() if t and t[-1] > self._now_s() - self.WINDOW_S}
-        self._tries.setdefault(client, deque(maxlen=self._most)).append(self._now_s())
+        `account`: the name that is tried, where one is. Raises access.too_many_tries, access.too_many_tries_account.
+        """
+        network, now_s = network_of(client), self._clock.monotonic_ns() / 1e9
+        name = None if account is None else account[:LOGIN_MOST]
+        counted = [(self._networks, network, self._most, "access.too_many_tries")]
+        if name is not None and (name, network) not in self._at_home:
+            most = self._most * self.ELSEWHERE
+            counted.append((self._accounts, name, most, "access.too_many_tries_account"))
+        for tries, key, most, code in counted:
+            recent = tries.since(key, now_s - self.WINDOW_S)
+            if len(recent) >= most:
+                seconds = max(1, round(recent[0] + self.WINDOW_S - now_s))
+                raise TiergateError(Kind.RATE_LIMITED, code, seconds=seconds)
+        for tries, key, _, _ in counted:
+            tries.add(key, now_s, now_s - self.WINDOW_S)
+        return Try(self, network, name, tuple((tries, key, now_s) for tries, key, _, _ in counted))
 
-    def forget(self, client: str) -> None:
-        """The try was right."""
-        tries = self._tries.get(client)
-        if tries:
-            tries.pop()
+    def _signed_in(self, network: str, name: str) -> None:
+        self._at_home[name, network] = None
+        self._at_home.move_to_end((name, network))
+        if len(self._at_home) > self.KEPT:
+            self._at_home.popitem(last=False)
 
-    def _recent(self, client: str) -> deque[float]:
-        tries = self._tries.get(client, deque())
-        while tries and tries[0] <= self._now_s() - self.WINDOW_S:
+
+class Try:
+    """One that was begun. Left alone it stays counted: it failed."""
+
+    def __init__(
+        self, limit: LoginLimit, network: str, name: str | None, counted: tuple[tuple[_Tries, str, float], ...]
+    ) -> None:
+        self._limit = limit
+        self._network = network
+        self._name = name
+        self._counted = counted
+
+    def forget(self) -> None:
+        """It said nothing about a password."""
+        for tries, key, at_s in self._counted:
+            tries.remove(key, at_s)
+
+    def right(self) -> None:
+        """It was the right password: forgotten, and from now on the account is at home in that network."""
+        self.forget()
+        if self._name is not None:
+            self._limit._signed_in(self._network, self._name)
+
+
+class _Tries:
+    """When each of at most `kept` keys was tried, within the window.
+
+    One that is too many takes the place of the key that was tried least, the longest ago of those: who tries a great
+    many names, or from a great many networks, does not make it forget where the tries are.
+    """
+
+    def __init__(self, kept: int) -> None:
+        self._kept = kept
+        self._at_s: OrderedDict[str, deque[float]] = OrderedDict()  #: in order of the last try
+
+    def __len__(self) -> int:
+        return len(self._at_s)
+
+    def since(self, key: str, from_s: float) -> deque[float]:
+        """The tries after `from_s`, oldest first."""
+        tries = self._at_s.get(key, deque())
+        while tries and tries[0] <= from_s:
             tries.popleft()
         return tries
 
-    def _now_s(self) -> float:
-        return self._clock.monotonic_ns() / 1e9
+    def add(self, key: str, now_s: float, from_s: float) -> None:
+        tries = self._at_s.pop(key, None)
+        while self._at_s and (not (oldest := next(iter(self._at_s.values()))) or oldest[-1] <= from_s):
+            self._at_s.popitem(last=False)
+        if len(self._at_s) >= self._kept:
+            del self._at_s[min(self._at_s, key=lambda k: len(self._at_s[k]))]
+        self._at_s[key] = deque() if tries is None else tries
+        self._at_s[key].append(now_s)
+
+    def remove(self, key: str, at_s: float) -> None:
+        with contextlib.suppress(ValueError):
+            self._at_s.get(key, deque()).remove(at_s)

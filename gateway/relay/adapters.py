@@ -70,6 +70,7 @@ class LooksRegister:
             reason=terms.reason,
             case_no=terms.case_no,
             client=link.peer_node,
+            lease_id=terms.id,
         ) as look:
             yield look
 

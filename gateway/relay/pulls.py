@@ -24,7 +24,16 @@ from storage.catalog.links import LinkRow
 from tiering import exchange
 from tiering.cache import BLOCK_BYTES, Cache
 from tiering.cache_policy import CacheAct, decide_cache
-from tiering.lease import LeaseRequest, LeaseTerms, Permit, Person, permit, verify_document
+from tiering.lease import (
+    LeaseRequest,
+    Permit,
+    Person,
+    from_document,
+    permit,
+    unlike_renewal,
+    unlike_request,
+    verify_document,
+)
 from tiering.mechanism import MINUTE_MS
 from tiering.server import events_of, mechanism_of, renewed_values, row_of, terms_of
 from tiering.signing import SKEW_MS, Signer
@@ -119,7 +128,11 @@ class Pulls:
         )  # fmt: skip
         document, signature, narrowed = await self.pool.of(link).request_lease(request)
         terms = verify_document(document, signature, link.public_key)
-        self._check_terms(terms, request, link, now_ms)
+        unlike = unlike_request(
+            terms, request, mechanism,
+            lower_node=link.peer_node, upper_node=self._signer.node_id, now_ms=now_ms, slack_ms=2 * SKEW_MS,
+        )  # fmt: skip
+        _refuse(unlike)
         row = row_of(terms, "held", link.id, document, signature)
 
         def change(connection: Connection) -> None:
@@ -128,23 +141,6 @@ class Pulls:
 
         await self.catalog.awrite(change)
         return row, narrowed
-
-    def _check_terms(self, terms: LeaseTerms, request: LeaseRequest, link: LinkRow, now_ms: int) -> None:
-        """A lease may be less than asked, never more or another."""
-        limit_ms = now_ms + request.minutes * MINUTE_MS + 2 * SKEW_MS
-        fits = (
-            terms.lower_node == link.peer_node
-            and terms.upper_node == self._signer.node_id
-            and set(terms.cameras) <= set(request.cameras)
-            and set(terms.functions) <= set(request.functions)
-            and terms.mechanism == request.mechanism
-            and terms.persons == request.persons
-            and terms.requester == request.requester
-            and terms.case_no == request.case_no.strip()
-            and terms.expires_ms <= limit_ms
-        )
-        if not fits:
-            raise TiergateError(Kind.UNAVAILABLE, "tier.lease_differs")
 
     async def row(self, lease_id: str) -> LeaseRow:
         found = await self.catalog.aread(lambda c: leases.get(c, lease_id, "held"))
@@ -176,13 +172,13 @@ class Pulls:
         row = await self.row(lease_id)
         link = await self.pool.usable(row.link_id)
         document, signature, _ = await self.pool.of(link).renew(lease_id, reason, minutes)
-        terms, old = verify_document(document, signature, link.public_key), terms_of(row)
-        if (terms.id, terms.cameras, terms.functions) != (old.id, old.cameras, old.functions):
-            raise TiergateError(Kind.UNAVAILABLE, "tier.lease_differs")
+        terms, old = verify_document(document, signature, link.public_key), from_document(row.document)
+        now_ms = self.clock.now_ms()
+        _refuse(unlike_renewal(terms, old, reason, minutes, now_ms=now_ms, slack_ms=2 * SKEW_MS))
 
         def change(connection: Connection) -> None:
             leases.change(connection, lease_id, "held", renewed_values(terms, document, signature))
-            audit.append(connection, self.clock.now_ms(), actor, "lease.renew", lease_id, {"document": document})
+            audit.append(connection, now_ms, actor, "lease.renew", lease_id, {"document": document})
 
         await self.catalog.awrite(change)
         return await self.row(lease_id)
@@ -305,6 +301,12 @@ class Pulls:
             until_ms = row.cache_until_ms
             await asyncio.to_thread(self.cache.write_block, lease_id, camera, segment, block, data, until_ms, now_ms)
         return data
+
+
+def _refuse(unlike: tuple[str, ...]) -> None:
+    """Raises tier.lease_differs when the document of a lower node is unlike what was asked in some field."""
+    if unlike:
+        raise TiergateError(Kind.UNAVAILABLE, "tier.lease_differs", fields=", ".join(unlike))
 
 
 def _lesser(one: str, other: str) -> str:

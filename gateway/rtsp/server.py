@@ -116,8 +116,8 @@ class RtspServer:
             self._connections.discard(connection)
 
     async def judge(self, client: str, answer: digest.Answer, method: str) -> Principal:
-        """Whose password `answer` was made with. Raises access.too_many_tries, access.bad_login, and why a right
-        password does not work.
+        """Whose password `answer` was made with. Raises access.too_many_tries, access.too_many_tries_account,
+        access.bad_login, and why a right password does not work.
 
         One at a time: a try is counted before it is looked at, and many cameras of one recorder sign in at once.
         """
@@ -125,20 +125,20 @@ class RtspServer:
         guessed = False
         try:
             async with self._judging:
-                self._login_limit.check(client)
-                self._login_limit.count(client)
+                begun = self._login_limit.begin(client, answer.username)
                 try:
-                    return await services.read(
+                    found = await services.read(
                         lambda c: stream_passwords.judge(
                             c, services.clock, services.secrets, services.principals, answer, method
                         )
                     )
-                except TiergateError as error:
-                    guessed = error.reason.code == "access.bad_login"
-                    raise
-                finally:
+                except BaseException as error:
+                    guessed = isinstance(error, TiergateError) and error.reason.code == "access.bad_login"
                     if not guessed:
-                        self._login_limit.forget(client)
+                        begun.forget()
+                    raise
+                begun.right()
+                return found
         finally:
             if guessed:
                 await self._note_refused(client, answer.username)

@@ -8,13 +8,13 @@ how many pictures are open at once is the grant's matter (`tiering.grants`).
 
 from __future__ import annotations
 
-import ipaddress
 from collections import Counter
 from typing import Literal
 
 from config.clock import Clock
 from config.errors import Kind, TiergateError
 from config.settings import Web
+from gateway.access.networks import network_of
 from gateway.web.buckets import Buckets
 from tiering.access import Principal
 
@@ -44,23 +44,10 @@ class RateLimits:
 
     def _take(self, of: Of, principal: Principal | None, address: str) -> None:
         if principal is None:
-            of, caller = "anonymous", _network(address)
+            of, caller = "anonymous", network_of(address)
         else:
             caller = f"{principal.kind}:{principal.id}"  # signing in once more gives no second bucket
         wait_ns = self._buckets[of].take(caller, self._clock.monotonic_ns())
         if wait_ns:
             self.refused[of] += 1
             raise TiergateError(Kind.RATE_LIMITED, "web.too_many_requests", seconds=-(-wait_ns // 1_000_000_000))
-
-
-def _network(address: str) -> str:
-    """One household of IPv6 has 2^64 addresses: they are one caller."""
-    try:
-        found = ipaddress.ip_address(address)
-    except ValueError:
-        return address  # "local": the admin socket
-    if isinstance(found, ipaddress.IPv6Address):
-        if found.ipv4_mapped is None:
-            return str(ipaddress.IPv6Network((int(found) & ~0xFFFF_FFFF_FFFF_FFFF, 64)))
-        found = found.ipv4_mapped
-    return str(found)

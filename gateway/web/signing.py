@@ -18,12 +18,12 @@ from storage.catalog.people import User
 
 
 @contextlib.contextmanager
-def one_try(services: Services, client: str) -> Iterator[None]:
-    """Counted before it is looked at, forgotten when it was right. Raises access.too_many_tries."""
-    services.login_limit.check(client)
-    services.login_limit.count(client)
+def one_try(services: Services, client: str, login: str | None) -> Iterator[None]:
+    """Counted before it is looked at, forgotten when it was right. `login`: the name that is tried, where one is.
+    Raises access.too_many_tries, access.too_many_tries_account."""
+    begun = services.login_limit.begin(client, login)
     yield
-    services.login_limit.forget(client)
+    begun.right()
 
 
 async def whose(

@@ -70,6 +70,11 @@ def add_grant(connection: Connection, row: GrantRow) -> None:
     )  # fmt: skip
 
 
+def standing(connection: Connection, id_: str) -> GrantRow | None:
+    row = connection.execute(select(grant).where(grant.c.id == id_, grant.c.revoked_ms.is_(None))).first()
+    return None if row is None else _grant(row)
+
+
 def revoke_grant(connection: Connection, id_: str, now_ms: int) -> bool:
     """False when there is no such standing grant."""
     done = connection.execute(

@@ -99,7 +99,7 @@ ROWS: dict[str, tuple[str, str]] = {
     "S19": ("Something is done and the record of it fails", "the record stands in the same transaction, or before the first byte: else nothing is done"),
     "S20": ("Evidence cannot be proven", "originals leave as recorded; what is not as its row says is named or breaks off; a package has a signed list of all it holds, and a program of its own finds any change"),
     "S21": ("A cache gives one what belongs to another", "each path keeps to its camera and window; in a storm of readers nobody is shown another camera; a kept still goes with its footage"),
-    "S22": ("Passwords are guessed", "10 tries a minute per client, nobody locked out by name, the same work for no such login"),
+    "S22": ("Passwords are guessed", "10 tries a minute per network, 100 at one name from where it never signed in; nobody is locked out by name where they signed in; the same work for no such login"),
     "S23": ("One caller takes all", "requests, bodies, heads, lists and open pictures are bounded; 429 says when to come again"),
     "S24": ("Hostile requests, and errors that tell of the inside", "problems with a code; no 5xx of ours, no traceback"),
     "S25": ("Another site acts through a browser", "refused by origin, also WebSockets; cookies SameSite; CSP"),

@@ -23,6 +23,7 @@ from tiering.access import (
     Posting,
     Principal,
     Resources,
+    Stream,
     allowed_ranges,
     decide,
     functions,
@@ -395,11 +396,46 @@ def test_an_unconfirmed_lease_keeps_a_small_picture_only() -> None:
 def test_a_node_gets_what_the_lease_granted_to_it_and_nothing_else() -> None:
     node = Principal("node", "n2", "街道", "街道", "2102")
     mine = replace(CAMERA, sharing="none", leases=(lease(side="granted"),))
-    assert allowed(node, "live", mine)
-    assert not allowed(node, "playback", mine, from_ms=NOW - 121 * MINUTE, to_ms=NOW)
-    assert not decide(node, Function.LIVE, CAMERA, NOW).visible
-    assert not allowed(replace(node, id="n3"), "live", mine)
-    assert not allowed(replace(node, grants=(grant("live"),)), "live", CAMERA)
+    assert allowed(node, "live", mine, lease_id="L1")
+    assert not allowed(node, "playback", mine, from_ms=NOW - 121 * MINUTE, to_ms=NOW, lease_id="L1")
+    assert not decide(node, Function.LIVE, CAMERA, NOW, Facts(lease_id="L1")).visible
+    assert not allowed(replace(node, id="n3"), "live", mine, lease_id="L1")
+    assert not allowed(replace(node, grants=(grant("live"),)), "live", CAMERA, lease_id="L1")
+    assert not decide(node, Function.LIVE, mine, NOW).visible, "a node asks under a lease or not at all"
+
+
+@pytest.mark.fault("S14")
+@given(
+    st.lists(
+        st.builds(
+            lease,
+            id=st.sampled_from(["A", "B", "C"]),
+            side=st.just("granted"),
+            functions=st.frozensets(st.sampled_from([Function.LIVE, Function.PLAYBACK])),
+            max_stream=st.sampled_from(["main", "sub"]),
+            expires_ms=st.integers(NOW - 2, NOW + 9),
+            confirm_by_ms=st.one_of(st.none(), st.integers(NOW - 2, NOW + 9)),
+        ),
+        max_size=3,
+        unique_by=lambda one: one.id,
+    ),
+    st.sampled_from(["A", "B", "C", None]),
+    st.sampled_from([Function.LIVE, Function.PLAYBACK]),
+    st.sampled_from(["main", "sub"]),
+)
+def test_of_a_nodes_leases_the_one_it_asks_under_decides_alone(
+    leases: list[LeaseFact], asked: str | None, function: Function, stream: Stream
+) -> None:
+    node = Principal("node", "n2", "街道", "街道", "2102")
+    facts = Facts(stream, NOW - 5, NOW, lease_id=asked)
+
+    def judged(some: list[LeaseFact]) -> Decision:
+        return decide(node, function, replace(CAMERA, leases=tuple(some)), NOW, facts)
+
+    found = judged(leases)
+    assert found == judged([one for one in leases if one.id == asked])
+    if found.allow:
+        assert found.lease_id == asked
 
 
 def test_a_lease_without_a_range_is_for_live_only() -> None:

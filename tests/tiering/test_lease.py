@@ -31,6 +31,8 @@ from tiering.lease import (
     refuse_confirmation,
     renew,
     to_document,
+    unlike_renewal,
+    unlike_request,
     verify_document,
 )
 from tiering.mechanism import EMERGENCY, MINUTE_MS, SHIPPED, SUPERVISION, Mechanism
@@ -177,12 +179,15 @@ def test_confirmation_is_a_second_persons_or_waits() -> None:
 @given(st.lists(st.tuples(st.integers(1, 300), st.integers(1, 10**7)), max_size=8))
 def test_renewals_never_pass_the_mechanisms_end(steps: list[tuple[int, int]]) -> None:
     terms, now = grant(minutes=120), NOW
+    heard = terms
     for minutes, wait in steps:
         now += wait
         decision = renew(terms, EMERGENCY, LeaseEvents(confirmed_ms=NOW), "still burning", minutes, now)
         if decision.terms is not None:
             assert decision.terms.expires_ms <= now + EMERGENCY.max_ms
-            terms = decision.terms
+            for known in (terms, heard):  # the upper node may not have heard of some
+                assert unlike_renewal(decision.terms, known, "still burning", minutes, now_ms=now, slack_ms=0) == ()
+            terms, heard = decision.terms, heard if wait % 2 else decision.terms
     assert terms.renewals <= EMERGENCY.max_renewals
     assert terms.expires_ms <= NOW + EMERGENCY.absolute_ms
     assert terms.cache_until_ms <= min(terms.expires_ms + MAX_TTL_MS, NOW + HARD_TTL_MS)
@@ -249,6 +254,69 @@ def test_a_lease_is_never_wider_than_request_or_mechanism(asked: LeaseRequest, m
     else:
         assert "playback" not in terms.functions
     assert from_document(to_document(terms)) == terms
+    assert unlike_of(terms, replace(asked, mechanism=mechanism.name), mechanism) == ()
+
+
+def unlike_of(terms: LeaseTerms, asked: LeaseRequest, mechanism: Mechanism = EMERGENCY) -> tuple[str, ...]:
+    """As the upper node of `PEERS` judges what comes back, by the same clock."""
+    return unlike_request(
+        terms, asked, mechanism, lower_node=PEERS.lower_node, upper_node=PEERS.upper_node, now_ms=NOW, slack_ms=0
+    )
+
+
+#: What a lower node may answer with that nobody asked for: field -> value.
+OTHERS: list[tuple[str, dict[str, object]]] = [
+    ("lower_node", {"lower_node": "c" * 16}), ("upper_node", {"upper_node": "c" * 16}),
+    ("mechanism", {"mechanism": "supervision"}), ("mechanism_version", {"mechanism_version": 2}),
+    ("kind", {"kind": "supervision"}), ("case_no", {"case_no": "A-2"}), ("reason", {"reason": "a fight"}),
+    ("requester", {"requester": SECOND}), ("approver", {"approver": SECOND}), ("persons", {"persons": (DUTY, SECOND)}),
+    ("cameras", {"cameras": tuple(CAMERAS[:2])}), ("functions", {"functions": ("live", "playback", "export")}),
+    ("max_stream", {"max_stream": "main"}), ("range", {"from_ms": NOW - HOUR_MS - 1}), ("range", {"to_ms": None}),
+    ("range", {"to_ms": NOW + HOUR_MS + 1}), ("expires_ms", {"expires_ms": NOW + 30 * MINUTE_MS + 1}),
+    ("confirm_by_ms", {"confirm_by_ms": None}), ("confirm_by_ms", {"confirm_by_ms": NOW + HOUR_MS}),
+    ("cache_until_ms", {"cache_until_ms": NOW + HARD_TTL_MS}), ("renewals", {"renewals": -1}),
+]  # fmt: skip
+
+
+@pytest.mark.fault("S13")
+@pytest.mark.parametrize(("field", "other"), OTHERS)
+def test_a_lease_that_is_another_than_asked_for_is_seen_in_the_field_where_it_is(
+    field: str, other: dict[str, object]
+) -> None:
+    asked = request(max_stream="sub")
+    terms = replace(grant(max_stream="sub"), **other)  # type: ignore[arg-type]  # fields by name
+    assert unlike_of(terms, asked) == (field,)
+
+
+@pytest.mark.fault("S13")
+def test_a_lease_without_a_range_is_less_and_one_with_a_range_that_nobody_asked_for_is_more() -> None:
+    live = grant(functions=("live",), from_ms=None, to_ms=None)
+    assert unlike_of(live, request(functions=("live",))) == ()
+    assert unlike_of(grant(), request(from_ms=None, to_ms=None)) == ("range",)
+
+
+@pytest.mark.fault("S13")
+def test_a_renewal_is_the_same_lease_for_longer_and_anything_else_is_seen() -> None:
+    old, now = grant(max_stream="sub"), NOW + 5 * MINUTE_MS
+    honest = renew(old, EMERGENCY, LeaseEvents(confirmed_ms=NOW), "still burning", 60, now).terms
+    assert honest is not None
+
+    def unlike(**other: object) -> tuple[str, ...]:
+        terms = replace(honest, **other)  # type: ignore[arg-type]  # fields by name
+        return unlike_renewal(terms, old, " still burning", 60, now_ms=now, slack_ms=0)
+
+    assert unlike() == ()
+    for field, other in OTHERS:
+        if field not in ("range", "expires_ms", "cache_until_ms", "renewals"):
+            assert unlike(**other) == (field,)
+    assert unlike(id="x") == ("id",) and unlike(first_issued_ms=now) == ("first_issued_ms",)
+    assert unlike(cameras=()) == ("cameras",), "nor is it less"
+    assert unlike(from_ms=NOW - HOUR_MS - 1) == ("from_ms",)
+    assert unlike(to_ms=honest.expires_ms + 1) == ("to_ms",)
+    assert unlike(renewals=0) == ("renewals",)
+    assert unlike(cache_until_ms=honest.cache_until_ms + 1) == ("cache_until_ms",)
+    assert "expires_ms" in unlike(expires_ms=honest.expires_ms + 1)
+    assert unlike_renewal(old, old, old.reason, 60, now_ms=now, slack_ms=0) == ("expires_ms", "renewals")
 
 
 cuts = st.fixed_dictionaries(
@@ -292,7 +360,8 @@ def test_a_wider_lease_is_seen_as_wider() -> None:
 
 def test_only_the_signed_text_counts() -> None:
     key, other = bytes(range(32)), bytes(range(1, 33))
-    document = to_document(grant())
+    terms = grant()
+    document = to_document(terms)
     signature = sign(key, document.encode()).as_text()
     public = DEFAULT_SUITE.public_key(key)
     assert verify_document(document, signature, public).id == LEASE
@@ -300,7 +369,10 @@ def test_only_the_signed_text_counts() -> None:
         with pytest.raises(TiergateError) as refused:
             verify_document(text, signature, by)
         assert refused.value.reason.code == "tier.lease_signature"
-    for text in ("{}", "[]", "x", document + " ", document.replace('"renewals":0', '"renewals":false')):
+    for text in (
+        "{}", "[]", "x", document + " ", document.replace('"renewals":0', '"renewals":false'),
+        document.replace(f'"from_ms":{terms.from_ms}', '"from_ms":"0"'), document.replace(f'"{CAMERAS[0]}"', "[]"),
+    ):  # fmt: skip
         with pytest.raises(TiergateError):
             from_document(text)
 

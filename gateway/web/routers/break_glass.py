@@ -72,11 +72,14 @@ async def seal(
 async def open_(
     request: Request, body: Opening, principal: Annotated[Principal, policy(users_only=True)]
 ) -> dict[str, Any]:
-    """Gives the caller the duty officer's rights for the hours of the seal. It can be opened once."""
+    """Gives the caller the duty officer's rights for the hours of the seal. It can be opened once, and under full
+    governance not by who sealed it."""
     services = services_of(request)
-    now_ms = services.now_ms()
+    now_ms, governance = services.now_ms(), services.settings.node.governance
     try:
-        opened = await services.write(lambda c: break_glass.open_(c, principal, body.seal, body.reason, now_ms))
+        opened = await services.write(
+            lambda c: break_glass.open_(c, principal, body.seal, body.reason, now_ms, governance)
+        )
     except TiergateError:
         await services.write(lambda c: break_glass.refused(c, principal, now_ms))
         raise

@@ -123,12 +123,18 @@ def _check_resources(connection: Connection, grant: Grant) -> None:
 async def revoke_grant(
     request: Request, grant_id: str, principal: Annotated[Principal, policy(role="security_admin")]
 ) -> Response:
-    """What rests on it ends within seconds."""
+    """What rests on it ends within seconds. A denial that stands against the caller somebody else takes back, under
+    full governance."""
     services = services_of(request)
+    governance = services.settings.node.governance
 
     def write(connection: Connection) -> None:
-        if not rows.revoke_grant(connection, grant_id, services.now_ms()):
+        found = rows.standing(connection, grant_id)
+        if found is None:
             raise TiergateError(Kind.NOT_FOUND, "access.not_found")
+        if found.value["effect"] == "deny" and governance == "full":
+            _refuse_own(principal, found.subject_kind, found.subject, governance)
+        rows.revoke_grant(connection, grant_id, services.now_ms())
         audit.append(connection, services.now_ms(), principal.actor, "grant.revoke", grant_id, {})
 
     await services.write(write)

@@ -102,7 +102,7 @@ async def sign_in(
     request: Request, response: Response, body: SignIn, principal: Annotated[Principal | None, policy(public=True)]
 ) -> dict[str, Any]:
     services, client = services_of(request), client_of(request)
-    with one_try(services, client):
+    with one_try(services, client, body.login):
         if body.token is not None and body.login is None and body.password is None:
             secret = await _by_token(services, body.token, client)
         elif body.login is not None and body.password is not None and body.token is None:
@@ -179,7 +179,7 @@ async def change_password(
     """One's own. Every other sign-in of the person ends."""
     services, client = services_of(request), client_of(request)
     user = await services.read(lambda c: people.require_user(c, principal.id))
-    with one_try(services, client):
+    with one_try(services, client, user.login):
         if not await services.passwords.verify(user.password_hash, Secret(body.old)):
             raise TiergateError(Kind.FORBIDDEN, "access.bad_login")
     fresh = Secret(body.new)

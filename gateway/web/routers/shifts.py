@@ -53,7 +53,7 @@ async def sign_on(request: Request, body: SignOn, principal: AtWall) -> dict[str
     services, client = services_of(request), client_of(request)
     if principal.wall is None:
         raise TiergateError(Kind.CONFLICT, "access.not_a_wall")
-    with one_try(services, client):
+    with one_try(services, client, body.login):
         person = await whose(
             services, body.login, Secret(body.password), client,
             refused="shift.refuse", kind=Kind.FORBIDDEN, walls=False,

@@ -21,7 +21,7 @@ from gateway.web.wire import Body, Cursor, Limit, Name, TimeMs, page, paged
 from storage.audit import log as audit
 from storage.catalog import cameras, grants, places
 from storage.catalog.grants import TokenRow
-from tiering.access import Conditions, Function, Grant, Principal, Resources, decide
+from tiering.access import Conditions, Function, Grant, Principal, Resources, decide, widens_own
 
 router = APIRouter(prefix="/api/v1", tags=["tokens"])
 
@@ -103,6 +103,8 @@ def _prepare(
     """The row and the names of the cameras it covers now. Raises what stands in the way."""
     now_ms = services.now_ms()
     unit = places.require_department(connection, body.department_id)
+    if services.settings.node.governance == "full" and widens_own(principal, "department", unit.id):
+        raise TiergateError(Kind.FORBIDDEN, "access.own_rights", field="department_id")
     grant = _grant(body)
     found = resources.load(connection, None, now_ms)
     for id_ in body.cameras:

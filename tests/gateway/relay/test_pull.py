@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -19,10 +21,12 @@ from gateway.relay import pairing
 from gateway.relay.pulls import PullOrder
 from storage.catalog import leases, links, peers
 from storage.catalog.tables import audit, cache_object, exchange_rule, register
+from storage.catalog.tables import lease as lease_table
 from tests.gateway.relay.pair import CAMERA, OTHER, SECRET, Node, node, pair
 from tests.parts.wait import until_async
+from tiering import server
 from tiering.cache import tier_scope_check
-from tiering.lease import Person
+from tiering.lease import LeaseDecision, Person, decide_request, from_document, renew
 
 DUTY = Person("王值班", "街道综治中心")
 SECOND = Person("李科长", "街道综治中心")
@@ -128,6 +132,79 @@ def _closed(node_: Node) -> bool:
 
 async def _value(value: object) -> object:
     return value
+
+
+@pytest.mark.fault("S14")
+async def test_of_two_leases_on_one_camera_the_row_names_the_one_that_is_asked_under(tmp_path: Path) -> None:
+    async with pair(tmp_path) as (upper, lower):
+        segment = lower.record(CAMERA, lower.now_ms - 600_000)
+        await pull(upper, minutes=60, case_no="B-1", reason="a fight", requester=SECOND, persons=(SECOND,))
+        lease = await pull(upper)
+        stream = watch(upper, lease)
+        await first(stream, Unit)
+        await upper.control.read(lease, segment.id, CAMERA, "main", 0, 1000)
+        rows = lower.catalog.read(lambda c: c.execute(select(register)).all())
+        assert sorted((r.function, r.lease_id, r.case_no, r.reason, r.person) for r in rows) == [
+            (function, lease, "A-7", "fire at the gate", DUTY.name) for function in ("live", "playback")
+        ]
+        lower.clock.advance(30 * 60 + 1)  # the other one has half an hour left
+        assert (await ended(stream, 8)).startswith(("tier.lease_", "access."))
+
+
+def lying(honest: Callable[..., LeaseDecision], **lies: Any) -> Callable[..., LeaseDecision]:
+    """A rule of a lower node that grants something else than it decided."""
+
+    def decide(*asked: Any) -> LeaseDecision:
+        decision = honest(*asked)
+        assert decision.terms is not None, decision.reason
+        return replace(decision, terms=replace(decision.terms, **lies))
+
+    return decide
+
+
+@pytest.mark.fault("S13")
+async def test_a_lower_node_that_answers_with_another_lease_than_was_asked_for_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with pair(tmp_path) as (upper, _):
+        lies: dict[str, dict[str, Any]] = {
+            "max_stream": {"max_stream": "main"}, "range": {"from_ms": 1}, "persons": {"persons": (SECOND,)},
+            "approver": {"approver": SECOND}, "confirm_by_ms": {"confirm_by_ms": None},
+        }  # fmt: skip
+        for field, lie in lies.items():
+            with monkeypatch.context() as patch, pytest.raises(TiergateError) as refused:
+                patch.setattr(server, "decide_request", lying(decide_request, **lie))
+                await pull(upper, max_stream="sub")
+            assert (refused.value.reason.code, refused.value.reason.params) == ("tier.lease_differs", {"fields": field})
+        assert upper.catalog.read(lambda c: c.execute(select(lease_table)).all()) == []
+
+
+@pytest.mark.fault("S13")
+async def test_a_lower_node_that_renews_another_lease_than_it_granted_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with pair(tmp_path) as (upper, lower):
+        id_ = await pull(upper, max_stream="sub")
+        await upper.control.confirm(id_, SECOND, "user:second")
+        held = upper.catalog.read(lambda c: leases.get(c, id_, "held"))
+        granted = lower.catalog.read(lambda c: leases.get(c, id_, "granted"))
+        assert granted is not None
+        kept = server.renewed_values(from_document(granted.document), granted.document, granted.signature)
+        lies: dict[str, dict[str, Any]] = {
+            "max_stream": {"max_stream": "main"}, "from_ms": {"from_ms": 1}, "to_ms": {"to_ms": lower.now_ms + 10**9},
+            "persons": {"persons": (SECOND,)}, "expires_ms": {"expires_ms": lower.now_ms + 10**9}, "id": {"id": "x"},
+        }  # fmt: skip
+        for field, lie in lies.items():
+            with monkeypatch.context() as patch, pytest.raises(TiergateError) as refused:
+                patch.setattr(server, "renew", lying(renew, **lie))
+                await upper.control.renew(id_, "still burning", 60, "user:duty")
+            assert refused.value.reason.code == "tier.lease_differs"
+            assert field in refused.value.reason.params["fields"].split(", ")
+            lower.catalog.write(lambda c: leases.change(c, id_, "granted", kept))
+        assert upper.catalog.read(lambda c: leases.get(c, id_, "held")) == held
+        await upper.control.renew(id_, "still burning", 60, "user:duty")
+        renewed = upper.catalog.read(lambda c: leases.get(c, id_, "held"))
+        assert renewed is not None and renewed.expires_ms == upper.now_ms + 60 * 60_000
 
 
 async def test_units_arrive_as_they_left(tmp_path: Path) -> None:

@@ -199,6 +199,7 @@ def decision_cells() -> list[str]:
     late = {"confirm_by_ms": _NOW - 1}
     recorded = Facts(from_ms=_NOW - 5, to_ms=_NOW)
     before = Facts(from_ms=_NOW - 121 * MINUTE, to_ms=_NOW)
+    asking = Facts(lease_id="L1")
     table: list[tuple[str, Principal, Function, str, dict[str, Any] | None, Facts, str]] = [
         ("a lease held", duty, _LIVE, "lower", {}, Facts(), "access.allowed"),
         ("no lease", duty, _LIVE, "lower", None, Facts(), "access.lease_needed"),
@@ -214,13 +215,16 @@ def decision_cells() -> list[str]:
         ("unconfirmed, main", duty, _LIVE, "lower", late, Facts("main"), "access.sub_only"),
         ("a right of our own at another tier's", replace(duty, roles=frozenset(), grants=(by_name,)), _LIVE, "lower",
          {}, Facts(), "access.not_found"),
-        ("a node with its lease", node, _LIVE, "own", {"side": "granted"}, Facts(), "access.allowed"),
-        ("a node with another's lease", node, _LIVE, "own", {"side": "granted", "node": "n3"}, Facts(),
+        ("a node with its lease", node, _LIVE, "own", {"side": "granted"}, asking, "access.allowed"),
+        ("a node with another's lease", node, _LIVE, "own", {"side": "granted", "node": "n3"}, asking,
          "access.not_found"),
-        ("a node with a lease of ours", node, _LIVE, "own", {}, Facts(), "access.not_found"),
-        ("a node, another camera", node, _LIVE, "own", {"side": "granted", "cameras": frozenset({"c2"})}, Facts(),
+        ("a node with a lease of ours", node, _LIVE, "own", {}, asking, "access.not_found"),
+        ("a node, another camera", node, _LIVE, "own", {"side": "granted", "cameras": frozenset({"c2"})}, asking,
          "access.not_found"),
-        ("a node, before the range", node, _PLAYBACK, "own", {"side": "granted"}, before, "access.footage_outside"),
+        ("a node, before the range", node, _PLAYBACK, "own", {"side": "granted"}, replace(before, lease_id="L1"),
+         "access.footage_outside"),
+        ("a node with another lease than the one it asks under", node, _LIVE, "own", {"side": "granted", "id": "L2"},
+         asking, "access.not_found"),
         ("the only picture", replace(duty, roles=frozenset(), grants=(by_one,)), _LIVE, "own", None,
          Facts(open_looks={"h": 1}), "access.allowed"),
         ("one picture too many", replace(duty, roles=frozenset(), grants=(by_one,)), _LIVE, "own", None,

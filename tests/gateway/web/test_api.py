@@ -245,6 +245,25 @@ async def test_ten_wrong_passwords_a_minute_from_one_client_and_the_owner_elsewh
 
 
 @pytest.mark.fault("S22")
+async def test_wrong_passwords_from_many_addresses_are_counted_by_network_and_by_name(site: Site) -> None:
+    async def sign_in(address: str, login: str, password: str = "wrong") -> str:
+        async with site.client(address=address) as client:
+            answer = await client.post("/api/v1/session", json={"login": login, "password": password})
+            return str(answer.json().get("code", "ok"))
+
+    assert await sign_in("10.1.1.1", "admin", PASSWORD) == "ok"
+    house = [await sign_in(f"2001:db8::{n}", "admin") for n in range(12)]
+    assert house == ["access.bad_login"] * 10 + ["access.too_many_tries"] * 2
+    for login, before in (("admin", 90), ("nobody", 100)):
+        guessed = [await sign_in(f"10.{len(login)}.{n}.9", login) for n in range(before + 2)]
+        assert guessed == ["access.bad_login"] * before + ["access.too_many_tries_account"] * 2
+    assert await sign_in("10.2.2.2", "admin", PASSWORD) == "access.too_many_tries_account"
+    assert await sign_in("10.1.1.1", "admin", PASSWORD) == "ok"
+    site.clock.advance(61)
+    assert await sign_in("10.2.2.2", "admin", PASSWORD) == "ok"
+
+
+@pytest.mark.fault("S22")
 async def test_the_first_password_is_changed_before_anything_else(site: Site) -> None:
     async with await site.sign_in("admin") as admin:
         body = {"login": "new", "name": "新人", "roles": ["operator"], "password": PASSWORD}

@@ -98,6 +98,24 @@ async def test_who_opened_it_does_not_review_it_and_a_void_one_opens_nothing(sit
         assert (await admin.delete("/api/v1/break-glass/01K0000000000000000000000Z")).status_code == 404
 
 
+@pytest.mark.fault("S17")
+async def test_under_full_governance_who_sealed_it_does_not_open_it(tmp_path: Path) -> None:
+    with site_in(tmp_path, node={"governance": "full"}) as site:
+        site.user("root", ("security_admin",))
+        site.user("second", ("security_admin",))
+        async with await site.sign_in("root") as root, await site.sign_in("second") as second:
+            made = (await root.post("/api/v1/break-glass", json={})).json()
+            own = await root.post("/api/v1/break-glass/open", json={"seal": made["seal"], **WHY})
+            assert (own.status_code, own.json()["code"]) == (403, "access.seal_sealer")
+            assert (await root.get("/api/v1/session")).json()["roles"] == ["security_admin"]
+            opened = await second.post("/api/v1/break-glass/open", json={"seal": made["seal"], **WHY})
+            assert (opened.status_code, opened.json()["person"]) == (200, "Second")
+        acts = [(e.action, e.actor) for e in site.catalog.read(lambda c: list(audit.entries(c)))]
+        assert [act for act in acts if act[0].startswith("breakglass.")] == [
+            ("breakglass.seal", "user:root"), ("breakglass.refuse", "user:root"), ("breakglass.open", "user:second"),
+        ]  # fmt: skip
+
+
 @pytest.mark.fault("S16")
 async def test_its_rights_end_on_time_although_nothing_is_written(site: Site) -> None:
     async with await site.sign_in("admin") as admin, await site.sign_in("li") as li:

@@ -117,6 +117,7 @@ MUTANTS = [
         'lease.side == "granted" and lease.node == principal.id', 'lease.side == "granted"'),
     one("lease: of this direction", "decisions", access._speaking,
         'lease.side == "granted" and lease.node == principal.id', "lease.node == principal.id"),
+    one("lease: the one that is asked under", "decisions", access._speaking, "lease.id == facts.lease_id", "True"),
     # its enforcement
     one("the gate asks for a role", "staff", Gate.__call__,
         "if policy.roles and policy.roles.isdisjoint(principal.roles):", NEVER),
