@@ -176,7 +176,7 @@ def test_what_is_no_camera_address_is_refused(place: Place) -> None:
         ("rtsp://", "camera.url_malformed"), ("rtsp:///x", "camera.url_malformed"), ("x", "camera.url_malformed"),
         ("rtsp://[::1", "camera.url_malformed"), ("rtsp://127.0.0.1:99999/", "camera.url_malformed"),
         ("rtsp://127.0.0.1:0/", "camera.url_malformed"), ("rtsp://127.0.0.1:-1/", "camera.url_malformed"),
-        ("rtsp://127.0.0.1/a\r\nX: y", "camera.url_malformed"), ("rtsp://127.0.0.1/\0", "camera.url_malformed"),
+        ("rtsp://127.0.0.1/a\r\nX: y", "camera.url_malformed"), ("rtsp://127.0.0.1/\0", "web.body_malformed.controls"),
         ("rtsp://127.0.0.1/" + "x" * 2000, "web.body_malformed.too_long"), ("", "web.body_malformed.too_short"),
         ("rtsp://127.0.0.1/\ud800", "web.body_malformed.controls"),
         (f"rtsp://admin:{WRONG_PASSWORD}@127.0.0.1:99999/", "camera.url_malformed"),
@@ -338,7 +338,7 @@ def test_bad_credentials_are_refused_alike(place: Place) -> None:
             assert place.cli("camera", "list", env={"TIERGATE_TOKEN": token[:9_000]}).returncode == 4
         place.problem(nobody.get("/api/v1/cameras"), "access.", status=401)
         for sign_in in (
-            {"login": "a\0b", "password": "x"},
+            {"login": "a\x1bb", "password": "x"},
             {"login": "admin", "password": WRONG_PASSWORD},
             {"token": "x"},
         ):
@@ -348,6 +348,46 @@ def test_bad_credentials_are_refused_alike(place: Place) -> None:
     place.refused(4, "login", "admin", "--password-stdin", stdin=WRONG_PASSWORD + "\n")
     place.refused(2, "login", "admin", "--password-stdin", stdin="")
     place.refused(4, "camera", "list", env={"TIERGATE_TOKEN": "中文"})
+
+
+@pytest.mark.fault("S19", "S24")
+def test_a_nul_is_refused_wherever_something_may_be_typed(place: Place) -> None:
+    """PostgreSQL can neither store one nor compare with it."""
+    now = time.time_ns() // 1_000_000
+    camera, window = f"/cameras/{place.camera}", {"from": str(now - 60_000), "to": str(now)}
+    for path, query, field_ in (
+        (f"{camera}/snapshot.jpg", {"reason": "\0"}, "reason"),
+        (f"{camera}/snapshot.jpg", {"case_no": "\0"}, "case_no"),
+        (f"{camera}/playback.m3u8", window | {"reason": "a\0b"}, "reason"),
+        (f"{camera}/clip.mp4", window | {"reason": "核查事件\0经过"}, "reason"),
+        (f"{camera}/timeline", window | {"purpose": "\0"}, "purpose"),
+        ("/exports/evidence.zip", window | {"camera": place.camera, "reason": "核查事件\0经过"}, "reason"),
+        ("/cameras", {"q": "\0"}, "q"), ("/cameras", {"region": "21\0"}, "region"),
+        ("/cameras", {"cursor": "\0"}, "cursor"), ("/cameras", {"\0": "x"}, "query"),
+        ("/audit", {"actor": "\0"}, "actor"), ("/audit", {"subject": "\0"}, "subject"),
+        ("/register", {"person": "\0"}, "person"), ("/register", {"cursor": "\0"}, "cursor"),
+        ("/sessions", {"user": "\0"}, "user"),
+        (f"{camera}/live.mp4", {"reason": "a\0b"}, "reason"), (f"{camera}/live.mp4", {"case_no": "a\0"}, "case_no"),
+        (f"{camera}/live.mp4", {"purpose": "\0"}, "purpose"),
+    ):  # fmt: skip
+        found = place.problem(place.api("GET", path, params=query), "web.body_malformed.controls", status=422)
+        assert found["params"]["field"] == field_
+    for path, body, field_ in (
+        ("/session", {"login": "a\0b", "password": "x"}, "login"), ("/session", {"token": "\0"}, "token"),
+        ("/session/shift", {"login": "\0", "password": "x"}, "login"),
+        ("/cameras", {"url": "rtsp://127.0.0.1/\0"}, "url"),
+        ("/users", {"login": "\0", "name": "x", "password": "y"}, "login"),
+        ("/holds", {"cameras": [place.camera, "\0"], "reason": "x"}, "cameras"),
+    ):  # fmt: skip
+        found = place.problem(place.api("POST", path, json=body), "web.body_malformed.controls", status=422)
+        assert found["params"]["field"] == field_
+    for name, hidden in (("reason", "\x1b[31m"), ("reason", "\u202egnp"), ("case_no", "\u202e1"), ("case_no", "1\n2")):
+        answer = place.api("GET", f"{camera}/playback.m3u8", params=window | {"reason": "核查事件经过", name: hidden})
+        place.problem(answer, "web.body_malformed.controls", status=422)
+    answer = place.api("POST", f"{camera}/whep", params={"reason": "\0"})
+    place.problem(answer, "web.body_malformed.controls", status=422)
+    for path in (f"{camera}%00/timeline", "/cameras/%00", "/leases/%00"):
+        place.problem(place.api("GET", path, params=window), "access.not_found", "web.route_unknown", status=404)
 
 
 @pytest.mark.fault("S24")

@@ -312,6 +312,19 @@ WORDS: dict[str, tuple[str, str]] = {
         'It is tried at every sweep, for ever. See whether the store\'s account may delete, and the log under "delete failed".',
         "每次清理都会重试。请检查存储账号是否有删除权限，并查看日志中的 delete failed。",
     ),
+    "ops.register_ok": (
+        "Every line of the access register is in the catalog, or waits for it.",
+        "访问登记的各条记录均已写入目录库，或正在等待写入。",
+    ),
+    "ops.register_unapplied": (
+        "{count} line(s) of the access register could not be written into the catalog; who looked is in a file alone.",
+        "访问登记有 {count} 条记录无法写入目录库；何人查看只留存在文件中。",
+    ),
+    "ops.register_unapplied_next": (
+        "They are in register-*.bad in {folder}. Hand the files to the auditor as evidence and keep them, then move them "
+        "out of that folder.",
+        "记录在 {folder} 的 register-*.bad 文件中。请将文件作为证据交审计管理员保存，然后移出该目录。",
+    ),
     "ops.aside_ok": (
         "Whatever was put aside says whose it is, and ends with its source.",
         "移到一旁的文件均注明来源，将随来源一同删除。",

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Unpack
 
 from sqlalchemy import Connection
@@ -41,6 +41,9 @@ class _Held:
     used_ns: int
     opener: bool  #: this process made it and closes its register row
     flushed_bytes: int = 0
+    known_bytes: int | None = None  #: in the register, of all processes, as far as this one knows
+    over: bool = False  #: the viewer said so, which is true of the whole path whoever heard it
+    settling: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 class MediaSessions:
@@ -76,7 +79,7 @@ class MediaSessions:
         try:
             await self._catalog.awrite(lambda c: sessions.add_media_session(c, row))
         except BaseException:
-            await self._registers.close(look.register_id, "error", 0)
+            await asyncio.shield(self._registers.close(look.register_id, "error", 0))
             raise
         self._hold(row, look, opener=True)
         return secret, look
@@ -132,11 +135,13 @@ class MediaSessions:
         return held
 
     async def end(self, secret: str) -> None:
-        """The viewer is done."""
+        """The viewer is done: row and path are closed, whichever process made them. Another one that serves the path
+        hears it at its next `tend`."""
         held = self._held.get(hash_of(secret))
         if held is not None:
+            held.over = True
             held.look.end("ended")
-            await self.tend()
+            await asyncio.shield(self._settle(held))
 
     @contextlib.asynccontextmanager
     async def tending(self) -> AsyncIterator[None]:
@@ -158,34 +163,59 @@ class MediaSessions:
                 _log.exception("session paths cannot be tended")
 
     async def tend(self) -> None:
-        """Writes bytes down; ends what is idle, expired or cut."""
+        """Writes bytes down; ends what is idle, expired, cut, or over by the word of another process."""
         now_ns, now_ms = self._clock.monotonic_ns(), wall_ms(self._clock)
-        for id_hash, held in list(self._held.items()):
-            look = held.look
+        for held in self._held.values():
             if now_ms >= held.row.expires_ms:
-                look.end("expired")
-            elif now_ns - held.used_ns >= IDLE_S * 1e9:
-                look.end("ended")
-            fresh = look.bytes_sent - held.flushed_bytes
-            if fresh:
-                await self._catalog.awrite(_add(held.row.register_id, fresh))
-                held.flushed_bytes += fresh
-            if look.ended.is_set():
-                await self._catalog.awrite(_finish(held, now_ms))
+                held.look.end("expired")
+        await self._hear(now_ns)
+        for held in list(self._held.values()):
+            if now_ns - held.used_ns >= IDLE_S * 1e9:
+                held.look.end("ended")
+            await self._settle(held)
+
+    async def _hear(self, now_ns: int) -> None:
+        """What other processes say of the paths: ended, or in use, for whoever opened one may serve none of it."""
+        hashes = list(self._held)
+        if not hashes:
+            return
+        for id_hash, (ended_ms, sent_bytes) in (
+            await self._catalog.aread(lambda c: sessions.media_progress(c, hashes))
+        ).items():
+            held = self._held.get(id_hash)
+            if held is None:
+                continue
+            if ended_ms is not None:
+                held.look.end("ended")
+            if held.known_bytes not in (None, sent_bytes):
+                held.used_ns = now_ns
+            held.known_bytes = sent_bytes
+
+    async def _settle(self, held: _Held) -> None:
+        """Bytes and end of one path in one transaction; one settling at a time, so that nothing is counted twice."""
+        async with held.settling:
+            look = held.look
+            if self._held.get(held.row.id_hash) is not held or self._registers.waits(held.row.register_id):
+                return
+            fresh, ended = look.bytes_sent - held.flushed_bytes, look.ended.is_set()
+            if fresh or ended:
+                await self._catalog.awrite(_change(held, fresh, ended, wall_ms(self._clock)))
+            held.flushed_bytes += fresh
+            held.known_bytes = (held.known_bytes or 0) + fresh
+            if ended:
                 self._looks.detach(look)
-                del self._held[id_hash]
+                del self._held[held.row.id_hash]
 
 
-def _add(register_id: str, count: int) -> Callable[[Connection], None]:
-    return lambda connection: register.add_bytes(connection, register_id, count)
-
-
-def _finish(held: _Held, now_ms: int) -> Callable[[Connection], None]:
-    """The opener closes the row; another process closes only what was cut, for that is true of the whole path."""
+def _change(held: _Held, fresh_bytes: int, ended: bool, now_ms: int) -> Callable[[Connection], None]:
+    """The opener closes the row; another one only what is over for the whole path: cut, or the viewer is done."""
+    result = held.look.end_reason or "ended"
+    closes = ended and (held.opener or held.over or result != "ended")
 
     def change(connection: Connection) -> None:
-        result = held.look.end_reason or "ended"
-        if held.opener or result != "ended":
+        if fresh_bytes:
+            register.add_bytes(connection, held.row.register_id, fresh_bytes)
+        if closes:
             register.finish(connection, held.row.register_id, now_ms, result)
             sessions.end_media_session(connection, held.row.id_hash, now_ms)
 

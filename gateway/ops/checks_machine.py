@@ -17,6 +17,7 @@ from config.errors import TiergateError
 from config.reasons import Reason, text
 from config.settings import Listener, is_loopback, split_listen
 from config.units import HOUR_MS
+from gateway.access import journal
 from gateway.access.keys import load_keys
 from gateway.ops.findings import Finding, Level, fine, found
 from gateway.ops.locks import KEYS_LOCK, is_held
@@ -118,6 +119,17 @@ def catalog(probe: Probe) -> Iterator[Finding]:
         yield found("catalog", "warn", reason, following)
     else:
         yield fine("catalog", "ops.catalog_ok", revision=revision)
+
+
+def register(probe: Probe) -> Iterator[Finding]:
+    """Lines of the call register that only a file has."""
+    run_dir = probe.settings.paths.run_dir
+    count = journal.unapplied(run_dir)
+    if count:
+        following = Reason("ops.register_unapplied_next", {"folder": run_dir})
+        yield found("register", "bad", Reason("ops.register_unapplied", {"count": count}), following)
+    else:
+        yield fine("register", "ops.register_ok")
 
 
 def disks(probe: Probe) -> Iterator[Finding]:

@@ -29,6 +29,7 @@ _MACHINE: tuple[Callable[[Probe], Iterable[Finding]], ...] = (
     checks_machine.folders,
     checks_machine.keys,
     checks_machine.catalog,
+    checks_machine.register,
     checks_machine.disks,
     checks_machine.store,
     checks_machine.clock,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import re
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from fastapi.requests import HTTPConnection
 from starlette.datastructures import Headers, MutableHeaders
@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from config.errors import Kind, TiergateError
+from config.names import made_visible
 from config.settings import Settings
 from gateway.web import problems
 
@@ -52,6 +53,7 @@ class Guard:
 
         try:
             self._check_origin(scope, headers)
+            _check_nul(scope)
             await self._app(scope, self._limited(scope, headers, receive), guarded_send)
         except TiergateError as error:
             if began:
@@ -118,6 +120,17 @@ class Guard:
         # Pictures on the disk of whoever watches would outlive the footage and the right to see it (I11).
         if not scope["path"].startswith("/page/"):
             headers["Cache-Control"] = "no-store"
+
+
+def _check_nul(scope: Scope) -> None:
+    """No name, filter or reason has one, and PostgreSQL can neither store it nor compare with it."""
+    if "\0" in scope["path"]:
+        raise TiergateError(Kind.NOT_FOUND, "web.route_unknown")
+    query: bytes = scope["query_string"]
+    if b"%00" in query:
+        named = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
+        field = next((name for name, value in named if "\0" in value), "query")
+        raise TiergateError(Kind.INVALID, "web.body_malformed.controls", field=made_visible(field)[:120])
 
 
 def _origin(url: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import Query
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, StringConstraints
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, StringConstraints, field_validator
 from pydantic_core import PydanticCustomError
 
 from config.errors import Kind, TiergateError
@@ -16,14 +16,33 @@ MOST_ROWS = 1_000
 
 
 class Body(BaseModel):
-    """A request body: unknown fields are refused, text is not silently turned into numbers."""
+    """A request body: unknown fields are refused, text is not silently turned into numbers, and none has a NUL, which
+    PostgreSQL cannot store (the `Guard` sees to that of addresses)."""
 
     model_config = ConfigDict(extra="forbid", populate_by_name=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_nul(cls, value: Any) -> Any:
+        rest = [value]
+        while rest:
+            one = rest.pop()
+            if isinstance(one, str) and "\0" in one:
+                raise _hidden()
+            if isinstance(one, dict):
+                rest += [*one, *one.values()]
+            elif isinstance(one, list):
+                rest += one
+        return value
+
+
+def _hidden() -> PydanticCustomError:
+    return PydanticCustomError("hidden_characters", "control or invisible characters are not allowed")
 
 
 def _no_controls(value: str) -> str:
     if hides_something(value):
-        raise PydanticCustomError("hidden_characters", "control or invisible characters are not allowed")
+        raise _hidden()
     return value
 
 
@@ -41,6 +60,12 @@ Name = Annotated[
 ]
 ShortText = Annotated[str, StringConstraints(strip_whitespace=True, max_length=200), AfterValidator(_no_controls)]
 LongText = Annotated[str, StringConstraints(strip_whitespace=True, max_length=2000), AfterValidator(_lines)]
+#: Why somebody looks, and for which case, in the address of a picture.
+Why = Annotated[LongText, Query()]
+CaseNo = Annotated[
+    Annotated[str, StringConstraints(strip_whitespace=True, max_length=120), AfterValidator(_no_controls)] | None,
+    Query(),
+]
 
 
 def _time(value: Any) -> Any:

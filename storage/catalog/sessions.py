@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, insert, or_, select, update
 
 from storage.catalog import shifts
-from storage.catalog.tables import media_session, session, user
+from storage.catalog.tables import media_session, register, session, user
 
 _SHORT_BYTES = 8
 
@@ -139,6 +139,16 @@ def media_session_by_hash(connection: Connection, id_hash: bytes) -> MediaSessio
         r.id_hash, r.principal, r.camera_id, r.stream, r.function, r.from_ms, r.to_ms, r.lease_id, r.register_id,
         r.created_ms, r.expires_ms, r.ended_ms,
     )  # fmt: skip
+
+
+def media_progress(connection: Connection, hashes: Iterable[bytes]) -> dict[bytes, tuple[int | None, int]]:
+    """By hash of a path: when it ended, and the bytes that all processes have written down for it."""
+    query = (
+        select(media_session.c.id_hash, media_session.c.ended_ms, register.c.bytes)
+        .outerjoin(register, register.c.id == media_session.c.register_id)
+        .where(media_session.c.id_hash.in_(list(hashes)))
+    )
+    return {r.id_hash: (r.ended_ms, r.bytes or 0) for r in connection.execute(query)}
 
 
 def end_media_session(connection: Connection, id_hash: bytes, now_ms: int) -> None:

@@ -18,6 +18,7 @@ from config.reasons import Reason, text
 from config.redact import Secret
 from config.settings import Settings, Store, build
 from config.units import HOUR_MS, format_time_ms
+from gateway.access import journal as register_journal
 from gateway.access.keys import ensure_keys, make_next, take_next
 from gateway.access.secrets import Secrets
 from gateway.cameras import known_firmware
@@ -561,6 +562,21 @@ def test_a_deletion_that_the_store_refuses_has_a_line_and_an_age(place: Place) -
     assert (found.level, found.reason.params) == ("warn", {"minutes": 120})
     place.clock.advance(23 * 3_600)
     assert place.wrong()["tombstones"].level == "bad"
+
+
+def test_lines_of_the_register_that_only_a_file_has_are_named_until_somebody_took_it_away(place: Place) -> None:
+    run_dir = place.settings.paths.run_dir
+    run_dir.mkdir(parents=True, exist_ok=True)
+    path = run_dir / "register-web-1-1.journal"
+    register_journal.append(path, {"open": {}})
+    assert "register" not in place.wrong(), "what waits for the catalog is not lost"
+    register_journal.finish(path, register_journal.take(path) or ())
+    found = place.wrong()["register"]
+    assert (found.level, found.reason.params) == ("bad", {"count": 1}) and found.next is not None
+    for language in ("en", "zh"):
+        assert "1" in text(found.reason, language) and str(run_dir) in text(found.next, language)
+    path.with_suffix(".bad").rename(place.settings.paths.data / "kept")
+    assert "register" not in place.wrong()
 
 
 def test_pictures_put_aside_that_do_not_say_whose_they_are_have_a_line_until_somebody_dealt_with_them(

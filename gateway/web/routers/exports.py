@@ -28,8 +28,9 @@ from gateway.playback import hls
 from gateway.playback.footage import Footage
 from gateway.web.downloads import Download
 from gateway.web.policy import client_of, policy
-from gateway.web.routers.playback import CaseNo, From, Purpose, StreamName, To, Why, playback_of
+from gateway.web.routers.playback import From, Purpose, StreamName, To, playback_of
 from gateway.web.services import Services, services_of
+from gateway.web.wire import CaseNo, Why
 from storage.audit import log
 from tiering.access import Function, Principal, Stream
 

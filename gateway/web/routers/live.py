@@ -29,6 +29,7 @@ from gateway.live.service import HeldSession, LiveService
 from gateway.web.frames import EXTENSION
 from gateway.web.policy import client_of, policy
 from gateway.web.services import Services, services_of
+from gateway.web.wire import CaseNo, Why
 from tiering.access import Function, Principal, Stream
 
 router = APIRouter(prefix="/api/v1/cameras/{camera_id}", tags=["live"])
@@ -43,8 +44,6 @@ Viewing = Annotated[Principal, policy(function=Function.LIVE)]
 StreamName = Annotated[str, Query(alias="stream", pattern="^(main|sub)$")]
 Can = Annotated[str | None, Query(max_length=80)]
 Purpose = Annotated[str, Query(max_length=40)]
-Why = Annotated[str, Query(max_length=2000)]
-CaseNo = Annotated[str | None, Query(max_length=120)]
 
 
 @dataclass(frozen=True, slots=True)

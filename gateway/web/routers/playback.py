@@ -23,6 +23,7 @@ from gateway.playback.service import PlaybackService
 from gateway.web.downloads import Download
 from gateway.web.policy import client_of, policy
 from gateway.web.services import Services, services_of
+from gateway.web.wire import CaseNo, Why
 from tiering.access import Facts, Function, Principal, Stream, allowed_ranges, marks_export
 
 router = APIRouter(prefix="/api/v1/cameras/{camera_id}", tags=["playback"])
@@ -31,8 +32,6 @@ StreamName = Annotated[str, Query(alias="stream", pattern="^(main|sub)$")]
 From = Annotated[str, Query(alias="from", max_length=40)]
 To = Annotated[str, Query(alias="to", max_length=40)]
 Purpose = Annotated[str, Query(max_length=40)]
-Why = Annotated[str, Query(max_length=2000)]
-CaseNo = Annotated[str | None, Query(max_length=120)]
 Width = Annotated[int | None, Query(ge=16, le=4096)]
 
 PLAYLIST = "application/vnd.apple.mpegurl"

@@ -21,7 +21,7 @@ from config.errors import Kind, TiergateError
 from gateway.access.ids import hash_of
 from gateway.access.keys import ensure_keys
 from gateway.access.looks import Look
-from gateway.access.media_sessions import MediaSessions
+from gateway.access.media_sessions import IDLE_S, MediaSessions
 from gateway.access.register import Registers, process_mark
 from gateway.web.compose import make_services
 from storage.catalog import cameras, grants, people, places, register, sessions
@@ -452,3 +452,98 @@ async def test_another_process_serves_the_same_path_under_the_same_row(site: Sit
     await services.media_sessions.tend()
     (row,) = rows(site)
     assert (row.bytes, row.result) == (17, "expired")
+
+
+async def opened_paths(site: Site, count: int) -> list[str]:
+    id_, who, now_ms = camera(site), person(site, "duty"), site.now_ms()
+    secrets = []
+    for _ in range(count):
+        secret, look = await site.services.media_sessions.open(
+            who, Function.PLAYBACK, id_, from_ms=now_ms - 60_000, to_ms=now_ms, client="127.0.0.1"
+        )
+        look.add_bytes(1000)
+        secrets.append(secret)
+    return secrets
+
+
+def beside(site: Site) -> MediaSessions:
+    """Another web process of the same node."""
+    services = site.services
+    return MediaSessions(site.catalog, site.clock, services.principals, services.looks, services.registers)
+
+
+@pytest.mark.fault("S19")
+async def test_a_page_of_nine_that_is_closed_is_counted_once_and_each_of_its_requests_answered(site: Site) -> None:
+    secrets = await opened_paths(site, 9)
+    async with site.client() as viewer:
+        answers = await asyncio.gather(
+            *(viewer.delete(f"/m/{secret}") for secret in secrets),
+            site.services.media_sessions.tend(),  # the timer, in the middle of it
+        )
+    assert [answer.status_code for answer in answers if answer is not None] == [204] * 9
+    assert [(row.bytes, row.result) for row in rows(site)] == [(1000, "ended")] * 9
+
+
+async def test_bytes_that_could_not_be_written_down_are_written_down_later(site: Site) -> None:
+    (secret,) = await opened_paths(site, 1)
+    media = site.services.media_sessions
+    away = Broken(site.catalog)
+    away.aread = site.catalog.aread  # type: ignore[attr-defined]  # it can be read all the same
+    media._catalog = away  # type: ignore[assignment]  # the parts that are used
+    with pytest.raises(OperationalError):
+        await media.end(secret)
+    away.broken = False
+    await media.tend()
+    assert [(row.bytes, row.result) for row in rows(site)] == [(1000, "ended")]
+    await media.tend()
+    assert rows(site)[0].bytes == 1000
+
+
+@pytest.mark.fault("S19")
+async def test_a_viewer_who_is_done_ends_the_path_in_every_process_whichever_hears_it(site: Site) -> None:
+    (secret,) = await opened_paths(site, 1)
+    opener, other, third = site.services.media_sessions, beside(site), beside(site)
+    first, _, last = await opener.check(secret), await other.check(secret), await third.check(secret)
+    await other.end(secret)
+    assert rows(site)[0].result == "ended"
+    with pytest.raises(TiergateError) as gone:
+        await beside(site).check(secret)
+    assert gone.value.kind is Kind.NOT_FOUND
+    for process, look in ((opener, first), (third, last)):
+        await process.tend()
+        assert look.ended.is_set()
+        with pytest.raises(TiergateError):
+            await process.check(secret)
+    assert rows(site)[0].bytes == 1000
+
+
+async def test_a_path_is_idle_when_no_process_serves_it(site: Site) -> None:
+    (secret,) = await opened_paths(site, 1)
+    opener, other = site.services.media_sessions, beside(site)
+    look = await other.check(secret)
+    for _ in range(4):
+        look.add_bytes(10)
+        for process in (other, opener):
+            await process.tend()
+        site.clock.advance(IDLE_S / 2)
+        await other.check(secret)
+    await opener.tend()
+    assert rows(site)[0].closed_ms is None
+    site.clock.advance(IDLE_S)
+    await opener.tend()
+    assert (rows(site)[0].bytes, rows(site)[0].result) == (1040, "ended")
+
+
+async def test_a_path_whose_row_waits_in_the_journal_is_settled_after_the_row_is_there(site: Site) -> None:
+    id_, who, now_ms = camera(site), person(site, "duty"), site.now_ms()
+    media, away = site.services.media_sessions, Broken(site.catalog)
+    registers = Registers(away, site.clock, site.settings.paths.run_dir, "web")  # type: ignore[arg-type]  # the part that writes
+    site.services.looks._registers = media._registers = registers
+    secret, look = await media.open(who, Function.PLAYBACK, id_, from_ms=now_ms - 60_000, to_ms=now_ms)
+    look.add_bytes(9)
+    away.broken = False
+    await media.end(secret)
+    assert rows(site) == []
+    assert await registers.recover()
+    await media.tend()
+    assert [(row.bytes, row.result) for row in rows(site)] == [(9, "ended")]
