@@ -29,7 +29,7 @@ from tiering.mechanism import MINUTE_MS
 from tiering.server import events_of, mechanism_of, renewed_values, row_of, terms_of
 from tiering.signing import SKEW_MS, Signer
 from tiering.steady import SteadyClock
-from tiering.wire import FootageIndex
+from tiering.wire import FootageIndex, joined
 
 INDEX_PAGES_MAX = 20
 
@@ -240,20 +240,13 @@ class Pulls:
         """The lower node's index of a range, all its pages together."""
         link = await self._playback(lease_id, camera, stream, from_ms, to_ms)
         client = self.pool.of(link)
-        whole = page = await client.index(lease_id, camera, stream, from_ms, to_ms)
+        pages = [await client.index(lease_id, camera, stream, from_ms, to_ms)]
         for _ in range(INDEX_PAGES_MAX):
-            if page.next_ms is None or page.next_ms >= to_ms:
+            next_ms = pages[-1].next_ms
+            if next_ms is None or next_ms >= to_ms:
                 break
-            page = await client.index(lease_id, camera, stream, page.next_ms, to_ms)
-            have = {s.id for s in whole.segments}
-            whole = replace(
-                whole,
-                runs=(*whole.runs, *(r for r in page.runs if r.id not in {k.id for k in whole.runs})),
-                segments=(*whole.segments, *(s for s in page.segments if s.id not in have)),
-                gaps=(*whole.gaps, *(g for g in page.gaps if g not in whole.gaps)),
-                next_ms=page.next_ms,
-            )
-        return whole
+            pages.append(await client.index(lease_id, camera, stream, next_ms, to_ms))
+        return joined(pages)
 
     async def _playback(
         self, lease_id: str, camera: str, stream: str, from_ms: int | None, to_ms: int | None

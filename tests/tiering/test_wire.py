@@ -25,7 +25,17 @@ from tiering.lease import LeaseRequest, Person
 from tiering.nonces import NonceJournal
 from tiering.signing import check_answer, check_request, read_claim, sign_answer, sign_request
 from tiering.steady import SteadyClock
-from tiering.wire import Card, Invite, lease_request_from_json, lease_request_to_json, parse
+from tiering.wire import (
+    Card,
+    FootageIndex,
+    GapEntry,
+    Invite,
+    SegmentEntry,
+    joined,
+    lease_request_from_json,
+    lease_request_to_json,
+    parse,
+)
 
 NOW = 1_790_000_000_000
 KEY = bytes(range(32))
@@ -208,3 +218,45 @@ def test_setting_the_wall_clock_back_makes_no_lease_longer() -> None:
     assert steady.now_ms() == begin + 15_000
     clock.step_wall(7200)
     assert steady.now_ms() > begin + 3_000_000
+
+
+def index(next_ms: int | None, gaps: list[int], segments: list[int]) -> FootageIndex:
+    """Gaps by their number, of which the last digit says what stands in them; segments by theirs."""
+    told = [
+        GapEntry(("network", "clock")[n % 2], n // 10, None if n % 3 else n, {"n": n % 5} if n % 4 else None)
+        for n in gaps
+    ]
+    kept = [SegmentEntry(f"{n:026d}", "0" * 26, n, n + 1, n, "ok", 1, bytes(32), 0, b"") for n in segments]
+    return FootageIndex("c", "main", 0, 10**6, 0, (), tuple(kept), tuple(told), next_ms)
+
+
+numbers = st.lists(st.integers(0, 60), max_size=12)
+
+
+@given(st.lists(st.tuples(numbers, numbers), min_size=1, max_size=4))
+def test_pages_together_tell_everything_once_in_their_order(told: list[tuple[list[int], list[int]]]) -> None:
+    pages = [index(n + 1, *one) for n, one in enumerate(told)]
+    whole = joined(pages)
+    gaps: list[GapEntry] = []
+    segments: list[SegmentEntry] = []
+    for page in pages:
+        gaps += [gap for n, gap in enumerate(page.gaps) if gap not in (*gaps, *page.gaps[:n])]
+        segments += [s for n, s in enumerate(page.segments) if s not in (*segments, *page.segments[:n])]
+    assert (list(whole.gaps), list(whole.segments), whole.next_ms) == (gaps, segments, len(pages))
+
+
+@pytest.mark.fault("S11")
+def test_joining_pages_compares_no_gap_with_all_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twenty pages of five thousand would hold the relay's loop, and every picture in it, for an hour."""
+    compared = 0
+    equal = GapEntry.__eq__
+
+    def counted(one: GapEntry, other: object) -> bool:
+        nonlocal compared
+        compared += 1
+        return equal(one, other)
+
+    monkeypatch.setattr(GapEntry, "__eq__", counted)
+    pages = [index(n + 1, list(range(n * 3000, n * 3000 + 3000, 10)), []) for n in range(3)]
+    assert len(joined(pages).gaps) == 900
+    assert compared <= 900
