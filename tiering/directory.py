@@ -16,13 +16,14 @@ from storage.catalog import leases, links, peers
 from storage.catalog.engine import Catalog
 from storage.catalog.links import LinkRow
 from tiering import exchange, pins
+from tiering.cache_policy import HARD_TTL_MS
 from tiering.lease import canonical_json
 from tiering.wire import Card, Directory, DirectoryCamera
 
 COVERAGE_DAYS = 31
 COVERAGE_REFRESH_MS = 60_000
 SHANGHAI_OFFSET_MS = 8 * 3_600_000  #: Asia/Shanghai has had no other offset since 1991
-ENDED_WINDOW_MS = 2 * DAY_MS
+ENDED_WINDOW_MS = HARD_TTL_MS  #: as long as anything of a lease may lie in a cache above
 
 
 class DirectorySource:
@@ -93,10 +94,8 @@ def vars_of(camera: DirectoryCamera) -> dict[str, Any]:
 
 
 def _ended(connection: Connection, link: LinkRow, now_ms: int) -> list[dict[str, Any]]:
-    rows = leases.of_link(connection, link.id, "granted", now_ms - ENDED_WINDOW_MS)
-    return [
-        {"id": r.id, "ended_ms": r.ended_ms, "reason": r.end_reason or "ended"} for r in rows if r.ended_ms is not None
-    ]
+    rows = leases.ended_unpurged(connection, link.id, now_ms - ENDED_WINDOW_MS)
+    return [{"id": r.id, "ended_ms": r.ended_ms, "reason": r.end_reason or "ended"} for r in rows]
 
 
 def store(connection: Connection, link: LinkRow, directory: Directory, now_ms: int) -> list[str]:

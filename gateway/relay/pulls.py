@@ -22,7 +22,7 @@ from storage.catalog.engine import Catalog
 from storage.catalog.leases import LeaseRow
 from storage.catalog.links import LinkRow
 from tiering import exchange
-from tiering.cache import BLOCK_BYTES, Cache
+from tiering.cache import BLOCK_BYTES, Cache, may_keep
 from tiering.cache_policy import CacheAct, decide_cache
 from tiering.lease import LeaseRequest, LeaseTerms, Permit, Person, permit, verify_document
 from tiering.mechanism import MINUTE_MS
@@ -289,14 +289,13 @@ class Pulls:
         now_ms = self.clock.now_ms()
         used = await asyncio.to_thread(self.cache.used_bytes)
         act = decide_cache(
-            now_ms=now_ms, until_ms=row.cache_until_ms, allowed=row.ended_ms is None and row.purged_ms is None,
+            now_ms=now_ms, until_ms=row.cache_until_ms, allowed=may_keep(row, now_ms),
             used_bytes=used, quota_bytes=self._quota_bytes, size_bytes=len(data),
         )  # fmt: skip
         if act is CacheAct.PURGE:
             raise TiergateError(Kind.FORBIDDEN, "tier.lease_expired")
         if act is CacheAct.STORE:
-            until_ms = row.cache_until_ms
-            await asyncio.to_thread(self.cache.write_block, lease_id, camera, segment, block, data, until_ms, now_ms)
+            await asyncio.to_thread(self.cache.write_block, lease_id, camera, segment, block, data, self.clock.now_ms)
         return data
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import secrets
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -204,6 +206,20 @@ def test_a_leases_key_is_private_and_can_be_destroyed(tmp_path: Path) -> None:
     assert keys.get(lease) is None and keys.all_ids() == [] and keys.make(lease) != made
     with pytest.raises(ValueError):
         keys.make("../../etc/passwd")
+
+
+def test_first_readers_of_a_lease_that_come_at_once_get_one_key(tmp_path: Path) -> None:
+    keys = LeaseKeys(tmp_path / "leases", secrets.token_bytes)
+    with ThreadPoolExecutor(8) as readers:
+        for n in range(50):
+            lease, together = f"{n:026d}", threading.Barrier(8)
+
+            def first(lease: str = lease, together: threading.Barrier = together) -> bytes:
+                together.wait(10)
+                return keys.make(lease)
+
+            got = [future.result() for future in [readers.submit(first) for _ in range(8)]]
+            assert set(got) == {keys.get(lease)}
 
 
 @pytest.mark.fault("S16")
