@@ -32,6 +32,7 @@ from tiering import directory, pins
 from tiering.lease import canonical_json
 from tiering.server import PURGE_GRACE_MS, TierServer, head_from_json, keep_head
 from tiering.signing import Signer
+from tiering.wire import Directory
 
 _log = logging.getLogger(__name__)
 POLL_S = 5.0
@@ -42,6 +43,7 @@ REPORTS_S = 600.0
 CERTIFICATES_S, CERTIFICATES_EVERY_MS = 2.0, 60_000
 SEEN_MS = 30_000  #: `last_seen_ms` is written this often, not at each poll
 SWEEP_S, STORE_SWEEP_EVERY_MS = 60.0, HOUR_MS  #: keys are looked through each minute; a listing of the store costs more
+ASIDE_EVERY_MS = 60_000  #: a node that names cameras which were not taken is asked for all of them again
 
 #: With these a lower node says that it has closed the link, for now or for good: what we hold of it goes.
 _CLOSED = {"tier.link_suspended": "suspended", "tier.peer_unknown": "link_removed"}
@@ -92,9 +94,20 @@ class Keeping:
         self._purging = asyncio.Lock()  #: one purge, one statement: the loop and whoever ends a lease may meet
         self._stuck: set[str] = set()  #: leases whose purge failed the last time
         self._swept_ms: int | None = None  #: when the store was last looked through for what no lease has
+        self._asked_all_ms: dict[str, int] = {}  #: link -> when all its cameras were last asked for again
         self._polls = PerLink("directory", self._poll_one)
         self._tells = PerLink("endings", self._tell_one)
         self.problems: dict[str, Reason] = {}  #: link id -> why its node does not answer
+        self.aside: dict[str, tuple[str, ...]] = {}  #: link id -> cameras that its node may not name
+
+    @property
+    def troubles(self) -> dict[str, Reason]:
+        """Link id -> what is shown of it: why its node does not answer, or what of its directory was not taken."""
+        aside = {
+            link_id: Reason("tier.cameras_aside", {"count": len(cameras), "camera": cameras[0]})
+            for link_id, cameras in self.aside.items()
+        }
+        return aside | self.problems
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -140,6 +153,10 @@ class Keeping:
         return [link for link in await self._pulls.catalog.aread(lambda c: links.all_of(c, "lower")) if link.usable]
 
     async def _poll_one(self, link: LinkRow) -> None:
+        now_ms = self._pulls.clock.now_ms()
+        if link.id in self.aside and now_ms - self._asked_all_ms.get(link.id, 0) >= ASIDE_EVERY_MS:
+            self._asked_all_ms[link.id] = now_ms
+            self._digests.pop(link.id, None)  # a camera may have changed hands since: only a whole list says so
         try:
             found = await self._pulls.pool.of(link).directory(self._digests.get(link.id))
         except TiergateError as exc:
@@ -159,9 +176,14 @@ class Keeping:
         if fresh and found.cameras is None and ended <= self._ended:
             return  # nothing new: each commit wakes every process of the node
         self._ended |= ended
-        over = await self._pulls.catalog.awrite(lambda c: directory.store(c, link, found, now_ms))
+        before = self.aside.get(link.id, ())
+        stored = await self._pulls.catalog.awrite(lambda c: _store(c, link, found, before, now_ms))
         self._digests[link.id] = found.digest
-        for lease_id in over:
+        if stored.aside:
+            self.aside[link.id] = stored.aside
+        elif stored.aside is not None:
+            self.aside.pop(link.id, None)
+        for lease_id in stored.over:
             self._pulls.ended(lease_id, Reason("tier.lease_ended"))
 
     async def _close(self, link: LinkRow, reason: Reason) -> None:
@@ -357,6 +379,16 @@ class Keeping:
             if row.id not in self._overdue:
                 self._overdue.add(row.id)
                 await catalog.awrite(partial(_overdue, row=row, now_ms=now_ms))
+
+
+def _store(
+    connection: Connection, link: LinkRow, found: Directory, before: tuple[str, ...], now_ms: int
+) -> directory.Stored:
+    stored = directory.store(connection, link, found, now_ms)
+    if stored.aside is not None and stored.aside != before:
+        details = {"count": len(stored.aside), "cameras": list(stored.aside[:20])}
+        audit.append(connection, now_ms, f"node:{link.peer_node}", "link.cameras_aside", link.id, details)
+    return stored
 
 
 def _closed(connection: Connection, link: LinkRow, code: str, now_ms: int) -> None:

@@ -110,7 +110,7 @@ def build(
     async def status(_: Request, __: dict[str, Any]) -> dict[str, Any]:
         return {
             "upstreams": len(upstreams),
-            "problems": {link_id: reason.as_json() for link_id, reason in keeping.problems.items()},
+            "problems": {link_id: reason.as_json() for link_id, reason in keeping.troubles.items()},
         }
 
     return Starlette(

@@ -304,13 +304,17 @@ def _lesser(one: str, other: str) -> str:
 
 
 def _by_link(connection: Connection, cameras: tuple[str, ...]) -> list[tuple[LinkRow, list[str]]]:
-    """Which of our lower nodes has which of the cameras. Raises tier.no_lower_camera."""
-    rows = {row.camera_id: row for row in peers.listed(connection, cameras)}
+    """Which of our lower nodes has which of the cameras. Raises tier.no_lower_camera, tier.camera_ambiguous."""
+    having: dict[str, list[str]] = {}
+    for row in peers.listed(connection, cameras):
+        having.setdefault(row.camera_id, []).append(row.link_id)
     grouped: dict[str, list[str]] = {}
     for camera in dict.fromkeys(cameras):
-        if camera not in rows:
+        if camera not in having:
             raise TiergateError(Kind.NOT_FOUND, "tier.no_lower_camera", camera=camera)
-        grouped.setdefault(rows[camera].link_id, []).append(camera)
+        if len(having[camera]) > 1:
+            raise TiergateError(Kind.CONFLICT, "tier.camera_ambiguous", camera=camera)
+        grouped.setdefault(having[camera][0], []).append(camera)
     found = []
     for link_id, ids in grouped.items():
         link = links.get(connection, link_id)
