@@ -12,10 +12,12 @@ import contextlib
 import hashlib
 import os
 import struct
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
 from sqlalchemy import Connection
 
@@ -26,6 +28,7 @@ from storage.catalog import cache as rows
 from storage.catalog import leases
 from storage.catalog.cache import CacheRow
 from storage.catalog.engine import Catalog
+from storage.catalog.leases import LeaseRow
 from storage.keys import parse_segment_key
 from storage.objects.base import ObjectStore
 from tiering.wire import PurgeStatement
@@ -101,6 +104,7 @@ class LeaseKeys:
     def __init__(self, folder: Path, entropy: Callable[[int], bytes]) -> None:
         self._folder = folder
         self._entropy = entropy
+        self._one = threading.Lock()  #: first readers of a lease come several at once: they get one key
 
     def _path(self, lease_id: str) -> Path:
         if not ULID_PATTERN.fullmatch(lease_id):
@@ -110,20 +114,21 @@ class LeaseKeys:
     def make(self, lease_id: str) -> bytes:
         """The lease's key, made and synced if it is not there."""
         path = self._path(lease_id)
-        with contextlib.suppress(FileNotFoundError):
-            return path.read_bytes()
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        key = self._entropy(32)
-        fresh = path.with_suffix(".new")
-        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        try:
-            os.write(descriptor, key)
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        fresh.replace(path)
-        self._sync()
-        return key
+        with self._one:
+            with contextlib.suppress(FileNotFoundError):
+                return path.read_bytes()
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            key = self._entropy(32)
+            fresh = path.with_suffix(".new")
+            descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            try:
+                os.write(descriptor, key)
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            fresh.replace(path)
+            self._sync()
+            return key
 
     def get(self, lease_id: str) -> bytes | None:
         with contextlib.suppress(FileNotFoundError):
@@ -133,7 +138,7 @@ class LeaseKeys:
     def destroy(self, lease_id: str) -> None:
         """Overwrites and removes the file; safe to repeat."""
         path = self._path(lease_id)
-        with contextlib.suppress(FileNotFoundError):
+        with self._one, contextlib.suppress(FileNotFoundError):
             descriptor = os.open(path, os.O_WRONLY)
             try:
                 os.write(descriptor, bytes(32))
@@ -165,6 +170,16 @@ class Cache:
         self._keys = keys
         self._catalog = catalog
         self._entropy = entropy
+        self._locks: WeakValueDictionary[str, threading.RLock] = WeakValueDictionary()
+        self._guard = threading.Lock()
+
+    def alone(self, lease_id: str) -> threading.RLock:
+        """While it is held, nobody else writes or purges anything of the lease."""
+        with self._guard:
+            found = self._locks.get(lease_id)
+            if found is None:
+                found = self._locks[lease_id] = threading.RLock()
+            return found
 
     def used_bytes(self) -> int:
         return self._catalog.read(rows.kept_bytes)
@@ -187,35 +202,63 @@ class Cache:
             raise
 
     def write_block(
-        self, lease_id: str, camera: str, segment_id: str, block: int, data: bytes, until_ms: int, now_ms: int
-    ) -> None:
-        """Row first, then bytes. An object left by a crash in between under other bytes is replaced."""
-        name = object_key(lease_id, segment_id, block)
-        row = CacheRow(name, lease_id, camera, segment_id, len(data), until_ms, now_ms)
-        self._catalog.write(lambda c: rows.add(c, row))
-        self._store.delete(name)
-        SealedStore(self._store, self._keys.make(lease_id), self._entropy).put_bytes(name, data)
+        self, lease_id: str, camera: str, segment_id: str, block: int, data: bytes, now_ms: Callable[[], int]
+    ) -> bool:
+        """Row first, then bytes. An object left by a crash in between under other bytes is replaced.
+
+        False, and nothing is kept, when the lease has no cache any more: its row is read again here, where no purge can
+        run, so that no block on its way comes after the statement that nothing is left.
+        """
+        with self.alone(lease_id):
+            lease = self._catalog.read(lambda c: leases.get(c, lease_id, "held"))
+            at_ms = now_ms()
+            if lease is None or not may_keep(lease, at_ms):
+                return False
+            name = object_key(lease_id, segment_id, block)
+            row = CacheRow(name, lease_id, camera, segment_id, len(data), lease.cache_until_ms, at_ms)
+            self._catalog.write(lambda c: rows.add(c, row))
+            self._store.delete(name)
+            SealedStore(self._store, self._keys.make(lease_id), self._entropy).put_bytes(name, data)
+            return True
+
+    def destroy_key(self, lease_id: str) -> None:
+        """From here on nothing of the lease can be read, whatever the store does."""
+        with self.alone(lease_id):
+            self._keys.destroy(lease_id)
 
     def purge(self, lease_id: str, now_ms: int) -> PurgeStatement:
         """Deletes everything of a lease and its key; what it says is what was found afterwards. Safe to repeat."""
-        known = self._catalog.read(lambda c: rows.of_lease(c, lease_id))
-        self._keys.destroy(lease_id)  # first: from here on nothing of it can be read, whatever the store does
-        prefix = f"{PREFIX}/{lease_id}/"
-        for name in {r.object_key for r in known} | {o.key for o in self._store.list(prefix)}:
-            self._store.delete(name)
-        remaining = sum(1 for _ in self._store.list(prefix))
-        names = sorted(r.object_key for r in known)
-        if not remaining:
-            self._catalog.write(lambda c: rows.purge(c, lease_id, now_ms))
-        return PurgeStatement(
-            lease_id,
-            len(names),
-            sum(r.bytes for r in known),
-            hashlib.sha256("\n".join(names).encode()).hexdigest(),
-            self._keys.get(lease_id) is None,
-            remaining,
-            now_ms,
-        )
+        with self.alone(lease_id):
+            self.destroy_key(lease_id)  # first, and for good
+            known = self._catalog.read(lambda c: rows.of_lease(c, lease_id))
+            prefix = f"{PREFIX}/{lease_id}/"
+            self._store.delete_many(sorted({r.object_key for r in known} | {o.key for o in self._store.list(prefix)}))
+            remaining = sum(1 for _ in self._store.list(prefix))
+            if not remaining:
+                self._catalog.write(lambda c: rows.purge(c, lease_id, now_ms))
+            names = sorted(r.object_key for r in known)
+            return PurgeStatement(
+                lease_id,
+                len(names),
+                sum(r.bytes for r in known),
+                hashlib.sha256("\n".join(names).encode()).hexdigest(),
+                self._keys.get(lease_id) is None,
+                remaining,
+                now_ms,
+            )
+
+    def with_keys(self) -> list[str]:
+        """Leases that have a key."""
+        return self._keys.all_ids()
+
+    def with_objects(self) -> set[str]:
+        """Leases of which the store has an object: it lists all of the cache."""
+        return {info.key.split("/")[1] for info in self._store.list(f"{PREFIX}/")}
+
+
+def may_keep(lease: LeaseRow, now_ms: int) -> bool:
+    """Whether anything of a held lease may be written to the cache now."""
+    return lease.ended_ms is None and lease.purged_ms is None and now_ms < lease.cache_until_ms
 
 
 # -- the proof (I6) ----------------------------------------------------------------------------------------------------

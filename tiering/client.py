@@ -6,6 +6,7 @@ here: TLS pins and pools (`gateway.relay.http`), rows, caches.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -35,6 +36,9 @@ from tiering.wire import (
 
 _KIND_OF_STATUS = {status: kind for kind, status in HTTP_STATUS.items()}
 SILENCE_S = 15.0  #: three missed signs of life: the line is dead
+CALL_S = 35.0  #: a whole call but for its bytes: 5 s to connect, 30 s for an answer that waits its turn on a line
+CALL_BYTES_PER_S = 8 * 1024  #: of what goes and comes; a line that is slower carries no picture either
+REFUSAL_MAX_BYTES = 64 * 1024
 
 
 class PeerClient:
@@ -49,7 +53,9 @@ class PeerClient:
         http: httpx.AsyncClient,
         now_ms: Callable[[], int],
         entropy: Callable[[int], bytes],
+        call_s: float = CALL_S,
     ) -> None:
+        """However an answer trickles, a call ends after `call_s` and what its bytes take at `CALL_BYTES_PER_S`."""
         self._base = base_url.rstrip("/")
         self._path = urlsplit(self._base).path
         self._node = node
@@ -58,6 +64,7 @@ class PeerClient:
         self._http = http
         self._now_ms = now_ms
         self._entropy = entropy
+        self._call_s = call_s
 
     # -- calls -------------------------------------------------------------------------------------------------------
 
@@ -138,12 +145,13 @@ class PeerClient:
         try:
             async with self._http.stream("GET", self._origin() + target, headers=headers, timeout=timeout) as answer:
                 if answer.status_code != 200:
-                    await answer.aread()
-                    raise refusal_of(answer.status_code, answer.content)
+                    async with asyncio.timeout(self._call_s) as until:
+                        refusal = await self._whole(answer, REFUSAL_MAX_BYTES, until)
+                    raise refusal_of(answer.status_code, refusal)
                 async for data in answer.aiter_raw():
                     for item in reader.feed(data):
                         yield item
-        except (httpx.HTTPError, httpx.InvalidURL) as exc:
+        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as exc:
             raise _away(exc) from exc
         except ValueError as exc:
             raise TiergateError(Kind.UNAVAILABLE, "tier.peer_garbled") from exc
@@ -172,18 +180,29 @@ class PeerClient:
 
     async def _send(self, method: str, target: str, headers: dict[str, str], body: bytes, limit: int) -> httpx.Response:
         try:
-            async with self._http.stream(method, self._origin() + target, headers=headers, content=body) as answer:
-                content = bytearray()
-                async for piece in answer.aiter_raw():
-                    content += piece
-                    if len(content) > limit:
-                        raise TiergateError(Kind.UNAVAILABLE, "tier.peer_garbled")
-                whole = httpx.Response(answer.status_code, headers=_plain(answer.headers), content=bytes(content))
-        except (httpx.HTTPError, httpx.InvalidURL) as exc:
+            async with (
+                asyncio.timeout(self._call_s + len(body) / CALL_BYTES_PER_S) as until,
+                self._http.stream(method, self._origin() + target, headers=headers, content=body) as answer,
+            ):
+                content = await self._whole(answer, limit if answer.status_code == 200 else REFUSAL_MAX_BYTES, until)
+                whole = httpx.Response(answer.status_code, headers=_plain(answer.headers), content=content)
+        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as exc:
             raise _away(exc) from exc
         if whole.status_code != 200:
             raise refusal_of(whole.status_code, whole.content)
         return whole
+
+    @staticmethod
+    async def _whole(answer: httpx.Response, limit: int, until: asyncio.Timeout) -> bytes:
+        """The body. Each byte that came moves the end of the call by what it may take and no more: whoever sends one
+        a second keeps nobody waiting for days."""
+        content = bytearray()
+        async for piece in answer.aiter_raw():
+            content += piece
+            if len(content) > limit:
+                raise TiergateError(Kind.UNAVAILABLE, "tier.peer_garbled")
+            until.reschedule((until.when() or 0.0) + len(piece) / CALL_BYTES_PER_S)
+        return bytes(content)
 
 
 def _plain(headers: httpx.Headers) -> dict[str, str]:

@@ -7,22 +7,26 @@ are not named. The upper node asks each 5 s with the digest it has; unless somet
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection
 
 from config.units import DAY_MS
-from storage.catalog import leases, links, peers
+from storage.catalog import leases, links, peers, places
 from storage.catalog.engine import Catalog
 from storage.catalog.links import LinkRow
 from tiering import exchange, pins
+from tiering.cache_policy import HARD_TTL_MS
 from tiering.lease import canonical_json
+from tiering.topology import TIER_ORDER
 from tiering.wire import Card, Directory, DirectoryCamera
 
 COVERAGE_DAYS = 31
 COVERAGE_REFRESH_MS = 60_000
 SHANGHAI_OFFSET_MS = 8 * 3_600_000  #: Asia/Shanghai has had no other offset since 1991
-ENDED_WINDOW_MS = 2 * DAY_MS
+ENDED_WINDOW_MS = HARD_TTL_MS  #: as long as anything of a lease may lie in a cache above
 
 
 class DirectorySource:
@@ -93,22 +97,32 @@ def vars_of(camera: DirectoryCamera) -> dict[str, Any]:
 
 
 def _ended(connection: Connection, link: LinkRow, now_ms: int) -> list[dict[str, Any]]:
-    rows = leases.of_link(connection, link.id, "granted", now_ms - ENDED_WINDOW_MS)
-    return [
-        {"id": r.id, "ended_ms": r.ended_ms, "reason": r.end_reason or "ended"} for r in rows if r.ended_ms is not None
-    ]
+    rows = leases.ended_unpurged(connection, link.id, now_ms - ENDED_WINDOW_MS)
+    return [{"id": r.id, "ended_ms": r.ended_ms, "reason": r.end_reason or "ended"} for r in rows]
 
 
-def store(connection: Connection, link: LinkRow, directory: Directory, now_ms: int) -> list[str]:
-    """What a lower node told, into our rows. The ids of our leases that turned out to be over.
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What became of a directory."""
+
+    over: list[str]  #: leases of ours that turned out to be over
+    aside: tuple[str, ...] | None  #: cameras that the node may not name; None: it named none this time
+
+
+def store(connection: Connection, link: LinkRow, directory: Directory, now_ms: int) -> Stored:
+    """What a lower node told, into our rows.
 
     A lease that the lower node ended takes its cache with it at once: a revocation that we hear late is still one.
     """
     links.seen(connection, link.id, now_ms)
+    aside: tuple[str, ...] | None = None
     if directory.cameras is not None:
+        aside = _not_its_own(connection, link, directory.cameras)
+        refused = set(aside)
         rows = [
             peers.PeerCameraRow(link.id, c.id, c.name, c.tier, c.region, c.region_name, c.state, c.details, now_ms)
             for c in directory.cameras
+            if c.id not in refused
         ]
         peers.replace_all(connection, link.id, rows, now_ms)
     over = []
@@ -117,4 +131,18 @@ def store(connection: Connection, link: LinkRow, directory: Directory, now_ms: i
         if held is not None and held.link_id == link.id and held.ended_ms is None:
             leases.end(connection, held.id, "held", now_ms, entry["reason"], now_ms)
             over.append(held.id)
-    return over
+    return Stored(over, aside)
+
+
+def _not_its_own(connection: Connection, link: LinkRow, cameras: Sequence[DirectoryCamera]) -> tuple[str, ...]:
+    """Cameras that the node of the link does not speak for: ours, another node's, of a tier above it, or of a region
+    that does not lie in its own. Whoever was linked first keeps a camera that two name.
+    """
+    taken = peers.elsewhere(connection, link)
+    above = places.ancestors(connection, {c.region for c in cameras})
+    highest = TIER_ORDER.index(link.peer_tier)
+    return tuple(
+        c.id
+        for c in cameras
+        if c.id in taken or TIER_ORDER.index(c.tier) < highest or link.peer_region not in above[c.region]
+    )

@@ -8,6 +8,7 @@ Does not belong here: rows, HTTP, the register; who may ask at the upper node (`
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from enum import Enum
@@ -15,9 +16,10 @@ from typing import Any
 
 from config.crypto import Signed, verify
 from config.errors import Kind, TiergateError
+from config.ids import is_ulid
 from config.reasons import Reason
 from tiering import exchange
-from tiering.cache_policy import cache_until_ms
+from tiering.cache_policy import MAX_TTL_MS, cache_until_ms
 from tiering.mechanism import MINUTE_MS, Mechanism
 from tiering.topology import refuse_pull
 
@@ -513,12 +515,19 @@ def to_document(terms: LeaseTerms) -> str:
     return canonical_json({"v": DOCUMENT_VERSION, "type": "tiergate-lease", **asdict(terms)})
 
 
-_TIMES = ("first_issued_ms", "issued_ms", "expires_ms", "cache_until_ms", "renewals")
-_TIMES_OR_NONE = ("from_ms", "to_ms", "confirm_by_ms")
+#: Bounds of what a document may say, those of `tiering.wire` where a request carries the same field.
+_TEXT_MAX, _NAME_MAX, _WORD_MAX = 500, 120, 40
+_PERSONS_MAX, _CAMERAS_MAX, _FUNCTIONS_MAX = 50, 200, 20
+_TIME_MAX_MS = 1 << 48  #: what an id can hold
+_COUNT_MAX = 1 << 31
+_CAMERA = re.compile(r"[0-9]{20}")
 
 
 def from_document(document: str) -> LeaseTerms:
-    """Raises tier.document_malformed. A document in another spelling than canonical is refused: one lease, one text."""
+    """Raises tier.document_malformed. A document in another spelling than canonical is refused: one lease, one text.
+
+    Every field is looked at: who signed it is another node, and what it says stands in our rows for days.
+    """
     try:
         value = json.loads(document)
         if value.pop("v") != DOCUMENT_VERSION or value.pop("type") != "tiergate-lease":
@@ -529,17 +538,60 @@ def from_document(document: str) -> LeaseTerms:
         for name in ("cameras", "functions"):
             value[name] = tuple(value[name])
         terms = LeaseTerms(**value)
-        if any(type(getattr(terms, name)) is not int for name in _TIMES):
-            raise ValueError("a time is not a number")
-        if any(type(getattr(terms, name)) not in (int, type(None)) for name in _TIMES_OR_NONE):
-            raise ValueError("a time is not a number")
-        if not all(isinstance(word, str) for word in (*terms.cameras, *terms.functions)):
-            raise ValueError("a camera or function is not a word")
+        _check(terms)
         if to_document(terms) != document:
             raise ValueError("not canonical")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
         raise TiergateError(Kind.INVALID, "tier.document_malformed") from exc
     return terms
+
+
+def _check(terms: LeaseTerms) -> None:
+    """Raises ValueError when a field has another type than it says, or is beyond its bounds."""
+    approver = () if terms.approver is None else (terms.approver,)
+    times = [terms.first_issued_ms, terms.issued_ms, terms.expires_ms, terms.cache_until_ms]
+    times += [time for time in (terms.from_ms, terms.to_ms, terms.confirm_by_ms) if time is not None]
+    fits = (
+        type(terms.id) is str
+        and is_ulid(terms.id)
+        and all(_is_text(t, _WORD_MAX, 1) for t in (terms.lower_node, terms.upper_node, terms.mechanism))
+        and terms.kind in ("emergency", "supervision")
+        and terms.max_stream in ("main", "sub")
+        and _is_text(terms.case_no, _NAME_MAX)
+        and _is_text(terms.reason, _TEXT_MAX)
+        and 0 < len(terms.persons) <= _PERSONS_MAX
+        and all(_is_person(p) for p in (terms.requester, *approver, *terms.persons))
+        and 0 < len(terms.cameras) <= _CAMERAS_MAX
+        and all(type(c) is str and _CAMERA.fullmatch(c) for c in terms.cameras)
+        and 0 < len(terms.functions) <= _FUNCTIONS_MAX
+        and all(_is_text(f, _WORD_MAX, 1) for f in terms.functions)
+        and all(_is_number(n, _COUNT_MAX) for n in (terms.mechanism_version, terms.renewals))
+        and all(_is_number(time, _TIME_MAX_MS) for time in times)
+    )
+    if not fits:
+        raise ValueError("a field is malformed")
+    if (terms.from_ms is None) != (terms.to_ms is None) or (terms.from_ms or 0) > (terms.to_ms or 0):
+        raise ValueError("half a range")
+    if not terms.first_issued_ms <= terms.issued_ms <= terms.expires_ms:
+        raise ValueError("it ends before it begins")
+    longest_ms = cache_until_ms(terms.first_issued_ms, terms.expires_ms, MAX_TTL_MS)
+    if terms.from_ms is None:
+        longest_ms = max(longest_ms, terms.expires_ms)  # live only: nothing is kept, and no policy cuts it
+    if not terms.first_issued_ms <= terms.cache_until_ms <= longest_ms:
+        raise ValueError("a cache of another length than there is")
+
+
+def _is_text(value: object, limit: int, minimum: int = 0) -> bool:
+    """Raises UnicodeEncodeError, a ValueError, for half a character: no row could hold it."""
+    return type(value) is str and minimum <= len(value) <= limit and b"\0" not in value.encode()
+
+
+def _is_person(value: object) -> bool:
+    return isinstance(value, Person) and _is_text(value.name, _NAME_MAX, 1) and _is_text(value.unit, _NAME_MAX, 1)
+
+
+def _is_number(value: object, limit: int) -> bool:
+    return type(value) is int and 0 <= value < limit
 
 
 def verify_document(document: str, signature: str, lower_public_key: bytes) -> LeaseTerms:

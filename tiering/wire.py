@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeVar
 
 from config.crypto import b64, unb64
@@ -472,6 +472,28 @@ class FootageIndex:
             tuple(GapEntry.from_json(g) for g in list_field(value, "gaps", 5000)),
             optional(value, "next_ms", int_field),
         )
+
+
+def joined(pages: Sequence[FootageIndex]) -> FootageIndex:
+    """The pages of one range as one index. What several of them tell is there once, by the first that told it; the work
+    grows with what they hold."""
+    runs: dict[str, RunEntry] = {}
+    segments: dict[str, SegmentEntry] = {}
+    gaps: dict[tuple[str, int, int | None, str], GapEntry] = {}
+    for page in pages:
+        for run in page.runs:
+            runs.setdefault(run.id, run)
+        for segment in page.segments:
+            segments.setdefault(segment.id, segment)
+        for gap in page.gaps:
+            gaps.setdefault((gap.cause, gap.from_ms, gap.to_ms, canonical_json(gap.reason)), gap)
+    return replace(
+        pages[0],
+        runs=tuple(runs.values()),
+        segments=tuple(segments.values()),
+        gaps=tuple(gaps.values()),
+        next_ms=pages[-1].next_ms,
+    )
 
 
 # -- endings -----------------------------------------------------------------------------------------------------------

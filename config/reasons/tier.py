@@ -162,6 +162,14 @@ WORDS: dict[str, tuple[str, str]] = {
     "tier.renewals_used": ("It was renewed {limit} times; open a new lease.", "已续期 {limit} 次；请重新申请。"),
     "tier.renewal_not_longer": ("The renewal would not make it longer.", "续期不会延长许可时间。"),
     "tier.no_lower_camera": ("{camera} is not a camera of a lower node.", "{camera} 不是下级节点的摄像机。"),
+    "tier.camera_ambiguous": (
+        "Two lower nodes name camera {camera}; it is pulled from neither until one of them gives it up.",
+        "有两个下级节点声明摄像机 {camera}；在其中一方撤销前，不从任何一方调阅。",
+    ),
+    "tier.cameras_aside": (
+        "{count} cameras that the node names are not taken, the first {camera}: they are this node's or another one's, of a tier above it, or of a region outside its own. If the region is its own, enter it here with its parent (region add).",
+        "该节点声明的 {count} 路摄像机未予采纳（首个为 {camera}）：属于本节点或其他节点、层级高于该节点，或所在区划不属于其辖区。若确属其辖区，请在本节点登记该区划及其上级（region add）。",
+    ),
     "tier.approver_unknown": ("{login} is nobody who may approve.", "{login} 不是有批准权限的人员。"),
     "tier.no_unit": (
         "Your account belongs to no department; the register needs the unit.",

@@ -46,7 +46,8 @@ def _lower(connection: Connection, ids: list[str] | None) -> dict[str, str]:
     )
     if ids is not None:
         query = query.where(peer_camera.c.camera_id.in_(ids))
-    return {row.camera_id: row.region for row in connection.execute(query)}
+    oldest_last = query.order_by(link.c.created_ms.desc(), link.c.id.desc())  # of two that name one, it has it
+    return {row.camera_id: row.region for row in connection.execute(oldest_last)}
 
 
 def _leases(connection: Connection, now_ms: int) -> dict[str, tuple[LeaseFact, ...]]:

@@ -104,13 +104,13 @@ def build(
     async def link(_: Request, value: dict[str, Any]) -> dict[str, Any]:
         code, actor = wire.text_field(value, "code", 2000, 1), wire.text_field(value, "actor", 120, 1)
         made = await accept(code, actor, wire.optional(value, "url", wire.text_field))
-        await keeping.poll()  # the new node's cameras should be there when the answer is
+        await keeping.poll(made)  # the new node's cameras should be there when the answer is
         return {"id": made}
 
     async def status(_: Request, __: dict[str, Any]) -> dict[str, Any]:
         return {
             "upstreams": len(upstreams),
-            "problems": {link_id: reason.as_json() for link_id, reason in keeping.problems.items()},
+            "problems": {link_id: reason.as_json() for link_id, reason in keeping.troubles.items()},
         }
 
     return Starlette(

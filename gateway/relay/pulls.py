@@ -22,7 +22,7 @@ from storage.catalog.engine import Catalog
 from storage.catalog.leases import LeaseRow
 from storage.catalog.links import LinkRow
 from tiering import exchange
-from tiering.cache import BLOCK_BYTES, Cache
+from tiering.cache import BLOCK_BYTES, Cache, may_keep
 from tiering.cache_policy import CacheAct, decide_cache
 from tiering.lease import (
     LeaseRequest,
@@ -38,7 +38,7 @@ from tiering.mechanism import MINUTE_MS
 from tiering.server import events_of, mechanism_of, renewed_values, row_of, terms_of
 from tiering.signing import SKEW_MS, Signer
 from tiering.steady import SteadyClock
-from tiering.wire import FootageIndex
+from tiering.wire import FootageIndex, joined
 
 INDEX_PAGES_MAX = 20
 
@@ -236,20 +236,13 @@ class Pulls:
         """The lower node's index of a range, all its pages together."""
         link = await self._playback(lease_id, camera, stream, from_ms, to_ms)
         client = self.pool.of(link)
-        whole = page = await client.index(lease_id, camera, stream, from_ms, to_ms)
+        pages = [await client.index(lease_id, camera, stream, from_ms, to_ms)]
         for _ in range(INDEX_PAGES_MAX):
-            if page.next_ms is None or page.next_ms >= to_ms:
+            next_ms = pages[-1].next_ms
+            if next_ms is None or next_ms >= to_ms:
                 break
-            page = await client.index(lease_id, camera, stream, page.next_ms, to_ms)
-            have = {s.id for s in whole.segments}
-            whole = replace(
-                whole,
-                runs=(*whole.runs, *(r for r in page.runs if r.id not in {k.id for k in whole.runs})),
-                segments=(*whole.segments, *(s for s in page.segments if s.id not in have)),
-                gaps=(*whole.gaps, *(g for g in page.gaps if g not in whole.gaps)),
-                next_ms=page.next_ms,
-            )
-        return whole
+            pages.append(await client.index(lease_id, camera, stream, next_ms, to_ms))
+        return joined(pages)
 
     async def _playback(
         self, lease_id: str, camera: str, stream: str, from_ms: int | None, to_ms: int | None
@@ -292,14 +285,13 @@ class Pulls:
         now_ms = self.clock.now_ms()
         used = await asyncio.to_thread(self.cache.used_bytes)
         act = decide_cache(
-            now_ms=now_ms, until_ms=row.cache_until_ms, allowed=row.ended_ms is None and row.purged_ms is None,
+            now_ms=now_ms, until_ms=row.cache_until_ms, allowed=may_keep(row, now_ms),
             used_bytes=used, quota_bytes=self._quota_bytes, size_bytes=len(data),
         )  # fmt: skip
         if act is CacheAct.PURGE:
             raise TiergateError(Kind.FORBIDDEN, "tier.lease_expired")
         if act is CacheAct.STORE:
-            until_ms = row.cache_until_ms
-            await asyncio.to_thread(self.cache.write_block, lease_id, camera, segment, block, data, until_ms, now_ms)
+            await asyncio.to_thread(self.cache.write_block, lease_id, camera, segment, block, data, self.clock.now_ms)
         return data
 
 
@@ -314,13 +306,17 @@ def _lesser(one: str, other: str) -> str:
 
 
 def _by_link(connection: Connection, cameras: tuple[str, ...]) -> list[tuple[LinkRow, list[str]]]:
-    """Which of our lower nodes has which of the cameras. Raises tier.no_lower_camera."""
-    rows = {row.camera_id: row for row in peers.listed(connection, cameras)}
+    """Which of our lower nodes has which of the cameras. Raises tier.no_lower_camera, tier.camera_ambiguous."""
+    having: dict[str, list[str]] = {}
+    for row in peers.listed(connection, cameras):
+        having.setdefault(row.camera_id, []).append(row.link_id)
     grouped: dict[str, list[str]] = {}
     for camera in dict.fromkeys(cameras):
-        if camera not in rows:
+        if camera not in having:
             raise TiergateError(Kind.NOT_FOUND, "tier.no_lower_camera", camera=camera)
-        grouped.setdefault(rows[camera].link_id, []).append(camera)
+        if len(having[camera]) > 1:
+            raise TiergateError(Kind.CONFLICT, "tier.camera_ambiguous", camera=camera)
+        grouped.setdefault(having[camera][0], []).append(camera)
     found = []
     for link_id, ids in grouped.items():
         link = links.get(connection, link_id)

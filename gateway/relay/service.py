@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import secrets
 import socket
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -19,7 +18,6 @@ import uvicorn
 from starlette.applications import Starlette
 
 from config.clock import Clock
-from config.errors import TiergateError
 from config.settings import Settings, split_listen
 from gateway.relay import local_app, pairing, tier_app
 from gateway.relay.certificate import RelayCertificate
@@ -39,8 +37,6 @@ from tiering.ports import FootageReader, LiveFrames, Register
 from tiering.server import TierServer
 from tiering.signing import Signer
 from tiering.steady import SteadyClock
-
-_log = logging.getLogger(__name__)
 
 #: Unsent bytes the kernel may hold per connection: more would hide a full line from us for seconds (MEASUREMENTS B4).
 NOTSENT_LOWAT_BYTES = 16_384
@@ -125,10 +121,7 @@ class RelayService:
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Purges what is overdue, then serves until the block ends. Raises what loading the certificate raises."""
-        try:
-            await self.keeping.purge_due()
-        except TiergateError as exc:  # the keys are destroyed first; the loop goes on deleting when the store is back
-            _log.warning("overdue cache objects cannot be deleted yet", extra={"code": exc.reason.code})
+        await self.keeping.purge_due()
         outside = _server(tier_app.build(self.server, self._frames))
         if self.certificate is not None:
             await asyncio.to_thread(self.certificate.open)

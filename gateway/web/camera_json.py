@@ -127,6 +127,7 @@ def _lower(
         select(peer_camera)
         .join(link, link.c.id == peer_camera.c.link_id)
         .where(peer_camera.c.camera_id.in_(ids), peer_camera.c.removed_ms.is_(None), link.c.removed_ms.is_(None))
+        .order_by(link.c.created_ms.desc(), link.c.id.desc())  # of two links that name one, the older has it: the last
     )
     answer: dict[str, dict[str, Any]] = {}
     for row in connection.execute(query):

@@ -42,6 +42,14 @@ def of_lease(connection: Connection, lease_id: str) -> list[CacheRow]:
     return [_row(row) for row in connection.execute(query)]
 
 
+def keeps(connection: Connection, lease_id: str) -> bool:
+    """Whether any object of the lease should still have bytes."""
+    mine = select(cache_object.c.object_key).where(
+        cache_object.c.lease_id == lease_id, cache_object.c.purged_ms.is_(None)
+    )
+    return connection.execute(mine.limit(1)).first() is not None
+
+
 def kept(connection: Connection) -> list[CacheRow]:
     """All objects that should still have bytes."""
     query = select(cache_object).where(cache_object.c.purged_ms.is_(None)).order_by(cache_object.c.object_key)

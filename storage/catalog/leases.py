@@ -131,10 +131,30 @@ def of_link(connection: Connection, link_id: str, side: str, since_ms: int) -> l
     return [_row(row) for row in connection.execute(query.order_by(lease.c.id).limit(1000))]
 
 
-def caching(connection: Connection, link_id: str, side: str, now_ms: int) -> list[LeaseRow]:
-    """Leases of a link whose cache may still hold something."""
-    query = select(lease).where(lease.c.link_id == link_id, lease.c.side == side, lease.c.cache_until_ms > now_ms)
-    return [_row(row) for row in connection.execute(query)]
+def open_of(connection: Connection, link_id: str, side: str, now_ms: int) -> list[LeaseRow]:
+    """Leases of a link that run, or whose cache may hold something."""
+    running = (lease.c.ended_ms.is_(None)) & (lease.c.expires_ms > now_ms)
+    query = select(lease).where(lease.c.link_id == link_id, lease.c.side == side)
+    return [_row(row) for row in connection.execute(query.where(running | (lease.c.cache_until_ms > now_ms)))]
+
+
+def end_all(connection: Connection, link_id: str, side: str, now_ms: int, why: str) -> list[LeaseRow]:
+    """Ends those of `open_of` with their caches; them, as they were.
+
+    One that has expired is ended too when it has a cache: only what has ended is told to the upper node.
+    """
+    found = open_of(connection, link_id, side, now_ms)
+    for row in found:
+        end(connection, row.id, side, now_ms, why, now_ms)
+    return found
+
+
+def ended_unpurged(connection: Connection, link_id: str, since_ms: int) -> list[LeaseRow]:
+    """Granted leases of a link that ended since and of which the upper node may still keep something, newest first."""
+    query = select(lease).where(
+        lease.c.link_id == link_id, lease.c.side == "granted", lease.c.ended_ms >= since_ms, lease.c.purged_ms.is_(None)
+    )
+    return [_row(row) for row in connection.execute(query.order_by(lease.c.ended_ms.desc()).limit(1000))]
 
 
 def camera_ms_since(connection: Connection, link_id: str, since_ms: int) -> int:

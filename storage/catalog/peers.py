@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, func, insert, select, update
 
+from storage.catalog.links import LinkRow
 from storage.catalog.tables import camera, camera_status, link, peer_camera, region, segment
 
 
@@ -85,6 +86,22 @@ def listed(connection: Connection, camera_ids: Iterable[str] | None = None) -> l
     if camera_ids is not None:
         query = query.where(peer_camera.c.camera_id.in_(list(camera_ids)))
     return [_row(row) for row in connection.execute(query.order_by(peer_camera.c.camera_id))]
+
+
+def elsewhere(connection: Connection, here: LinkRow) -> set[str]:
+    """Cameras that the node of this link may not name as its own: ours, and those that stand under another link. Of two
+    links under which one stands, the older has it."""
+    mine = select(peer_camera.c.camera_id).where(peer_camera.c.link_id == here.id, peer_camera.c.removed_ms.is_(None))
+    older = (link.c.created_ms < here.created_ms) | ((link.c.created_ms == here.created_ms) & (link.c.id < here.id))
+    others = (
+        select(peer_camera.c.camera_id)
+        .join(link, link.c.id == peer_camera.c.link_id)
+        .where(peer_camera.c.link_id != here.id, peer_camera.c.removed_ms.is_(None))
+        .where(link.c.removed_ms.is_(None), link.c.peer_role == "lower")
+        .where(older | peer_camera.c.camera_id.not_in(mine))
+    )
+    own = select(camera.c.id).where(camera.c.removed_ms.is_(None))
+    return {*connection.execute(own).scalars(), *connection.execute(others).scalars()}
 
 
 def own_cameras(connection: Connection, camera_ids: Iterable[str] | None = None) -> list[OwnCamera]:

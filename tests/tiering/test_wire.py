@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import secrets
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,7 +27,17 @@ from tiering.lease import LeaseRequest, Person
 from tiering.nonces import NonceJournal
 from tiering.signing import check_answer, check_request, read_claim, sign_answer, sign_request
 from tiering.steady import SteadyClock
-from tiering.wire import Card, Invite, lease_request_from_json, lease_request_to_json, parse
+from tiering.wire import (
+    Card,
+    FootageIndex,
+    GapEntry,
+    Invite,
+    SegmentEntry,
+    joined,
+    lease_request_from_json,
+    lease_request_to_json,
+    parse,
+)
 
 NOW = 1_790_000_000_000
 KEY = bytes(range(32))
@@ -196,6 +208,20 @@ def test_a_leases_key_is_private_and_can_be_destroyed(tmp_path: Path) -> None:
         keys.make("../../etc/passwd")
 
 
+def test_first_readers_of_a_lease_that_come_at_once_get_one_key(tmp_path: Path) -> None:
+    keys = LeaseKeys(tmp_path / "leases", secrets.token_bytes)
+    with ThreadPoolExecutor(8) as readers:
+        for n in range(50):
+            lease, together = f"{n:026d}", threading.Barrier(8)
+
+            def first(lease: str = lease, together: threading.Barrier = together) -> bytes:
+                together.wait(10)
+                return keys.make(lease)
+
+            got = [future.result() for future in [readers.submit(first) for _ in range(8)]]
+            assert set(got) == {keys.get(lease)}
+
+
 @pytest.mark.fault("S16")
 def test_setting_the_wall_clock_back_makes_no_lease_longer() -> None:
     clock = ManualClock()
@@ -208,3 +234,45 @@ def test_setting_the_wall_clock_back_makes_no_lease_longer() -> None:
     assert steady.now_ms() == begin + 15_000
     clock.step_wall(7200)
     assert steady.now_ms() > begin + 3_000_000
+
+
+def index(next_ms: int | None, gaps: list[int], segments: list[int]) -> FootageIndex:
+    """Gaps by their number, of which the last digit says what stands in them; segments by theirs."""
+    told = [
+        GapEntry(("network", "clock")[n % 2], n // 10, None if n % 3 else n, {"n": n % 5} if n % 4 else None)
+        for n in gaps
+    ]
+    kept = [SegmentEntry(f"{n:026d}", "0" * 26, n, n + 1, n, "ok", 1, bytes(32), 0, b"") for n in segments]
+    return FootageIndex("c", "main", 0, 10**6, 0, (), tuple(kept), tuple(told), next_ms)
+
+
+numbers = st.lists(st.integers(0, 60), max_size=12)
+
+
+@given(st.lists(st.tuples(numbers, numbers), min_size=1, max_size=4))
+def test_pages_together_tell_everything_once_in_their_order(told: list[tuple[list[int], list[int]]]) -> None:
+    pages = [index(n + 1, *one) for n, one in enumerate(told)]
+    whole = joined(pages)
+    gaps: list[GapEntry] = []
+    segments: list[SegmentEntry] = []
+    for page in pages:
+        gaps += [gap for n, gap in enumerate(page.gaps) if gap not in (*gaps, *page.gaps[:n])]
+        segments += [s for n, s in enumerate(page.segments) if s not in (*segments, *page.segments[:n])]
+    assert (list(whole.gaps), list(whole.segments), whole.next_ms) == (gaps, segments, len(pages))
+
+
+@pytest.mark.fault("S11")
+def test_joining_pages_compares_no_gap_with_all_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twenty pages of five thousand would hold the relay's loop, and every picture in it, for an hour."""
+    compared = 0
+    equal = GapEntry.__eq__
+
+    def counted(one: GapEntry, other: object) -> bool:
+        nonlocal compared
+        compared += 1
+        return equal(one, other)
+
+    monkeypatch.setattr(GapEntry, "__eq__", counted)
+    pages = [index(n + 1, list(range(n * 3000, n * 3000 + 3000, 10)), []) for n in range(3)]
+    assert len(joined(pages).gaps) == 900
+    assert compared <= 900

@@ -192,7 +192,4 @@ async def remove_link(request: Request, link_id: str, principal: Manager) -> Res
 def _end_leases(connection: Connection, link_id: str, now_ms: int, why: str) -> None:
     """Both sides, with their caches: what the relay keeps of them is purged within seconds."""
     for side in ("granted", "held"):
-        for row in leases.of_link(connection, link_id, side, now_ms):
-            leases.end(connection, row.id, side, now_ms, why, now_ms)
-        for row in leases.caching(connection, link_id, side, now_ms):
-            leases.change(connection, row.id, side, {"cache_until_ms": now_ms})
+        leases.end_all(connection, link_id, side, now_ms, why)

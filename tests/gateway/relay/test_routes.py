@@ -32,6 +32,7 @@ class Half:
     site: Site
     relay: RelayService
     store: FolderStore
+    cache: FolderStore
 
 
 @contextlib.asynccontextmanager
@@ -52,7 +53,7 @@ async def half(folder: Path, tier: str, region: str) -> AsyncIterator[Half]:
     )  # fmt: skip
     async with site.running(), relay.running():
         try:
-            yield Half(site, relay, store)
+            yield Half(site, relay, store, cache)
         finally:
             await relay_of(services).close()
     site.close()
@@ -180,17 +181,36 @@ async def test_a_suspended_link_ends_its_pulls_and_refuses_new_ones(tmp_path: Pa
         code = (await down.post("/api/v1/links/invite", json={"peer_role": "upper"})).json()["code"]
         await up.post("/api/v1/links/accept", json={"code": code})
         body = {"cameras": [camera], "case": "A-9", "reason": "fire at the gate"}
-        lease = (await up.post("/api/v1/pulls", json=body)).json()["id"]
+        now_ms = lower.site.now_ms()
+        row = record(lower, camera, now_ms - 60_000)
+        control = relay_of(upper.site.services)
+
+        async def cached() -> str:
+            made = (await up.post("/api/v1/pulls", json=body)).json()["id"]
+            await control.read(made, row.id, camera, "main", 0, 1000)
+            assert [o.key.split("/")[1] for o in upper.cache.list()] == [made]
+            return str(made)
+
+        async def nothing_is_left() -> bool:
+            return not list(upper.cache.list())
+
+        async def told() -> bool:
+            return bool((await down.get(f"/api/v1/leases/{lease}")).json()["purged_ms"])
+
+        lease = await cached()
         (link,) = (await down.get("/api/v1/links")).json()["items"]
         assert (await down.patch(f"/api/v1/links/{link['id']}", json={"suspended": True})).status_code == 200
         assert (await down.get(f"/api/v1/leases/{lease}")).json()["end_reason"] == "suspended"
         refused = await up.post("/api/v1/pulls", json=body)
         assert (refused.status_code, refused.json()["code"]) == (403, "tier.link_suspended")
+        await until_async(nothing_is_left, 12, "the cache above ends with the link")
+        await until_async(told, 10, "the purge statement goes over the suspended link")
         await down.patch(f"/api/v1/links/{link['id']}", json={"suspended": False})
-        assert (await up.post("/api/v1/pulls", json=body)).status_code == 201
+        lease = await cached()
         assert (await down.delete(f"/api/v1/links/{link['id']}")).status_code == 204
         gone = await up.post("/api/v1/pulls", json=body)
         assert gone.status_code == 403 and gone.json()["code"] == "tier.peer_unknown"
+        await until_async(nothing_is_left, 12, "the cache above ends with a link that is removed")
         for client in (up, down):
             await client.aclose()
 
