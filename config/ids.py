@@ -68,6 +68,10 @@ def next_camera_id(centre: str, taken: set[str], industry: str = "01", type_: st
 REGION_DIGITS = (2, 4, 6, 9, 12)  #: significant digits of province, city, district, street, community
 
 
+#: Login of a person or a wall.
+LOGIN_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,59}$"
+
+
 def region_code(text: str) -> str:
     """`text` in its stored form: significant digits without trailing padding.
 

@@ -7,6 +7,7 @@ containers). The file is named by ``--config`` or ``TIERGATE_CONFIG``. The envir
 from __future__ import annotations
 
 import os
+import shlex
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -36,26 +37,44 @@ def load(path: Path, environment: Mapping[str, str] = os.environ) -> Settings:
         raise TiergateError(Kind.ENVIRONMENT, "settings.file_unreadable", path=path, problem=str(exc)) from exc
     for name, value in environment.items():
         section, separator, key = name.removeprefix(_PREFIX).lower().partition("__")
-        if not name.startswith(_PREFIX) or not separator:
+        if not name.startswith(_PREFIX):
+            continue
+        if not separator:
+            _refuse_half_a_name(name)
             continue
         if key.endswith("_file") and key not in ("ca_file", "test_file"):
             try:
                 value = Path(value).read_text(encoding="utf-8").strip()
-            except OSError as exc:
-                raise TiergateError(
-                    Kind.ENVIRONMENT, "settings.file_unreadable", path=value, problem=exc.strerror
-                ) from exc
+            except (OSError, UnicodeDecodeError) as exc:
+                problem = exc.strerror if isinstance(exc, OSError) else "no text in UTF-8"
+                raise TiergateError(Kind.ENVIRONMENT, "settings.file_unreadable", path=value, problem=problem) from exc
             key = key.removesuffix("_file")
         table = raw.setdefault(section, {})
         if isinstance(table, dict):
-            table[key] = value.split(",") if key in _LIST_KEYS else value
+            table[key] = _listed(key, value)
     _resolve(raw, path.resolve().parent)
     return build(raw)
 
 
-_LIST_KEYS = ("allowed_networks", "extra_spools")
+def _refuse_half_a_name(name: str) -> None:
+    """``TIERGATE_WEB_LISTEN`` is meant as ``TIERGATE_WEB__LISTEN``, and would count for nothing."""
+    section, _, key = name.removeprefix(_PREFIX).lower().partition("_")
+    if key and section in Settings.model_fields:
+        nearest = f"{_PREFIX}{section.upper()}__{key.upper()}"
+        raise TiergateError(Kind.ENVIRONMENT, "settings.unknown_key", key=name, nearest=nearest)
+
+
+def _listed(key: str, value: str) -> str | list[str]:
+    """A list as one line: with commas, a command as a shell would read it."""
+    if key == "command":
+        return shlex.split(value)
+    return value.split(",") if key in ("allowed_networks", "extra_spools") else value
+
+
 _PATH_KEYS = {
-    "paths": ("data", "spool", "extra_spools"),
+    "paths": ("data", "spool", "extra_spools", "evidence_dir"),
+    "clips": ("font",),
+    "alarms": ("ca_file",),
     "store": ("folder", "ca_file"),
     "backup": ("folder",),
     "web": ("tls_cert", "tls_key"),

@@ -14,10 +14,20 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationError,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from config.errors import Kind, TiergateError
+from config.ids import region_code
 from config.redact import HIDDEN, Secret
 
 TierName = Literal["city", "district", "street", "community"]
@@ -57,9 +67,29 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def _web_address(value: str | None) -> str | None:
+    if value is not None:
+        parts = urlsplit(value)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("must be an address like https://centre.example:8443")
+    return value
+
+
+def _region(value: str) -> str:
+    try:
+        return region_code(value)
+    except TiergateError:
+        raise ValueError("must be a division code of 2, 4, 6, 9 or 12 digits") from None
+
+
+WebAddress = Annotated[str | None, AfterValidator(_web_address)]
+
+
 class Node(Section):
     name: str = Field("tiergate", min_length=1, max_length=80, description="Name shown on the page and to other nodes.")
-    region: str = Field("21", description="Division code of the region this node serves (2/4/6/9/12 digits).")
+    region: Annotated[str, AfterValidator(_region)] = Field(
+        "21", description="Division code of the region this node serves (2/4/6/9/12 digits)."
+    )
     tier: TierName = Field("community", description="Tier of this node.")
     language: Literal["zh", "en"] = Field(
         "zh", description="Language of the command line and of the page's first visit."
@@ -137,7 +167,7 @@ class Listener(Section):
 
 class Web(Listener):
     workers: int = Field(1, ge=1, le=16, description="Web processes that share the port.")
-    public_url: str | None = Field(None, description="URL under which browsers reach this node (Origin check, links).")
+    public_url: WebAddress = Field(None, description="URL under which browsers reach this node (Origin check, links).")
     session_hours: int = Field(12, ge=1, le=24 * 7, description="A sign-in lasts this long.")
     requests_per_s: int = Field(
         50,
@@ -156,7 +186,7 @@ class Web(Listener):
 
 class Relay(Listener):
     listen: str = Field("127.0.0.1:8090", description="Address and port for other nodes (`/tier/v1`).")
-    public_url: str | None = Field(None, description="URL other nodes use; written into invitations.")
+    public_url: WebAddress = Field(None, description="URL other nodes use; written into invitations.")
     allowed_networks: tuple[str, ...] = Field(
         (),
         description="Networks in which other nodes are; empty: anywhere but loopback and link-local addresses (SSRF).",
@@ -190,7 +220,7 @@ class Catalog(Section):
 class Store(Section):
     kind: Literal["folder", "s3"] = Field("folder", description="Where sealed segments go.")
     folder: Path | None = Field(None, description="Folder store; default <data>/objects.")
-    endpoint: str | None = Field(None, description="S3 endpoint URL, for example https://minio.example:9000.")
+    endpoint: WebAddress = Field(None, description="S3 endpoint URL, for example https://minio.example:9000.")
     region: str = Field("us-east-1", description="S3 region (given, so that the client need not ask).")
     bucket: str = Field("tiergate-video", description="Bucket of own footage: no versioning, no lock.")
     evidence_bucket: str = Field("tiergate-evidence", description="Bucket of held footage (versioned, Object Lock).")
@@ -233,6 +263,12 @@ class Spool(Section):
         5.0, ge=0, le=50, description="Below this free space new non-key footage is not admitted."
     )
     critical_free_percent: float = Field(2.0, ge=0, le=50, description="Below this no footage is admitted.")
+
+    @model_validator(mode="after")
+    def _check(self) -> Spool:
+        if self.critical_free_percent > self.min_free_percent:
+            raise ValueError("critical_free_percent must not be above min_free_percent")
+        return self
 
 
 class Cameras(Section):
@@ -281,6 +317,8 @@ class Live(Section):
     def _check(self) -> Live:
         for network in self.allowed_networks:
             ipaddress.ip_network(network)
+        if self.whep_port_max < self.whep_port_min:
+            raise ValueError("whep_port_max must not be below whep_port_min")
         return self
 
 
@@ -410,6 +448,9 @@ class Settings(Section):
     def _check(self) -> Settings:
         if self.rtsp.tls_listen is not None and self.web.tls_cert is None:
             raise ValueError("rtsp.tls_listen needs web.tls_cert and web.tls_key")
+        ports = [listen for listen in (self.web.listen, self.relay.listen) if split_listen(listen)[1]]
+        if len(set(ports)) < len(ports):
+            raise ValueError("web.listen and relay.listen must be two addresses")
         return self
 
     @property

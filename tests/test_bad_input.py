@@ -18,6 +18,7 @@ from typing import Any
 import httpx
 import pytest
 
+from config.units import format_time_ms
 from gateway.cli.app import NOUNS, run
 from tests.parts.impostors import Impostor, garbage, http_redirect, plain_http, rtsp_redirect
 from tests.parts.node import QUICK, Node
@@ -319,7 +320,16 @@ def test_absurd_times_are_refused_in_one_sentence(place: Place) -> None:
             place.problem(answer, code, "web.body_malformed.t", "media.play_clip_too_long")
     for at in ("NaN", "-1", "0", "9" * 30, "x"):
         place.problem(place.api("GET", f"/cameras/{place.camera}/snapshot.jpg", params={"at": at}), "time", "web.body")
-    window = ("--from", "1970-01-01T00:00:00Z", "--to", "NaN", "--reason", "核查事件经过", "-o", "/dev/null/x")
+    window = (
+        "--from",
+        "1970-01-01T00:00:00Z",
+        "--to",
+        "NaN",
+        "--reason",
+        "核查事件经过",
+        "-o",
+        str(place.node.folder / "never.mp4"),
+    )
     place.refused(2, "clip", place.camera, *window)
     place.refused(2, "retention", "explain", f"{place.camera}@NaN")
 
@@ -421,8 +431,59 @@ def test_a_mistyped_line_is_one_sentence_and_exit_code_2(place: Place) -> None:
         place.refused(3, "camera", "list", "--url", f"http://127.0.0.1:{web.port}", says="tiergate")
     place.refused(3, "camera", "list", "--url", f"http://127.0.0.1:{free_port()}")
     place.refused(3, "camera", "list", "--config", "/nonexistent", says="tiergate init")
+    for option in ("--key", "--against", "--witness"):
+        place.refused(2, "audit", "verify", option, str(place.node.config), says="FILE")
+    for number in ("nan", "inf", "-1"):
+        place.refused(2, "camera", "add", "rtsp://127.0.0.1/q", "--name", "x", "--wait", number, says="--wait")
+        place.refused(2, "camera", "discover", "--seconds", number, says="--seconds")
+        place.refused(2, "retention", "forecast", "--mbit", number, says="--mbit")
     error = json.loads(place.cli("camera", "add", "-x", plain=False).stderr)["error"]
     assert error["code"] == "cli.option_unknown" and error["en"] and error["zh"]
+
+
+def test_what_works_on_local_files_never_takes_those_for_another_node(place: Place) -> None:
+    local = (
+        ("doctor",), ("backup", "/tmp/never"), ("upgrade",), ("secrets", "rotate"), ("store", "check"),
+        ("token", "rotate-key"), ("alarm", "list"), ("link", "certificate"), ("serve",), ("init",),
+        ("user", "reset-password", "zhang", "--password-stdin"),
+    )  # fmt: skip
+    for words in local:
+        place.refused(2, *words, "--url", "https://other.example", says="--url", stdin="another password 9\n")
+    place.node.cli("login", "zhang", "--password-stdin", stdin=USER_PASSWORD)  # still the same
+    place.node.cli("login", place.node.user, "--password-stdin", stdin=place.node.password)
+
+
+def test_a_file_that_cannot_be_used_is_named_with_why(place: Place, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    place.refused(3, "audit", "export", str(tmp_path / "file" / "x"), says=str(tmp_path / "file"))
+    for bad in ("", "-li", "a" * 61):
+        place.refused(2, "init", "--config", str(tmp_path / "n.toml"), "--login", bad, says="login")
+    assert not (tmp_path / "n.toml").exists()
+    blocked = {"XDG_CONFIG_HOME": str(tmp_path / "file")}
+    before = len(place.api("GET", "/sessions").json()["items"])
+    place.refused(
+        3, "login", "zhang", "--password-stdin", stdin=USER_PASSWORD, env=blocked, says=str(tmp_path / "file")
+    )
+    assert len(place.api("GET", "/sessions").json()["items"]) == before
+
+
+def test_a_clip_is_whole_or_not_there_and_says_what_is_missing(place: Place, tmp_path: Path) -> None:
+    until(lambda: place.node.footage(place.camera), 30, "footage")
+    span = place.node.footage(place.camera)[0]
+    asked = ("clip", place.camera, "--from", _time(span["from_ms"] - 60_000), "--to", _time(span["from_ms"] + 1_000),
+             "--reason", "fire at the gate")  # fmt: skip
+    opened = len(place.api("GET", "/register").json()["items"])
+    place.refused(3, *asked, "-o", str(tmp_path / "no" / "clip.mp4"), says="no")
+    (tmp_path / "there.mp4").write_text("kept")
+    place.refused(1, *asked, "-o", str(tmp_path / "there.mp4"), says="there.mp4")
+    assert len(place.api("GET", "/register").json()["items"]) == opened, "nothing was asked of the node"
+    said = json.loads(place.cli(*asked, "-o", str(tmp_path / "clip.mp4"), plain=False).stdout)
+    assert said["bytes"] == (tmp_path / "clip.mp4").stat().st_size and "gaps" in said and said["damaged"] == []
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["clip.mp4", "there.mp4"]
+
+
+def _time(at_ms: int) -> str:
+    return format_time_ms(at_ms)
 
 
 def test_help_and_plain_tables_read_well(place: Place) -> None:

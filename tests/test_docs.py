@@ -39,6 +39,18 @@ def commands(group: Any, path: str = "") -> Iterator[tuple[str, Any]]:
             yield here, child
 
 
+def test_no_command_has_an_option_that_is_taken_from_the_whole_line() -> None:
+    """`camera set ID --url rtsp://…` never saw its value: ``--url`` anywhere names a node."""
+    everywhere = {"--config", "--url", "--json", "--lang"}
+    taken = {
+        path: sorted(everywhere & set(param.opts))
+        for path, command in commands(typer.main.get_command(build()))
+        for param in command.params
+        if everywhere & set(param.opts)
+    }
+    assert taken == {}
+
+
 def test_everything_has_its_line() -> None:
     pages = {name: page() for name, page in PAGES.items()}
     for key in known_keys():

@@ -191,8 +191,14 @@ WORDS: dict[str, tuple[str, str]] = {
     "access.revoked": ("The permission was revoked; the picture was ended.", "授权已撤销，画面已结束。"),
     # --- keys
     "access.keys_missing": (
-        "The node's keys are missing under {folder}; run `tiergate init`.",
-        "{folder} 下缺少本节点密钥，请运行 tiergate init。",
+        "The node's keys are missing under {folder}: bring them back from a backup (`tiergate restore`); only where there "
+        "was no node yet, `tiergate init` makes them.",
+        "{folder} 下缺少本节点密钥：请从备份恢复（tiergate restore）；仅在尚未建立节点时才运行 tiergate init。",
+    ),
+    "access.keys_unreadable": (
+        "The node's keys under {folder} cannot be read ({problem}); run this as the node's user, for example "
+        "`sudo -u tiergate tiergate …`.",
+        "无法读取 {folder} 下的本节点密钥（{problem}）；请以节点所属用户执行，例如 sudo -u tiergate tiergate …。",
     ),
     "access.keys_open": (
         "The key file {file} can be read by others; set its mode to 0600.",

@@ -7,6 +7,23 @@ WORDS: dict[str, tuple[str, str]] = {
         "No tiergate is running here; start it with `tiergate serve`, or name another with --url.",
         "本机没有运行 tiergate；请用 tiergate serve 启动，或用 --url 指定其他节点。",
     ),
+    "cli.not_by_url": (
+        "This command works on the files of the node on this machine: run it there, without --url.",
+        "本命令直接处理本机节点的文件：请在该节点所在机器上执行，不要使用 --url。",
+    ),
+    "cli.not_permitted": (
+        "{path} may not be used by the user {user}; run this as the node's user, for example "
+        "`sudo -u tiergate tiergate …`.",
+        "用户 {user} 无权使用 {path}；请以节点所属用户执行，例如 sudo -u tiergate tiergate …。",
+    ),
+    "cli.os": (
+        "{path} cannot be used: {problem}.",
+        "无法使用 {path}（{problem}）。",
+    ),
+    "cli.number": (
+        "{option} must be a number from {least} to {most}.",
+        "{option} 须为 {least} 到 {most} 之间的数字。",
+    ),
     "cli.unreachable": (
         "The node does not answer ({problem}).",
         "节点没有响应（{problem}）。",
@@ -85,6 +102,11 @@ WORDS: dict[str, tuple[str, str]] = {
     "cli.already_initialised": (
         "{path} exists already: this node is initialised.",
         "{path} 已存在：本节点已初始化。",
+    ),
+    "cli.first_user": (
+        "The first user needs a login of letters, digits and . _ @ - that begins with a letter or digit (at most 60 "
+        "characters), and a name.",
+        "首个用户须有登录名（字母、数字和 . _ @ -，以字母或数字开头，最多 60 个字符）和姓名。",
     ),
     "cli.password_missing": (
         "No password: type it at the prompt, or give it on standard input with --password-stdin.",

@@ -28,6 +28,10 @@ WORDS: dict[str, tuple[str, str]] = {
         "{count} object(s) in the new store are not what was recorded, first {key}; the node keeps its store.",
         "新存储中有 {count} 个对象与录制不符（首个 {key}）；节点仍使用原存储。",
     ),
+    "ops.audit_file_missing": (
+        "--key, --against and --witness judge an exported FILE: name it (`tiergate audit export FILE` makes one).",
+        "--key、--against 和 --witness 用于核验导出文件，请给出 FILE（可用 tiergate audit export FILE 导出）。",
+    ),
     "ops.audit_key": ("The key is not base64url of 32 bytes.", "密钥不是 32 字节的 base64url。"),
     "ops.audit_witness_key": (
         "--witness needs --key: the public key of the node whose log FILE is.",

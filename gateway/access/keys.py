@@ -110,7 +110,7 @@ def _owner(path: Path) -> int:
     try:
         return path.stat().st_uid
     except OSError as exc:
-        raise TiergateError(Kind.ENVIRONMENT, "access.keys_missing", folder=path.parent) from exc
+        raise _away(path, exc) from exc
 
 
 def _make(folder: Path, name: str) -> None:
@@ -124,11 +124,18 @@ def _make(folder: Path, name: str) -> None:
     fsync_folder(folder)
 
 
+def _away(path: Path, exc: OSError) -> TiergateError:
+    """Keys that this user may not read are not lost: nobody is to make others in their place."""
+    if isinstance(exc, FileNotFoundError):
+        return TiergateError(Kind.ENVIRONMENT, "access.keys_missing", folder=path.parent)
+    return TiergateError(Kind.ENVIRONMENT, "access.keys_unreadable", folder=path.parent, problem=exc.strerror)
+
+
 def _read(path: Path) -> bytes:
     try:
         mode, value = path.stat().st_mode, path.read_bytes()
     except OSError as exc:
-        raise TiergateError(Kind.ENVIRONMENT, "access.keys_missing", folder=path.parent) from exc
+        raise _away(path, exc) from exc
     if stat.S_IMODE(mode) & 0o077:
         raise TiergateError(Kind.ENVIRONMENT, "access.keys_open", file=path)
     if len(value) != 32:

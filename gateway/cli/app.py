@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import pwd
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -105,12 +106,29 @@ def run(argv: Sequence[str]) -> int:
     except Exception as error:
         if hasattr(error, "format_message"):  # typer's own usage errors
             return _misused(error, only)
+        if isinstance(error, OSError) and error.filename is not None:
+            return context.fail(_of_system(error))
         if os.environ.get("TIERGATE_DEBUG"):
             raise
         if type(error).__module__ == "sqlalchemy.exc" and hasattr(error, "connection_invalidated"):
             return context.fail(TiergateError(Kind.UNAVAILABLE, "ops.catalog_away", problem=type(error).__name__))
         return context.fail(TiergateError(Kind.ENVIRONMENT, "cli.defect", problem=type(error).__name__))
     return result if isinstance(result, int) else 0
+
+
+def _of_system(error: OSError) -> TiergateError:
+    """A file or folder that the machine refuses; most often because the node is another user's."""
+    path = os.fsdecode(error.filename)
+    if isinstance(error, PermissionError):
+        return TiergateError(Kind.ENVIRONMENT, "cli.not_permitted", path=path, user=_user())
+    return TiergateError(Kind.ENVIRONMENT, "cli.os", path=path, problem=error.strerror or type(error).__name__)
+
+
+def _user() -> str:
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:  # a container may run as a number that nobody has named
+        return str(os.geteuid())
 
 
 def _misused(error: Any, only: str | None) -> int:

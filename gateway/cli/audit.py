@@ -44,12 +44,17 @@ def verify(
     witness: Annotated[
         Path | None,
         typer.Option(
+            exists=True,
+            dir_okay=False,
+            readable=True,
             help="Export of a linked node: FILE must hold every head that the node of --key gave to it, from the first "
             "entry on.",
         ),
     ] = None,
 ) -> None:
     if file is None:
+        if key is not None or against is not None or witness is not None:
+            raise TiergateError(Kind.INVALID, "ops.audit_file_missing")
         answer = client.get("/audit/verify")
         context.show({"ok": answer["whole"], "broken_at_seq": answer["broken_at_seq"]})
         if not answer["whole"]:

@@ -107,7 +107,12 @@ def add(
     audio: Annotated[bool, typer.Option("--audio", help="Record sound; needs --audio-basis.")] = False,
     audio_basis: Annotated[str | None, typer.Option(help="Reason and document that allow sound.")] = None,
     recorded_by: RecordedBy = None,
-    wait: Annotated[float, typer.Option(help="Seconds to wait for the first picture; 0: do not wait.")] = 10.0,
+    wait: Annotated[
+        float,
+        typer.Option(
+            help="Seconds to wait for the first picture; 0: do not wait.", callback=context.within("--wait", 0, 600)
+        ),
+    ] = 10.0,
 ) -> None:
     if (url is None) == (onvif is None):
         raise context.usage(
@@ -147,7 +152,12 @@ def probe(
 
 
 @app.command(help="Search this network for ONVIF devices.")
-def discover(seconds: Annotated[float, typer.Option(help="How long to listen.")] = 3.0) -> None:
+def discover(
+    seconds: Annotated[
+        float,
+        typer.Option(help="How long to listen, in seconds, at most 15.", callback=context.within("--seconds", 0.1, 15)),
+    ] = 3.0,
+) -> None:
     context.show(client.post("/cameras/discover", {"seconds": seconds}), ["address", "name", "hardware", "known"])
 
 
@@ -155,7 +165,7 @@ def discover(seconds: Annotated[float, typer.Option(help="How long to listen.")]
 def set_(
     camera: Annotated[str, typer.Argument(help="20-digit id.")],
     name: Annotated[str | None, typer.Option()] = None,
-    url: Annotated[str | None, typer.Option(help="New main stream.")] = None,
+    url: Annotated[str | None, typer.Option("--main", help="New main stream, rtsp://….")] = None,
     sub: Annotated[str | None, typer.Option("--sub", help="New sub stream.")] = None,
     username: UserName = None,
     password_stdin: PasswordStdin = False,

@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import ssl
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,18 @@ def sessions() -> dict[str, str]:
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def require_place_for_sessions() -> None:
+    """Raises cli.os when a session could not be kept."""
+    path = _session_file()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        descriptor, probe = tempfile.mkstemp(dir=path.parent)
+        os.close(descriptor)
+        os.unlink(probe)
+    except OSError as exc:
+        raise TiergateError(Kind.ENVIRONMENT, "cli.os", path=path.parent, problem=exc.strerror) from exc
 
 
 def keep_session(bearer: str | None) -> None:
@@ -144,23 +157,37 @@ def _refusal(answer: httpx.Response) -> ApiError:
     return ApiError(answer.status_code, problem if isinstance(problem, dict) else {})
 
 
-def download(path: str, params: dict[str, Any], target: Path) -> int:
-    """Streams an answer into `target` (never over an existing file); bytes written."""
+def download(path: str, params: dict[str, Any], target: Path) -> tuple[int, httpx.Headers]:
+    """Streams an answer into `target`, never over an existing file: bytes written, and what the node says of them.
+
+    The file has its name when it is whole. Whether it can be made is seen before the node is asked: what it gives
+    stands in its register.
+    """
     query = {k: v for k, v in params.items() if v is not None}
+    part = target.with_name(target.name + ".part")
     written = 0
-    with _connected() as client, client.stream("GET", f"/api/v1{path}", params=query) as answer:
-        if not answer.is_success:
-            answer.read()
-            raise _refusal(answer)
-        try:
-            with open(target, "xb") as file:
-                for chunk in answer.iter_bytes():
-                    written += file.write(chunk)
-        except FileExistsError:
-            raise TiergateError(Kind.CONFLICT, "cli.file_exists", path=target) from None
-        except OSError as exc:
-            raise TiergateError(Kind.ENVIRONMENT, "cli.file_unwritable", path=target) from exc
-    return written
+    try:
+        if target.exists():
+            raise TiergateError(Kind.CONFLICT, "cli.file_exists", path=target)
+        with open(part, "xb") as file:
+            try:
+                with _connected() as client, client.stream("GET", f"/api/v1{path}", params=query) as answer:
+                    if not answer.is_success:
+                        answer.read()
+                        raise _refusal(answer)
+                    for chunk in answer.iter_bytes():
+                        written += file.write(chunk)
+                file.flush()
+                os.fsync(file.fileno())
+                part.rename(target)
+            except BaseException:
+                part.unlink(missing_ok=True)
+                raise
+    except FileExistsError:
+        raise TiergateError(Kind.CONFLICT, "cli.file_exists", path=part) from None
+    except OSError as exc:
+        raise TiergateError(Kind.ENVIRONMENT, "cli.file_unwritable", path=target) from exc
+    return written, answer.headers
 
 
 def get(path: str, **params: Any) -> Any:

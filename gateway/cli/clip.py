@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -32,5 +33,10 @@ def command(
     query = {"from": from_, "to": to, "reason": reason, "case_no": case, "purpose": purpose}
     if watermark is not None:
         query["watermark"] = str(watermark).lower()
-    written = client.download(f"/cameras/{client.part(camera)}/clip.mp4", query, output)
-    context.show({"file": str(output), "bytes": written})
+    written, said = client.download(f"/cameras/{client.part(camera)}/clip.mp4", query, output)
+    gaps, damaged = (json.loads(said.get(f"X-Tiergate-{name}", "[]")) for name in ("Gaps", "Damaged"))
+    context.show({"file": str(output), "bytes": written, "gaps": gaps, "damaged": damaged})
+    if gaps:
+        context.note("Footage is missing in it: see gaps.", "片段内有缺失的录像，见 gaps。")
+    if damaged:
+        context.note("Stretches of it differ from their recording: see damaged.", "片段与录制内容不一致，见 damaged。")

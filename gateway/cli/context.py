@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sys
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -64,6 +64,10 @@ def split_globals(argv: Sequence[str]) -> tuple[Globals, list[str]]:
 
 
 def config_path() -> Path:
+    """The settings file of the node on this machine. Raises cli.not_by_url: what asks for it works on that node's own
+    files, and never on those of the node that ``--url`` names."""
+    if GLOBALS.url is not None:
+        raise TiergateError(Kind.INVALID, "cli.not_by_url")
     return settings_path(GLOBALS.config)
 
 
@@ -76,8 +80,8 @@ def language() -> Literal["en", "zh"]:
     if GLOBALS.language:
         return GLOBALS.language
     try:
-        return settings().node.language
-    except TiergateError:
+        return load(settings_path(GLOBALS.config)).node.language
+    except (TiergateError, OSError):
         return "en"
 
 
@@ -88,6 +92,17 @@ def fail(error: TiergateError) -> int:
     else:
         print(made_visible(text(error.reason, language())), file=sys.stderr)
     return error.exit_code
+
+
+def within(option: str, least: float, most: float) -> Callable[[float], float]:
+    """For a number on the line: refuses what lies outside, and what is no number (``nan``)."""
+
+    def checked(value: float) -> float:
+        if not least <= value <= most:
+            raise TiergateError(Kind.INVALID, "cli.number", option=option, least=f"{least:g}", most=f"{most:g}")
+        return value
+
+    return checked
 
 
 def usage(problem: str) -> TiergateError:

@@ -31,7 +31,7 @@ def evidence(
         "camera": cameras, "from": from_, "to": to, "reason": reason, "case_no": case, "stream": stream,
         "purpose": purpose,
     }  # fmt: skip
-    written = client.download("/exports/evidence.zip", query, output)
+    written, _ = client.download("/exports/evidence.zip", query, output)
     context.show({"file": str(output), "bytes": written})
 
 

@@ -6,6 +6,7 @@ Loses nothing: it refuses where a node is already.
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import sys
 from pathlib import Path
@@ -16,18 +17,24 @@ from sqlalchemy import Connection
 
 from config.clock import make_clock
 from config.errors import Kind, TiergateError
-from config.ids import region_code
-from config.load import load
+from config.ids import LOGIN_PATTERN, region_code
+from config.load import DEFAULT_FILE, load
 from config.redact import Secret
 from config.settings import build, is_loopback, split_listen
 from gateway.cli import context
 from gateway.cli.files import read_text
 
+_STATE = Path("/var/lib/tiergate")  #: where the data of the settings under /etc lie
 _DIGITS_TIER = {4: "city", 6: "district", 9: "street", 12: "community"}
 
 
 def command(
-    data: Annotated[Path | None, typer.Option(help="Folder for everything; default: beside the settings file.")] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for everything; default: beside the settings file, for the one under /etc /var/lib/tiergate."
+        ),
+    ] = None,
     name: Annotated[str, typer.Option(help="Name of this centre, as people and other nodes see it.")] = "tiergate",
     region: Annotated[str, typer.Option(help="Division code of the region it serves.")] = "210211001003",
     tier: Annotated[str | None, typer.Option(help="city, district, street or community; default by the code.")] = None,
@@ -50,7 +57,7 @@ def command(
     path = context.config_path().resolve()
     if path.exists():
         raise TiergateError(Kind.CONFLICT, "cli.already_initialised", path=path)
-    folder = (data or path.parent).resolve()
+    folder = (data or (_STATE if path == DEFAULT_FILE else path.parent)).resolve()
     code = region_code(region)
     tables: dict[str, dict[str, object]] = {
         "node": {
@@ -72,6 +79,9 @@ def command(
         certificates = {"tls_cert": str(folder / "keys" / "tls.crt"), "tls_key": str(folder / "keys" / "tls.key")}
         for section in ("web", "relay"):
             tables[section] |= certificates
+    person = person.strip()
+    if not re.fullmatch(LOGIN_PATTERN, login) or not person:
+        raise TiergateError(Kind.INVALID, "cli.first_user")
     build(tables)  # every value is judged before the first file is written
     password = sys.stdin.readline().rstrip("\n") if password_stdin else secrets.token_urlsafe(12)
     if not password:

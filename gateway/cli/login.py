@@ -29,6 +29,7 @@ def command(
     ] = False,
 ) -> None:
     password = read_password(password_stdin, "Password" if context.language() == "en" else "密码")
+    client.require_place_for_sessions()  # else the sign-in would stand open on the node, and nobody could end it
     answer = client.post("/session", {"login": login, "password": password, "bearer": True})
     client.keep_session(answer.pop("session"))
     context.show({k: answer[k] for k in ("name", "unit", "functions", "expires_ms") if k in answer})

@@ -69,7 +69,10 @@ def plan(
 @app.command(help="Will the store hold what the classes promise, and when is it full? --add plans cameras to come.")
 def forecast(
     add: Annotated[int, typer.Option(help="With so many more cameras, also before the first.")] = 0,
-    mbit: Annotated[float, typer.Option(help="Bit rate of each of them, Mbit/s.")] = 4.0,
+    mbit: Annotated[
+        float,
+        typer.Option(help="Bit rate of each of them, Mbit/s.", callback=context.within("--mbit", 0.001, 1000)),
+    ] = 4.0,
     class_: Annotated[str, typer.Option("--class", help="Class of each of them.")] = "default",
 ) -> None:
     answer = client.get("/retention/forecast", add=add, bit_rate_bps=round(mbit * 1e6), **{"class": class_})

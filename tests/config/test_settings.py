@@ -23,6 +23,12 @@ def test_an_unknown_key_names_its_nearest_neighbour() -> None:
         {"web": {"tls_cert": "a.pem"}},
         {"store": {"kind": "s3"}},
         {"cameras": {"allowed_networks": ["10.0.0.0/33"]}},
+        {"spool": {"critical_free_percent": 20}},
+        {"live": {"whep_port_min": 9000}},
+        {"node": {"region": "abc"}},
+        {"web": {"public_url": "foo"}},
+        {"web": {"listen": "127.0.0.1:8090"}},
+        {"store": {"kind": "s3", "endpoint": "foo", "access_key": "a", "secret_key": "b"}},
         {"recorder": {"fragment_ms": 5000}},
         {"node": {"tier": "province"}},
         {"web": {"listen": "8080"}},
@@ -75,6 +81,26 @@ def test_a_broken_file_is_one_sentence(tmp_path: Path, content: str) -> None:
     file.write_text(content, encoding="latin-1")
     with pytest.raises(TiergateError):
         load(file, {})
+
+
+def test_half_a_name_in_the_environment_is_refused_and_a_command_is_read_as_a_shell_does(tmp_path: Path) -> None:
+    file = tmp_path / "tiergate.toml"
+    file.write_text("")
+    with pytest.raises(TiergateError) as caught:
+        load(file, {"TIERGATE_WEB_LISTEN": "127.0.0.1:1"})
+    assert caught.value.reason.params["nearest"] == "TIERGATE_WEB__LISTEN"
+    told = load(file, {"TIERGATE_ALARMS__COMMAND": "/usr/bin/notify 'duty room' -x", "TIERGATE_CACHE": "/tmp/c"})
+    assert told.alarms.command == ("/usr/bin/notify", "duty room", "-x")
+    (tmp_path / "secret").write_bytes(b"\xff\xfe")
+    with pytest.raises(TiergateError, match="UTF-8"):
+        load(file, {"TIERGATE_STORE__SECRET_KEY_FILE": str(tmp_path / "secret")})
+
+
+def test_every_path_in_the_file_is_beside_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "tiergate.toml"
+    file.write_text('[paths]\nevidence_dir = "e"\n[clips]\nfont = "f"\n[alarms]\nca_file = "c"\n')
+    told = load(file, {})
+    assert (told.paths.evidence_dir, told.clips.font, told.alarms.ca_file) == tuple(tmp_path / name for name in "efc")
 
 
 def test_a_missing_file_says_to_run_init(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from pydantic import Field
 from sqlalchemy import Connection
 
 from config.errors import Kind, TiergateError
+from config.ids import LOGIN_PATTERN
 from config.redact import Secret
 from config.units import DAY_MS
 from gateway.access.ids import fresh_id
@@ -31,7 +32,7 @@ WALL_LOGIN_MOST = 40  #: so that person and wall together have room where the au
 
 
 class NewUser(Body):
-    login: Annotated[str, Field(min_length=1, max_length=60, pattern=r"^[A-Za-z0-9][A-Za-z0-9._@-]*$")]
+    login: Annotated[str, Field(pattern=LOGIN_PATTERN)]
     name: Name
     roles: list[str] = Field(default_factory=list, max_length=10)
     department_id: str | None = Field(None, max_length=26)
