@@ -36,6 +36,10 @@ WORDS: dict[str, tuple[str, str]] = {
         "Too many requests at once; wait {seconds} s.",
         "请求过于频繁，请等待 {seconds} 秒。",
     ),
+    "web.too_many_listening": (
+        "More than {limit} windows listen for what changes under this name already; this one asks by itself.",
+        "该身份已有超过 {limit} 个窗口在接收变更通知，本窗口将自行轮询。",
+    ),
     "web.refused": ("The request is refused (HTTP {status}).", "请求被拒绝（HTTP {status}）。"),
     "web.unavailable": ("The catalog does not answer now; try again.", "目录数据库暂时无响应，请重试。"),
     "web.cursor": ("The cursor is not one of this list.", "分页游标无效。"),

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
 from sqlalchemy import Connection, select
 
-from config.errors import TiergateError
+from config.errors import Kind, TiergateError
 from gateway.access import resources
 from gateway.ops import job_state
 from gateway.web.policy import policy
@@ -26,19 +28,74 @@ router = APIRouter(prefix="/api/v1", tags=["events"])
 HEARTBEAT_S = 15.0
 LEAST_PAUSE_S = 1.0  #: a busy catalog moves all the time
 
+#: Streams that one person or token may have open in this process, all their windows together, and that all may.
+MOST_OF_ONE, MOST = 40, 1000
+
 Snapshot = Mapping[tuple[str, str], Any]
+
+
+class Listeners:
+    """Who listens here. However many streams a caller has open, a move of the catalog costs one look for all of them:
+    the look is taken in the thread in which rights are read again while pictures run."""
+
+    def __init__(self) -> None:
+        self.open = Counter[str]()  #: caller -> streams
+        self._looks: dict[str, dict[str, tuple[int, asyncio.Future[Snapshot]]]] = {}  #: caller -> session -> newest
+
+    def require_place(self, caller: str) -> None:
+        """Raises web.too_many_listening."""
+        if self.open[caller] >= MOST_OF_ONE or self.open.total() >= MOST:
+            raise TiergateError(Kind.RATE_LIMITED, "web.too_many_listening", limit=MOST_OF_ONE)
+
+    @contextlib.contextmanager
+    def listening(self, caller: str) -> Iterator[None]:
+        self.open[caller] += 1
+        try:
+            yield
+        finally:
+            self.open[caller] -= 1
+            if not self.open[caller]:
+                del self.open[caller]
+                self._looks.pop(caller, None)
+
+    async def look(self, services: Services, principal: Principal, stamp: int) -> Snapshot:
+        """What the caller may know, read once for each `stamp`. Raises UNAUTHENTICATED when the caller's right to
+        listen is over."""
+        of_caller = self._looks.setdefault(_caller(principal), {})
+        session = json.dumps(principal.as_json(), sort_keys=True)
+        at, look = of_caller.get(session, (-1, None))
+        if look is None or at < stamp or (look.done() and look.exception() is not None):
+            look = asyncio.ensure_future(services.read(lambda c: _fresh(services, c, principal)))
+            of_caller[session] = (stamp, look)
+        return await asyncio.shield(look)
+
+
+def _listeners(services: Services) -> Listeners:
+    found: Listeners = services.parts.setdefault("events", Listeners())
+    return found
 
 
 @router.get("/events")
 async def events(request: Request, principal: Annotated[Principal, policy(signed_in=True)]) -> StreamingResponse:
     services = services_of(request)
-    first = await services.read(lambda c: snapshot(services, c, principal))
-    return StreamingResponse(_stream(services, principal, first), media_type="text/event-stream")
+    listeners, stamp = _listeners(services), services.watch.stamp
+    listeners.require_place(_caller(principal))
+    first = await listeners.look(services, principal, stamp)
+    return StreamingResponse(_stream(services, principal, stamp, first), media_type="text/event-stream")
 
 
-async def _stream(services: Services, principal: Principal, before: Snapshot) -> AsyncIterator[str]:
+def _caller(principal: Principal) -> str:
+    return f"{principal.kind}:{principal.id}"  # signing in once more gives no more of them
+
+
+async def _stream(services: Services, principal: Principal, stamp: int, before: Snapshot) -> AsyncIterator[str]:
+    with _listeners(services).listening(_caller(principal)):
+        async for line in _lines(services, principal, stamp, before):
+            yield line
+
+
+async def _lines(services: Services, principal: Principal, stamp: int, before: Snapshot) -> AsyncIterator[str]:
     yield "retry: 3000\n\n"
-    stamp = services.watch.stamp
     while True:
         moved = await services.watch.wait(stamp, HEARTBEAT_S)
         if moved == stamp:
@@ -46,7 +103,7 @@ async def _stream(services: Services, principal: Principal, before: Snapshot) ->
             continue
         stamp = moved
         try:
-            now = await services.read(lambda c: _fresh(services, c, principal))
+            now = await _listeners(services).look(services, principal, stamp)
         except TiergateError:
             yield 'event: message\ndata: {"topic":"session"}\n\n'
             return

@@ -22,6 +22,7 @@ from config.errors import Kind, TiergateError
 from config.settings import Web
 from gateway.web.buckets import Buckets
 from gateway.web.limits import BURST_S, RateLimits
+from gateway.web.routers import events
 from storage.catalog import cameras, grants, places
 from storage.catalog.grants import TokenRow
 from tests.gateway.live.serving import shifted
@@ -350,3 +351,65 @@ async def test_so_many_pictures_of_every_kind_are_opened_at_once_and_no_more(
 
         await until_async(over, 10, "every picture is over")
     counted(f"{asked} pictures asked for at once under a token of {MOST}: {dict(answers)}")
+
+
+# --- listening --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.fault("S23")
+async def test_many_windows_of_one_caller_cost_one_look_at_a_move_of_the_catalog(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Looks are taken where rights are read again while pictures run: a revocation would wait behind them."""
+    taken = Counter[str]()
+    look = events.snapshot
+
+    def counting(services: Any, connection: Any, principal: Principal) -> events.Snapshot:
+        taken[principal.id] += 1
+        return look(services, connection, principal)
+
+    monkeypatch.setattr(events, "snapshot", counting)
+    with site_in(tmp_path) as site:
+        site.user("anna", ALL_ROLES)
+        site.user("bert", ALL_ROLES)
+        async with await site.sign_in("anna") as client:
+            anna = await site.services.principals.of_credential(client.headers["authorization"].split()[1])
+        async with await site.sign_in("bert") as client:
+            bert = await site.services.principals.of_credential(client.headers["authorization"].split()[1])
+        told = Counter[str]()
+
+        async def listen(who: Principal) -> None:
+            async for line in events._stream(site.services, who, site.services.watch.stamp, {}):
+                told[who.id] += "event: " in line
+
+        tasks = [asyncio.create_task(listen(who)) for who in (anna, bert) for _ in range(30)]
+        try:
+            listeners = events._listeners(site.services)
+            while listeners.open.total() < 60:
+                await asyncio.sleep(0)
+            site.services.watch.bump()
+            async with asyncio.timeout(30):
+                while min(told[anna.id], told[bert.id]) < 30:
+                    await asyncio.sleep(0.01)
+            assert taken == {anna.id: 1, bert.id: 1}
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        assert listeners.open.total() == 0 and not listeners._looks
+
+
+@pytest.mark.fault("S23")
+async def test_who_listens_too_often_is_refused_and_nobody_else(tmp_path: Path) -> None:
+    with site_in(tmp_path) as site:
+        site.user("anna", ALL_ROLES)
+        async with await site.sign_in("anna") as client:
+            anna = await site.services.principals.of_credential(client.headers["authorization"].split()[1])
+            listeners = events._listeners(site.services)
+            with contextlib.ExitStack() as windows:
+                for _ in range(events.MOST_OF_ONE):
+                    windows.enter_context(listeners.listening(f"{anna.kind}:{anna.id}"))
+                refused = await client.get("/api/v1/events")
+                assert refused.status_code == 429 and refused.json()["code"] == "web.too_many_listening"
+                listeners.require_place("user:another")
+            listeners.require_place(f"{anna.kind}:{anna.id}")
