@@ -13,7 +13,7 @@ Small JSON objects ``<node>/_catalog/journal/<yyyy>/<mm>/<dd>/<at_ms>-<seq>.json
 - ``restamps``: runs that were moved to their true time since then; their files, and ``kept``, hold the time believed
   first.
 
-Signed heads of the audit log lie under ``<node>/_catalog/audit/…``. No secret, address or account is in these.
+Signed heads of the audit log lie beside it (`storage.audit.signed`). No secret, address or account is in these.
 
 Belongs here: writing, reading, putting back into a catalog. Does not belong here: finding the segments
 (`storage.rebuild`).
@@ -26,7 +26,6 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -51,18 +50,14 @@ from storage.catalog.tables import (
     run,
     segment,
 )
-from storage.keys import CATALOG_FOLDER
+from storage.keys import CATALOG_FOLDER, dated_key
 from storage.objects.base import ObjectStore
 
 FORMAT = "tiergate-journal-1"
 #: {"audit_seq", "gaps_ms", "policy", "gaps", "run", "open", "kept", "kept_ms"}: how far the journal has come
 MARK = "journal.mark"
-CHECKPOINT_MARK = "audit.checkpoint"  #: {"seq", "at_ms"} of the last signed head in the store
-#: A head that does not move is signed again this often: it proves that nothing happened.
-QUIET_CHECKPOINT_MS = 3_600_000
 #: Rows are looked at again this far back: a transaction may commit later than the time it wrote.
 _OVERLAP_MS = 300 * MS_PER_S
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 #: Of a camera only what makes its footage understandable; addresses and accounts stay in the catalog's backup.
 _CAMERA = ("id", "name", "tier", "region", "site_type", "recorded_by", "sharing", "secrecy", "created_ms", "removed_ms")
@@ -94,15 +89,6 @@ _KEPT_EVERY_MS = 600 * MS_PER_S
 
 def journal_prefix(node: str) -> str:
     return f"{node}/{CATALOG_FOLDER}/journal/"
-
-
-def checkpoint_prefix(node: str) -> str:
-    return f"{node}/{CATALOG_FOLDER}/audit/"
-
-
-def _key(prefix: str, at_ms: int, seq: int) -> str:
-    moment = _EPOCH + timedelta(milliseconds=at_ms)
-    return f"{prefix}{moment:%Y/%m/%d}/{at_ms:013d}-{seq:012d}.json"
 
 
 def _rows(connection: Connection, table: Table, names: Iterable[str] | None) -> list[dict[str, Any]]:
@@ -229,7 +215,7 @@ def write(catalog: Catalog, store: ObjectStore, node: str, now_ms: int) -> str |
     found = catalog.read(lambda c: _pending(c, now_ms))
     key = None
     if found.body:
-        key = _key(journal_prefix(node), now_ms, int(found.mark["audit_seq"]))
+        key = dated_key(journal_prefix(node), now_ms, int(found.mark["audit_seq"]))
         body = {"format": FORMAT, "node": node, "at_ms": now_ms, **found.body}
         store.put_bytes(key, audit.canonical_json(body))
     if found.body or catalog.read(lambda c: (facts.get(c, MARK) or {}).get("audit_seq")) != found.mark["audit_seq"]:
@@ -237,45 +223,7 @@ def write(catalog: Catalog, store: ObjectStore, node: str, now_ms: int) -> str |
     return key
 
 
-def write_checkpoint(catalog: Catalog, store: ObjectStore, node: str, private_key: bytes, now_ms: int) -> str | None:
-    """Puts a signed head of the audit log into the store; None when the head has not moved since the last hour's."""
-
-    def read(connection: Connection) -> audit.Checkpoint | None:
-        last = facts.get(connection, CHECKPOINT_MARK)
-        seq, _ = audit.head(connection)
-        if last is not None and last["seq"] == seq and 0 <= now_ms - last["at_ms"] < QUIET_CHECKPOINT_MS:
-            return None
-        return audit.checkpoint(connection, private_key, now_ms)
-
-    made = catalog.read(read)
-    if made is None:
-        return None
-    key = _key(checkpoint_prefix(node), now_ms, made.seq)
-    store.put_bytes(key, audit.canonical_json(made.as_json()))
-    catalog.write(lambda c: facts.set(c, CHECKPOINT_MARK, {"seq": made.seq, "at_ms": now_ms}))
-    return key
-
-
 # --- reading ---
-
-
-def read_checkpoint(store: ObjectStore, node: str, at_ms: int, seq: int) -> audit.Checkpoint:
-    """The signed head that was written then. Raises media.object_missing, and ValueError for an object that is none."""
-    return audit.Checkpoint.from_text(store.read(_key(checkpoint_prefix(node), at_ms, seq)))
-
-
-def checkpoint_at(store: ObjectStore, key: str) -> audit.Checkpoint | None:
-    """None for an object that is no signed head."""
-    try:
-        return audit.Checkpoint.from_text(store.read(key))
-    except ValueError:
-        return None
-
-
-def read_checkpoints(store: ObjectStore, node: str) -> Iterator[audit.Checkpoint]:
-    """All signed heads in the store, oldest first. Raises ValueError for an object that is none."""
-    for found in store.list(checkpoint_prefix(node)):
-        yield audit.Checkpoint.from_text(store.read(found.key))
 
 
 @dataclass(slots=True)

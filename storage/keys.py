@@ -31,6 +31,15 @@ def segment_key(node: str, camera: str, start_ms: int, segment_id: str) -> str:
     return f"{node}/{camera}/{moment:%Y/%m/%d/%H}/{start_ms}-{segment_id}.mp4"
 
 
+def dated_key(prefix: str, at_ms: int, seq: int) -> str:
+    """``<prefix><yyyy>/<mm>/<dd>/<at_ms>-<seq>.json`` in UTC: small objects beside the footage, in the order of time.
+
+    Raises OverflowError behind the year 9999.
+    """
+    moment = _EPOCH + timedelta(milliseconds=at_ms)
+    return f"{prefix}{moment:%Y/%m/%d}/{at_ms:013d}-{seq:012d}.json"
+
+
 def quarantine_key(object_key: str, at_ms: int) -> str:
     """Where damaged bytes go: ``<node>/_quarantine/<camera>/<at_ms>-<start_ms>-<ulid>.mp4``. Camera and segment are in
     the name, so that they end with their source even when no row tells of it; since when they lie there as well, for a

@@ -20,7 +20,7 @@ from sqlalchemy import Connection, update
 
 from storage import check, journal, rebuild, volume
 from storage.audit import log as audit
-from storage.audit.log import Checkpoint
+from storage.audit import signed
 from storage.catalog import segments
 from storage.catalog.engine import CHUNK_ROWS, Catalog
 from storage.catalog.tables import segment
@@ -52,21 +52,11 @@ class Reconciled:
         }
 
 
-def newest_head(store: ObjectStore, node_id: str, public_key: bytes) -> Checkpoint | None:
-    """The last head of the audit log that this node signed into the store."""
-    keys = [found.key for found in store.list(journal.checkpoint_prefix(node_id))]
-    for key in reversed(keys):
-        made = journal.checkpoint_at(store, key)
-        if made is not None and audit.signature_holds(made, public_key):
-            return made
-    return None
-
-
 def take_over(connection: Connection, now_ms: int, actor: str, node_id: str, details: dict[str, Any]) -> None:
     """In the transaction that fills the catalog: the log goes on with an entry that names the restore. The new
     machine's spool is another volume."""
     volume.forget_folders(connection)
-    audit.append(connection, now_ms, actor, "node.restore", node_id, details)
+    audit.append(connection, now_ms, actor, signed.RESTORED, node_id, details)
 
 
 def reconcile(

@@ -447,8 +447,40 @@ WORDS: dict[str, tuple[str, str]] = {
     "ops.alarm_test": ("This is a test of the alarm hooks.", "这是一条告警测试消息。"),
     "ops.audit_ok": ("The audit chain is whole ({count} entries).", "审计链完整（{count} 条）。"),
     "ops.audit_cut": (
-        "The audit log no longer has the head that was signed at {at}: its end was cut or replaced.",
-        "审计日志中已没有 {at} 签名的链头：其末尾被截断或替换。",
+        "The audit log does not hold the head that was signed at {at}: of entries {from} to {to} some were cut or "
+        "replaced.",
+        "审计日志与 {at} 签名的链头不符：第 {from} 至 {to} 条中有条目被截断或替换。",
+    ),
+    "ops.audit_cut_next": (
+        "Keep the files as they are, tell the audit administrator and compare with exports kept elsewhere; then "
+        "`tiergate audit review`. Until then no head is signed.",
+        "请保留现场、通知审计管理员，并与另存的导出文件核对；然后执行 tiergate audit review。此前不再签署链头。",
+    ),
+    "ops.audit_not_cut": (
+        "The audit log holds every head that was signed: there is nothing to review.",
+        "审计日志与已签署的链头一致，无需复核。",
+    ),
+    "ops.audit_end_ok": (
+        "The audit log holds entry {seq}, the newest head in the store, signed at {at}.",
+        "审计日志含有存储中最新签署的链头（第 {seq} 条，{at}）。",
+    ),
+    "ops.audit_unread": (
+        "Whether the end of the audit log was cut is unknown, the signed heads cannot be read: {problem}.",
+        "无法读取已签署的链头，审计日志末尾是否被截断未知：{problem}。",
+    ),
+    "ops.audit_head_gone": (
+        "Whether the end of the audit log was cut is unknown: the store does not have the head that was signed at {at}.",
+        "存储中没有 {at} 签署的链头，审计日志末尾是否被截断未知。",
+    ),
+    "ops.audit_unsigned": (
+        "Whether the end of the audit log was cut is unknown: the store has no signed head.",
+        "存储中没有已签署的链头，审计日志末尾是否被截断未知。",
+    ),
+    "ops.audit_end_next": (
+        "See the lines of store and jobs: the keeper signs a head each minute. Ask who may delete in the store; compare "
+        "with exports kept elsewhere (`tiergate audit verify FILE --against OLDER`).",
+        "请先看存储与任务两项：keeper 每分钟签署一次链头。请核查谁可删除存储中的对象，并与另存的导出文件核对"
+        "（tiergate audit verify 文件 --against 旧文件）。",
     ),
     "ops.audit_next": (
         "Keep the files as they are and tell the audit administrator; `tiergate audit export` shows what is left.",

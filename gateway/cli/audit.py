@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from config.errors import Kind, TiergateError
+from config.units import format_time_ms
 from gateway.cli import client, context
 
 app = typer.Typer()
@@ -25,7 +26,10 @@ def tail(
     context.show(found, ["seq", "at_ms", "actor", "action", "subject"])
 
 
-@app.command(help="Whether the chain is whole: this node's, or that of an exported FILE, judged by the file alone.")
+@app.command(
+    help="Whether the chain is whole: this node's, held against its signed heads, or that of an exported FILE, judged "
+    "by the file alone."
+)
 def verify(
     file: Annotated[Path | None, typer.Argument(exists=True, dir_okay=False, readable=True)] = None,
     key: Annotated[
@@ -56,9 +60,15 @@ def verify(
         if key is not None or against is not None or witness is not None:
             raise TiergateError(Kind.INVALID, "ops.audit_file_missing")
         answer = client.get("/audit/verify")
-        context.show({"ok": answer["whole"], "broken_at_seq": answer["broken_at_seq"]})
+        end = answer["end"]
+        whole = answer["whole"] and end["state"] != "cut"
+        context.show({"ok": whole, "broken_at_seq": answer["broken_at_seq"], "end": end["state"], **_shown(end)})
         if not answer["whole"]:
             raise TiergateError(Kind.CONFLICT, "cli.audit_broken", seq=answer["broken_at_seq"])
+        if not whole:
+            at = format_time_ms(end["signed_ms"], local=True)
+            params = {"at": at, "from": end["from_seq"], "to": end["to_seq"]}
+            raise TiergateError(Kind.CONFLICT, "ops.audit_cut", **params)
         return
     from config.crypto import unb64
     from storage.audit.heads import read_heads
@@ -96,6 +106,15 @@ def verify(
     context.show(shown)
     if verdict.bad is not None:
         raise TiergateError(Kind.CONFLICT, "ops.audit_export_bad", problem=verdict.bad)
+
+
+def _shown(end: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in end.items() if name != "state"}
+
+
+@app.command(help="Say what you found about an end of the log that was cut. The alarm ends; heads are signed again.")
+def review(words: Annotated[str, typer.Option(help="What was found.")]) -> None:
+    context.show(client.post("/audit/review", {"words": words}))
 
 
 @app.command(help="The whole log as NDJSON with a head signed now; `audit verify FILE` needs nothing but that file.")

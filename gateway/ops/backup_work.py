@@ -29,6 +29,7 @@ from gateway.ops.locks import KEYS_LOCK, is_held, together
 from gateway.ops.store_work import open_catalog
 from storage import backup, restore, volume
 from storage.audit import log as audit
+from storage.audit import signed
 from storage.backup import Contents
 from storage.catalog import facts, migrate
 from storage.objects import make_store
@@ -128,7 +129,7 @@ def restore_node(
         store = _store(settings) if with_store else None  # before anything that is here is touched
         aside = _make_room(settings, settings_file, now_ms, replace)
         node = _lay_out(settings, keys)
-        details = _lineage(contents, node, store)
+        details = _lineage(contents, node, store, now_ms)
         take_over = partial(restore.take_over, now_ms=now_ms, actor=actor, node_id=node.node_id, details=details)
         backup.load_catalog(file, passphrase, settings.catalog_url, take_over)
         agreed = _agree(settings, store, node.node_id, now_ms, actor)
@@ -211,15 +212,20 @@ def _store(settings: Settings) -> ObjectStore:
     return store
 
 
-def _lineage(contents: Contents, node: NodeKeys, store: ObjectStore | None) -> dict[str, Any]:
-    """What the audit log says of the restore: where the log was, and how far the lost one is known to have come."""
-    head = restore.newest_head(store, node.node_id, node.node_public) if store is not None else None
-    known = head and {"seq": head.seq, "digest": head.digest.hex(), "at_ms": head.at_ms}
+def _lineage(contents: Contents, node: NodeKeys, store: ObjectStore | None, now_ms: int) -> dict[str, Any]:
+    """What the audit log says of the restore: where the log was, and how far the lost one is known to have come. What
+    the lost one signed behind the backup is excused, under the node's key."""
+    heads = signed.names(store, node.node_id) if store is not None else []
+    last = signed.newest(store, heads, node.node_public) if store is not None else None
+    furthest = None if store is None else max((name.seq for name in heads), default=0)
+    until_ms = now_ms if last is None else max(now_ms, last.at_ms)
+    excuse = signed.Excuse(contents.audit_seq, bytes.fromhex(contents.audit_digest), furthest, until_ms)
     return {
         "made_ms": contents.made_ms,
         "audit_seq": contents.audit_seq,
         "audit_digest": contents.audit_digest,
-        "last_signed": known,
+        "last_signed": last and {"seq": last.seq, "digest": last.digest.hex(), "at_ms": last.at_ms},
+        "excuses": excuse.signed(node.node),
     }
 
 

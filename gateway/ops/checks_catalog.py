@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from sqlalchemy import Connection, select
 
@@ -16,9 +16,10 @@ from gateway.cameras import factory_accounts, known_firmware
 from gateway.ops import bucket_rules, job_state, promise
 from gateway.ops.findings import Finding, Level, fine, found
 from gateway.ops.probe import Probe
-from storage import aside, canary, damage, evidence_state, journal, scrub, sweeper
+from storage import aside, canary, damage, evidence_state, scrub, sweeper
 from storage.audit import heads as audit_heads
 from storage.audit import log as audit
+from storage.audit import signed
 from storage.catalog import break_glass, facts, leases, links, retention_rows, segments, status
 from storage.catalog import cameras as camera_rows
 from storage.catalog import gaps as gap_rows
@@ -35,6 +36,7 @@ SWEEP_OLD_MS, REFUSED_BAD_MS = 26 * HOUR_MS, DAY_MS
 FULL_SOON_MS = 14 * DAY_MS
 LINK_SILENT_MS = 5 * _MINUTE_MS
 PURGE_LATE_MS = 5 * _MINUTE_MS
+UNSIGNED_WARN_MS = HOUR_MS  #: a new node has no signed head before the keeper's first minute
 HEAD_OLD_MS, HEAD_BACK_SHOWN_MS = DAY_MS, 30 * DAY_MS
 QUOTA_LOW_PERCENT = 20  #: left
 TOMBSTONE_WARN_MS = HOUR_MS
@@ -365,27 +367,52 @@ def rules(connection: Connection, probe: Probe) -> Iterator[Finding]:
 
 
 def audit_log(connection: Connection, probe: Probe) -> Iterator[Finding]:
-    """The chain, and the newest signed head that the store keeps where the catalog's owner cannot mend it."""
+    """The chain."""
     if probe.quick:
         return
-    following = Reason("ops.audit_next")
     broken = audit.verify_catalog(connection)
     if broken is not None:
-        yield found("audit", "bad", Reason("cli.audit_broken", {"seq": broken}), following)
+        yield found("audit", "bad", Reason("cli.audit_broken", {"seq": broken}), Reason("ops.audit_next"))
         return
-    mark = facts.get(connection, journal.CHECKPOINT_MARK)
-    if mark is not None:
-        try:
-            keys = load_keys(probe.settings)
-            made = journal.read_checkpoint(make_store(probe.settings), keys.node_id, mark["at_ms"], mark["seq"])
-            holds_still = audit.checkpoint_holds(connection, made, keys.node_public)
-        except (TiergateError, ValueError):
-            holds_still = True  # unknown: keys and store have lines of their own
-        if not holds_still:
-            at = format_time_ms(mark["at_ms"], local=True)
-            yield found("audit", "bad", Reason("ops.audit_cut", {"at": at}), following)
-            return
     yield fine("audit", "ops.audit_ok", count=audit.head(connection)[0])
+
+
+def audit_cut(connection: Connection, probe: Probe) -> Iterator[Finding]:
+    """Loud from the moment the keeper finds the log's end cut until somebody has reviewed it."""
+    told = facts.get(connection, signed.CUT)
+    if told is not None:
+        yield _cut(told)
+
+
+def audit_end(connection: Connection, probe: Probe) -> Iterator[Finding]:
+    """The log against the newest signed head that the store keeps, where the catalog's owner cannot mend it. What
+    cannot be compared is no good sign."""
+    following = Reason("ops.audit_end_next")
+    try:
+        keys, store = load_keys(probe.settings), make_store(probe.settings)
+        standing = signed.judge(lambda query: query(connection), store, keys.node_id, keys.node_public, probe.now_ms)
+        marked = signed.mark(connection, keys.node_id)
+        gone = marked is not None and signed.read_head(store, marked, keys.node_public) is None
+    except TiergateError as exc:
+        yield found("audit", "warn", Reason("ops.audit_unread", {"problem": exc.reason}), following)
+        return
+    newest, began_ms = standing.newest, audit.began_ms(connection)
+    if standing.cut is not None:
+        if facts.get(connection, signed.CUT) is None:  # else `audit_cut` has said it
+            yield _cut(standing.cut.as_json())
+    elif gone and marked is not None:
+        at = format_time_ms(marked.at_ms, local=True)
+        yield found("audit", "warn", Reason("ops.audit_head_gone", {"at": at}), following)
+    elif newest is not None:
+        at = format_time_ms(newest.at_ms, local=True)
+        yield fine("audit", "ops.audit_end_ok", seq=newest.seq, at=at)
+    elif not standing.excused and began_ms is not None and probe.now_ms - began_ms >= UNSIGNED_WARN_MS:
+        yield found("audit", "warn", Reason("ops.audit_unsigned"), following)
+
+
+def _cut(told: Mapping[str, int]) -> Finding:
+    params = {"at": format_time_ms(told["signed_ms"], local=True), "from": told["from_seq"], "to": told["to_seq"]}
+    return found("audit", "bad", Reason("ops.audit_cut", params), Reason("ops.audit_cut_next"))
 
 
 def peers(connection: Connection, probe: Probe) -> Iterator[Finding]:

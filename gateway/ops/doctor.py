@@ -60,6 +60,8 @@ _CATALOG: tuple[Callable[[Connection, Probe], Iterable[Finding]], ...] = (
     checks_catalog.evidence,
     checks_catalog.rules,
     checks_catalog.audit_log,
+    checks_catalog.audit_cut,
+    checks_catalog.audit_end,
     checks_catalog.peers,
     checks_catalog.heads,
     checks_catalog.quotas,
@@ -68,7 +70,7 @@ _CATALOG: tuple[Callable[[Connection, Probe], Iterable[Finding]], ...] = (
 )
 
 #: They walk what grows with the footage, or ask the store much: not for every look of the alarms.
-SLOW = frozenset({"promises", "reach", "rules", "audit_log", "owner_checks"})
+SLOW = frozenset({"promises", "reach", "rules", "audit_log", "audit_end", "owner_checks"})
 
 #: Metric -> the check whose lines explain it when it is red; None: a count that is never red by itself.
 METRICS: dict[str, str | None] = {
@@ -105,7 +107,7 @@ METRICS: dict[str, str | None] = {
     "tiergate_sweep_refused_seconds": "sweep",
     "tiergate_store_away_seconds": "store",
     "tiergate_uploads_corrupt": "backlog",
-    "tiergate_audit_checkpoint_age_seconds": "jobs",
+    "tiergate_audit_checkpoint_age_seconds": "audit",
     "tiergate_store_needed_bytes": None,
     "tiergate_store_capacity_bytes": None,
     "tiergate_store_full_in_seconds": "promise",

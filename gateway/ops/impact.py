@@ -20,8 +20,9 @@ from gateway.access import resources
 from gateway.access.principals import of_token
 from gateway.access.tokens import plain_words
 from gateway.ops import alarms
-from storage import canary, class_changes, journal, sites, use_view
+from storage import canary, class_changes, sites, use_view
 from storage.approval_rules import ACTIONS
+from storage.audit import signed
 from storage.catalog import cameras, facts, grants, leases, links, people, places, retention_rows, stream_passwords
 from storage.catalog.cameras import Camera
 from storage.catalog.grants import GrantRow
@@ -304,7 +305,7 @@ def _leases(connection: Connection, since_ms: int, now_ms: int) -> dict[str, Any
 
 
 def _protection(connection: Connection, settings: Settings) -> dict[str, Any]:
-    head = facts.get(connection, journal.CHECKPOINT_MARK)
+    head = facts.get(connection, signed.MARK)
     return {
         "web_tls": settings.web.tls_cert is not None,
         "web_plain_allowed": settings.web.allow_plain_http,

@@ -20,7 +20,8 @@ from config.errors import Kind, TiergateError
 from config.settings import Settings, is_loopback
 from config.units import HOUR_MS
 from gateway.ops import alarms, job_state, signs
-from storage import canary, damage, evidence_state, journal, scrub, sweeper
+from storage import canary, damage, evidence_state, scrub, sweeper
+from storage.audit import signed
 from storage.catalog import (
     approvals,
     cameras,
@@ -191,7 +192,7 @@ def _keeping(connection: Connection, settings: Settings, now_ms: int) -> Iterabl
     until_full = None if full_ms is None else max(0, full_ms - now_ms) / 1000
     yield _one("tiergate_store_full_in_seconds", "Until the store is full, by the forecast; absent: never.", until_full)
     yield from _promises(connection, now_ms)
-    made = facts.get(connection, journal.CHECKPOINT_MARK)
+    made = facts.get(connection, signed.MARK)
     yield _one(
         "tiergate_audit_checkpoint_age_seconds",
         "Age of the last signed head in the store.",

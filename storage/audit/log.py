@@ -90,6 +90,11 @@ def head(connection: Connection) -> tuple[int, bytes]:
     return (row.seq, row.digest) if row is not None else (0, GENESIS)
 
 
+def began_ms(connection: Connection) -> int | None:
+    """When the first entry was written; None before it."""
+    return connection.execute(select(audit.c.at_ms).order_by(audit.c.seq).limit(1)).scalar_one_or_none()
+
+
 def append(connection: Connection, now_ms: int, actor: str, action: str, subject: str, details: Any) -> int:
     """Records an act; call it in the write transaction of the act itself, so that both commit or neither. Its seq.
 

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import delete
 
 from config.clock import SystemClock
 from config.errors import TiergateError
 from config.load import load
 from config.redact import Secret
 from config.settings import Settings, build
-from config.units import HOUR_MS, SHANGHAI
+from config.units import DAY_MS, HOUR_MS, SHANGHAI
 from gateway.access.keys import ensure_keys
 from gateway.cli.init import toml
 from gateway.ops import backup_work
@@ -23,9 +24,12 @@ from gateway.ops.backup_work import Restored, back_up, restore_node
 from gateway.ops.locks import alone
 from storage import journal, restore, sealed_file, volume
 from storage.audit import log as audit
+from storage.audit import signed
+from storage.audit.signed import Signer
 from storage.catalog import facts, migrate, retention_rows, segments
 from storage.catalog.engine import Catalog
 from storage.catalog.retention_rows import HoldRow
+from storage.catalog.tables import audit as audit_table
 from storage.objects import make_store
 from storage.objects.base import ObjectStore
 from storage.spool import Spool
@@ -77,7 +81,7 @@ class Machine:
         return file
 
     def sign_head(self) -> None:
-        journal.write_checkpoint(self.catalog, self.store, self.keys.node_id, self.keys.node, NOW_MS + HOUR_MS)
+        Signer(self.catalog, self.store, self.keys.node_id, self.keys.node).write(NOW_MS + HOUR_MS)
 
     def hold(self, id_: str, camera: str) -> None:
         row = HoldRow(id_, (camera,), 1, NOW_MS, "o", "r", "case", None, "permanent", NOW_MS, NOW_MS, None, None)
@@ -157,6 +161,40 @@ def test_a_new_machine_is_the_old_node_and_knows_what_came_after_the_backup(mach
     assert catalog.read(lambda c: volume.known_id(c, str(done.settings.paths.spool_dir))) is not None
     catalog.close()
     assert (done.settings.paths.keys_dir / "node.key").stat().st_mode & 0o077 == 0
+
+
+def standing(settings: Settings, catalog: Catalog, now_ms: int) -> signed.Standing:
+    keys, store = ensure_keys(settings), make_store(settings)
+    return signed.judge(catalog.read, store, keys.node_id, keys.node_public, now_ms)
+
+
+@pytest.mark.fault("B31", "S18")
+@pytest.mark.parametrize("away_ms", [0, 30 * DAY_MS], ids=["at once", "after a month"])
+@pytest.mark.parametrize("with_store", [True, False], ids=["with the store", "without it"])
+def test_a_restored_log_that_is_behind_what_was_signed_is_taken_and_cut_again_it_is_not(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, away_ms: int, with_store: bool
+) -> None:
+    now_ms = NOW_MS + 3 * HOUR_MS + away_ms
+    monkeypatch.setattr(backup_work, "wall_ms", lambda clock: now_ms)
+    keys, hand = machine.keys, Signer(machine.catalog, machine.store, machine.keys.node_id, machine.keys.node)
+    assert hand.write(NOW_MS) is not None
+    file = machine.back_up()
+    for number in range(10):
+        machine.catalog.write(lambda c: audit.append(c, NOW_MS, "user:li", "look.at", "东门", {}))
+        assert hand.write(NOW_MS + number * 60_000 + 1) is not None
+    machine.destroy()
+    done, catalog = restored(machine, file, with_store=with_store)
+    assert standing(done.settings, catalog, now_ms).cut is None  # before the first start
+    for turn in (1, 2):  # a keeper, and another one
+        catalog.write(lambda c: audit.append(c, now_ms, "user:li", "look.at", "西门", {}))
+        fresh = Signer(catalog, machine.store, keys.node_id, keys.node)
+        assert fresh.write(now_ms + turn * 60_000) is not None
+        assert standing(done.settings, catalog, now_ms + turn * 60_000).cut is None
+    (entry,) = catalog.read(lambda c: audit.entries(c, action="node.restore"))
+    catalog.write(lambda c: c.execute(delete(audit_table).where(audit_table.c.seq > entry.seq)))
+    assert Signer(catalog, machine.store, keys.node_id, keys.node).write(now_ms + 180_000) is None
+    assert standing(done.settings, catalog, now_ms + 180_000).cut is not None
+    catalog.close()
 
 
 @pytest.mark.fault("B13")

@@ -27,10 +27,14 @@ from gateway.ops import doctor, job_state, metrics, promise
 from gateway.ops.certificates import make_private_ca
 from gateway.ops.findings import Finding
 from gateway.ops.locks import KEYS_LOCK, alone
-from storage import evidence_state, journal, scrub, sweeper
+from gateway.ops.lookout import Lookout
+from gateway.ops.lookout import read as read_alarms
+from storage import evidence_state, scrub, sweeper
 from storage.aside import Aside
 from storage.attested import Attestation
 from storage.audit import log as audit
+from storage.audit import signed
+from storage.audit.signed import Signer
 from storage.catalog import attestations, cameras, evidence_rows, facts, gaps, places, retention_rows, volume_state
 from storage.catalog.engine import Catalog
 from storage.catalog.gaps import GapRow
@@ -73,6 +77,18 @@ class Place:
         """The last line of each check that found something, the node being down left out."""
         found = doctor.examine(self.settings, self.clock, quick)
         return {f.check: f for f in found if f.level != "ok" and f.reason.code != "ops.node_down"}
+
+    def log(self, count: int) -> None:
+        for _ in range(count):
+            self.catalog.write(lambda c: audit.append(c, self.now_ms, "user:a", "x.y", "z", {}))
+
+    def sign(self) -> str | None:
+        """As a keeper that has just started."""
+        return Signer(self.catalog, self.store, self.keys.node_id, self.keys.node).write(self.now_ms)
+
+    def said_of_the_log(self, quick: bool = False) -> list[str]:
+        found = doctor.examine(self.settings, self.clock, quick)
+        return [f"{f.level} {f.reason.code}" for f in found if f.check == "audit"]
 
     def add_camera(self, state: str = "online", **more: Any) -> None:
         def write(c: Connection) -> None:
@@ -397,15 +413,90 @@ def test_held_footage_that_is_not_in_two_places_is_told_and_so_is_a_lock_that_li
 
 def test_a_changed_entry_and_a_cut_end_of_the_audit_log(place: Place) -> None:
     place.add_camera()
-    for number in range(3):
-        place.catalog.write(lambda c, n=number: audit.append(c, place.now_ms, "user:a", "x.y", str(n), {}))  # type: ignore[misc]  # a bound default
-    journal.write_checkpoint(place.catalog, place.store, place.keys.node_id, place.keys.node, place.now_ms)
-    assert "audit" not in place.wrong()
+    place.log(3)
+    assert place.sign() is not None
+    assert place.said_of_the_log() == ["ok ops.audit_ok", "ok ops.audit_end_ok"]
     place.catalog.write(lambda c: c.exec_driver_sql("DELETE FROM audit WHERE seq = 3"))
-    assert place.wrong()["audit"].reason.code == "ops.audit_cut"
+    assert place.said_of_the_log() == ["ok ops.audit_ok", "bad ops.audit_cut"]
     place.catalog.write(lambda c: c.exec_driver_sql("UPDATE audit SET actor = 'user:b' WHERE seq = 1"))
-    assert place.wrong()["audit"].reason.code == "cli.audit_broken"
-    assert "audit" not in place.wrong(quick=True)
+    assert place.said_of_the_log() == ["bad cli.audit_broken", "bad ops.audit_cut"]
+    assert place.said_of_the_log(quick=True) == ["bad ops.audit_cut"]
+
+
+@pytest.mark.fault("S18")
+@pytest.mark.parametrize("mark", ["left", "set back", "deleted"])
+def test_a_cut_end_is_bad_whatever_the_catalog_says_and_before_and_after_the_keeper_saw_it(
+    place: Place, mark: str
+) -> None:
+    place.add_camera()
+    place.log(20)
+    assert place.sign() is not None
+    first = place.catalog.read(lambda c: facts.get(c, signed.MARK))
+    place.clock.advance(60)
+    place.log(20)
+    assert place.sign() is not None
+    place.catalog.write(lambda c: c.exec_driver_sql("DELETE FROM audit WHERE seq > 20"))
+    if mark == "set back":
+        place.catalog.write(lambda c: facts.set(c, signed.MARK, first))
+    elif mark == "deleted":
+        place.catalog.write(lambda c: facts.forget(c, signed.MARK))
+    for _ in range(3):
+        finding = place.wrong(quick=True)["audit"]
+        assert (finding.level, finding.reason.code) == ("bad", "ops.audit_cut")
+        assert (finding.reason.params["from"], finding.reason.params["to"]) == (21, 40)
+        assert place.said_of_the_log() == ["ok ops.audit_ok", "bad ops.audit_cut"]
+        place.clock.advance(60)
+        assert place.sign() is None
+
+
+@pytest.mark.fault("S18")
+def test_the_alarm_of_a_cut_log_stands_until_the_review(place: Place) -> None:
+    lookout = Lookout(place.catalog, place.settings, place.clock, place.keys.node_id, {})
+
+    def standing() -> list[str]:
+        for _ in range(2):
+            place.clock.advance(30)
+            lookout.look()
+        found = read_alarms(place.catalog).standing
+        return [one.reason["code"] for one in found if one.check == "audit"]
+
+    keeper = Signer(place.catalog, place.store, place.keys.node_id, place.keys.node)
+    place.log(3)
+    assert keeper.write(place.now_ms) is not None
+    assert standing() == []
+    place.catalog.write(lambda c: c.exec_driver_sql("DELETE FROM audit WHERE seq >= 3"))
+    assert keeper.write(place.now_ms) is None
+    assert standing() == ["ops.audit_cut"]
+    place.clock.advance(30 * 86_400)
+    assert keeper.write(place.now_ms) is None
+    assert standing() == ["ops.audit_cut"]
+    cut = signed.judge(place.catalog.read, place.store, place.keys.node_id, place.keys.node_public, place.now_ms).cut
+    place.catalog.write(
+        lambda c: signed.review(c, place.keys.node_id, place.keys.node, cut, "user:wang", "a bad disk", place.now_ms)
+    )
+    place.clock.advance(2 * 3_600)
+    assert standing() == []
+    assert keeper.write(place.now_ms) is not None
+
+
+def test_an_end_of_the_log_that_cannot_be_compared_is_no_good_sign(place: Place) -> None:
+    place.add_camera()
+    place.log(1)
+    assert place.said_of_the_log() == ["ok ops.audit_ok"]  # before the keeper's first minute
+    place.clock.advance(2 * 3_600)
+    assert place.said_of_the_log() == ["ok ops.audit_ok", "warn ops.audit_unsigned"]
+    key = place.sign()
+    assert key is not None
+    assert place.said_of_the_log() == ["ok ops.audit_ok", "ok ops.audit_end_ok"]
+    place.catalog.write(lambda c: facts.forget(c, signed.MARK))  # by it nothing is judged
+    assert place.said_of_the_log() == ["ok ops.audit_ok", "ok ops.audit_end_ok"]
+    place.log(1)
+    key = place.sign()
+    assert key is not None
+    place.store.delete(key)  # the one before is there, and holds
+    assert place.said_of_the_log() == ["ok ops.audit_ok", "warn ops.audit_head_gone"]
+    (place.settings.store_folder / IDENTITY_FILE).rename(place.settings.paths.data / "kept")
+    assert place.said_of_the_log() == ["ok ops.audit_ok", "warn ops.audit_unread"]
 
 
 def test_an_exchange_of_keys_that_was_broken_off(place: Place) -> None:

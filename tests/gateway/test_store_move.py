@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import delete
 
 from config.clock import SystemClock
 from config.errors import TiergateError
@@ -23,8 +24,10 @@ from gateway.access.keys import ensure_keys
 from gateway.ops import store_move, store_work
 from gateway.ops.locks import NODE_LOCK
 from storage.audit import log as audit
+from storage.audit.signed import Signer
 from storage.catalog import segments
 from storage.catalog.engine import Catalog
+from storage.catalog.tables import audit as audit_table
 from storage.objects import make_store
 from storage.objects.folder import FolderStore
 from storage.spool import Spool
@@ -121,6 +124,30 @@ def test_to_a_bucket_and_back_every_byte_is_there(place: Place, seaweedfs: S3Ser
     entries = catalog.read(lambda c: audit.entries(c, action="store.migrate"))
     catalog.close()
     assert [e.details["switched"] for e in entries] == [False, False, True, True]
+
+
+@pytest.mark.fault("S18")
+def test_signed_heads_of_the_audit_log_move_along_and_judge_it_there(place: Place) -> None:
+    keys = ensure_keys(place.settings)
+    catalog = Catalog(place.settings.catalog_url)
+    now_ms = WALL_NS // 1_000_000
+
+    def minute(turn: int) -> str | None:
+        catalog.write(lambda c: audit.append(c, now_ms, "user:li", "look.at", "东门", {}))
+        keeper = Signer(catalog, make_store(place.settings), keys.node_id, keys.node)
+        return keeper.write(now_ms + turn * 60_000)
+
+    assert minute(1) is not None
+    to = place.to_folder("elsewhere")
+    place.move(to)
+    assert minute(2) is not None  # beside the node
+    place.move(to, switch=True)
+    assert place.settings.store_folder == place.folder / "elsewhere"
+    assert minute(3) is not None
+    seq = catalog.read(audit.head)[0]
+    catalog.write(lambda c: c.execute(delete(audit_table).where(audit_table.c.seq >= seq)))
+    assert minute(4) is None
+    catalog.close()
 
 
 @contextlib.contextmanager

@@ -8,11 +8,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection, insert, select
 
-from config import crypto
 from config.units import DAY_MS
 from storage import journal
 from storage.attested import Attestation
-from storage.audit import log as audit
 from storage.catalog import attestations, gaps, places, retention_rows
 from storage.catalog.engine import Catalog
 from storage.catalog.gaps import GapRow
@@ -115,24 +113,3 @@ def test_no_address_and_no_account_is_written(place: Place) -> None:
     text = place.store.read(key).decode()
     assert "东门" in text
     assert "10.0.0.7" not in text
-
-
-def test_signed_heads_show_a_cut_end_of_the_log(place: Place) -> None:
-    key = bytes(range(32))
-
-    def checkpoint() -> str | None:
-        return journal.write_checkpoint(place.catalog, place.store, NODE, key, place.now_ms)
-
-    place.catalog.write(lambda c: audit.append(c, place.now_ms, "user:a", "x.y", "z", {}))
-    assert checkpoint() is not None
-    place.clock.advance(60)
-    assert checkpoint() is None  # the head has not moved
-    place.clock.advance(3600)
-    assert checkpoint() is not None  # but an hour of silence is signed, too
-    public = crypto.DEFAULT_SUITE.public_key(key)
-    heads = list(journal.read_checkpoints(place.store, NODE))
-    assert len(heads) == 2
-    assert all(place.catalog.read(lambda c, h=h: audit.checkpoint_holds(c, h, public)) for h in heads)  # type: ignore[misc]  # a bound default
-    place.catalog.write(lambda c: c.exec_driver_sql("DELETE FROM audit"))
-    assert place.catalog.read(audit.verify_catalog) is None  # an empty log is a whole chain …
-    assert not place.catalog.read(lambda c: audit.checkpoint_holds(c, heads[0], public))  # … but not the signed one

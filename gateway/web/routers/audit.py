@@ -7,7 +7,9 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from sqlalchemy import Connection
 
+from config.errors import TiergateError
 from gateway.web.policy import policy
+from gateway.web.routers.checkpoints import standing_of
 from gateway.web.services import services_of
 from gateway.web.wire import Cursor, Limit, TimeMs, page, paged, seq_cursor
 from storage.audit import log
@@ -43,9 +45,15 @@ async def list_audit(
 
 @router.get("/audit/verify")
 async def verify(request: Request, principal: Annotated[Principal, policy(role="audit_admin")]) -> dict[str, Any]:
-    """Walks the whole chain: where it is first broken, or that it is whole."""
-    broken = await services_of(request).read(log.verify_catalog)
-    return {"whole": broken is None, "broken_at_seq": broken}
+    """Walks the whole chain: where it is first broken, or that it is whole. `end`: whether the log holds the newest
+    head that was signed into the store (`state`: ``holds``, ``cut``, ``unknown``)."""
+    services = services_of(request)
+    broken = await services.read(log.verify_catalog)
+    try:
+        end = (await standing_of(services)).as_json()
+    except TiergateError as exc:
+        end = {"state": "unknown", "problem": exc.reason.as_json()}
+    return {"whole": broken is None, "broken_at_seq": broken, "end": end}
 
 
 def as_json(row: RegisterRow, camera_name: str | None) -> dict[str, Any]:

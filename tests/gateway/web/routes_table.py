@@ -65,6 +65,7 @@ ROUTES: dict[str, str] = {
     "GET /api/v1/audit": _READERS,
     "GET /api/v1/audit/verify": "audit_admin",
     "GET /api/v1/audit/checkpoint": "audit_admin",
+    "POST /api/v1/audit/review": _WATCHERS,
     "GET /api/v1/register": _READERS,
     "GET /api/v1/events": "signed_in",
     "GET /api/v1/exports/evidence.zip": "users",

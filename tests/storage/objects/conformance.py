@@ -191,3 +191,18 @@ class Conformance:
     def test_ensure_may_be_repeated(self, store: ObjectStore) -> None:
         store.ensure()
         store.ensure()
+
+
+class FootageConformance(Conformance):
+    """What is asked of a store of footage besides."""
+
+    def test_a_list_of_dates_may_begin_behind_a_name_that_is_no_object(self, store: ObjectStore) -> None:
+        keys = [f"n/2026/{month}/{day}/{name}.json" for month in ("01", "02") for day in ("01", "03") for name in "135"]
+        for key in keys:
+            store.put_bytes(key, b"1")
+        for after in (
+            "2025/12/31/1", "2026/01/01/0", "2026/01/01/2", "2026/01/01/9", "2026/01/02/3", "2026/01/31/3",
+            "2026/02/03/4", "2026/02/03/9", "2027/01/01/1",
+        ):  # fmt: skip
+            start = f"n/{after}.json"
+            assert [info.key for info in store.list("n/", start)] == [key for key in keys if key > start], after

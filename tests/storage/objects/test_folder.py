@@ -16,7 +16,7 @@ from storage import volume
 from storage.objects.base import ObjectStore
 from storage.objects.folder import FolderStore
 from storage.volume import IDENTITY_FILE
-from tests.storage.objects.conformance import DATA, KEY, Conformance, put
+from tests.storage.objects.conformance import DATA, KEY, FootageConformance, put
 
 
 def make(folder: Path) -> FolderStore:
@@ -25,7 +25,7 @@ def make(folder: Path) -> FolderStore:
     return store
 
 
-class FolderConformance(Conformance):
+class FolderConformance(FootageConformance):
     rounds = 20
 
     def test_threads_that_fill_and_empty_one_folder_do_not_meet(self, store: ObjectStore) -> None:

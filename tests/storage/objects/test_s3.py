@@ -19,7 +19,7 @@ from tests.parts.faulty_s3 import Kind as FaultKind
 from tests.parts.relay import TcpRelay
 from tests.parts.s3 import S3Server
 from tests.parts.wait import until
-from tests.storage.objects.conformance import DATA, KEY, Conformance, code, put
+from tests.storage.objects.conformance import DATA, KEY, FootageConformance, code, put
 
 pytestmark = pytest.mark.real
 
@@ -34,7 +34,7 @@ def make(server: S3Server, bucket: str, *, port: int | None = None, secret: str 
     )
 
 
-class TestContract(Conformance):
+class TestContract(FootageConformance):
     @pytest.fixture
     def store(self, s3_server: S3Server, s3_bucket: str) -> S3Store:
         return make(s3_server, s3_bucket)
