@@ -60,7 +60,7 @@ class Machine:
         self.catalog.write(lambda c: audit.append(c, NOW_MS, "os:test", "node.init", self.keys.node_id, {}))
 
     def recorded(self, stored: bool = True, camera: str = "21021100011326000001") -> list[Recorded]:
-        made = record(self.spool, camera=camera)
+        made = record(self.spool, camera=camera, node=self.keys.node_id)
         insert(self.catalog, made)
         if stored:
             self.upload()
@@ -142,7 +142,7 @@ def test_a_new_machine_is_the_old_node_and_knows_what_came_after_the_backup(mach
     assert told.pop("journal")["holds"] == 1
     assert told == {
         "objects": len(before) - 1 + len(waiting) + len(after), "adopted": len(after), "unreadable": 0,
-        "deleted_since": 1, "arrived_since": len(waiting), "missing": 0,
+        "deleted_since": 1, "arrived_since": len(waiting), "missing": 0, "approvals_ended": 0,
     }  # fmt: skip
     assert states(catalog, before) == ["deleted", *["stored"] * (len(before) - 1)]
     assert set(states(catalog, waiting)) == set(states(catalog, after)) == {"stored"}
