@@ -116,8 +116,11 @@ def _key(prefix: str, at_ms: int, number: int) -> str:
 
 def _order(key: str) -> tuple[int, int]:
     """(number, at_ms); of one number there are two when a write died before it was marked."""
-    at_ms, _, number = key.rsplit("/", 1)[-1].removesuffix(".json").partition("-")
-    return (int(number), int(at_ms)) if number.isdecimal() and at_ms.isdecimal() else (0, 0)
+    at_ms, _, number = key.rsplit("/", 1)[-1].removesuffix(".json").rpartition("-")
+    try:
+        return int(number), int(at_ms)
+    except ValueError:  # nothing that this node wrote
+        return 0, 0
 
 
 def _rows(connection: Connection, table: Table, names: Iterable[str] | None) -> list[dict[str, Any]]:
@@ -396,7 +399,7 @@ class Restored:
 
 def restore_policy(catalog: Catalog, found: Journal, now_ms: int) -> Restored:
     """Puts the journal's facts into a catalog that lacks them. What people change of classes, areas and holds is then
-    as the journal has it when its last picture is newer than the catalog; when nobody knows, what keeps longer.
+    as the journal has it when its last picture is newer than the catalog; else, where they differ, what keeps longer.
 
     Call it *before* the segments are put back: a sweep that knew them without their holds and classes would delete what
     must stay. Cameras come back disabled and without streams: enough to see their footage, not to record.
@@ -407,8 +410,11 @@ def restore_policy(catalog: Catalog, found: Journal, now_ms: int) -> Restored:
         mark = facts.get(connection, MARK) or {}
         facts.forget(connection, NUMBER)  # the store knows a higher one
         newer = found.number is not None and found.number > mark.get("number", 0)
-        if newer or found.number is None:
-            done.changed = sum(_update(connection, name, found.policy.get(name, []), newer) for name in _ENDS)
+        for name in _ENDS:
+            # Within the minute of two looks something may be changed, backed up, and changed back: the journal then has
+            # no newer picture. Only the release of a hold nobody takes back.
+            if newer or found.number is None or name != "holds":
+                done.changed += _update(connection, name, found.policy.get(name, []), newer)
         if newer:
             class_changes.set_pending(connection, [class_changes.Change(**row) for row in found.policy["waiting"]])
         regions = found.policy.get("regions", [])

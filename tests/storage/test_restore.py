@@ -230,6 +230,30 @@ def test_an_area_that_ended_after_the_backup_ends_and_in_doubt_goes_on(machine: 
 
 
 @pytest.mark.fault("B31")
+def test_what_was_changed_backed_up_and_changed_back_between_two_looks_keeps_longer(machine: Machine) -> None:
+    row = Area("A", "学校", "key", "文 1", machine.now_ms, None, (CAMERA,))
+    machine.catalog.write(lambda c: places.add_area(c, row))
+    machine.journal()
+    machine.catalog.write(lambda c: places.change_area(c, "A", {"valid_to_ms": machine.now_ms + 1}))
+    machine.back_up()
+    machine.catalog.write(lambda c: places.change_area(c, "A", {"valid_to_ms": None}))
+    machine.journal()
+    machine.restore()
+    (stretch,) = machine.catalog.read(retention_rows.memberships)[CAMERA]
+    assert stretch.to_ms is None
+
+
+@pytest.mark.fault("B31")
+def test_a_hold_that_was_released_just_before_the_backup_does_not_stand_again(machine: Machine) -> None:
+    hold = machine.hold(machine.now_ms - DAY_MS, machine.now_ms)
+    machine.journal()
+    machine.catalog.write(lambda c: retention_rows.release_hold(c, hold, "user:a", machine.now_ms))
+    machine.back_up()
+    machine.restore()
+    assert machine.catalog.read(retention_rows.holds) == []
+
+
+@pytest.mark.fault("B31")
 def test_a_backup_that_is_newer_than_the_journal_has_the_last_word(machine: Machine) -> None:
     machine.hold(machine.now_ms - DAY_MS, machine.now_ms)
     machine.journal()
