@@ -9,6 +9,7 @@ does (`gateway.access.approvals`).
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from sqlalchemy import Connection
@@ -65,10 +66,9 @@ def used(connection: Connection, row: Approval, now_ms: int) -> Approval:
 
 
 def failed(connection: Connection, row: Approval, why: Reason, now_ms: int) -> Approval:
-    """A given approval whose act is not possible any more."""
+    """A given approval whose act is not possible any more. Nothing is undone: the second person did not refuse it."""
     rows.move(connection, row.id, "given", "refused")
     audit.append(connection, now_ms, row.decided_by or "", "approval.fail", row.id, why.as_json())
-    _undo(connection, row, row.decided_by or "", now_ms)
     return _ended(
         connection, replace(row, state="refused"), Reason("approval.not_done", {"approval": row.id, "why": why})
     )
@@ -86,6 +86,40 @@ def expire(connection: Connection, now_ms: int, actor: str) -> None:
         _undo(connection, row, actor, now_ms)
 
 
+#: How the audit log tells of each end of a request.
+_ENDS: Mapping[str, State] = {
+    "approval.use": "used", "approval.refuse": "refused", "approval.fail": "refused", "approval.expire": "expired",
+}  # fmt: skip
+
+
+def ends(entries: Iterable[audit.Entry]) -> dict[str, State]:
+    """What became of requests, by id, of what the audit log says."""
+    return {entry.subject: _ENDS[entry.action] for entry in entries if entry.action in _ENDS}
+
+
+def end_decided(connection: Connection, decided: Mapping[str, State], now_ms: int, actor: str) -> int:
+    """After a restore: requests that wait in the backup and were decided after it end as they did; how many.
+
+    Nothing is done or undone for them: their objects are as people left them. `decided`: by id, what is known; of the
+    others a hold tells that was approved or released since.
+    """
+    holds = {hold.id: hold for hold in retention_rows.holds(connection, standing_only=False)}
+    ended = 0
+    for row in rows.pending(connection):
+        to = decided.get(row.id)
+        found = holds.get(row.subject) if row.action.startswith("hold.") else None
+        if to is None and found is not None:
+            if found.released_ms is not None:
+                to = "used" if row.action == "hold.release" else "refused"
+            elif row.action == "hold.add" and found.approver is not None:
+                to = "used"
+        if to is not None and rows.move(connection, row.id, "pending", to, decided_by=actor, decided_ms=now_ms):
+            rows.set_outcome(connection, row.id, Reason("approval.restored", {"approval": row.id}).as_json())
+            audit.append(connection, now_ms, actor, "approval.restore", row.id, {"action": row.action, "state": to})
+            ended += 1
+    return ended
+
+
 def _decided(connection: Connection, id_: str) -> TiergateError:
     found = rows.find(connection, id_)
     return TiergateError(Kind.CONFLICT, "approval.decided", approval=id_, state=found and found.state)
@@ -98,6 +132,6 @@ def _ended(connection: Connection, row: Approval, outcome: Reason) -> Approval:
 
 
 def _undo(connection: Connection, row: Approval, by: str, now_ms: int) -> None:
-    """What was done provisionally ends. What another hold covers stays."""
-    if ACTIONS[row.action].provisional and retention_rows.release_hold(connection, row.subject, by, now_ms):
+    """What was done provisionally ends, and nothing that was approved. What another hold covers stays."""
+    if ACTIONS[row.action].provisional and retention_rows.lapse_hold(connection, row.subject, by, now_ms):
         audit.append(connection, now_ms, by, "hold.lapse", row.subject, {"approval": row.id})

@@ -9,6 +9,7 @@ may ask, who must agree (`storage.approval_rules`).
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -20,6 +21,7 @@ from storage.approval_rules import Governance, needed_reason, needs_second, shor
 from storage.audit import log as audit
 from storage.catalog import facts, retention_rows
 from storage.classes import MIN_DAYS_PER_MONTH, RetentionClass, judge_change, judge_days
+from storage.clock_trust import HIGH_WATER
 
 WAIT_MS = 7 * DAY_MS
 _PENDING = "retention.pending"
@@ -48,8 +50,19 @@ def pending(connection: Connection) -> dict[str, Change]:
     return {name: Change(**value) for name, value in (facts.get(connection, _PENDING) or {}).items()}
 
 
-def _set_pending(connection: Connection, changes: dict[str, Change]) -> None:
-    facts.set(connection, _PENDING, {name: asdict(change) for name, change in changes.items()})
+def set_pending(connection: Connection, changes: Iterable[Change]) -> None:
+    """These wait, and no others."""
+    facts.set(connection, _PENDING, {change.class_name: asdict(change) for change in changes})
+
+
+def drop(connection: Connection, carried: Collection[Change], now_ms: int, actor: str) -> list[Change]:
+    """After a restore: only those of `carried` go on waiting; the others, which must be asked for again."""
+    waiting = pending(connection)
+    dropped = [change for change in waiting.values() if change not in carried]
+    for change in dropped:
+        audit.append(connection, now_ms, actor, "retention.drop", change.class_name, asdict(change))
+    set_pending(connection, [change for change in waiting.values() if change in carried])
+    return dropped
 
 
 def propose(connection: Connection, class_name: str, months: int, legal_basis: str | None) -> dict[str, Any]:
@@ -106,23 +119,27 @@ def ask(
     Raises retention.class_unknown, class_fixed, below_floor, above_ceiling, and approval.needed for what one person
     alone may not do under this governance. Under small governance the delay and the audited notice stand in.
     """
-    _changeable(connection, class_name)
-    # A change whose week is over holds, whether or not a sweep has come by since: a later word does not undo it.
-    apply(connection, [change for change in due(connection, now_ms) if change.class_name == class_name], now_ms, actor)
+    class_ = _changeable(connection, class_name)
+    # Nobody has judged this clock, and one that runs ahead must not end a week early: what is due by it and shortens is
+    # left to the sweep, or replaced here like any other that waits. What lengthens may come early.
+    mine = [change for change in due(connection, now_ms) if change.class_name == class_name]
+    apply(connection, [change for change in mine if change.months > (class_.months or 0)], now_ms, actor)
     proposal = propose(connection, class_name, months, legal_basis)
     if approver is None and needs_second("retention.set", proposal, governance):
         needed = needed_reason("retention.set")
         raise TiergateError(Kind.FORBIDDEN, needed.code, **needed.params)
     waits = shorter_or_above(proposal)
     min_days = months * MIN_DAYS_PER_MONTH
-    change = Change(class_name, months, min_days, now_ms, actor, now_ms + (WAIT_MS if waits else 0), legal_basis)
+    # Nor must one that fell behind shorten the week.
+    from_ms = max(now_ms, facts.get(connection, HIGH_WATER) or 0)
+    change = Change(class_name, months, min_days, now_ms, actor, from_ms + WAIT_MS if waits else now_ms, legal_basis)
     waiting = pending(connection)
     waiting.pop(class_name, None)  # the latest word of an administrator replaces an earlier one
     if waits:
         waiting[class_name] = change
     else:
         retention_rows.set_class_months(connection, class_name, months, min_days, now_ms)
-    _set_pending(connection, waiting)
+    set_pending(connection, waiting.values())
     details = {"from_months": proposal["from_months"], **asdict(change), "waits": waits, "approver": approver}
     audit.append(connection, now_ms, actor, "retention.set", class_name, details)
     return change
@@ -140,4 +157,4 @@ def apply(connection: Connection, changes: list[Change], now_ms: int, actor: str
             del waiting[change.class_name]
             retention_rows.set_class_months(connection, change.class_name, change.months, change.min_days, now_ms)
             audit.append(connection, now_ms, actor, "retention.apply", change.class_name, asdict(change))
-    _set_pending(connection, waiting)
+    set_pending(connection, waiting.values())

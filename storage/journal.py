@@ -1,9 +1,13 @@
 """Facts that change, kept beside the footage: what a rebuild needs besides the segments themselves. (I9)
 
-Small JSON objects ``<node>/_catalog/journal/<yyyy>/<mm>/<dd>/<at_ms>-<seq>.json``, written when something changed:
+Small JSON objects ``<node>/_catalog/journal/<yyyy>/<mm>/<dd>/<at_ms>-<number>.json``, written when something changed.
+Which of two is newer their number says and never their time: a clock that ran ten years ahead for an hour would else
+have the last word for ten years. Numbers go on rising after the catalog was put back or lost; objects without
+``number`` in them are of earlier versions, which put there the audit log's seq, and that began anew with the log.
 
-- ``policy``: regions, cameras, classes, areas, attestations, holds (released ones too): a whole picture, the newest
-  wins;
+- ``policy``: regions, cameras, classes and changes of them that wait, areas, attestations, holds (released ones too):
+  a whole picture, the newest wins;
+- ``decided``: what became of requests for a second person, decided since the object before;
 - ``gaps``: rows opened or closed since the object before; the newest row of an id wins;
 - ``tombstones``: manifests of segments whose deletion began since then, or that were given up as lost; they make
   "expired" out of "missing";
@@ -24,8 +28,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any
 
@@ -33,7 +37,8 @@ from sqlalchemy import Connection, Table, bindparam, func, insert, or_, select, 
 
 from config.ids import ulid
 from config.units import DAY_MS, MS_PER_S, NS_PER_MS
-from storage import restamp
+from storage import approvals, class_changes, restamp
+from storage.approval_rules import State
 from storage.audit import log as audit
 from storage.catalog import facts, segments
 from storage.catalog.engine import CHUNK_ROWS, Catalog
@@ -54,8 +59,9 @@ from storage.keys import CATALOG_FOLDER, dated_key
 from storage.objects.base import ObjectStore
 
 FORMAT = "tiergate-journal-1"
-#: {"audit_seq", "gaps_ms", "policy", "gaps", "run", "open", "kept", "kept_ms"}: how far the journal has come
+#: {"number", "audit_seq", "gaps_ms", "policy", "gaps", "run", "open", "kept", "kept_ms"}: how far the journal has come
 MARK = "journal.mark"
+NUMBER = "journal.number"  #: fact, the highest that was given out; absent while only the store knows it
 #: Rows are looked at again this far back: a transaction may commit later than the time it wrote.
 _OVERLAP_MS = 300 * MS_PER_S
 
@@ -71,6 +77,9 @@ _POLICY: dict[str, tuple[Table, tuple[str, ...] | None]] = {
     "holds": (hold, None),
     "hold_cameras": (hold_camera, None),
 }
+#: What people change of rows that stay: until when something is kept. Nothing there means without end.
+_ENDS = {"classes": "months", "areas": "valid_to_ms", "area_cameras": "to_ms", "holds": "released_ms"}
+Row = dict[str, Any]
 _TOMBSTONE = (
     "id", "camera_id", "stream", "run_id", "kind", "state", "start_ms", "end_ms", "start_wall_ns", "time_trust",
     "bytes", "object_key", "class_", "salvaged", "created_ms", "stored_ms", "condemned_ms", "deleted_ms",
@@ -89,6 +98,15 @@ _KEPT_EVERY_MS = 600 * MS_PER_S
 
 def journal_prefix(node: str) -> str:
     return f"{node}/{CATALOG_FOLDER}/journal/"
+
+
+def _order(key: str) -> tuple[int, int]:
+    """(number, at_ms); of one number there are two when a write died before it was marked."""
+    at_ms, _, number = key.rsplit("/", 1)[-1].removesuffix(".json").rpartition("-")
+    try:
+        return int(number), int(at_ms)
+    except ValueError:  # nothing that this node wrote
+        return 0, 0
 
 
 def _rows(connection: Connection, table: Table, names: Iterable[str] | None) -> list[dict[str, Any]]:
@@ -110,8 +128,10 @@ def _pending(connection: Connection, now_ms: int) -> _Pending:
     mark = facts.get(connection, MARK) or {"audit_seq": 0, "gaps_ms": 0, "policy": ""}
     found = _Pending(dict(mark))
     policy = {name: _rows(connection, table, names) for name, (table, names) in _POLICY.items()}
+    policy["waiting"] = [asdict(change) for _, change in sorted(class_changes.pending(connection).items())]
     digest = hashlib.sha256(audit.canonical_json(policy)).hexdigest()
-    if digest != mark["policy"]:
+    # A catalog that was put back has the last word, also where it says what it said at its backup.
+    if digest != mark["policy"] or facts.get(connection, NUMBER) is None:
         found.body["policy"] = policy
         found.mark["policy"] = digest
     since_ms = mark["gaps_ms"] - _OVERLAP_MS
@@ -130,6 +150,9 @@ def _pending(connection: Connection, now_ms: int) -> _Pending:
     moved = restamp.moves(entries)
     if moved:
         found.body["restamps"] = moved
+    decided = approvals.ends(entries)
+    if decided:
+        found.body["decided"] = decided
     # Segments whose deletion began, or that were given up.
     ids = [id_ for entry in entries if _ends(entry) for id_ in entry.details["ids"]]
     if ids:
@@ -215,12 +238,22 @@ def write(catalog: Catalog, store: ObjectStore, node: str, now_ms: int) -> str |
     found = catalog.read(lambda c: _pending(c, now_ms))
     key = None
     if found.body:
-        key = dated_key(journal_prefix(node), now_ms, int(found.mark["audit_seq"]))
-        body = {"format": FORMAT, "node": node, "at_ms": now_ms, **found.body}
+        number = found.mark["number"] = _take_number(catalog, store, node)
+        key = dated_key(journal_prefix(node), now_ms, number)
+        body = {"format": FORMAT, "node": node, "at_ms": now_ms, "number": number, **found.body}
         store.put_bytes(key, audit.canonical_json(body))
     if found.body or catalog.read(lambda c: (facts.get(c, MARK) or {}).get("audit_seq")) != found.mark["audit_seq"]:
         catalog.write(lambda c: facts.set(c, MARK, found.mark))
     return key
+
+
+def _take_number(catalog: Catalog, store: ObjectStore, node: str) -> int:
+    """Higher than that of any object in the store. Taken before the object is there: one that dies leaves it unused."""
+    last = catalog.read(lambda c: facts.get(c, NUMBER))
+    if last is None:
+        last = max((_order(found.key)[0] for found in store.list(journal_prefix(node))), default=0)
+    catalog.write(lambda c: facts.set(c, NUMBER, last + 1))
+    return int(last) + 1
 
 
 # --- reading ---
@@ -230,28 +263,41 @@ def write(catalog: Catalog, store: ObjectStore, node: str, now_ms: int) -> str |
 class Journal:
     """What the journal of one node says, merged."""
 
-    policy: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
-    gaps: dict[str, dict[str, Any]] = field(default_factory=dict)  #: by id
-    tombstones: dict[str, dict[str, Any]] = field(default_factory=dict)  #: by segment id
-    runs: dict[str, dict[str, Any]] = field(default_factory=dict)  #: by id, with their ends
+    policy: dict[str, list[Row]] = field(default_factory=dict)
+    number: int | None = None  #: of `policy`; None: of an earlier version, nobody knows what is newer than it
+    #: (table, key) → row, of every picture: a node that was put back without its store had lost some
+    holds: dict[tuple[str, Any], Row] = field(default_factory=dict)
+    decided: dict[str, State] = field(default_factory=dict)  #: requests for a second person, by id
+    gaps: dict[str, Row] = field(default_factory=dict)  #: by id
+    tombstones: dict[str, Row] = field(default_factory=dict)  #: by segment id
+    runs: dict[str, Row] = field(default_factory=dict)  #: by id, with their ends
     kept: list[str] = field(default_factory=list)  #: keys of objects that tell of segments in the store
     restamps: dict[str, int] = field(default_factory=dict)  #: run → milliseconds to add
     objects: int = 0
     unreadable: list[str] = field(default_factory=list)  #: keys; the others are used all the same
 
+    def remember_holds(self) -> None:
+        for name in ("holds", "hold_cameras"):
+            self.holds |= {(name, _primary(name, row)): row for row in self.policy.get(name, ())}
+
 
 def read(store: ObjectStore, node: str) -> Journal:
     merged = Journal()
-    for found in store.list(journal_prefix(node)):
+    last: tuple[int, dict[str, list[Row]]] = (-1, {})  # the policy that was written last by the clock
+    for key in sorted((found.key for found in store.list(journal_prefix(node))), key=_order):
         try:
-            body = json.loads(store.read(found.key))
+            body = json.loads(store.read(key))
             if body["format"] != FORMAT:
                 raise ValueError("unknown format")
         except (ValueError, KeyError, TypeError):
-            merged.unreadable.append(found.key)
+            merged.unreadable.append(key)
             continue
         merged.objects += 1
-        merged.policy = body.get("policy", merged.policy)
+        if "policy" in body:
+            merged.policy, merged.number = body["policy"], body.get("number")
+            last = max(last, (body["at_ms"], merged.policy), key=lambda one: one[0])
+            merged.remember_holds()
+        merged.decided |= body.get("decided", {})
         merged.gaps |= {row["id"]: row for row in body.get("gaps", ())}
         merged.tombstones |= {row["id"]: row for row in body.get("tombstones", ())}
         for row in body.get("runs", ()):
@@ -260,9 +306,30 @@ def read(store: ObjectStore, node: str) -> Journal:
             if id_ in merged.runs:
                 merged.runs[id_] |= {"ended_ms": ended_ms, "end_reason": reason}
         if body.get("kept"):
-            merged.kept.append(found.key)
+            merged.kept.append(key)
         merged.restamps |= body.get("restamps", {})
+    if merged.number is None and last[1] is not merged.policy:
+        merged.policy = merged.policy | {name: _longest(name, merged.policy, last[1]) for name in _ENDS}
+        merged.remember_holds()
     return merged
+
+
+def _primary(name: str, row: Mapping[str, Any]) -> tuple[Any, ...]:
+    return tuple(row[column.key] for column in _POLICY[name][0].primary_key.columns)
+
+
+def _longest(name: str, *pictures: Mapping[str, list[Row]]) -> list[Row]:
+    """Each row of several pictures, where they differ the one that keeps longer."""
+    found: dict[Any, Row] = {}
+    for row in (row for picture in pictures for row in picture.get(name, ())):
+        key = _primary(name, row)
+        found[key] = _longer(_ENDS[name], found.get(key, row), row)
+    return list(found.values())
+
+
+def _longer(end: str, one: Row, other: Row) -> Row:
+    """Of two rows of which nobody knows which is the newer. A hold that has an approver does not lapse."""
+    return max(one, other, key=lambda row: (row[end] is None, row[end] or 0, row.get("approver") is not None))
 
 
 @dataclass(slots=True)
@@ -270,6 +337,7 @@ class Restored:
     cameras: int = 0
     holds: int = 0
     areas: int = 0
+    changed: int = 0  #: classes, areas, memberships and holds that the catalog had, but not as they were in the end
     gaps: int = 0
     runs: int = 0
     restamped: int = 0
@@ -278,7 +346,8 @@ class Restored:
 
 
 def restore_policy(catalog: Catalog, found: Journal, now_ms: int) -> Restored:
-    """Puts the journal's facts into a catalog that lacks them; rows that are there stay as they are.
+    """Puts the journal's facts into a catalog that lacks them. What people change of classes, areas and holds is then
+    as the journal has it when its last picture is newer than the catalog; else, where they differ, what keeps longer.
 
     Call it *before* the segments are put back: a sweep that knew them without their holds and classes would delete what
     must stay. Cameras come back disabled and without streams: enough to see their footage, not to record.
@@ -286,9 +355,16 @@ def restore_policy(catalog: Catalog, found: Journal, now_ms: int) -> Restored:
     done = Restored()
 
     def policy(connection: Connection) -> None:
-        for row in found.policy.get("classes", ()):
-            values = {k: v for k, v in row.items() if k != "name"}
-            connection.execute(update(retention_class).where(retention_class.c.name == row["name"]).values(**values))
+        mark = facts.get(connection, MARK) or {}
+        facts.forget(connection, NUMBER)  # the store knows a higher one
+        newer = found.number is not None and found.number > mark.get("number", 0)
+        for name in _ENDS:
+            # Within the minute of two looks something may be changed, backed up, and changed back: the journal then has
+            # no newer picture. Only the release of a hold nobody takes back.
+            if newer or found.number is None or name != "holds":
+                done.changed += _update(connection, name, found.policy.get(name, []), newer)
+        if newer:
+            class_changes.set_pending(connection, [class_changes.Change(**row) for row in found.policy["waiting"]])
         regions = found.policy.get("regions", [])
         if _insert_missing(connection, region, [row | {"parent": None} for row in regions]):
             for row in regions:  # parents may stand behind their children
@@ -302,13 +378,32 @@ def restore_policy(catalog: Catalog, found: Journal, now_ms: int) -> Restored:
         done.areas = _insert_missing(connection, area, found.policy.get("areas", []))
         _insert_missing(connection, area_camera, found.policy.get("area_cameras", []))
         _insert_missing(connection, attestation, found.policy.get("attestations", []))
-        done.holds = _insert_missing(connection, hold, found.policy.get("holds", []))
-        _insert_missing(connection, hold_camera, found.policy.get("hold_cameras", []))
+        done.holds = _insert_missing(connection, hold, _of(found.holds, "holds"))
+        _insert_missing(connection, hold_camera, _of(found.holds, "hold_cameras"))
 
     catalog.write(policy)
     done.runs = _insert_chunks(catalog, run, list(found.runs.values()))
     done.gaps = _insert_chunks(catalog, gap, list(found.gaps.values()))
     return done
+
+
+def _of(rows: Mapping[tuple[str, Any], Row], name: str) -> list[Row]:
+    return [row for (table, _), row in rows.items() if table == name]
+
+
+def _update(connection: Connection, name: str, rows: list[Row], newer: bool) -> int:
+    """Rows that are there become those of the journal; how many were otherwise."""
+    table = _POLICY[name][0]
+    there = {_primary(name, row): row for row in _rows(connection, table, None)}
+    changed = 0
+    for row in rows:
+        old = there.get(_primary(name, row))
+        if old is None or old == row or (not newer and _longer(_ENDS[name], old, row) is old):
+            continue
+        key = [column == row[column.key] for column in table.primary_key.columns]
+        connection.execute(update(table).where(*key).values(**row))
+        changed += 1
+    return changed
 
 
 def restore_restamps(catalog: Catalog, found: Journal) -> int:

@@ -50,12 +50,13 @@ class RebuildReport:
 def rebuild(
     catalog: Catalog,
     store: ObjectStore,
+    node_id: str,
     now_ms: int,
     actor: str,
     progress: Callable[[RebuildReport], None] | None = None,
-    node_id: str | None = None,
 ) -> RebuildReport:
-    """Rows for every segment object that has none; with `node_id` only for those of that node."""
+    """Rows for every segment object of this node that has none. A neighbour's in the same bucket are not ours to sweep:
+    they are counted."""
     report = RebuildReport()
     keys = (info.key for info in store.list())
     with ThreadPoolExecutor(WORKERS, thread_name_prefix="rebuild") as pool:
@@ -85,7 +86,7 @@ def _rebuild_chunk(
     store: ObjectStore,
     pool: ThreadPoolExecutor,
     keys: Iterable[str],
-    node_id: str | None,
+    node_id: str,
     now_ms: int,
     report: RebuildReport,
 ) -> list[str]:
@@ -97,7 +98,7 @@ def _rebuild_chunk(
     for segment_id, (key, parsed) in named.items():
         if segment_id in known:
             continue
-        if node_id is not None and parsed.node != node_id:
+        if parsed.node != node_id:
             report.foreign += 1
         else:
             todo.append(key)

@@ -1,9 +1,10 @@
 """A restored catalog and the store that went on without it: what happened after the backup is taken from the store.
 
 In this order, so that nothing is known for a moment without what protects it: holds, classes and areas from the
-journal; rows for objects that the backup did not know yet; deletions that the journal remembers; spooled rows whose
-object arrived. What then has neither object nor spool copy is reported, and marked by the same two looks an hour apart
-as always (`storage.check.Repairer`, FAULTS B13): unknown means keep.
+journal; requests and changes of classes that waited at the backup, which end unless the journal says that they still
+wait; rows for objects that the backup did not know yet, and their true times; deletions that the journal remembers;
+spooled rows whose object arrived. What then has neither object nor spool copy is reported, and marked by the same two
+looks an hour apart as always (`storage.check.Repairer`, FAULTS B13): unknown means keep.
 
 Belongs here: agreeing after a restore. Does not belong here: the backup file (`storage.backup`), rows of objects
 (`storage.rebuild`), the journal's format (`storage.journal`).
@@ -18,13 +19,14 @@ from typing import Any
 
 from sqlalchemy import Connection, update
 
-from storage import check, journal, rebuild, volume
+from storage import approvals, check, class_changes, journal, rebuild, volume
 from storage.audit import log as audit
 from storage.audit import signed
-from storage.catalog import segments
+from storage.catalog import facts, segments
 from storage.catalog.engine import CHUNK_ROWS, Catalog
 from storage.catalog.tables import segment
 from storage.check import CheckReport, Level
+from storage.class_changes import Change
 from storage.objects.base import ObjectStore
 from storage.rebuild import RebuildReport
 from storage.spools import Volumes
@@ -35,6 +37,8 @@ class Reconciled:
     """What the store knew better than the backup."""
 
     journal: journal.Restored
+    ended: int  #: requests for a second person that were decided after the backup
+    dropped: tuple[Change, ...]  #: waited at the backup, and may have been taken back since: asked for again
     rebuilt: RebuildReport
     deleted: int  #: rows whose deletion came after the backup
     arrived: int  #: spooled rows whose object is in the store
@@ -49,6 +53,7 @@ class Reconciled:
             "arrived_since": self.arrived,
             "missing": len(self.check.of("missing")) + len(self.check.of("unspooled")),
             "journal": asdict(self.journal),
+            "approvals_ended": self.ended,
         }
 
 
@@ -56,6 +61,7 @@ def take_over(connection: Connection, now_ms: int, actor: str, node_id: str, det
     """In the transaction that fills the catalog: the log goes on with an entry that names the restore. The new
     machine's spool is another volume."""
     volume.forget_folders(connection)
+    facts.forget(connection, journal.NUMBER)  # the lost catalog had given out higher ones
     audit.append(connection, now_ms, actor, signed.RESTORED, node_id, details)
 
 
@@ -65,12 +71,27 @@ def reconcile(
     """May be repeated. Raises what the store raises; nothing is half done then that a second run does not do."""
     remembered = journal.read(store, node_id)
     policy = journal.restore_policy(catalog, remembered, now_ms)
-    rebuilt = rebuild.rebuild(catalog, store, now_ms, actor)
+    dropped, ended = settle(catalog, remembered, now_ms, actor)
+    rebuilt = rebuild.rebuild(catalog, store, node_id, now_ms, actor)
     policy.kept = journal.restore_kept(catalog, store, remembered)
+    policy.restamped = journal.restore_restamps(catalog, remembered)
     deleted = _delete_again(catalog, store, remembered.tombstones.values())
     policy.tombstones = journal.restore_tombstones(catalog, remembered)
     arrived = _arrived(catalog, store, now_ms)
-    return Reconciled(policy, rebuilt, deleted, arrived, check.check(catalog, store, spool, now_ms, Level.SIZE))
+    found = check.check(catalog, store, spool, now_ms, Level.SIZE)
+    return Reconciled(policy, ended, tuple(dropped), rebuilt, deleted, arrived, found)
+
+
+def settle(catalog: Catalog, remembered: journal.Journal, now_ms: int, actor: str) -> tuple[list[Change], int]:
+    """What waited at the backup waits no more, unless the journal says so: (dropped changes of classes, requests that
+    were decided)."""
+    carried = [Change(**row) for row in remembered.policy.get("waiting", ())]
+
+    def write(connection: Connection) -> tuple[list[Change], int]:
+        dropped = class_changes.drop(connection, carried, now_ms, actor)
+        return dropped, approvals.end_decided(connection, remembered.decided, now_ms, actor)
+
+    return catalog.write(write)
 
 
 def _delete_again(catalog: Catalog, store: ObjectStore, tombstones: Iterable[dict[str, Any]]) -> int:

@@ -50,6 +50,10 @@ WORDS: dict[str, tuple[str, str]] = {
         "Approval {approval} was given but could not be carried out, and is closed: {why}",
         "批准单 {approval} 虽获批准但未能执行，现已关闭：{why}",
     ),
+    "approval.restored": (
+        "Approval {approval} was decided after the backup that this node was restored from; by whom is not known here.",
+        "批准单 {approval} 的结论作于本节点恢复所用备份之后，由何人作出在此已无记录。",
+    ),
     "approval.done": (
         "Approved and done: {what}",
         "已批准并执行：{what}",

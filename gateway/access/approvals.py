@@ -1,6 +1,7 @@
 """Asking for a second person, and carrying out what they gave: exactly what was shown, if it is still possible.
 
-The act is done in the transaction of the giving, in the requester's name and by the requester's rights of that moment.
+The act is done in the transaction of the giving, in the requester's name and by the requester's rights of that moment;
+to keep a hold, which stands since it was asked for, needs no right of theirs any more.
 Another action joins by a row in `storage.approval_rules.ACTIONS` and a performer in `PERFORM`.
 
 Belongs here: who asks and who gives, as principals; performers. Does not belong here: rules, moves between states
@@ -90,8 +91,6 @@ def decide(
     try:
         with connection.begin_nested():
             requester = _now(connection, principals, row.requester_id, now_ms)
-            if requester is None:
-                raise _gone(row)
             PERFORM[row.action](connection, decided, requester, now_ms)
     except TiergateError as error:
         return approvals.failed(connection, decided, error.reason, now_ms)
@@ -113,9 +112,9 @@ def _gone(row: Approval) -> TiergateError:
 # --- performers ------------------------------------------------------------------------------------------------------
 
 
-def _set_class(connection: Connection, row: Approval, requester: Principal, now_ms: int) -> None:
+def _set_class(connection: Connection, row: Approval, requester: Principal | None, now_ms: int) -> None:
     """Raises approval.requester_gone, approval.class_changed and what `class_changes.propose` raises."""
-    if "system_admin" not in requester.roles:
+    if requester is None or "system_admin" not in requester.roles:
         raise _gone(row)
     shown = row.params
     present = class_changes.propose(connection, shown["class"], shown["months"], shown["legal_basis"])
@@ -136,34 +135,39 @@ def _lengths(params: Mapping[str, Any]) -> str:
     return f"{params['from_months']}" + ("" if waiting is None else f" → {waiting}")
 
 
-def _standing(connection: Connection, row: Approval, requester: Principal, now_ms: int) -> HoldRow:
-    """The hold that the request is about, if its requester may still hold its footage."""
+def _standing(connection: Connection, row: Approval) -> HoldRow:
+    """The hold that the request is about. Raises approval.hold_over."""
     found = {hold.id: hold for hold in retention_rows.holds(connection)}.get(row.subject)
     if found is None:
         raise TiergateError(Kind.CONFLICT, "approval.hold_over", hold=row.subject)
-    try:
-        footage.require_hold(connection, requester, found.cameras, found.from_ms, found.to_ms, now_ms, row.client)
-    except TiergateError as error:
-        raise _gone(row) from error
     return found
 
 
-def _keep_hold(connection: Connection, row: Approval, requester: Principal, now_ms: int) -> None:
-    """The hold stands already; now it has its approver and does not lapse."""
-    hold = _standing(connection, row, requester, now_ms)
+def _keep_hold(connection: Connection, row: Approval, requester: Principal | None, now_ms: int) -> None:
+    """The hold stands already, by the requester's right of that moment; now it has its approver and does not lapse.
+    Whether the requester might place it today is no matter: who says "keep" must not end it."""
+    hold = _standing(connection, row)
     retention_rows.approve_hold(connection, hold.id, row.decided_name or "")
     audit.append(connection, now_ms, row.decided_by or "", "hold.approve", hold.id, {"approval": row.id})
 
 
-def _release_hold(connection: Connection, row: Approval, requester: Principal, now_ms: int) -> None:
-    hold = _standing(connection, row, requester, now_ms)
+def _release_hold(connection: Connection, row: Approval, requester: Principal | None, now_ms: int) -> None:
+    """Raises approval.hold_over, approval.requester_gone."""
+    hold = _standing(connection, row)
+    if requester is None:
+        raise _gone(row)
+    try:
+        footage.require_hold(connection, requester, hold.cameras, hold.from_ms, hold.to_ms, now_ms, row.client)
+    except TiergateError as error:
+        raise _gone(row) from error
     retention_rows.release_hold(connection, hold.id, requester.actor, now_ms)
     details = {"reason": row.reason, "approval": row.id, "approver": row.decided_by}
     audit.append(connection, now_ms, requester.actor, "hold.release", hold.id, details)
 
 
-#: action → what is done when it is given; raises what stands in the way now.
-PERFORM: dict[str, Callable[[Connection, Approval, Principal, int], None]] = {
+#: action → what is done when it is given; raises what stands in the way now. The requester is None when gone, or
+#: disabled.
+PERFORM: dict[str, Callable[[Connection, Approval, Principal | None, int], None]] = {
     "retention.set": _set_class,
     "hold.add": _keep_hold,
     "hold.release": _release_hold,

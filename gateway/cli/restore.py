@@ -34,6 +34,13 @@ def command(
         with_store=not without_store,
     )  # fmt: skip
     context.show(done.as_json())
+    if done.dropped:
+        classes = ", ".join(sorted(change.class_name for change in done.dropped))
+        context.say(
+            f"Changes that waited for their week are dropped, as they may have been taken back after the backup. Ask "
+            f"again for those that are still wanted: {classes}.",
+            f"等待生效的保存期变更已作废（备份之后可能已撤回）：仍需变更的请重新提出（{classes}）。",
+        )
     context.say(
         "People sign in again. Tokens and users that were withdrawn after the backup are valid again: look at "
         "`tiergate token list` and `tiergate user list` first. The old machine must never run again.",

@@ -27,11 +27,12 @@ from gateway import __version__
 from gateway.access.keys import NodeKeys, load_keys
 from gateway.ops.locks import KEYS_LOCK, is_held, together
 from gateway.ops.store_work import open_catalog
-from storage import backup, restore, volume
+from storage import backup, class_changes, restore, volume
 from storage.audit import log as audit
 from storage.audit import signed
 from storage.backup import Contents
 from storage.catalog import facts, migrate
+from storage.class_changes import Change
 from storage.objects import make_store
 from storage.objects.base import ObjectStore
 from storage.objects.folder import FolderStore
@@ -98,6 +99,7 @@ class Restored:
     settings: Settings
     aside: list[str]  #: what was moved out of the way
     agreed: Reconciled | None  #: None: without the store
+    dropped: tuple[Change, ...]  #: changes of classes that waited at the backup and wait no more
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -105,6 +107,10 @@ class Restored:
             "data": str(self.settings.paths.data),
             "put_aside": self.aside,
             "store": self.agreed and self.agreed.as_json(),
+            "ask_again": [
+                {"class": change.class_name, "months": change.months, "effective_ms": change.effective_ms}
+                for change in self.dropped
+            ],
         }
 
 
@@ -132,12 +138,12 @@ def restore_node(
         details = _lineage(contents, node, store, now_ms)
         take_over = partial(restore.take_over, now_ms=now_ms, actor=actor, node_id=node.node_id, details=details)
         backup.load_catalog(file, passphrase, settings.catalog_url, take_over)
-        agreed = _agree(settings, store, node.node_id, now_ms, actor)
+        agreed, dropped = _agree(settings, store, node.node_id, now_ms, actor)
         os.replace(fresh, settings_file)
     finally:
         fresh.unlink(missing_ok=True)
     fsync_folder(settings_file.parent)
-    return Restored(contents, settings, aside, agreed)
+    return Restored(contents, settings, aside, agreed, dropped)
 
 
 def _lay_out(settings: Settings, keys: dict[str, bytes]) -> NodeKeys:
@@ -229,11 +235,13 @@ def _lineage(contents: Contents, node: NodeKeys, store: ObjectStore | None, now_
     }
 
 
-def _agree(settings: Settings, store: ObjectStore | None, node_id: str, now_ms: int, actor: str) -> Reconciled | None:
+def _agree(
+    settings: Settings, store: ObjectStore | None, node_id: str, now_ms: int, actor: str
+) -> tuple[Reconciled | None, tuple[Change, ...]]:
     with open_catalog(settings) as catalog:
         if store is None:
             catalog.write(partial(facts.forget, key="volume.store"))
-            return None
+            return None, tuple(catalog.write(lambda c: class_changes.drop(c, (), now_ms, actor)))
         if isinstance(store, FolderStore):
             catalog.write(partial(volume.recognise, name="store", volume_id=store.volume_id))
         spools = make_spools(settings, make_clock(settings), node_id)
@@ -245,7 +253,7 @@ def _agree(settings: Settings, store: ObjectStore | None, node_id: str, now_ms: 
             audit.append(connection, now_ms, actor, "store.reconcile", node_id, agreed.as_json())
 
         catalog.write(record)
-        return agreed
+        return agreed, agreed.dropped
 
 
 # --- upgrade ---

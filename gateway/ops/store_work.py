@@ -113,7 +113,7 @@ def rebuild_store(settings: Settings, progress: Callable[[RebuildReport], None] 
         policy = journal.restore_policy(catalog, remembered, wall_ms(clock))
         unfinished = catalog.read(lambda c: facts.get(c, _UNFINISHED))  # of a run that was killed
         catalog.write(lambda c: facts.set(c, _UNFINISHED, True))
-        report = rebuild.rebuild(catalog, store, wall_ms(clock), operator(), progress)
+        report = rebuild.rebuild(catalog, store, node_id, wall_ms(clock), operator(), progress)
         if report.added or unfinished:
             policy.kept = journal.restore_kept(catalog, store, remembered)
         policy.restamped = journal.restore_restamps(catalog, remembered)
@@ -126,6 +126,7 @@ def rebuild_store(settings: Settings, progress: Callable[[RebuildReport], None] 
         "added": report.added,
         "known": report.known,
         "bytes": report.bytes,
+        "foreign": report.foreign,
         "unreadable": report.unreadable,
         "journal": {"objects": remembered.objects, "unreadable": remembered.unreadable, **asdict(policy)},
     }

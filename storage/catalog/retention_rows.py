@@ -9,7 +9,19 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, func, insert, literal, literal_column, not_, select, tuple_, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    bindparam,
+    func,
+    insert,
+    literal,
+    literal_column,
+    not_,
+    select,
+    tuple_,
+    update,
+)
 
 from config.units import HOUR_MS
 from storage.catalog.tables import area, area_camera, hold, hold_camera, retention_class, segment
@@ -138,10 +150,17 @@ def approve_hold(connection: Connection, hold_id: str, approver: str) -> bool:
 
 def release_hold(connection: Connection, hold_id: str, by: str, now_ms: int) -> bool:
     """False when there is no such standing hold."""
+    return _release(connection, by, now_ms, hold.c.id == hold_id)
+
+
+def lapse_hold(connection: Connection, hold_id: str, by: str, now_ms: int) -> bool:
+    """As `release_hold`, but never one that has an approver."""
+    return _release(connection, by, now_ms, hold.c.id == hold_id, hold.c.approver.is_(None))
+
+
+def _release(connection: Connection, by: str, now_ms: int, *which: ColumnElement[bool]) -> bool:
     done = connection.execute(
-        update(hold)
-        .where(hold.c.id == hold_id, hold.c.released_ms.is_(None))
-        .values(released_ms=now_ms, released_by=by)
+        update(hold).where(*which, hold.c.released_ms.is_(None)).values(released_ms=now_ms, released_by=by)
     )
     return done.rowcount == 1
 

@@ -22,7 +22,7 @@ from gateway.cli.init import toml
 from gateway.ops import backup_work
 from gateway.ops.backup_work import Restored, back_up, restore_node
 from gateway.ops.locks import alone
-from storage import journal, restore, sealed_file, volume
+from storage import class_changes, journal, restore, sealed_file, volume
 from storage.audit import log as audit
 from storage.audit import signed
 from storage.audit.signed import Signer
@@ -64,7 +64,7 @@ class Machine:
         self.catalog.write(lambda c: audit.append(c, NOW_MS, "os:test", "node.init", self.keys.node_id, {}))
 
     def recorded(self, stored: bool = True, camera: str = "21021100011326000001") -> list[Recorded]:
-        made = record(self.spool, camera=camera)
+        made = record(self.spool, camera=camera, node=self.keys.node_id)
         insert(self.catalog, made)
         if stored:
             self.upload()
@@ -146,7 +146,7 @@ def test_a_new_machine_is_the_old_node_and_knows_what_came_after_the_backup(mach
     assert told.pop("journal")["holds"] == 1
     assert told == {
         "objects": len(before) - 1 + len(waiting) + len(after), "adopted": len(after), "unreadable": 0,
-        "deleted_since": 1, "arrived_since": len(waiting), "missing": 0,
+        "deleted_since": 1, "arrived_since": len(waiting), "missing": 0, "approvals_ended": 0,
     }  # fmt: skip
     assert states(catalog, before) == ["deleted", *["stored"] * (len(before) - 1)]
     assert set(states(catalog, waiting)) == set(states(catalog, after)) == {"stored"}
@@ -206,6 +206,21 @@ def test_what_died_with_the_machine_is_reported_and_never_marked_at_first_sight(
     assert done.agreed is not None
     assert done.agreed.as_json()["missing"] == len(waiting)
     assert set(states(catalog, waiting)) == {"spooled"}
+    catalog.close()
+
+
+@pytest.mark.fault("B31")
+@pytest.mark.parametrize("with_store", [True, False])
+def test_a_change_that_waited_at_the_backup_is_named_and_asked_for_again(machine: Machine, with_store: bool) -> None:
+    """It may have been taken back; the journal, if it is there, was not written since it was asked for."""
+    machine.catalog.write(lambda c: class_changes.ask(c, "key", 6, NOW_MS, "user:a", "a law"))
+    file = machine.back_up()
+    machine.destroy()
+    done, catalog = restored(machine, file, with_store=with_store)
+    assert [(one["class"], one["months"]) for one in done.as_json()["ask_again"]] == [("key", 6)]
+    assert catalog.read(class_changes.pending) == {}
+    (entry,) = catalog.read(lambda c: audit.entries(c, action="retention.drop"))
+    assert (entry.actor, entry.subject) == ("os:test", "key")
     catalog.close()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,7 +24,7 @@ from storage.spool import Spool
 from storage.sweeper import Policies
 from storage.uploader import Uploader
 from tests.parts.catalog import new_catalog
-from tests.storage.footage import Recorded, insert, record
+from tests.storage.footage import NODE, Recorded, insert, record
 
 NOW_MS = SystemClock().wall_ns() // 1_000_000
 
@@ -40,12 +39,21 @@ def settings(tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
-def stored(settings: Settings) -> Iterator[list[Recorded]]:
+def stored(settings: Settings) -> list[Recorded]:
     """Footage in the store, written by this node, and a hold on all of it in the journal."""
+    return store_some(settings, ensure_keys(settings).node_id)
+
+
+@pytest.fixture
+def strange(settings: Settings) -> list[Recorded]:
+    return store_some(settings, NODE)
+
+
+def store_some(settings: Settings, node: str) -> list[Recorded]:
     catalog = Catalog(settings.catalog_url)
     spool = Spool(settings.paths.spool_dir, SystemClock(), ensure_keys(settings).node_id)
     spool.prepare()
-    recorded = record(spool)
+    recorded = record(spool, node=node)
     insert(catalog, recorded)
     uploader = Uploader(catalog, make_store(settings), spool, SystemClock())
     uploader.run_once()
@@ -57,7 +65,7 @@ def stored(settings: Settings) -> Iterator[list[Recorded]]:
     catalog.write(lambda c: retention_rows.add_hold(c, row))
     journal.write(catalog, make_store(settings), ensure_keys(settings).node_id, NOW_MS)
     catalog.close()
-    yield recorded
+    return recorded
 
 
 def lose_catalog(settings: Settings) -> None:
@@ -79,11 +87,11 @@ def test_a_whole_store_is_whole_and_the_check_is_audited(settings: Settings, sto
     assert len(entries) == 2 and all(e.actor.startswith("os:") for e in entries)
 
 
-def test_tier_scope_finds_what_another_node_wrote(settings: Settings, stored: list[Recorded]) -> None:
+def test_tier_scope_finds_what_another_node_wrote(settings: Settings, strange: list[Recorded]) -> None:
     """The segments name another node as their writer, and no camera of ours: without a lease they may not be here."""
     answer = store_work.tier_scope(settings)
-    assert {v["params"]["key"] for v in answer["violations"]} == {r.segment.object_key for r in stored}
-    for one in stored:
+    assert {v["params"]["key"] for v in answer["violations"]} == {r.segment.object_key for r in strange}
+    for one in strange:
         make_store(settings).delete(one.segment.object_key)
     answer = store_work.tier_scope(settings)
     assert answer == {"objects": answer["objects"], "lower_objects": 0, "violations": []}
@@ -104,3 +112,13 @@ def test_a_lost_catalog_comes_back_with_its_holds(settings: Settings, stored: li
     catalog.close()
     again = store_work.rebuild_store(settings)
     assert again["added"] == 0 and again["journal"]["holds"] == 0
+
+
+def test_a_neighbours_footage_in_the_same_bucket_is_not_adopted(settings: Settings, strange: list[Recorded]) -> None:
+    """A row would make it ours: our sweep would delete it by our classes."""
+    lose_catalog(settings)
+    answer = store_work.rebuild_store(settings)
+    assert (answer["added"], answer["foreign"]) == (0, len(strange))
+    catalog = Catalog(settings.catalog_url)
+    assert catalog.read(segments.stored_count) == 0
+    catalog.close()

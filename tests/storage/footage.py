@@ -53,6 +53,7 @@ def commands(
     with_audio: bool = False,
     ids: Callable[[], str] = new_id,
     size: tuple[int, int] = (160, 120),
+    node: str = NODE,
 ) -> Iterator[OpenSegment | Write | CloseSegment]:
     """What the segmenter orders for `seconds` of a camera."""
     packets = encode_h264(seconds, size=size)
@@ -60,7 +61,7 @@ def commands(
     segmenter = Segmenter(SegmenterPolicy(fragment_ms=400, segment_ms=segment_ms), ids)
     orders = segmenter.begin(
         stream_config("h264", packets, audio[0] if audio else None),
-        SegmentLabels(node=NODE, camera=camera, time_trust="synchronised"),
+        SegmentLabels(node=node, camera=camera, time_trust="synchronised"),
     )
     for unit in access_units("h264", packets, audio=audio, wall_ns=wall_ns):
         orders += segmenter.push(unit)
@@ -70,12 +71,14 @@ def commands(
             yield order
 
 
-def record(spool: Spool, seconds: float = 3.0, *, camera: str = CAMERA, wall_ns: int = WALL_NS) -> list[Recorded]:
+def record(
+    spool: Spool, seconds: float = 3.0, *, camera: str = CAMERA, wall_ns: int = WALL_NS, node: str = NODE
+) -> list[Recorded]:
     """Sealed segments in the spool, not yet in a catalog."""
     made: list[Recorded] = []
     part: PartFile | None = None
     opened: OpenSegment | None = None
-    for order in commands(seconds, camera=camera, wall_ns=wall_ns):
+    for order in commands(seconds, camera=camera, wall_ns=wall_ns, node=node):
         if isinstance(order, OpenSegment):
             opened, part = order, spool.create(camera, order.segment_id)
             part.append(order.init)

@@ -350,7 +350,9 @@ class RetentionMachine(RuleBasedStateMachine):
             assert months < ceiling or (months > ceiling and not basis), "a lawful change was refused"
             return
         assert months >= ceiling and (months == ceiling or basis), "an unlawful change was taken"
-        law.settle(now_ms)
+        effective_ms, due = law.pending.get(class_name, (now_ms + 1, 0))
+        if effective_ms <= now_ms and due > law.months[class_name]:  # a longer promise, once made, is not lost
+            law.months[class_name] = due
         waits = months < law.months[class_name] or months > ceiling
         law.pending.pop(class_name, None)
         if waits:

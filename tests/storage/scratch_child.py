@@ -90,7 +90,7 @@ def read_again(folder: Path) -> None:
     """The rows of a lost catalog made anew from an object that is too large for memory."""
     rebuild._MEMORY_BYTES = 1000
     rebuild._read_file = die
-    rebuild.rebuild(make_catalog(folder / "fresh"), FolderStore(folder / "objects"), 1, "test")
+    rebuild.rebuild(make_catalog(folder / "fresh"), FolderStore(folder / "objects"), NODE, 1, "test")
 
 
 WORK: dict[str, Callable[[Path], None]] = {

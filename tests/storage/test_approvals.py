@@ -13,12 +13,13 @@ from sqlalchemy import Connection
 
 from config.errors import TiergateError
 from config.ids import ulid
-from config.reasons import TABLE
+from config.reasons import TABLE, Reason
 from storage import approvals
 from storage.approval_rules import (
     ACTIONS,
     STATES,
     Approval,
+    State,
     may_not_decide,
     may_read,
     needed_reason,
@@ -177,3 +178,54 @@ def test_a_provisional_hold_lapses_with_its_request_and_no_other(catalog: Catalo
     assert found is not None and (found.state, found.decided_by) == ("expired", "system:keeper")
     acts = [(e.action, e.subject) for e in catalog.read(lambda c: audit.entries(c, actor="system:keeper"))]
     assert acts == [("approval.expire", asked.id), ("hold.lapse", "H1")]
+
+
+def put_hold(catalog: Catalog, id_: str, approver: str | None = None) -> None:
+    hold = HoldRow(id_, ("C",), 1, 2, "甲", "因案", "A-1", approver, "1_year", 3, NOW_MS, None, None)
+    catalog.write(lambda c: retention_rows.add_hold(c, hold))
+
+
+def test_an_approved_hold_never_lapses_whatever_its_request_says(catalog: Catalog) -> None:
+    put_hold(catalog, "H1", "批准人")
+    put_hold(catalog, "H2", "批准人")
+    asked = ask(catalog, request(1, "hold.add", "H1"))
+    refused = ask(catalog, request(2, "hold.add", "H2"))
+    catalog.write(lambda c: approvals.decide(c, refused, "refused", "user:b", "b", "不", NOW_MS))
+    catalog.write(lambda c: approvals.expire(c, asked.expires_ms, "system:keeper"))
+    assert {h.id for h in catalog.read(retention_rows.holds)} == {"H1", "H2"}
+
+
+def test_a_given_hold_whose_act_fails_is_not_undone(catalog: Catalog) -> None:
+    """The second person said "keep": whatever else is in the way, that is no order to delete."""
+    put_hold(catalog, "H1")
+    asked = ask(catalog, request(1, "hold.add", "H1"))
+
+    def write(c: Connection) -> Approval:
+        decided = approvals.decide(c, asked, "given", "user:b", "b", "", NOW_MS)
+        return approvals.failed(c, decided, Reason("approval.requester_gone", {"person": "甲"}), NOW_MS)
+
+    assert catalog.write(write).state == "refused"
+    assert {h.id for h in catalog.read(retention_rows.holds)} == {"H1"}
+
+
+def test_after_a_restore_requests_end_that_were_decided_since(catalog: Catalog) -> None:
+    for id_, approver in (("H1", "批准人"), ("H2", None), ("H3", None), ("H4", None)):
+        put_hold(catalog, id_, approver)
+    cases = {
+        "approved": ask(catalog, request(1, "hold.add", "H1")),
+        "lapsed": ask(catalog, request(2, "hold.add", "H2")),
+        "released": ask(catalog, request(3, "hold.release", "H2")),
+        "waits": ask(catalog, request(4, "hold.add", "H3")),
+        "class waits": ask(catalog, request(5)),
+        "known": ask(catalog, request(6, "hold.release", "H4")),
+    }
+    catalog.write(lambda c: retention_rows.release_hold(c, "H2", "user:b", NOW_MS))
+    known: dict[str, State] = {cases["known"].id: "refused"}
+    assert catalog.write(lambda c: approvals.end_decided(c, known, NOW_MS, "os:x")) == 4
+    found = {what: catalog.read(lambda c, id_=row.id: rows.find(c, id_)) for what, row in cases.items()}  # type: ignore[misc]  # a bound default
+    assert {what: row and row.state for what, row in found.items()} == {
+        "approved": "used", "lapsed": "refused", "released": "used", "waits": "pending", "class waits": "pending",
+        "known": "refused",
+    }  # fmt: skip
+    assert {h.id for h in catalog.read(retention_rows.holds)} == {"H1", "H3", "H4"}
+    assert catalog.write(lambda c: approvals.end_decided(c, known, NOW_MS, "os:x")) == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,10 +12,12 @@ from sqlalchemy import Connection, insert, select
 from config.units import DAY_MS
 from storage import journal
 from storage.attested import Attestation
-from storage.catalog import attestations, gaps, places, retention_rows
+from storage.audit import log as audit
+from storage.catalog import attestations, facts, gaps, places, retention_rows
 from storage.catalog.engine import Catalog
 from storage.catalog.gaps import GapRow
 from storage.catalog.tables import area, camera, camera_stream, segment
+from storage.keys import dated_key
 from tests.parts.catalog import new_catalog
 from tests.storage.test_sweeper import CAMERA, DAY_S, Place, due_footage
 
@@ -96,6 +99,122 @@ def test_a_lost_catalog_gets_its_facts_back(place: Place, tmp_path: Path) -> Non
         assert not catalog.read(lambda c: c.execute(select(camera.c.enabled)).scalar_one())
     finally:
         catalog.close()
+
+
+TEN_YEARS_S = 10 * 366 * DAY_S
+
+
+def months(catalog: Catalog) -> dict[str, int | None]:
+    return {name: class_.months for name, class_ in catalog.read(retention_rows.classes).items()}
+
+
+def set_months(place: Place, name: str, count: int) -> None:
+    place.catalog.write(lambda c: retention_rows.set_class_months(c, name, count, 30 * count, place.now_ms))
+
+
+@pytest.fixture
+def fresh(tmp_path: Path) -> Iterator[Catalog]:
+    url = f"sqlite:///{tmp_path / 'fresh.db'}"
+    new_catalog(url)
+    catalog = Catalog(url)
+    yield catalog
+    catalog.close()
+
+
+@pytest.mark.fault("B23")
+def test_what_was_written_while_the_clock_ran_ahead_is_not_the_last_word(place: Place, fresh: Catalog) -> None:
+    write(place)
+    place.clock.step_wall(TEN_YEARS_S)
+    set_months(place, "default", 2)
+    place.catalog.write(lambda c: gaps.insert_gap(c, gap(place, 1, None)))
+    write(place)
+    place.clock.step_wall(-TEN_YEARS_S)
+    held = place.hold(place.now_ms - DAY_MS, place.now_ms)
+    set_months(place, "default", 3)
+    place.catalog.write(lambda c: gaps.close_gap(c, "G1", place.now_ms))
+    write(place)
+
+    found = journal.read(place.store, NODE)
+    journal.restore_policy(fresh, found, place.now_ms)
+    assert [hold.id for hold in fresh.read(retention_rows.holds)] == [held]
+    assert months(fresh)["default"] == 3
+    assert fresh.read(gaps.open_gaps) == []
+
+
+@pytest.mark.fault("B23", "B31")
+def test_a_catalog_that_was_made_anew_writes_behind_the_lost_ones_last_word(place: Place, tmp_path: Path) -> None:
+    """Its audit log began anew, and so did everything that counts with it."""
+    for count in range(2, 9):
+        set_months(place, "default", count)
+        place.catalog.write(lambda c: audit.append(c, place.now_ms, "user:a", "x.y", "z", {}))
+        write(place)
+    for number, count in ((1, 9), (2, 10)):
+        url = f"sqlite:///{tmp_path / f'fresh{number}.db'}"
+        new_catalog(url)
+        catalog = Catalog(url)
+        journal.restore_policy(catalog, journal.read(place.store, NODE), place.now_ms)
+        assert months(catalog)["default"] == count - 1
+        catalog.write(lambda c, n=count: retention_rows.set_class_months(c, "default", n, 30 * n, 1))  # type: ignore[misc]  # a bound default
+        place.clock.step_wall(-DAY_S)
+        assert journal.write(catalog, place.store, NODE, place.now_ms) is not None
+        assert journal.write(catalog, place.store, NODE, place.now_ms) is None
+        catalog.close()
+    last = {row["name"]: row["months"] for row in journal.read(place.store, NODE).policy["classes"]}
+    assert last["default"] == 10
+
+
+def test_a_write_that_died_before_its_mark_has_not_the_last_word(place: Place) -> None:
+    mark = place.fact(journal.MARK)
+    place.clock.step_wall(TEN_YEARS_S)
+    write(place)
+    place.catalog.write(lambda c: facts.set(c, journal.MARK, mark))
+    place.clock.step_wall(-TEN_YEARS_S)
+    place.hold(place.now_ms, place.now_ms + DAY_MS)
+    write(place)
+    assert len(journal.read(place.store, NODE).policy["holds"]) == 1
+
+
+def as_before(place: Place, seq: int) -> None:
+    """Writes what is new as earlier versions did: under the audit log's seq, and without a number."""
+    key = write(place)
+    assert key is not None
+    body = json.loads(place.store.read(key))
+    del body["number"], body["policy"]["waiting"]
+    place.store.delete(key)
+    place.store.put_bytes(dated_key(journal.journal_prefix(NODE), place.now_ms, seq), audit.canonical_json(body))
+
+
+@pytest.mark.parametrize(("first", "last", "kept"), [(2, 4, 4), (4, 2, 4)])
+def test_of_a_journal_of_earlier_versions_the_longer_counts_where_seq_and_clock_disagree(
+    place: Place, fresh: Catalog, first: int, last: int, kept: int
+) -> None:
+    """Either the clock ran ahead at the first, or the catalog, and with it the seq, began anew before the last."""
+    place.clock.step_wall(TEN_YEARS_S)
+    set_months(place, "default", first)
+    held = place.hold(place.now_ms - DAY_MS, place.now_ms)
+    as_before(place, 100)
+    place.clock.step_wall(-TEN_YEARS_S)
+    set_months(place, "default", last)
+    place.catalog.write(lambda c: retention_rows.release_hold(c, held, "user:a", place.now_ms))
+    as_before(place, 101)
+    found = journal.read(place.store, NODE)
+    assert (found.objects, found.unreadable, found.number) == (2, [], None)
+    journal.restore_policy(fresh, found, place.now_ms)
+    assert months(fresh)["default"] == kept
+    assert [hold.id for hold in fresh.read(retention_rows.holds)] == [held]
+
+
+def test_a_journal_of_earlier_versions_is_read_by_its_seq(place: Place, fresh: Catalog) -> None:
+    for seq, count in ((7, 5), (9, 2)):
+        place.clock.advance(60)
+        set_months(place, "default", count)
+        as_before(place, seq)
+    journal.restore_policy(fresh, journal.read(place.store, NODE), place.now_ms)
+    assert months(fresh)["default"] == 2
+    place.catalog.write(lambda c: facts.forget(c, journal.NUMBER))  # an upgrade
+    write(place)
+    found = journal.read(place.store, NODE)
+    assert found.number is not None and found.number > 9
 
 
 def test_one_unreadable_object_does_not_hide_the_others(place: Place) -> None:

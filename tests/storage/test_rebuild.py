@@ -146,7 +146,7 @@ def rebuilt(catalog: Catalog, store: ObjectStore) -> rebuild.RebuildReport:
     """As `tiergate store rebuild` does it."""
     found = journal.read(store, NODE)
     journal.restore_policy(catalog, found, LATER_MS)
-    report = rebuild.rebuild(catalog, store, LATER_MS, ACTOR, node_id=NODE)
+    report = rebuild.rebuild(catalog, store, NODE, LATER_MS, ACTOR)
     journal.restore_kept(catalog, store, found)
     journal.restore_tombstones(catalog, found)
     return report
@@ -220,7 +220,7 @@ def node(tmp_path: Path) -> Iterator[Node]:
 @pytest.mark.fault("B31")
 def test_without_the_journal_the_pictures_are_all_there(node: Node, anew: Catalog) -> None:
     """What a segment says of itself is enough to play it; only the journal knows the rest."""
-    rebuild.rebuild(anew, node.store, LATER_MS, ACTOR)
+    rebuild.rebuild(anew, node.store, NODE, LATER_MS, ACTOR)
     old = {row.id: row for row in node.catalog.read(lambda c: segments.all_segments(c, ["stored"]))}
     new = {row.id: row for row in anew.read(lambda c: segments.all_segments(c, ["stored"]))}
     assert set(old) == set(new)
@@ -245,10 +245,10 @@ def test_killed_half_way_it_goes_on_and_reads_nothing_twice(node: Node, tmp_path
         "import sys\nfrom pathlib import Path\nfrom storage import rebuild\n"
         "from storage.catalog.engine import Catalog\n"
         "from storage.objects.folder import FolderStore\nrebuild.CHUNK_ROWS = 20\n"
-        "rebuild.rebuild(Catalog(sys.argv[1]), FolderStore(Path(sys.argv[2])), int(sys.argv[3]), 'os:test',"
-        " lambda report: (print(report.added, flush=True), sys.stdin.readline()))"
+        "rebuild.rebuild(Catalog(sys.argv[1]), FolderStore(Path(sys.argv[2])), sys.argv[4], int(sys.argv[3]),"
+        " 'os:test', lambda report: (print(report.added, flush=True), sys.stdin.readline()))"
     )
-    argv = [sys.executable, "-c", code, url, str(tmp_path / "objects"), str(LATER_MS)]
+    argv = [sys.executable, "-c", code, url, str(tmp_path / "objects"), str(LATER_MS), NODE]
     done = 0
     for _ in range(2):
         with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
@@ -277,7 +277,7 @@ def test_what_is_no_segment_is_named_and_left_alone(node: Node, anew: Catalog) -
     node.store.put_bytes(stranger, node.store.read(keys[0]))
     torn = keys[1][:-6] + ("A1" if not keys[1].endswith("A1.mp4") else "A2") + ".mp4"
     node.store.put_bytes(torn, b"not a segment")
-    report = rebuild.rebuild(anew, node.store, LATER_MS, ACTOR, node_id=NODE)
+    report = rebuild.rebuild(anew, node.store, NODE, LATER_MS, ACTOR)
     assert (report.foreign, report.unreadable) == (1, [torn])
     assert node.store.read(torn) == b"not a segment"
 
@@ -305,6 +305,6 @@ def test_rot_before_the_rebuild_is_found_where_the_store_took_a_digest(
         return told, iter([bytes(rotten)])
 
     monkeypatch.setattr(store, "fetch", rot)
-    rebuild.rebuild(anew, store, LATER_MS, ACTOR)
+    rebuild.rebuild(anew, store, NODE, LATER_MS, ACTOR)
     made = anew.read(lambda c: segments.segment_of(c, row.id))
     assert hits and made is not None and made.sha256 == row.sha256

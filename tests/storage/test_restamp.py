@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select, update
 
-from storage import journal, rebuild
+from storage import journal, rebuild, restore
 from storage.audit import log as audit
 from storage.catalog.engine import Catalog
 from storage.catalog.gaps import GapRow, gaps_between, insert_gap
@@ -114,7 +114,7 @@ def test_a_rebuild_moves_the_same_rows_again(place: Place, tmp_path: Path) -> No
     fresh = make_catalog(tmp_path / "fresh")
     remembered = journal.read(place.store, NODE)
     assert remembered.restamps == {place.made[0].run.id: ADD_MS}
-    rebuild.rebuild(fresh, place.store, ADD_MS, "test")
+    rebuild.rebuild(fresh, place.store, NODE, ADD_MS, "test")
     again = Place(fresh, place.store, place.made)
     assert {row["start_ms"] for row in again.segments()} != {start for start, _, _ in wanted.values()}
     for count in (len(wanted), 0):
@@ -123,6 +123,22 @@ def test_a_rebuild_moves_the_same_rows_again(place: Place, tmp_path: Path) -> No
         assert found == wanted
     assert again.runs()[0]["started_ms"] == place.runs()[0]["started_ms"]
     fresh.close()
+
+
+@pytest.mark.fault("A25", "B31")
+def test_a_restore_moves_what_was_moved_after_the_backup(place: Place, tmp_path: Path) -> None:
+    """Both what the backup has and what it does not know yet."""
+    (tmp_path / "backup").mkdir()
+    backup = make_catalog(tmp_path / "backup")
+    insert(backup, place.made[:1])
+    place.restamp()
+    journal.write(place.catalog, place.store, NODE, ADD_MS)
+    wanted = {row["id"]: (row["start_ms"], row["end_ms"], row["time_trust"]) for row in place.segments()}
+    done = restore.reconcile(backup, place.store, None, NODE, ADD_MS, "test")
+    assert (done.rebuilt.added, done.journal.restamped) == (len(wanted) - 1, len(wanted))
+    again = Place(backup, place.store, place.made)
+    assert {row["id"]: (row["start_ms"], row["end_ms"], row["time_trust"]) for row in again.segments()} == wanted
+    backup.close()
 
 
 def test_a_rebuild_after_the_journal_told_of_a_moved_run_moves_its_segments(place: Place) -> None:

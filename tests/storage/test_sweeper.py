@@ -446,6 +446,37 @@ def test_a_change_whose_week_is_over_holds_although_another_replaces_it_before_a
     assert [entry.action for entry in entries].count("retention.apply") == 1
 
 
+@pytest.mark.fault("B29")
+def test_an_order_given_on_a_clock_that_runs_ahead_ends_no_other_ones_week(place: Place) -> None:
+    """Only the sweep judges the clock: an order of a class shortens nothing before its time."""
+
+    def ask(months: int) -> None:
+        place.catalog.write(lambda c: class_changes.ask(c, "default", months, place.now_ms, "user:x", "a law"))
+
+    ask(3)
+    place.clock.advance(8 * DAY_S)
+    place.sweep()
+    ask(1)
+    place.clock.step_wall(8 * DAY_S)
+    ask(2)
+    place.clock.step_wall(-8 * DAY_S)
+    assert place.catalog.read(retention_rows.classes)["default"].months == 3
+
+
+@pytest.mark.fault("B29")
+def test_an_order_given_on_a_clock_that_fell_behind_waits_its_week(place: Place) -> None:
+    place.catalog.write(lambda c: class_changes.ask(c, "default", 3, place.now_ms, "user:x", "a law"))
+    place.clock.advance(8 * DAY_S)
+    place.sweep()
+    place.clock.step_wall(-3650 * DAY_S)
+    place.catalog.write(lambda c: class_changes.ask(c, "default", 1, place.now_ms, "user:x"))
+    place.clock.step_wall(3650 * DAY_S)
+    for months in (3, 3, 3, 3, 3, 3, 1):
+        place.clock.advance(DAY_S)
+        place.sweep()
+        assert place.catalog.read(retention_rows.classes)["default"].months == months
+
+
 def test_a_longer_class_holds_at_once_and_floors_have_no_exception(place: Place) -> None:
     def ask(
         months: int, name: str = "key", basis: str | None = None, governance: Governance = "small"

@@ -247,12 +247,24 @@ async def test_the_release_of_a_hold_waits_for_a_second_person(office: Office) -
     assert office.acts("hold.release") == [("hold.release", "user:asker")]
 
 
-async def test_a_hold_of_somebody_without_the_right_lapses_when_it_is_given(office: Office) -> None:
+@pytest.mark.parametrize("gone", [{"roles": ["operator"]}, {"disabled_ms": 1}])
+async def test_who_says_keep_keeps_it_whatever_became_of_the_requester(office: Office, gone: dict[str, Any]) -> None:
     _, placed = await a_hold(office)
-    office.site.catalog.write(lambda c: people.change_user(c, office.ids["asker"], {"roles": ["operator"]}))
+    office.site.catalog.write(lambda c: people.change_user(c, office.ids["asker"], gone))
     answer = await office.decide("second", placed["approval"])
+    assert (answer.status_code, answer.json()["state"]) == (200, "used")
+    (hold,) = office.site.catalog.read(retention_rows.holds)
+    assert (hold.id, hold.approver) == (placed["id"], "Second")
+
+
+async def test_a_release_by_somebody_without_the_right_leaves_the_hold(office: Office) -> None:
+    _, placed = await a_hold(office)
+    await office.decide("second", placed["approval"])
+    asked = (await office.asker.post(f"/api/v1/holds/{placed['id']}/release", json={"reason": "结案"})).json()
+    office.site.catalog.write(lambda c: people.change_user(c, office.ids["asker"], {"roles": ["operator"]}))
+    answer = await office.decide("second", asked["approval"])
     assert (answer.status_code, answer.json()["code"]) == (409, "approval.not_done")
-    assert office.standing() == []
+    assert office.standing() == [placed["id"]]
 
 
 async def test_the_queue_shows_each_their_part_by_state(office: Office) -> None:

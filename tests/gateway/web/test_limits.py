@@ -385,12 +385,16 @@ async def test_many_windows_of_one_caller_cost_one_look_at_a_move_of_the_catalog
         tasks = [asyncio.create_task(listen(who)) for who in (anna, bert) for _ in range(30)]
         try:
             listeners = events._listeners(site.services)
-            while listeners.open.total() < 60:
-                await asyncio.sleep(0)
+
+            async def all_listen() -> bool:
+                return listeners.open.total() == 60
+
+            async def all_told() -> bool:
+                return min(told[anna.id], told[bert.id]) >= 30
+
+            await until_async(all_listen, 10, "all listen")
             site.services.watch.bump()
-            async with asyncio.timeout(30):
-                while min(told[anna.id], told[bert.id]) < 30:
-                    await asyncio.sleep(0.01)
+            await until_async(all_told, 30, "each window is told")
             assert taken == {anna.id: 1, bert.id: 1}
         finally:
             for task in tasks:

@@ -1,0 +1,287 @@
+"""What people decided after a backup holds after its restore: the journal beside the footage knows it. (FAULTS B31)"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection, update
+
+from config.units import DAY_MS
+from storage import approvals, class_changes, journal, restore
+from storage.approval_rules import HOLD_WAIT_MS, Approval
+from storage.catalog import approvals as approval_rows
+from storage.catalog import facts, places, retention_rows
+from storage.catalog.engine import Catalog
+from storage.catalog.places import Area
+from storage.catalog.tables import segment
+from tests.parts.catalog import new_catalog
+from tests.storage.test_approvals import request
+from tests.storage.test_journal import as_before, register_camera
+from tests.storage.test_sweeper import CAMERA, DAY_S, Place, due_footage
+
+NODE = "node"
+
+
+class Machine(Place):
+    """A place whose catalog dies and comes back from its backup."""
+
+    def __init__(self, folder: Path) -> None:
+        self.file, self.copy = folder / "catalog.db", folder / "backup.db"
+        self.url = f"sqlite:///{self.file}"
+        new_catalog(self.url)
+        super().__init__(folder, self.url)
+        self.catalog.write(lambda c: register_camera(c, self.now_ms))
+
+    def journal(self) -> None:
+        journal.write(self.catalog, self.store, NODE, self.now_ms)
+
+    def back_up(self) -> None:
+        self.catalog.close()
+        shutil.copy(self.file, self.copy)
+        self.catalog = Catalog(self.url)
+
+    def restore(self) -> restore.Reconciled:
+        self.catalog.close()
+        for file in self.file.parent.glob("catalog.db*"):
+            file.unlink()
+        shutil.copy(self.copy, self.file)
+        self.catalog = Catalog(self.url)
+        self.catalog.write(lambda c: restore.take_over(c, self.now_ms, "os:x", NODE, {}))
+        return restore.reconcile(self.catalog, self.store, None, NODE, self.now_ms, "os:x")
+
+    def days(self, count: int) -> None:
+        for _ in range(count):
+            self.clock.advance(DAY_S + 60)
+            assert self.sweep().refused is None
+
+    def months(self) -> int | None:
+        return self.catalog.read(retention_rows.classes)["key"].months
+
+    def waiting(self) -> dict[str, int]:
+        return {name: change.months for name, change in self.catalog.read(class_changes.pending).items()}
+
+    def ask(self, months: int) -> None:
+        self.catalog.write(lambda c: class_changes.ask(c, "key", months, self.now_ms, "user:a", "a law"))
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Iterator[Machine]:
+    made = Machine(tmp_path)
+    yield made
+    made.catalog.close()
+
+
+def ask_for_hold(machine: Machine, hold: str) -> Approval:
+    now_ms = machine.now_ms
+    asked = replace(request(action="hold.add", subject=hold), requested_ms=now_ms, expires_ms=now_ms + HOLD_WAIT_MS)
+    return machine.catalog.write(lambda c: approvals.ask(c, asked))
+
+
+@pytest.mark.fault("B31")
+@pytest.mark.parametrize("earlier", [False, True])
+def test_a_hold_that_was_approved_after_the_backup_does_not_lapse(machine: Machine, earlier: bool) -> None:
+    (old,) = due_footage(machine)
+    hold = machine.hold(old.start_ms, old.end_ms)
+    asked = ask_for_hold(machine, hold)
+    machine.sweep()
+    machine.journal()
+    machine.back_up()
+    machine.clock.advance(3600)
+
+    def give(c: Connection) -> None:
+        given = approvals.decide(c, asked, "given", "user:boss", "Boss", "", machine.now_ms)
+        retention_rows.approve_hold(c, hold, "Boss")
+        approvals.used(c, given, machine.now_ms)
+
+    machine.catalog.write(give)
+    if earlier:
+        as_before(machine, 10)
+    else:
+        machine.journal()
+    done = machine.restore()
+    assert (done.ended, done.journal.changed) == (1, 1)
+    (found,) = machine.catalog.read(retention_rows.holds)
+    assert found.approver == "Boss"
+    known = machine.catalog.read(lambda c: approval_rows.find(c, asked.id))
+    assert known is not None and known.state == "used"
+    machine.days(5)
+    assert machine.has_bytes(old)
+    assert machine.catalog.read(retention_rows.holds) == [found]
+
+
+@pytest.mark.fault("B31")
+def test_what_became_of_a_request_is_known_from_the_journal(machine: Machine) -> None:
+    asked = machine.catalog.write(lambda c: approvals.ask(c, request()))
+    machine.journal()
+    machine.back_up()
+    machine.catalog.write(
+        lambda c: approvals.decide(c, asked, "refused", "user:boss", "Boss", "no", asked.requested_ms)
+    )
+    machine.journal()
+    assert machine.restore().ended == 1
+    found = machine.catalog.read(lambda c: approval_rows.find(c, asked.id))
+    assert found is not None and found.state == "refused"
+
+
+@pytest.mark.fault("B31")
+def test_a_hold_that_was_released_after_the_backup_does_not_stand_again(machine: Machine) -> None:
+    hold = machine.hold(machine.now_ms - DAY_MS, machine.now_ms)
+    machine.journal()
+    machine.back_up()
+    machine.catalog.write(lambda c: retention_rows.release_hold(c, hold, "user:a", machine.now_ms))
+    machine.journal()
+    machine.restore()
+    assert machine.catalog.read(retention_rows.holds) == []
+
+
+def key_footage(machine: Machine) -> list[str]:
+    """The class keeps six months, and there is footage of it that three would let go."""
+    machine.ask(6)
+    machine.days(8)
+    made = [machine.footage(machine.now_ms - days * DAY_MS) for days in (100, 110, 120)]
+    machine.catalog.write(lambda c: c.execute(update(segment).values(class_="key")))
+    machine.sweep()
+    assert machine.months() == 6
+    return [row.id for row in made]
+
+
+@pytest.mark.fault("B31")
+@pytest.mark.parametrize("told", ["journal", "earlier version", "nothing"])
+def test_a_shortening_that_was_taken_back_after_the_backup_waits_no_more(machine: Machine, told: str) -> None:
+    """What the journal does not say is still wanted must be asked for again."""
+    key_footage(machine)
+    if told != "nothing":
+        machine.ask(3)
+        machine.journal()
+        machine.back_up()
+        machine.clock.advance(3600)
+        machine.ask(6)
+    else:  # in the minute before the journal's next look
+        machine.journal()
+        machine.ask(3)
+        machine.back_up()
+    if told == "journal":
+        machine.journal()
+    elif told == "earlier version":
+        as_before(machine, 1_000)
+    done = machine.restore()
+    assert machine.waiting() == ({"key": 6} if told == "journal" else {})
+    assert [change.months for change in done.dropped] == ([] if told == "journal" else [3])
+    machine.days(9)
+    assert machine.months() == 6
+
+
+@pytest.mark.fault("B31")
+def test_a_change_that_the_journal_says_still_waits_goes_on_waiting(machine: Machine) -> None:
+    machine.ask(6)
+    machine.journal()
+    machine.back_up()
+    done = machine.restore()
+    assert machine.waiting() == {"key": 6} and done.dropped == ()
+    machine.journal()
+    machine.days(8)
+    assert machine.months() == 6
+
+
+@pytest.mark.fault("B31")
+@pytest.mark.parametrize("earlier", [False, True])
+@pytest.mark.parametrize("later", [None, 400])
+def test_an_area_that_was_extended_after_the_backup_stays_extended(
+    machine: Machine, later: int | None, earlier: bool
+) -> None:
+    to_ms = machine.now_ms + 10 * DAY_MS
+    extended_ms = None if later is None else machine.now_ms + later * DAY_MS
+    row = Area("A", "学校", "key", "文 1", machine.now_ms, to_ms, (CAMERA,))
+    machine.catalog.write(lambda c: places.add_area(c, row))
+    machine.journal()
+    machine.back_up()
+    machine.catalog.write(lambda c: places.change_area(c, "A", {"valid_to_ms": extended_ms}))
+    if earlier:
+        as_before(machine, 10)
+    else:
+        machine.journal()
+    machine.restore()
+    (stretch,) = machine.catalog.read(retention_rows.memberships)[CAMERA]
+    assert stretch.to_ms == extended_ms
+
+
+@pytest.mark.fault("B31")
+@pytest.mark.parametrize("earlier", [False, True])
+def test_an_area_that_ended_after_the_backup_ends_and_in_doubt_goes_on(machine: Machine, earlier: bool) -> None:
+    """An earlier version's journal does not say whether it is newer than the backup."""
+    row = Area("A", "学校", "key", "文 1", machine.now_ms, None, (CAMERA,))
+    machine.catalog.write(lambda c: places.add_area(c, row))
+    machine.journal()
+    machine.back_up()
+    machine.clock.advance(60)
+    ended_ms = machine.now_ms
+    machine.catalog.write(lambda c: places.set_area_cameras(c, "A", (), ended_ms))
+    if earlier:
+        as_before(machine, 10)
+    else:
+        machine.journal()
+    machine.restore()
+    (stretch,) = machine.catalog.read(retention_rows.memberships)[CAMERA]
+    assert stretch.to_ms == (None if earlier else ended_ms)
+
+
+@pytest.mark.fault("B31")
+def test_what_was_changed_backed_up_and_changed_back_between_two_looks_keeps_longer(machine: Machine) -> None:
+    row = Area("A", "学校", "key", "文 1", machine.now_ms, None, (CAMERA,))
+    machine.catalog.write(lambda c: places.add_area(c, row))
+    machine.journal()
+    machine.catalog.write(lambda c: places.change_area(c, "A", {"valid_to_ms": machine.now_ms + 1}))
+    machine.back_up()
+    machine.catalog.write(lambda c: places.change_area(c, "A", {"valid_to_ms": None}))
+    machine.journal()
+    machine.restore()
+    (stretch,) = machine.catalog.read(retention_rows.memberships)[CAMERA]
+    assert stretch.to_ms is None
+
+
+@pytest.mark.fault("B31")
+def test_a_hold_that_was_released_just_before_the_backup_does_not_stand_again(machine: Machine) -> None:
+    hold = machine.hold(machine.now_ms - DAY_MS, machine.now_ms)
+    machine.journal()
+    machine.catalog.write(lambda c: retention_rows.release_hold(c, hold, "user:a", machine.now_ms))
+    machine.back_up()
+    machine.restore()
+    assert machine.catalog.read(retention_rows.holds) == []
+
+
+@pytest.mark.fault("B31")
+def test_a_backup_that_is_newer_than_the_journal_has_the_last_word(machine: Machine) -> None:
+    machine.hold(machine.now_ms - DAY_MS, machine.now_ms)
+    machine.journal()
+    machine.catalog.write(lambda c: retention_rows.set_class_months(c, "key", 5, 150, machine.now_ms))
+    machine.back_up()
+    done = machine.restore()
+    assert machine.months() == 5 and done.journal == journal.Restored()
+    machine.journal()
+    classes = {row["name"]: row["months"] for row in journal.read(machine.store, NODE).policy["classes"]}
+    assert classes["key"] == 5
+
+
+@pytest.mark.fault("B31")
+def test_a_node_that_was_restored_without_its_store_journals_behind_what_was_lost(machine: Machine) -> None:
+    machine.journal()
+    machine.back_up()
+    held = machine.hold(machine.now_ms - DAY_MS, machine.now_ms)
+    machine.catalog.write(lambda c: retention_rows.set_class_months(c, "key", 5, 150, machine.now_ms))
+    machine.journal()
+    machine.catalog.close()
+    shutil.copy(machine.copy, machine.file)
+    machine.catalog = Catalog(machine.url)
+    machine.catalog.write(lambda c: restore.take_over(c, machine.now_ms, "os:x", NODE, {}))
+    assert machine.catalog.read(lambda c: facts.get(c, journal.NUMBER)) is None
+    machine.clock.step_wall(-DAY_S)
+    machine.journal()
+    found = journal.read(machine.store, NODE)
+    assert {row["name"]: row["months"] for row in found.policy["classes"]}["key"] == 3
+    assert [row["id"] for (name, _), row in found.holds.items() if name == "holds"] == [held], (
+        "what was held once stays"
+    )
