@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from config.reasons import Reason
 
 AGREE_WITHIN_MS = 60_000  #: a store's Date has whole seconds, a slow answer costs a few more
+HIGH_WATER = "sweep.high_water_ms"  #: fact: the latest time that a sweep has trusted
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ from storage.catalog import facts, retention_rows
 from storage.catalog.engine import CHUNK_ROWS, Catalog
 from storage.catalog.tables import segment
 from storage.classes import Membership, RetentionClass
-from storage.clock_trust import AGREE_WITHIN_MS, ClockEvidence, Sighting, Trust, judge_clock
+from storage.clock_trust import AGREE_WITHIN_MS, HIGH_WATER, ClockEvidence, Sighting, Trust, judge_clock
 from storage.holds import Hold
 from storage.objects.base import ObjectStore
 from storage.retention import Candidate, Forecast, Planner, Verdict, forecast, judge_guard, may_delete
@@ -38,7 +38,7 @@ from storage.retention import Candidate, Forecast, Planner, Verdict, forecast, j
 logger = logging.getLogger(__name__)
 
 ACTOR = "system:keeper"
-_HIGH_WATER, _SIGHTING, _FORECAST = "sweep.high_water_ms", "sweep.sighting", "sweep.forecast"
+_SIGHTING, _FORECAST = "sweep.sighting", "sweep.forecast"
 LAST_SUCCESS, REFUSED_SINCE, REFUSED_REASON = "sweep.last_success_ms", "sweep.refused_since_ms", "sweep.refused_reason"
 
 
@@ -103,7 +103,7 @@ class Policies:
 
 def clock_trust_of(connection: Connection, evidence: ClockEvidence) -> Trust:
     """Whether the time of `evidence` may delete, by what earlier sweeps have seen."""
-    sighting, high_water_ms = facts.get(connection, _SIGHTING), facts.get(connection, _HIGH_WATER)
+    sighting, high_water_ms = facts.get(connection, _SIGHTING), facts.get(connection, HIGH_WATER)
     return judge_clock(evidence, Sighting(**sighting) if sighting else None, high_water_ms)
 
 
@@ -392,10 +392,10 @@ class Sweeper:
 
         def write(connection: Connection) -> None:
             sighting = Sighting(evidence.wall_ms, evidence.monotonic_ms, evidence.boot_id)
-            high_water_ms = facts.get(connection, _HIGH_WATER) or 0
+            high_water_ms = facts.get(connection, HIGH_WATER) or 0
             learned = {
                 _SIGHTING: asdict(sighting),
-                _HIGH_WATER: max(high_water_ms, evidence.wall_ms),
+                HIGH_WATER: max(high_water_ms, evidence.wall_ms),
                 _FORECAST: expected.as_json(),
                 LAST_SUCCESS: report.now_ms,
                 REFUSED_SINCE: None,
