@@ -16,12 +16,14 @@ from gateway.access.keys import ensure_keys
 from gateway.ops import bucket_rules, checks_catalog
 from gateway.ops.locks import SWEEP_LOCK, alone
 from gateway.ops.probe import Probe
-from storage.catalog import evidence_rows, gaps, segments
+from storage.catalog import evidence_rows, gaps, retention_rows, segments
 from storage.catalog.gaps import GapRow
 from storage.catalog.segments import SegmentRow
 from storage.keys import quarantine_key, segment_key
 from storage.lifecycle import UNFINISHED
 from storage.objects import make_store
+from storage.objects.s3 import S3Store
+from storage.objects.s3_rules import read_rules
 from tests.gateway.web.site import ALL_ROLES, Site, add_camera, site_in
 from tests.parts.s3 import S3Server
 
@@ -287,6 +289,12 @@ async def test_a_folder_has_no_rules_to_apply(site: Site) -> None:
         assert answer["buckets"] == []
 
 
+def make_bucket(site: Site) -> S3Store:
+    made = make_store(site.settings)
+    assert isinstance(made, S3Store)
+    return made
+
+
 @pytest.mark.real
 async def test_the_buckets_get_the_planned_rules_when_told_to_and_other_hands_rules_stay(
     s3_server: S3Server, tmp_path: Path
@@ -323,14 +331,20 @@ async def test_the_buckets_get_the_planned_rules_when_told_to_and_other_hands_ru
             (finding,) = site.catalog.read(lambda c: list(checks_catalog.rules(c, probe)))
             assert (finding.level, finding.reason.params["rule"]) == ("bad", "theirs")
             plans = site.catalog.read(lambda c: bucket_rules.plans(c, site.settings, site.services.keys.node_id))
-            assert not bucket_rules.withdraw_net(site.settings, plans)  # nothing is held
+            assert not bucket_rules.loosen(site.settings, plans)  # nothing is held
+            site.catalog.write(lambda c: retention_rows.set_class_months(c, "key", 6, 180, site.now_ms()))
+            plans = site.catalog.read(lambda c: bucket_rules.plans(c, site.settings, site.services.keys.node_id))
+            assert [plan.purpose for plan in bucket_rules.loosen(site.settings, plans)] == ["video"]
+            ends = {r.expire_days for r in read_rules(make_bucket(site)) or [] if r.expire_days}
+            assert ends == {6 * 31 + 30}
+            assert not bucket_rules.loosen(site.settings, plans)
             camera = await add_camera(admin, 1)
             await hold(admin, camera, site.now_ms() - DAY_MS, site.now_ms())
             found = site.catalog.read(lambda c: list(checks_catalog.rules(c, probe)))
             assert [f.level for f in found] == ["bad", "warn"]
             plans = site.catalog.read(lambda c: bucket_rules.plans(c, site.settings, site.services.keys.node_id))
-            assert bucket_rules.withdraw_net(site.settings, plans)
-            assert not bucket_rules.withdraw_net(site.settings, plans)
+            assert [plan.purpose for plan in bucket_rules.loosen(site.settings, plans)] == ["video"]
+            assert not bucket_rules.loosen(site.settings, plans)
             under = (await admin.post(url, params={"yes": True})).json()
             states = {b["purpose"]: b for b in under["buckets"]}
             assert [r for r in states["video"]["rules"] if r["id"].startswith("tiergate-net")] == []
