@@ -29,6 +29,10 @@ WORDS: dict[str, tuple[str, str]] = {
         "In state {state} nothing is deleted.",
         "处于 {state} 状态时不删除。",
     ),
+    "retention.deleted": (
+        "It was deleted {at}.",
+        "已于 {at} 删除。",
+    ),
     "retention.below_floor": (
         "Class {class} cannot keep {months} month(s): the law's floor is {floor} month(s).",
         "保存类别 {class} 不能设为 {months} 个月：法定下限为 {floor} 个月。",
@@ -160,6 +164,10 @@ WORDS: dict[str, tuple[str, str]] = {
     "retention.rules_set": (
         "The buckets' rules are as planned.",
         "各存储桶的规则与计划一致。",
+    ),
+    "retention.rules_unknown": (
+        "Nothing is known of the rules of {buckets}, and none was set there: each bucket says why.",
+        "{buckets} 的规则现状不明，也未予设置：原因见各存储桶。",
     ),
     "retention.rules_left": (
         "The store does not take {count} rule(s); the keeper does their work.",

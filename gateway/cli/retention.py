@@ -112,6 +112,8 @@ def apply(
             if bucket["problem"] is not None:
                 context.show(bucket["problem"][context.language()])
         context.show(answer["reason"][context.language()])
+    if any(bucket["problem"] is not None for bucket in answer["buckets"]):
+        raise typer.Exit(1)
 
 
 def _policy(file: Path, yes: bool) -> None:
