@@ -156,13 +156,14 @@ class Sweeper:
         self._chunk_rows = chunk_rows
         self._aside = aside
 
-    def sweep(self, dry_run: bool = False, confirmed_due: int | None = None) -> SweepReport:
+    def sweep(self, dry_run: bool = False, confirmed_due: int | None = None, told_ms: int | None = None) -> SweepReport:
         """One pass. Never raises for a single bad segment; raises when the catalog cannot be read.
 
         `confirmed_due`: a person has looked at the plan and confirms that up to so many segments may be condemned at
-        once. It answers the guard alone, never the clock and never a hold.
+        once. It answers the guard alone, never the clock and never a hold. `told_ms`: what a person has just read from
+        another clock. It answers a clock that stepped alone.
         """
-        evidence = self._evidence()
+        evidence = replace(self._evidence(), person_ms=told_ms)
         report = SweepReport(evidence.wall_ms, dry_run)
         trust = self._catalog.read(lambda c: clock_trust_of(c, evidence))
         if not trust.trusted:

@@ -126,8 +126,14 @@ WORDS: dict[str, tuple[str, str]] = {
         "时钟比曾经显示的时间落后 {behind_s} 秒：不删除任何录像。",
     ),
     "retention.clock_stepped": (
-        "The clock jumped by {step_s} s since the last sweep: nothing is deleted until the time is confirmed.",
-        "自上次清理以来时钟跳变 {step_s} 秒：时间得到证实前不删除任何录像。",
+        "The clock jumped by {step_s} s since the last sweep: nothing is deleted until the store, a linked node, or "
+        "`tiergate retention sweep --time-is TIME` with the time of another clock, agrees.",
+        "自上次清理以来时钟跳变 {step_s} 秒：须经存储、对接节点，或用 `tiergate retention sweep --time-is 时间` "
+        "（填写另一时钟的当前时间）证实，此前不删除任何录像。",
+    ),
+    "retention.clock_told_other": (
+        "This machine's clock is {offset_s} s away from the time that was told: nothing is deleted.",
+        "本机时钟与所填时间相差 {offset_s} 秒：不删除任何录像。",
     ),
     "retention.guard_unexplained": (
         "{due} segments are due but the last plan expected {expected}: nothing is deleted. Look at `retention plan`, then confirm.",

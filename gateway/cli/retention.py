@@ -146,8 +146,12 @@ def sweep(
     confirm: Annotated[
         int | None, typer.Option(help="So many segments may go although the last plan did not expect them.")
     ] = None,
+    time_is: Annotated[
+        str | None,
+        typer.Option(help="After this machine's clock jumped: what another clock, as your watch, shows now."),
+    ] = None,
 ) -> None:
-    answer = client.post("/retention/sweep", dry_run=dry_run, confirm=confirm)
+    answer = client.post("/retention/sweep", dry_run=dry_run, confirm=confirm, time_is=time_is)
     context.show(answer)
     if answer["refused"]:
         raise typer.Exit(1)

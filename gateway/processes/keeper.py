@@ -69,7 +69,7 @@ class Keeper:
             parts.sweep_catalog,
             parts.store,
             parts.clock,
-            lambda: clock_evidence.gather(parts.clock, parts.store, trusted),
+            lambda: clock_evidence.gather(parts.clock, parts.store, parts.sweep_catalog, trusted),
             settings.retention.grace_hours * HOUR_MS,
             aside=Aside(parts.store, parts.spools, settings.retention.grace_hours * HOUR_MS),
         )
@@ -200,7 +200,7 @@ class Keeper:
     def _clock_trusted(self) -> bool:
         parts = self._parts
         trusted = parts.settings.retention.clock_source == "trusted"
-        seen = clock_evidence.gather(parts.clock, parts.evidence, trusted)
+        seen = clock_evidence.gather(parts.clock, parts.evidence, parts.catalog, trusted)
         return parts.catalog.read(lambda c: clock_trust_of(c, seen)).trusted
 
     def scrub(self) -> None:

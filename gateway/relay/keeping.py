@@ -17,6 +17,7 @@ from sqlalchemy import Connection
 from config.errors import TiergateError
 from config.reasons import Reason
 from config.units import HOUR_MS, month_before, month_of_ms, month_range_ms
+from gateway.relay.agreement import Agreement
 from gateway.relay.pulls import Pulls
 from storage import use_view
 from storage.audit import log as audit
@@ -39,8 +40,9 @@ SEEN_MS = 30_000  #: `last_seen_ms` is written this often, not at each poll
 
 
 class Keeping:
-    def __init__(self, pulls: Pulls, server: TierServer, signer: Signer) -> None:
+    def __init__(self, pulls: Pulls, server: TierServer, signer: Signer, agreement: Agreement) -> None:
         self._pulls = pulls
+        self._agreement = agreement
         self._server = server
         self._signer = signer
         self._digests: dict[str, str] = {}
@@ -88,6 +90,7 @@ class Keeping:
         await asyncio.gather(*(self._poll_one(link) for link in below if link.usable))
 
     async def _poll_one(self, link: LinkRow) -> None:
+        before = self._agreement.sighting()
         try:
             found = await self._pulls.pool.of(link).directory(self._digests.get(link.id))
         except TiergateError as exc:
@@ -96,6 +99,7 @@ class Keeping:
             self.problems[link.id] = exc.reason
             return
         self.problems.pop(link.id, None)
+        await self._agreement.heard(before)
         issued_ms = found.node.get("certificate_ms")
         if isinstance(issued_ms, int) and issued_ms > (link.tls_issued_ms or 0):
             self._newer.add(link.id)

@@ -22,6 +22,7 @@ from config.clock import Clock
 from config.errors import TiergateError
 from config.settings import Settings, split_listen
 from gateway.relay import local_app, pairing, tier_app
+from gateway.relay.agreement import Agreement
 from gateway.relay.certificate import RelayCertificate
 from gateway.relay.keeping import Keeping
 from gateway.relay.live_socket import RelayLiveSocket
@@ -85,7 +86,8 @@ class RelayService:
         self.pulls = Pulls(catalog, steady, signer, self._pool, self.cache, settings.relay.cache_max_bytes)
         self.upstreams = Upstreams(self._open_upstream, self.pulls.live_check, settings.live.linger_s)
         self.pulls.ended = self.upstreams.end_lease
-        self.keeping = Keeping(self.pulls, self.server, signer)
+        self._agreement = Agreement(catalog, clock)
+        self.keeping = Keeping(self.pulls, self.server, signer, self._agreement)
         self._signer = signer
         self._catalog = catalog
         self._frames = frames
@@ -129,7 +131,7 @@ class RelayService:
             await self.keeping.purge_due()
         except TiergateError as exc:  # the keys are destroyed first; the loop goes on deleting when the store is back
             _log.warning("overdue cache objects cannot be deleted yet", extra={"code": exc.reason.code})
-        outside = _server(tier_app.build(self.server, self._frames))
+        outside = _server(tier_app.build(self.server, self._frames, self._agreement))
         if self.certificate is not None:
             await asyncio.to_thread(self.certificate.open)
             outside.config.ssl_context_factory = self.certificate.context

@@ -374,6 +374,24 @@ def test_a_clock_31_days_ahead_is_refused_within_one_sweep(place: Place) -> None
     assert place.fact(sweeper.REFUSED_SINCE) is None
 
 
+def test_a_step_that_nobody_else_can_confirm_is_confirmed_by_the_time_of_another_clock(place: Place) -> None:
+    """A folder has no `Date`, and chrony may set the clock by a minute and a half: without a word it would be years."""
+    place.sweep()
+    (old,) = due_footage(place)
+    place.clock.advance(3600)
+    place.clock.step_wall(90)
+    for _ in range(3):
+        refused = place.sweep().refused
+        assert refused is not None and refused.code == "retention.clock_stepped"
+        place.clock.advance(DAY_S)
+    for told_ms, code in ((place.now_ms - 90_000, "retention.clock_told_other"), (place.now_ms - 20_000, None)):
+        refused = place.sweeper().sweep(told_ms=told_ms).refused
+        assert (refused and refused.code) == code
+    assert place.state(old) == "condemned"
+    place.clock.advance(DAY_S)
+    assert place.sweep().deleted == [old.id]  # nobody is asked again
+
+
 def test_a_clock_that_jumps_during_the_sweep_deletes_nothing(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     (old,) = due_footage(place)
     place.sweep()

@@ -377,24 +377,26 @@ async def sweep(
     principal: Annotated[Principal, policy(role=("system_admin", "duty"))],
     dry_run: bool = False,
     confirm: Annotated[int | None, Query(ge=0)] = None,
+    time_is: TimeMs | None = None,
 ) -> dict[str, Any]:
-    """The keeper's sweep, now. `confirm`: so many segments may be condemned, expected by the last plan or not."""
+    """The keeper's sweep, now. `confirm`: so many segments may be condemned, expected by the last plan or not.
+    `time_is`: what a person has just read from another clock; where the two agree, a step of this one is explained."""
     services = services_of(request)
     if not dry_run:
         if "system_admin" not in principal.roles:
             raise TiergateError(Kind.FORBIDDEN, "access.role_needed", roles="system_admin")
 
         def record(connection: Connection) -> None:
-            details = {"confirm": confirm}
+            details = {"confirm": confirm, "time_is_ms": time_is}
             audit.append(connection, services.now_ms(), principal.actor, "retention.sweep", "sweep", details)
 
         await services.write(record)
-    report = await asyncio.to_thread(_sweep, services, dry_run, confirm)
+    report = await asyncio.to_thread(_sweep, services, dry_run, confirm, time_is)
     services.watch.bump()
     return report.as_json()
 
 
-def _sweep(services: Services, dry_run: bool, confirm: int | None) -> SweepReport:
+def _sweep(services: Services, dry_run: bool, confirm: int | None, told_ms: int | None) -> SweepReport:
     settings = services.settings
     catalog, store = Catalog(settings.catalog_url), make_store(settings)
     spools = make_spools(settings, services.clock, services.keys.node_id)
@@ -404,12 +406,12 @@ def _sweep(services: Services, dry_run: bool, confirm: int | None) -> SweepRepor
         catalog,
         store,
         services.clock,
-        lambda: clock_evidence.gather(services.clock, store, trusted),
+        lambda: clock_evidence.gather(services.clock, store, catalog, trusted),
         grace_ms,
         aside=Aside(store, spools, grace_ms),
     )
     try:
         with alone(settings.paths.run_dir / SWEEP_LOCK, "retention.sweep_running"):
-            return sweeper_.sweep(dry_run, confirm)
+            return sweeper_.sweep(dry_run, confirm, told_ms)
     finally:
         catalog.close()

@@ -231,6 +231,25 @@ async def test_the_plan_knows_what_waits_and_refuses_what_setting_refuses(site: 
                 assert asked.json()["change_needs"] is None
 
 
+async def test_a_step_of_the_clock_is_confirmed_by_a_system_administrators_own_clock(site: Site) -> None:
+    site.user("duty", ("duty",))
+    url = "/api/v1/retention/sweep"
+    async with await site.sign_in("admin") as admin, await site.sign_in("duty") as duty:
+        assert (await admin.post(url)).json()["refused"] is None
+        site.clock.step_wall(90)
+        assert (await admin.post(url)).json()["refused"]["code"] == "retention.clock_stepped"
+        right, wrong = {"time_is": site.now_ms() + 5_000}, {"time_is": site.now_ms() - 90_000}
+        assert (await duty.post(url, params=right)).status_code == 403
+        assert (await duty.post(url, params=right | {"dry_run": True})).json()["refused"] is None
+        assert (await admin.post(url)).json()["refused"]["code"] == "retention.clock_stepped"
+        assert (await admin.post(url, params=wrong)).json()["refused"]["code"] == "retention.clock_told_other"
+        assert (await admin.post(url, params=right)).json()["refused"] is None
+        assert (await admin.post(url)).json()["refused"] is None
+    swept = site.catalog.read(lambda c: audit.tail(c, action="retention.sweep"))
+    told = {entry.details["time_is_ms"] for entry in swept}
+    assert told == {None, wrong["time_is"], right["time_is"]}
+
+
 async def test_a_hold_is_listed_reviewed_and_released(site: Site) -> None:
     now_ms = site.now_ms()
     async with await site.sign_in("admin") as admin:
