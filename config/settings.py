@@ -247,6 +247,9 @@ class Store(Section):
     def _check(self) -> Store:
         if self.kind == "s3" and not (self.endpoint and self.access_key and self.secret_key):
             raise ValueError("kind = s3 needs endpoint, access_key and secret_key")
+        if len({self.bucket, self.evidence_bucket, self.cache_bucket}) != 3:
+            # What the cache's bucket may expire, evidence and footage would go with.
+            raise ValueError("bucket, evidence_bucket and cache_bucket must be three different buckets")
         return self
 
 

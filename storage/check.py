@@ -248,11 +248,13 @@ class Repairer:
         self._actor = actor
         self._mender = damage.Mender(catalog, store, spool, actor, copies)
 
-    def repair(self, report: CheckReport, confirmed_lost: int = 0) -> RepairReport:
+    def repair(self, report: CheckReport, confirmed_lost: int = 0, now_ms: int | None = None) -> RepairReport:
         """Raises media.volume_missing while no spool is mounted: then no copy is really missing.
 
         `confirmed_lost`: a person confirms that up to so many rows may be given up; a few need no confirmation.
+        `now_ms`: when they are; a hold may have been placed since a long check began.
         """
+        lost_ms = report.at_ms if now_ms is None else max(now_ms, report.at_ms)
         require_volume(self._spool)
         done = RepairReport()
         twice = self._catalog.read(lambda c: ripe(c, report.at_ms))
@@ -267,7 +269,7 @@ class Repairer:
             done.refused = Reason("ops.store_many_missing", {"count": len(gone), "rows": report.rows})
         else:
             for row in gone:
-                if self._move(row, "lost", report.at_ms, volume=None):
+                if self._move(row, "lost", lost_ms, volume=None):
                     done.lost.append(row.id)
         for finding in report.of("leftover"):
             if finding.segment_id in twice and self._condemn(finding, report.at_ms):

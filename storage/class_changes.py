@@ -70,7 +70,7 @@ def propose(connection: Connection, class_name: str, months: int, legal_basis: s
 
     Raises retention.class_unknown, class_fixed, below_floor, above_ceiling.
     """
-    class_ = _changeable(connection, class_name)
+    class_ = _known(connection, class_name)
     refusal = judge_change(class_, months, bool(legal_basis))
     if refusal is not None:
         raise TiergateError(Kind.INVALID, refusal.code, **refusal.params)
@@ -87,20 +87,18 @@ def propose(connection: Connection, class_name: str, months: int, legal_basis: s
 
 def months_of_days(connection: Connection, class_name: str, days: int) -> int:
     """A length in days as months. Raises retention.class_unknown, class_fixed, below_floor_days, whole_months."""
-    refusal = judge_days(_changeable(connection, class_name), days)
+    refusal = judge_days(_known(connection, class_name), days)
     if refusal is not None:
         raise TiergateError(Kind.INVALID, refusal.code, **refusal.params)
     return days // MIN_DAYS_PER_MONTH
 
 
-def _changeable(connection: Connection, class_name: str) -> RetentionClass:
+def _known(connection: Connection, class_name: str) -> RetentionClass:
     classes = retention_rows.classes(connection)
     class_ = classes.get(class_name)
     if class_ is None:
         known = ", ".join(c.name for c in classes.values() if not c.for_hold)
         raise TiergateError(Kind.NOT_FOUND, "retention.class_unknown", **{"class": class_name[:40], "known": known})
-    if class_.for_hold or class_.months is None:
-        raise TiergateError(Kind.INVALID, "retention.class_fixed", **{"class": class_.name})
     return class_
 
 
@@ -119,7 +117,7 @@ def ask(
     Raises retention.class_unknown, class_fixed, below_floor, above_ceiling, and approval.needed for what one person
     alone may not do under this governance. Under small governance the delay and the audited notice stand in.
     """
-    class_ = _changeable(connection, class_name)
+    class_ = _known(connection, class_name)
     # Nobody has judged this clock, and one that runs ahead must not end a week early: what is due by it and shortens is
     # left to the sweep, or replaced here like any other that waits. What lengthens may come early.
     mine = [change for change in due(connection, now_ms) if change.class_name == class_name]

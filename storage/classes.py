@@ -98,6 +98,9 @@ def class_of(
 def judge_change(class_: RetentionClass, months: int, has_legal_basis: bool) -> Reason | None:
     """None when `class_` may keep `months` months; else why not. Floors are law and have no exception. Who must agree
     besides is said by `storage.approval_rules`."""
+    fixed = _judge_fixed(class_)
+    if fixed is not None:
+        return fixed
     floor = FLOOR_MONTHS.get(class_.name, 1)
     if months < floor:
         return Reason("retention.below_floor", {"class": class_.name, "months": months, "floor": floor})
@@ -110,6 +113,9 @@ def judge_change(class_: RetentionClass, months: int, has_legal_basis: bool) -> 
 
 def judge_days(class_: RetentionClass, days: int) -> Reason | None:
     """The same for a length in days: below the floor, or none of whole months. None: judge its months."""
+    fixed = _judge_fixed(class_)
+    if fixed is not None:
+        return fixed
     floor = FLOOR_MONTHS.get(class_.name, 1)
     if days < floor * MIN_DAYS_PER_MONTH:
         shown = {"class": class_.name, "days": days, "floor": floor, "floor_days": floor * MIN_DAYS_PER_MONTH}
@@ -117,3 +123,8 @@ def judge_days(class_: RetentionClass, days: int) -> Reason | None:
     if days % MIN_DAYS_PER_MONTH:
         return Reason("retention.whole_months", {"class": class_.name, "days": days})
     return None
+
+
+def _judge_fixed(class_: RetentionClass) -> Reason | None:
+    """A class of holds, or one that keeps for ever, has no length to be changed."""
+    return Reason("retention.class_fixed", {"class": class_.name}) if class_.for_hold or class_.months is None else None

@@ -67,8 +67,9 @@ def digest_of_file(path: Path) -> bytes | None:
 
 
 def mark(connection: Connection, row: SegmentRow, reason: Reason, now_ms: int) -> bool:
-    """Whether it is news."""
-    if is_marked(connection, row.id):
+    """Whether it is news; of what was known to be damaged, that it is lost is."""
+    known = gaps.gap_of(connection, row.id) if is_marked(connection, row.id) else None
+    if known is not None and (known.reason or {}).get("code") == reason.code:
         return False
     found = GapRow(row.id, row.camera_id, row.stream, CAUSE, row.start_ms, row.end_ms, now_ms, reason.as_json())
     gaps.put_gap(connection, found)

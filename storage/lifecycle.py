@@ -93,5 +93,24 @@ def differences(
     return told
 
 
+def too_soon(planned: Iterable[BucketRule], standing: Iterable[BucketRule]) -> list[BucketRule]:
+    """Standing rules of ours that end objects sooner than is planned, others than is planned, or that nobody plans any
+    more: a hold was placed, a class keeps longer."""
+    wanted = {rule.id: rule for rule in planned}
+    found = []
+    for rule in standing:
+        if not rule.id.startswith(OURS) or not rule.enabled or rule.expire_days is None:
+            continue
+        plan = wanted.get(rule.id)
+        if (
+            plan is None
+            or plan.expire_days is None
+            or plan.prefix != rule.prefix
+            or rule.expire_days < plan.expire_days
+        ):
+            found.append(rule)
+    return found
+
+
 def to_do(told: Iterable[Difference]) -> list[Difference]:
     return [one for one in told if one.change in ("add", "change", "remove")]

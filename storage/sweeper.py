@@ -24,6 +24,7 @@ from config.clock import Clock, wall_ms
 from config.reasons import Reason
 from config.units import DAY_MS, HOUR_MS
 from storage import approvals, class_changes
+from storage.approval_rules import ACTIONS
 from storage.aside import Aside, AsideReport
 from storage.audit import log as audit
 from storage.catalog import facts, retention_rows
@@ -92,6 +93,19 @@ class Policies:
             [row.rule() for row in retention_rows.holds(connection)],
         )
 
+    @classmethod
+    def foreseen(cls, connection: Connection, at_ms: int) -> Policies:
+        """As a sweep at `at_ms` will find them when it has carried out what people ordered and the time decides."""
+        standing = cls.read(connection)
+        lapsing = {row.subject for row in approvals.overdue(connection, at_ms) if ACTIONS[row.action].provisional}
+        left = [hold for hold in standing.holds if hold.id not in lapsing]
+        return replace(standing, holds=left).changed(class_changes.due(connection, at_ms))
+
+    def changed(self, changes: Iterable[class_changes.Change]) -> Policies:
+        """With these changes of classes made."""
+        made = {c.class_name: c.on(self.classes[c.class_name]) for c in changes if c.class_name in self.classes}
+        return replace(self, classes={**self.classes, **made})
+
     def plan(self, segments: list[Candidate], now_ms: int) -> Iterator[Verdict]:
         return self.planner.plan(segments, now_ms)
 
@@ -105,6 +119,11 @@ def clock_trust_of(connection: Connection, evidence: ClockEvidence) -> Trust:
     """Whether the time of `evidence` may delete, by what earlier sweeps have seen."""
     sighting, high_water_ms = facts.get(connection, _SIGHTING), facts.get(connection, HIGH_WATER)
     return judge_clock(evidence, Sighting(**sighting) if sighting else None, high_water_ms)
+
+
+def _expected(connection: Connection) -> Forecast | None:
+    stored = facts.get(connection, _FORECAST)
+    return None if stored is None else Forecast.of_json(stored)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,28 +156,32 @@ class Sweeper:
         self._chunk_rows = chunk_rows
         self._aside = aside
 
-    def sweep(self, dry_run: bool = False, confirmed_due: int | None = None) -> SweepReport:
+    def sweep(self, dry_run: bool = False, confirmed_due: int | None = None, told_ms: int | None = None) -> SweepReport:
         """One pass. Never raises for a single bad segment; raises when the catalog cannot be read.
 
         `confirmed_due`: a person has looked at the plan and confirms that up to so many segments may be condemned at
-        once. It answers the guard alone, never the clock and never a hold.
+        once. It answers the guard alone, never the clock and never a hold. `told_ms`: what a person has just read from
+        another clock. It answers a clock that stepped alone.
         """
-        evidence = self._evidence()
+        evidence = replace(self._evidence(), person_ms=told_ms)
         report = SweepReport(evidence.wall_ms, dry_run)
         trust = self._catalog.read(lambda c: clock_trust_of(c, evidence))
         if not trust.trusted:
             return self._refuse(report, trust.reason)
-        if not dry_run:
+        if dry_run:
+            policies, expected = self._foresee(report.now_ms)
+        else:
             self._age(report.now_ms)
             self._settle_orders(report.now_ms)
-        policies = self._catalog.read(Policies.read)
+            policies, expected = self._catalog.read(lambda c: (Policies.read(c), _expected(c)))
         due = self._due(policies, report)
-        refusal = self._guard(due, report.now_ms)
+        refusal = self._guard(due, expected, report.now_ms)
         if refusal is not None and not (confirmed_due is not None and len(due) <= confirmed_due):
             report.condemned = due if dry_run else []
             return self._refuse(report, refusal)
         report.condemned = due
         if dry_run:
+            report.deleted = self._would_delete(policies, due, report.now_ms)
             self._sweep_aside(report, evidence)
             return report
         self._condemn(due, report.now_ms)
@@ -175,11 +198,11 @@ class Sweeper:
         while self._catalog.write(lambda c: retention_rows.age_from(c, now_ms, self._chunk_rows)) == self._chunk_rows:
             pass
 
-    def _stored(self, before_ms: int) -> Iterator[list[Candidate]]:
+    def _pages(self, state: str, before_ms: int) -> Iterator[list[Candidate]]:
         for date_unknown in (False, True):
             behind: Candidate | None = None
             while page := self._catalog.read(
-                partial(self._page, state="stored", before_ms=before_ms, behind=behind, date_unknown=date_unknown)
+                partial(self._page, state=state, before_ms=before_ms, behind=behind, date_unknown=date_unknown)
             ):
                 yield page
                 if len(page) < self._chunk_rows:
@@ -194,7 +217,7 @@ class Sweeper:
 
     def _due(self, policies: Policies, report: SweepReport) -> list[Verdict]:
         due: list[Verdict] = []
-        for page in self._stored(policies.may_be_due_before_ms(report.now_ms)):
+        for page in self._pages("stored", policies.may_be_due_before_ms(report.now_ms)):
             for verdict in policies.plan(page, report.now_ms):
                 report.looked_at += 1
                 if not verdict.keep:
@@ -203,9 +226,20 @@ class Sweeper:
                     report.kept_by_hold += 1
         return due
 
-    def _guard(self, due: list[Verdict], now_ms: int) -> Reason | None:
-        stored = self._catalog.read(lambda c: facts.get(c, _FORECAST))
-        expected = stored and Forecast.of_json(stored)
+    def _would_delete(self, policies: Policies, due: list[Verdict], now_ms: int) -> list[str]:
+        """What this sweep would delete: what earlier ones left, what was condemned long enough ago, and with no grace
+        what it has just condemned."""
+        mark: tuple[int, str] | None = None
+        going: list[str] = []
+        while left := self._catalog.read(partial(retention_rows.tombstones, after=mark, limit=self._chunk_rows)):
+            rows = self._catalog.read(partial(retention_rows.deleting, ids=[id_ for _, id_ in left]))
+            going += [v.segment.id for v in policies.plan([found for found, _ in rows], now_ms) if not v.keep]
+            mark = left[-1]
+        for page in self._pages("condemned", now_ms):
+            going += [v.segment.id for v in policies.plan(page, now_ms) if may_delete(v, now_ms, self._grace_ms)]
+        return going + [v.segment.id for v in due if self._grace_ms <= 0]
+
+    def _guard(self, due: list[Verdict], expected: Forecast | None, now_ms: int) -> Reason | None:
         if judge_guard(len(due), 0, expected, now_ms) is None:
             return None  # however much stands: counting millions of rows is left to where it decides
         return judge_guard(len(due), self._catalog.read(retention_rows.standing_count), expected, now_ms)
@@ -230,13 +264,19 @@ class Sweeper:
             # slack asks a person.
             self._catalog.write(lambda c: approvals.expire(c, now_ms, ACTOR))
 
+    def _foresee(self, now_ms: int) -> tuple[Policies, Forecast | None]:
+        """What `_settle_orders` would leave behind."""
+
+        def read(connection: Connection) -> tuple[Policies, Policies, list[class_changes.Change], Forecast | None]:
+            changes = class_changes.due(connection, now_ms)
+            return Policies.read(connection), Policies.foreseen(connection, now_ms), changes, _expected(connection)
+
+        standing, foreseen, changes, expected = self._catalog.read(read)
+        return foreseen, self._forecast(standing.changed(changes), now_ms) if changes else expected
+
     def _apply_changes(self, changes: list[class_changes.Change], now_ms: int) -> None:
         """Announced changes of classes whose week is over, together with the forecast that they bring."""
-        policies = self._catalog.read(Policies.read)
-        changed = {
-            c.class_name: c.on(policies.classes[c.class_name]) for c in changes if c.class_name in policies.classes
-        }
-        expected = self._forecast(replace(policies, classes={**policies.classes, **changed}), now_ms)
+        expected = self._forecast(self._catalog.read(Policies.read).changed(changes), now_ms)
 
         def write(connection: Connection) -> None:
             class_changes.apply(connection, changes, now_ms, ACTOR)
@@ -378,7 +418,7 @@ class Sweeper:
         if self._aside is not None:
             report.aside = self._aside.sweep(
                 self._catalog,
-                lambda c: Policies.read(c).planner,
+                lambda c: (Policies.foreseen(c, report.now_ms) if report.dry_run else Policies.read(c)).planner,
                 lambda: self._stepped(evidence),
                 ACTOR,
                 report.now_ms,

@@ -355,19 +355,23 @@ def renew(
         return _refused("tier.renewal_not_longer")
     if camera_ms_today + (expires_ms - terms.expires_ms) * len(terms.cameras) > mechanism.camera_ms_per_day:
         return _refused("tier.quota_day", hours=mechanism.camera_ms_per_day // 3_600_000)
-    # "Until it ends" stays so; that end was reckoned above, by another clock and before the request was on its way.
-    until_its_end = terms.to_ms is not None and terms.expires_ms - terms.to_ms < CUT_NOTICED_MS
     ttl_ms = max(0, terms.cache_until_ms - terms.expires_ms)
     longer = replace(
         terms,
         reason=reason.strip(),
         issued_ms=now_ms,
         expires_ms=expires_ms,
-        to_ms=expires_ms if until_its_end else terms.to_ms,
+        to_ms=expires_ms if _until_its_end(terms) else terms.to_ms,  # stays so
         cache_until_ms=cache_until_ms(terms.first_issued_ms, expires_ms, ttl_ms),
         renewals=terms.renewals + 1,
     )
     return LeaseDecision(longer, None)
+
+
+def _until_its_end(terms: LeaseTerms) -> bool:
+    """Whether recorded footage was asked for as long as the lease lasts; above they reckoned that end by another clock,
+    and before the request was on its way."""
+    return terms.to_ms is not None and abs(terms.expires_ms - terms.to_ms) < CUT_NOTICED_MS
 
 
 # -- hop by hop --------------------------------------------------------------------------------------------------------
@@ -477,10 +481,9 @@ def unlike_renewal(
     The lower node may have renewed it meanwhile without being heard: it may count more renewals than one.
     """
     ttl_ms = max(0, old.cache_until_ms - old.expires_ms)
-    until_end = old.to_ms is not None and old.to_ms == old.expires_ms
     moved = {
         "reason": terms.reason == reason.strip(),
-        "to_ms": terms.to_ms == (terms.expires_ms if until_end else old.to_ms),
+        "to_ms": terms.to_ms in (old.to_ms, terms.expires_ms if _until_its_end(old) else old.to_ms),
         "issued_ms": True,  # by the lower node's clock, which may have been set
         "expires_ms": old.expires_ms < terms.expires_ms <= now_ms + slack_ms + minutes * MINUTE_MS,
         "cache_until_ms": terms.cache_until_ms <= cache_until_ms(old.first_issued_ms, terms.expires_ms, ttl_ms),

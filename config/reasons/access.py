@@ -241,6 +241,10 @@ WORDS: dict[str, tuple[str, str]] = {
         "An area has cameras or regions, not both: make two areas.",
         "区域要么按摄像机、要么按区划，不能兼有：请建两个区域。",
     ),
+    "access.area_end_past": (
+        "An area ends from now on, {earliest} at the earliest: what was recorded before keeps its class.",
+        "区域只能从现在起结束，最早为 {earliest}：此前的录像保存类别不变。",
+    ),
     "access.camera_unknown": ("There is no camera {camera}.", "没有摄像机 {camera}。"),
     "access.camera_exists": ("Camera {camera} is registered already.", "摄像机 {camera} 已登记。"),
     "access.camera_duplicate": (

@@ -29,6 +29,10 @@ WORDS: dict[str, tuple[str, str]] = {
         "In state {state} nothing is deleted.",
         "处于 {state} 状态时不删除。",
     ),
+    "retention.deleted": (
+        "It was deleted {at}.",
+        "已于 {at} 删除。",
+    ),
     "retention.below_floor": (
         "Class {class} cannot keep {months} month(s): the law's floor is {floor} month(s).",
         "保存类别 {class} 不能设为 {months} 个月：法定下限为 {floor} 个月。",
@@ -122,8 +126,14 @@ WORDS: dict[str, tuple[str, str]] = {
         "时钟比曾经显示的时间落后 {behind_s} 秒：不删除任何录像。",
     ),
     "retention.clock_stepped": (
-        "The clock jumped by {step_s} s since the last sweep: nothing is deleted until the time is confirmed.",
-        "自上次清理以来时钟跳变 {step_s} 秒：时间得到证实前不删除任何录像。",
+        "The clock jumped by {step_s} s since the last sweep: nothing is deleted until the store, a linked node, or "
+        "`tiergate retention sweep --time-is TIME` with the time of another clock, agrees.",
+        "自上次清理以来时钟跳变 {step_s} 秒：须经存储、对接节点，或用 `tiergate retention sweep --time-is 时间` "
+        "（填写另一时钟的当前时间）证实，此前不删除任何录像。",
+    ),
+    "retention.clock_told_other": (
+        "This machine's clock is {offset_s} s away from the time that was told: nothing is deleted.",
+        "本机时钟与所填时间相差 {offset_s} 秒：不删除任何录像。",
     ),
     "retention.guard_unexplained": (
         "{due} segments are due but the last plan expected {expected}: nothing is deleted. Look at `retention plan`, then confirm.",
@@ -160,6 +170,10 @@ WORDS: dict[str, tuple[str, str]] = {
     "retention.rules_set": (
         "The buckets' rules are as planned.",
         "各存储桶的规则与计划一致。",
+    ),
+    "retention.rules_unknown": (
+        "Nothing is known of the rules of {buckets}, and none was set there: each bucket says why.",
+        "{buckets} 的规则现状不明，也未予设置：原因见各存储桶。",
     ),
     "retention.rules_left": (
         "The store does not take {count} rule(s); the keeper does their work.",

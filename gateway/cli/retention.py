@@ -115,6 +115,8 @@ def apply(
             if bucket["problem"] is not None:
                 context.show(bucket["problem"][context.language()])
         context.show(answer["reason"][context.language()])
+    if any(bucket["problem"] is not None for bucket in answer["buckets"]):
+        raise typer.Exit(1)
 
 
 def _policy(file: Path, yes: bool) -> None:
@@ -147,8 +149,12 @@ def sweep(
     confirm: Annotated[
         int | None, typer.Option(help="So many segments may go although the last plan did not expect them.")
     ] = None,
+    time_is: Annotated[
+        str | None,
+        typer.Option(help="After this machine's clock jumped: what another clock, as your watch, shows now."),
+    ] = None,
 ) -> None:
-    answer = client.post("/retention/sweep", dry_run=dry_run, confirm=confirm)
+    answer = client.post("/retention/sweep", dry_run=dry_run, confirm=confirm, time_is=time_is)
     context.show(answer)
     if answer["refused"]:
         raise typer.Exit(1)

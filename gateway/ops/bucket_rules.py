@@ -76,16 +76,23 @@ def apply(settings: Settings, plans: list[Plan]) -> list[BucketState]:
     return [replace(state, differences=tuple(map(_refused, state.differences))) for state in compare(settings, plans)]
 
 
-def withdraw_net(settings: Settings, plans: list[Plan]) -> bool:
-    """Takes the net from under footage that is held by now, whoever set it when; whether there was one."""
-    for plan in plans:
-        if plan.purpose != "video" or any(rule.expire_days is not None for rule in plan.rules):
-            continue
-        state = _compare(settings, plan)
-        if any(one.change == "remove" and one.rule.expire_days is not None for one in state.differences):
-            set_rules(_bucket(settings, plan), plan.rules)
-            return True
-    return False
+def loosen(settings: Settings, plans: list[Plan]) -> list[Plan]:
+    """Sets the planned rules where one of ours, whoever set it when, would end objects sooner: it is taken from under
+    footage that is held by now, and lengthened behind a class that keeps longer. Where that was done.
+
+    Raises media.store_unavailable, media.store_refused of the bucket with the footage; another one stops nothing.
+    """
+    done = []
+    for plan in sorted(plans, key=lambda plan: plan.purpose != "video"):
+        store = _bucket(settings, plan)
+        try:
+            if lifecycle.too_soon(plan.rules, read_rules(store) or ()):
+                set_rules(store, plan.rules)
+                done.append(plan)
+        except TiergateError:
+            if plan.purpose == "video":
+                raise
+    return done
 
 
 def _refused(one: Difference) -> Difference:

@@ -13,8 +13,8 @@ from storage.catalog import facts
 
 #: The keeper's jobs.
 JOB_NAMES = (
-    "store", "sweep", "evidence", "journal", "checkpoint", "uploads", "leftovers", "forecast", "scrub", "catalog",
-    "backup", "alarms", "reports", "owners",
+    "store", "sweep", "rules", "evidence", "journal", "checkpoint", "uploads", "leftovers", "forecast", "scrub",
+    "catalog", "backup", "alarms", "reports", "owners",
 )  # fmt: skip
 _PREFIX = "job."
 UPLOADS = "keeper.uploads"  #: fact: {"behind", "away_since_ms", "failures", "corrupt", "problem"} of the uploader

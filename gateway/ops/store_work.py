@@ -100,7 +100,8 @@ def check_store(
             return report, None
         evidence = existing_store(settings, "evidence")
         copies = [evidence] if evidence is not None else []
-        return report, Repairer(catalog, store, spools, operator(), copies).repair(report, confirmed_lost)
+        repairer = Repairer(catalog, store, spools, operator(), copies)
+        return report, repairer.repair(report, confirmed_lost, wall_ms(clock))
 
 
 def rebuild_store(settings: Settings, progress: Callable[[RebuildReport], None] | None = None) -> dict[str, Any]:

@@ -48,6 +48,7 @@ ACTOR = "keeper"
 SCRUB_S = 10  #: the scrub reads in bursts of so many seconds' worth
 CATALOG_S = 30
 BACKUP_LOOK_S = 600  #: whether the night's backup is due
+RULES_S = 30
 EVIDENCE_S = 60
 ALARMS_S = 30
 REPORTS_S = 600  #: whether a month is over
@@ -69,7 +70,7 @@ class Keeper:
             parts.sweep_catalog,
             parts.store,
             parts.clock,
-            lambda: clock_evidence.gather(parts.clock, parts.store, trusted),
+            lambda: clock_evidence.gather(parts.clock, parts.store, parts.sweep_catalog, trusted),
             settings.retention.grace_hours * HOUR_MS,
             aside=Aside(parts.store, parts.spools, settings.retention.grace_hours * HOUR_MS),
         )
@@ -86,6 +87,7 @@ class Keeper:
         for name, interval_s, work in (
             ("store", STORE_CHECK_S, self.make_store_ready),
             ("sweep", settings.retention.sweep_minutes * 60, self.sweep),
+            ("rules", RULES_S, self.loosen_rules),
             ("evidence", EVIDENCE_S, self.keep_evidence),
             ("journal", JOURNAL_S, self.write_journal),
             ("checkpoint", JOURNAL_S, self.write_checkpoint),
@@ -166,6 +168,16 @@ class Keeper:
         if report.condemned or report.deleted or report.failed or report.aside.deleted or report.aside.failed:
             _log.info("sweep", extra={k: v for k, v in report.as_json().items() if k != "refused"})
 
+    def loosen_rules(self) -> None:
+        """A bucket's own rule knows neither holds nor classes: it must not stand a minute longer than footage is free,
+        whether or not the store of second copies answers."""
+        parts = self._parts
+        plans = parts.catalog.read(lambda c: bucket_rules.plans(c, parts.settings, parts.node_id))
+        for plan in bucket_rules.loosen(parts.settings, plans):
+            _log.warning("rules of a bucket would have deleted too soon", extra={"purpose": plan.purpose})
+            details: dict[str, object] = {plan.purpose: [rule.as_json() for rule in plan.rules]}
+            parts.catalog.write(partial(_tell_loosened, now_ms=wall_ms(parts.clock), details=details))
+
     def keep_evidence(self) -> None:
         """Second copies of held footage; first of all, and every day, whether the store's locks hold."""
         parts = self._parts
@@ -180,7 +192,6 @@ class Keeper:
         if not self._lock_tried or tried is None or abs(now_ms - tried.at_ms) >= canary.EVERY_MS:
             canary.run(parts.catalog, parts.evidence, parts.node_id, now_ms)
             self._lock_tried = True
-        self._withdraw_net(now_ms)
         report = self._evidence.run()
         if report.copied or report.failed or report.missing or report.released:
             _log.info("evidence", extra=asdict(report))
@@ -188,18 +199,10 @@ class Keeper:
         if report.away:
             raise base.unavailable("the evidence store or its source")
 
-    def _withdraw_net(self, now_ms: int) -> None:
-        """A bucket's own rule knows no holds: it must not stand a minute longer than footage is free."""
-        parts = self._parts
-        plans = parts.catalog.read(lambda c: bucket_rules.plans(c, parts.settings, parts.node_id))
-        if bucket_rules.withdraw_net(parts.settings, plans):
-            _log.warning("the bucket's net is withdrawn: a hold stands, or nobody wants it")
-            parts.catalog.write(lambda c: audit.append(c, now_ms, ACTOR, "retention.net_withdrawn", "bucket rules", {}))
-
     def _clock_trusted(self) -> bool:
         parts = self._parts
         trusted = parts.settings.retention.clock_source == "trusted"
-        seen = clock_evidence.gather(parts.clock, parts.evidence, trusted)
+        seen = clock_evidence.gather(parts.clock, parts.evidence, parts.catalog, trusted)
         return parts.catalog.read(lambda c: clock_trust_of(c, seen)).trusted
 
     def scrub(self) -> None:
@@ -313,6 +316,10 @@ class Keeper:
             facts.set(connection, job_state.PROMISES, kept)
 
         parts.catalog.write(write)
+
+
+def _tell_loosened(connection: Connection, now_ms: int, details: dict[str, object]) -> None:
+    audit.append(connection, now_ms, ACTOR, "retention.rules_loosened", "bucket rules", details)
 
 
 @contextlib.contextmanager

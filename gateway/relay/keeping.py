@@ -20,6 +20,7 @@ from config.errors import TiergateError
 from config.ids import is_ulid
 from config.reasons import Reason
 from config.units import HOUR_MS, month_before, month_of_ms, month_range_ms
+from gateway.relay.agreement import Agreement
 from gateway.relay.pulls import Pulls
 from storage import use_view
 from storage.audit import log as audit
@@ -80,8 +81,9 @@ class PerLink:
 
 
 class Keeping:
-    def __init__(self, pulls: Pulls, server: TierServer, signer: Signer) -> None:
+    def __init__(self, pulls: Pulls, server: TierServer, signer: Signer, agreement: Agreement) -> None:
         self._pulls = pulls
+        self._agreement = agreement
         self._server = server
         self._signer = signer
         self._digests: dict[str, str] = {}
@@ -157,6 +159,7 @@ class Keeping:
         if link.id in self.aside and now_ms - self._asked_all_ms.get(link.id, 0) >= ASIDE_EVERY_MS:
             self._asked_all_ms[link.id] = now_ms
             self._digests.pop(link.id, None)  # a camera may have changed hands since: only a whole list says so
+        sighting = self._agreement.sighting()
         try:
             found = await self._pulls.pool.of(link).directory(self._digests.get(link.id))
         except TiergateError as exc:
@@ -167,6 +170,7 @@ class Keeping:
                 await self._close(link, exc.reason)
             return
         self.problems.pop(link.id, None)
+        await self._agreement.heard(sighting)
         issued_ms = found.node.get("certificate_ms")
         if isinstance(issued_ms, int) and issued_ms > (link.tls_issued_ms or 0):
             self._newer.add(link.id)

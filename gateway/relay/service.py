@@ -20,6 +20,7 @@ from starlette.applications import Starlette
 from config.clock import Clock
 from config.settings import Settings, split_listen
 from gateway.relay import local_app, pairing, tier_app
+from gateway.relay.agreement import Agreement
 from gateway.relay.certificate import RelayCertificate
 from gateway.relay.keeping import Keeping
 from gateway.relay.live_socket import RelayLiveSocket
@@ -81,7 +82,8 @@ class RelayService:
         self.pulls = Pulls(catalog, steady, signer, self._pool, self.cache, settings.relay.cache_max_bytes)
         self.upstreams = Upstreams(self._open_upstream, self.pulls.live_check, settings.live.linger_s)
         self.pulls.ended = self.upstreams.end_lease
-        self.keeping = Keeping(self.pulls, self.server, signer)
+        self._agreement = Agreement(catalog, clock)
+        self.keeping = Keeping(self.pulls, self.server, signer, self._agreement)
         self._signer = signer
         self._catalog = catalog
         self._frames = frames
@@ -122,7 +124,7 @@ class RelayService:
     async def running(self) -> AsyncIterator[None]:
         """Purges what is overdue, then serves until the block ends. Raises what loading the certificate raises."""
         await self.keeping.purge_due()
-        outside = _server(tier_app.build(self.server, self._frames))
+        outside = _server(tier_app.build(self.server, self._frames, self._agreement))
         if self.certificate is not None:
             await asyncio.to_thread(self.certificate.open)
             outside.config.ssl_context_factory = self.certificate.context

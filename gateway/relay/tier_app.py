@@ -19,6 +19,7 @@ from starlette.routing import Route
 
 from config.errors import Kind, TiergateError
 from config.units import parse_time_ms
+from gateway.relay.agreement import Agreement
 from storage.catalog.links import LinkRow
 from tiering import wire
 from tiering.live_server import LiveSession
@@ -72,11 +73,13 @@ def guarded(work: Callable[[Request], Awaitable[Response]]) -> Callable[[Request
     return endpoint
 
 
-def build(server: TierServer, frames: LiveFrames) -> Starlette:
+def build(server: TierServer, frames: LiveFrames, agreement: Agreement) -> Starlette:
     async def authenticated(request: Request) -> tuple[LinkRow, bytes]:
         body = await read_body(request)
-        headers = dict(request.headers)
-        return await server.authenticate(request.method, target_of(request), headers, body), body
+        headers, before = dict(request.headers), agreement.sighting()
+        link = await server.authenticate(request.method, target_of(request), headers, body)
+        await agreement.heard(before)
+        return link, body
 
     def signed(request: Request, content: bytes, media_type: str) -> Response:
         signature = sign_answer(server.signer, request.headers.get(NONCE, ""), 200, content)

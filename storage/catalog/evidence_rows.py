@@ -170,8 +170,10 @@ def standing_of(connection: Connection, hold: HoldRow, failed_after: int, now_ms
             gap, (gap.c.id == segment.c.id) & (gap.c.cause == "damaged") & (gap.c.to_ms > gap.c.from_ms)
         )
     )
-    # What was lost while it was held counts; what was lost before was no footage to hold.
-    counts_here = segment.c.state.in_(_HERE) | (lost & evidence_copy.c.state.is_not(None))
+    # What was lost while it was held counts, from the spool too, where no copy is ordered yet; what was lost before was
+    # no footage to hold. The gap of a lost segment is as old as the loss (`storage.damage.mark`).
+    lost_while_held = func.coalesce(gap.c.detected_ms >= hold.created_ms, False)
+    counts_here = segment.c.state.in_(_HERE) | (lost & (evidence_copy.c.state.is_not(None) | lost_while_held))
     parts = [connection.execute(counted.where(covered, counts_here)).one() for covered in _covered(hold, now_ms)]
     count, size, verified, failures = (sum(int(part[n]) for part in parts) for n in range(4))
     oldest = min((part[4] for part in parts if part[4] is not None), default=None)

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Connection, case, insert, select, update
+from sqlalchemy import ColumnElement, Connection, case, func, insert, select, update
 
 from config.errors import Kind, TiergateError
 from config.ids import default_parent, region_code
 from config.names import hides_something
-from storage.catalog.tables import TIERS, area, area_camera, camera, department, region, retention_class
+from config.units import format_time_ms
+from storage.catalog import facts
+from storage.catalog.tables import TIERS, area, area_camera, camera, department, region, retention_class, segment
+from storage.clock_trust import HIGH_WATER
 
 CODE_SOURCES = ("gb2260", "stats12", "local")
 #: Only a default for rows that name no tier: the stored tier wins.
@@ -288,10 +291,67 @@ def add_area(connection: Connection, row: Area) -> None:
 
 def change_area(connection: Connection, area_id: str, values: dict[str, object]) -> None:
     """Raises access.area_unknown."""
-    if connection.execute(select(area.c.id).where(area.c.id == area_id)).first() is None:
-        raise TiergateError(Kind.NOT_FOUND, "access.area_unknown", area=area_id[:40])
+    _validity(connection, area_id)
     if values:
         connection.execute(update(area).where(area.c.id == area_id).values(**values))
+
+
+def set_area_end(connection: Connection, area_id: str, to_ms: int | None, now_ms: int) -> None:
+    """When it ends, or that it does not. Raises access.area_unknown, and access.area_end_past for an end that would
+    take its class from footage that has it: an end is from now on."""
+    earliest_ms = _earliest_end_ms(connection, area_id, now_ms)
+    if to_ms is not None and to_ms < earliest_ms:
+        raise TiergateError(Kind.INVALID, "access.area_end_past", earliest=format_time_ms(earliest_ms, local=True))
+    connection.execute(update(area).where(area.c.id == area_id).values(valid_to_ms=to_ms))
+
+
+def end_area(connection: Connection, area_id: str, now_ms: int) -> None:
+    """Ends now; one that is over already stays as it was. Raises access.area_unknown."""
+    end_ms = _earliest_end_ms(connection, area_id, now_ms)
+    connection.execute(update(area).where(area.c.id == area_id, _not_over(end_ms)).values(valid_to_ms=end_ms))
+    set_area_cameras(connection, area_id, (), end_ms)
+
+
+def _validity(connection: Connection, area_id: str) -> int:
+    """From when it is valid. Raises access.area_unknown."""
+    from_ms = connection.execute(select(area.c.valid_from_ms).where(area.c.id == area_id)).scalar_one_or_none()
+    if from_ms is None:
+        raise TiergateError(Kind.NOT_FOUND, "access.area_unknown", area=area_id[:40])
+    return int(from_ms)
+
+
+def _earliest_end_ms(connection: Connection, area_id: str, now_ms: int) -> int:
+    """As `_leave` for its cameras."""
+    begun_ms = _validity(connection, area_id)
+    standing = connection.execute(
+        select(area_camera.c.camera_id, area_camera.c.from_ms).where(
+            area_camera.c.area_id == area_id, area_camera.c.to_ms.is_(None)
+        )
+    ).all()
+    begun_ms = max([begun_ms, *(int(row.from_ms) for row in standing)])
+    known_ms, least_ms = _known_time(connection, [row.camera_id for row in standing], now_ms)
+    return max(known_ms, begun_ms + least_ms if begun_ms > now_ms else begun_ms)
+
+
+def _known_time(connection: Connection, camera_ids: Iterable[str], at_ms: int) -> tuple[int, int]:
+    """(the later of `at_ms` and of what is known of the time; for how long at least somebody stood who begins later).
+
+    A clock that is behind, as with a dead battery, would end memberships before what they are about, or before they
+    began. What was recorded meanwhile shows it, and the sweep's mark; where no sweep has ever vouched for a time, a
+    membership that seems to begin tomorrow may be of yesterday.
+    """
+    mark_ms: int | None = facts.get(connection, HIGH_WATER)
+    newest_ms = connection.execute(
+        select(func.max(segment.c.end_ms)).where(
+            segment.c.camera_id.in_(list(camera_ids)),
+            segment.c.stream.in_(("main", "sub")),  # so that the timeline's index serves
+            segment.c.start_ms >= at_ms,
+            segment.c.kind == "own",
+            segment.c.time_trust != "unknown",
+        )
+    ).scalar_one()
+    known_ms = max(at_ms, mark_ms or 0, int(newest_ms or 0))
+    return known_ms, 0 if mark_ms is not None and known_ms == at_ms else 1
 
 
 def set_area_regions(connection: Connection, area_id: str, codes: Iterable[str], from_ms: int) -> None:
@@ -356,11 +416,15 @@ def _stand(connection: Connection, area_id: str, wanted: set[str], from_ms: int)
     _come(connection, area_id, wanted - standing, from_ms)
 
 
-def _leave(connection: Connection, area_id: str, camera_ids: Iterable[str], at_ms: int) -> None:
-    for camera_id in camera_ids:
-        ours = (area_camera.c.area_id == area_id) & (area_camera.c.camera_id == camera_id)
-        ends_ms = case((area_camera.c.from_ms > at_ms, area_camera.c.from_ms), else_=at_ms)
-        connection.execute(update(area_camera).where(ours, area_camera.c.to_ms.is_(None)).values(to_ms=ends_ms))
+def _leave(connection: Connection, area_id: str, camera_ids: Collection[str], at_ms: int) -> None:
+    """From now on; no membership that has begun is taken back whole, whatever the clock says."""
+    if not camera_ids:
+        return
+    known_ms, least_ms = _known_time(connection, camera_ids, at_ms)
+    from_ms = area_camera.c.from_ms
+    ends_ms = case((from_ms < known_ms, known_ms), (from_ms > at_ms, from_ms + least_ms), else_=from_ms)
+    ours = (area_camera.c.area_id == area_id) & area_camera.c.camera_id.in_(list(camera_ids))
+    connection.execute(update(area_camera).where(ours, area_camera.c.to_ms.is_(None)).values(to_ms=ends_ms))
 
 
 def _come(connection: Connection, area_id: str, camera_ids: Iterable[str], from_ms: int) -> None:

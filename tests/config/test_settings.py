@@ -42,6 +42,15 @@ def test_values_that_cannot_work_or_are_unsafe_are_refused(raw: dict[str, dict[s
     assert caught.value.reason.code == "settings.bad_value"
 
 
+@pytest.mark.parametrize("twice", ["evidence_bucket", "cache_bucket"])
+def test_a_bucket_of_two_purposes_is_refused(twice: str) -> None:
+    """The rule that empties the cache's bucket by age would empty the other's too."""
+    store = {"kind": "s3", "endpoint": "https://s3.example", "access_key": "a", "secret_key": "b", "bucket": "one"}
+    assert build({"store": store}).store.bucket == "one"
+    with pytest.raises(TiergateError, match="three different buckets"):
+        build({"store": store | {twice: "one"}})
+
+
 def test_plain_http_beyond_loopback_needs_the_explicit_switch() -> None:
     with pytest.raises(TiergateError) as caught:
         build({"web": {"listen": "0.0.0.0:8080"}})

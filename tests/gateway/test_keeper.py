@@ -19,21 +19,25 @@ from config.settings import Settings, build
 from config.units import DAY_MS, month_before, month_of_ms, month_range_ms
 from gateway.access.keys import ensure_keys
 from gateway.compose.keeper import build_keeper
-from gateway.ops import job_state, jobs
+from gateway.ops import bucket_rules, job_state, jobs
 from gateway.ops.job_state import JobState
 from gateway.ops.locks import KEEPER_LOCK, alone, is_held
 from gateway.processes import keeper as keeper_module
 from gateway.processes.keeper import Keeper
 from storage import damage, journal, scrub, sweeper, use_view, volume
 from storage.audit import log as audit
-from storage.catalog import facts, register, segments
+from storage.catalog import facts, register, retention_rows, segments
 from storage.catalog.engine import Catalog
 from storage.catalog.register import RegisterRow
+from storage.catalog.retention_rows import HoldRow
 from storage.catalog.segments import SegmentRow
 from storage.keys import quarantine_key, segment_key
 from storage.objects import make_evidence_store, make_store
 from storage.objects.folder import FolderStore
+from storage.objects.s3 import S3Store
+from storage.objects.s3_rules import read_rules, set_rules
 from tests.parts.catalog import new_catalog
+from tests.parts.s3 import S3Server
 
 CAMERA = "21021100011326000001"
 
@@ -294,5 +298,43 @@ async def test_its_sweep_ends_what_was_put_aside_of_footage_that_is_gone(setting
     keeper.sweep()
     assert [path.exists() for path in parts] == [False, True]
     assert store.head(aside) is None
+    keeper.close()
+    catalog.close()
+
+
+@pytest.mark.real
+async def test_no_rule_of_a_bucket_stays_under_held_footage_while_the_evidence_store_fails(
+    s3_factory: Callable[[], S3Server], tmp_path: Path
+) -> None:
+    server = s3_factory()
+    store = server.settings(server.new_bucket("net")) | {"expire_by_rule": True, "evidence_bucket": "No_Bucket"}
+    settings = build({"paths": {"data": str(tmp_path)}, "retention": {"clock_source": "trusted"}, "store": store})
+    node = ensure_keys(settings).node_id
+    new_catalog(settings.catalog_url)
+    catalog, video = Catalog(settings.catalog_url), make_store(settings)
+    assert isinstance(video, S3Store)
+    video.ensure()
+
+    def net() -> list[int]:
+        return [rule.expire_days for rule in read_rules(video) or [] if rule.expire_days is not None]
+
+    keeper = Keeper(build_keeper(settings, tmp_path / "tiergate.toml"))
+    set_rules(video, catalog.read(lambda c: bucket_rules.plans(c, settings, node))[0].rules)
+    await keeper.jobs.run("rules")
+    assert net() == [3 * 31 + 30] * 10
+    catalog.write(lambda c: retention_rows.set_class_months(c, "key", 6, 180, 0))
+    await keeper.jobs.run("rules")
+    assert net() == [6 * 31 + 30] * 10
+    hold = HoldRow("H" * 26, (CAMERA,), 1, 2, "o", "why", "A-1", None, "3_months", 9, 1, None, None)
+    catalog.write(lambda c: retention_rows.add_hold(c, hold))
+    for job in ("evidence", "rules"):
+        await keeper.jobs.run(job)
+    assert job_states(catalog)["evidence"].problem is not None and job_states(catalog)["rules"].problem is None
+    assert net() == []
+    told = catalog.read(lambda c: audit.tail(c, action="retention.rules_loosened"))
+    assert [entry.actor for entry in told] == ["keeper", "keeper"]
+    server.kill()
+    await keeper.jobs.run("rules")
+    assert job_states(catalog)["rules"].problem == "media.store_unavailable"
     keeper.close()
     catalog.close()

@@ -15,10 +15,14 @@ from sqlalchemy import update
 
 from config.clock import ManualClock, wall_ms
 from config.errors import TiergateError
+from config.reasons import Reason
 from config.units import DAY_MS
-from storage import damage
+from storage import check, damage
 from storage.audit import log as audit
+from storage.catalog import segments
+from storage.catalog.retention_rows import HoldRow
 from storage.catalog.tables import segment
+from storage.check import Repairer
 from storage.objects import base
 from storage.objects.evidence import FolderEvidence, Lock
 from storage.objects.folder import FolderStore
@@ -246,6 +250,48 @@ def test_a_main_copy_that_is_gone_comes_back_from_the_evidence(place: EvidencePl
     assert place.store.read(recorded[0].segment.object_key) == place.evidence.read(recorded[0].segment.object_key)
     assert "store.replace" in actions(place)
     assert place.state(hold).colour == "green"
+
+
+def lose_spool(place: EvidencePlace, lost: Sequence[Recorded], hold_between: bool = False) -> HoldRow | None:
+    """The disk under the spool dies; an hour later the repair gives up what it had."""
+    for one in lost:
+        one.path.unlink(missing_ok=True)
+    hold: HoldRow | None = None
+    for days in (0, 0.05):
+        place.clock.advance(days * 86_400)
+        report = check.check(place.catalog, place.store, place.spool, wall_ms(place.clock))
+        if hold_between:
+            place.clock.advance(60)
+            hold = place.hold()
+        Repairer(place.catalog, place.store, place.spool, "test").repair(report, 0, wall_ms(place.clock))
+    for one in lost:
+        assert place.catalog.read(lambda c, one=one: segments.existing(c, [one.segment.id])) == {one.segment.id: "lost"}  # type: ignore[misc]  # bound defaults
+    return hold
+
+
+@pytest.mark.fault("B21")
+def test_held_footage_that_is_lost_before_it_was_copied_turns_its_hold_red(folders: EvidencePlace) -> None:
+    folders.stored()
+    hold = folders.hold(to_ms=TO_MS + 3_600_000)
+    folders.run()
+    assert folders.state(hold).colour == "green"
+    waiting = folders.recorded(wall_ns=WALL_NS + 30 * 10**9)
+    damage_first = waiting[0].segment
+    folders.catalog.write(lambda c: damage.mark(c, damage_first, Reason("media.segment_damaged"), hold.created_ms - 1))
+    before = folders.state(hold).standing
+    lose_spool(folders, waiting)
+    state = folders.state(hold)
+    assert (state.colour, state.standing.bad) == ("red", len(waiting))
+    assert state.standing.segments == before.segments  # none of it drops out of the sum
+    folders.clock.advance(60)
+    later = folders.hold(to_ms=TO_MS + 3_600_000)
+    folders.run()
+    assert (folders.state(later).colour, folders.state(hold).colour) == ("green", "red")
+
+
+def test_a_hold_that_comes_while_the_repair_gives_up_its_footage_is_red(folders: EvidencePlace) -> None:
+    hold = lose_spool(folders, folders.recorded(), hold_between=True)
+    assert hold is not None and folders.state(hold).colour == "red"
 
 
 class LockingFolder(FolderEvidence):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,6 +20,7 @@ from storage.lifecycle import (
     for_evidence,
     for_footage,
     to_do,
+    too_soon,
 )
 
 NODE = "0123456789abcdef"
@@ -100,3 +103,29 @@ def test_apply_makes_the_planned_rules_and_leaves_other_hands_alone(
             assert shortest_days is None or one.rule.expire_days < shortest_days
         if one.change == "foreign" and one.rule.expire_days is not None:
             assert shortest_days is not None and one.rule.expire_days >= shortest_days
+
+
+@given(classes, classes, st.booleans(), st.booleans())
+def test_what_a_bucket_ends_too_soon_is_every_rule_of_ours_before_the_plan(
+    before: dict[str, RetentionClass], after: dict[str, RetentionClass], held: bool, net: bool
+) -> None:
+    """Rules that were set for other classes, or before a hold."""
+    standing = [*for_footage(before, NODE, True, False), BucketRule("theirs", "", expire_days=1)]
+    planned = for_footage(after, NODE, net, held)
+    ends = {rule.prefix: rule.expire_days for rule in planned if rule.expire_days is not None}
+    found = too_soon(planned, standing)
+    for rule in standing[:-1]:
+        if rule.expire_days is not None:
+            until_days = ends.get(rule.prefix)
+            assert (rule in found) == (until_days is None or rule.expire_days < until_days)
+    assert standing[-1] not in found
+    assert too_soon(planned, planned) == []
+
+
+def test_a_rule_of_ours_over_other_keys_or_switched_off() -> None:
+    month = {"default": RetentionClass("default", 0, 1, 30, 1, False)}
+    planned = for_footage(month, NODE, True, False)
+    wide = replace(planned[1], prefix="")
+    assert too_soon(planned, [wide]) == [wide]
+    assert too_soon((UNFINISHED,), [replace(wide, enabled=False)]) == []
+    assert too_soon(for_evidence(), for_cache()) == [for_cache()[1]]

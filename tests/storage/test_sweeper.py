@@ -9,28 +9,29 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Connection
+from sqlalchemy import Connection, update
 
 from config.clock import ManualClock, wall_ms
 from config.errors import TiergateError
 from config.ids import ulid
 from config.reasons import Reason
 from config.units import DAY_MS, HOUR_MS, parse_time_ms
-from storage import class_changes, sweeper
-from storage.approval_rules import Governance
+from storage import approvals, class_changes, sweeper
+from storage.approval_rules import Approval, Governance
 from storage.audit import log as audit
 from storage.catalog import facts, places, retention_rows, segments
 from storage.catalog.cameras import NewCamera, change_camera, create_camera, remove_camera
 from storage.catalog.engine import Catalog
 from storage.catalog.retention_rows import HoldRow
 from storage.catalog.segments import SegmentRow
+from storage.catalog.tables import segment
 from storage.classes import RetentionClass, keep_until_ms
 from storage.clock_trust import ClockEvidence, Trust
 from storage.keys import segment_key
 from storage.objects import base
 from storage.objects.folder import FolderStore
 from storage.retention import Verdict
-from storage.sweeper import Sweeper, SweepReport
+from storage.sweeper import Policies, Sweeper, SweepReport
 
 CAMERA, OTHER = "21021100011326000001", "21021100011326000002"
 START_MS = parse_time_ms("2026-06-10T08:00:00+08:00")
@@ -185,6 +186,62 @@ def test_a_dry_run_says_the_same_and_changes_nothing(place: Place) -> None:
     assert place.fact(sweeper.LAST_SUCCESS) is None
 
 
+def test_a_dry_run_says_what_the_sweep_will_do_of_announced_changes_and_of_what_was_condemned(place: Place) -> None:
+    place.catalog.write(lambda c: class_changes.ask(c, "default", 3, place.now_ms, "user:a", "basis"))
+    place.clock.advance(8 * DAY_S)
+    place.sweep()
+    due_footage(place, 30)
+    place.catalog.write(lambda c: class_changes.ask(c, "default", 1, place.now_ms, "user:a"))
+    place.clock.advance(7 * DAY_S + 60)
+    dry, done = (place.sweep(dry_run).as_json() for dry_run in (True, False))
+    assert dry | {"dry_run": False} == done
+    assert (done["condemned"], done["refused"]) == (30, None)
+    old = place.footage(place.now_ms - 40 * DAY_MS, time_trust="unknown")
+    place.catalog.write(lambda c: c.execute(update(segment).values(aged_from_ms=old.end_ms)))
+    place.clock.advance(DAY_S + 60)
+    place.hold(0, place.now_ms, OTHER)
+    kept = place.footage(place.now_ms - 40 * DAY_MS, OTHER)
+    dry, done = (place.sweep(dry_run).as_json() for dry_run in (True, False))
+    assert dry | {"dry_run": False} == done
+    assert (done["condemned"], done["deleted"], done["kept_by_hold"], place.state(kept)) == (1, 30, 1, "stored")
+    place.clock.advance(DAY_S + 60)
+    dry, done = (place.sweep(dry_run).as_json() for dry_run in (True, False))
+    assert dry["deleted"] == done["deleted"] == 1
+
+
+def test_a_dry_run_without_grace_and_with_tombstones_says_what_goes(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def at_once(dry_run: bool) -> SweepReport:
+        return Sweeper(place.catalog, place.store, place.clock, place.evidence, 0, 7).sweep(dry_run)
+
+    old = due_footage(place, 9)
+    assert sorted(at_once(dry_run=True).deleted) == [row.id for row in old]
+    with monkeypatch.context() as patch:
+        patch.setattr(FolderStore, "delete_many", lambda _store, keys: {key: OSError() for key in keys})
+        assert at_once(dry_run=False).failed == 9
+    assert sorted(at_once(dry_run=True).deleted) == [row.id for row in old]
+    place.hold(old[0].start_ms, old[3].start_ms - 1)
+    assert sorted(at_once(dry_run=True).deleted) == sorted(at_once(dry_run=False).deleted)
+
+
+def test_a_dry_run_counts_a_provisional_hold_whose_time_is_over_as_lapsed(place: Place) -> None:
+    place.sweep()
+    (old,) = due_footage(place)
+    hold = place.hold(old.start_ms, old.end_ms)
+    asked = Approval(
+        ulid(place.now_ms, bytes(10)), "hold.add", hold, {}, "why", "U", "u", "U", "127.0.0.1", place.now_ms,
+        place.now_ms + DAY_MS,
+    )  # fmt: skip
+    place.catalog.write(lambda c: approvals.ask(c, asked))
+    assert place.sweep(dry_run=True).condemned == [] == place.sweep().condemned
+    foreseen = place.catalog.read(lambda c: Policies.foreseen(c, place.now_ms + DAY_MS))
+    assert (len(foreseen.holds), len(place.catalog.read(Policies.read).holds)) == (0, 1)
+    place.clock.advance(DAY_S)
+    dry, done = (place.sweep(dry_run).as_json() for dry_run in (True, False))
+    assert dry | {"dry_run": False} == done and done["condemned"] == 1
+
+
 def test_a_hold_within_the_grace_rescues(place: Place) -> None:
     (old,) = due_footage(place)
     place.sweep()
@@ -315,6 +372,24 @@ def test_a_clock_31_days_ahead_is_refused_within_one_sweep(place: Place) -> None
     place.clock.step_wall(-31 * DAY_S)
     assert place.sweep().refused is None
     assert place.fact(sweeper.REFUSED_SINCE) is None
+
+
+def test_a_step_that_nobody_else_can_confirm_is_confirmed_by_the_time_of_another_clock(place: Place) -> None:
+    """A folder has no `Date`, and chrony may set the clock by a minute and a half: without a word it would be years."""
+    place.sweep()
+    (old,) = due_footage(place)
+    place.clock.advance(3600)
+    place.clock.step_wall(90)
+    for _ in range(3):
+        refused = place.sweep().refused
+        assert refused is not None and refused.code == "retention.clock_stepped"
+        place.clock.advance(DAY_S)
+    for told_ms, code in ((place.now_ms - 90_000, "retention.clock_told_other"), (place.now_ms - 20_000, None)):
+        refused = place.sweeper().sweep(told_ms=told_ms).refused
+        assert (refused and refused.code) == code
+    assert place.state(old) == "condemned"
+    place.clock.advance(DAY_S)
+    assert place.sweep().deleted == [old.id]  # nobody is asked again
 
 
 def test_a_clock_that_jumps_during_the_sweep_deletes_nothing(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -97,18 +97,21 @@ async def change_area(
     body: ChangedArea,
     principal: Annotated[Principal, policy(role=("system_admin", "duty"))],
 ) -> dict[str, Any]:
-    """From now on; what was before stays as it was. Another class is another area: footage keeps what it was given."""
+    """From now on; what was before stays as it was, so no end lies before now. Another class is another area: footage
+    keeps what it was given."""
     services = services_of(request)
     if body.cameras and body.regions:
         raise TiergateError(Kind.INVALID, "access.area_mixed")
     values: dict[str, Any] = {}
-    for field, column in (("name", "name"), ("document_no", "document_no"), ("to", "valid_to_ms")):
+    for field in ("name", "document_no"):
         if field in body.model_fields_set:
-            values[column] = getattr(body, field)
+            values[field] = getattr(body, field)
 
     def write(connection: Connection) -> Area | None:
         now_ms = services.now_ms()
         places.change_area(connection, area_id, values)
+        if "to" in body.model_fields_set:
+            places.set_area_end(connection, area_id, body.to, now_ms)
         if body.regions:
             places.set_area_regions(connection, area_id, body.regions, now_ms)
         elif body.cameras is not None:
@@ -130,8 +133,7 @@ async def end_area(
 
     def write(connection: Connection) -> None:
         now_ms = services.now_ms()
-        places.change_area(connection, area_id, {"valid_to_ms": now_ms})
-        places.set_area_cameras(connection, area_id, (), now_ms)
+        places.end_area(connection, area_id, now_ms)
         audit.append(connection, now_ms, principal.actor, "area.end", area_id, {})
 
     await services.write(write)

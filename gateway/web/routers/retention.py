@@ -26,12 +26,14 @@ from storage.aside import Aside
 from storage.audit import log as audit
 from storage.catalog import facts, retention_rows
 from storage.catalog.engine import Catalog
+from storage.catalog.retention_rows import Deletion
 from storage.classes import MIN_DAYS_PER_MONTH, RetentionClass, judge_change, judge_days
 from storage.forecast import ASSUMED_BPS, Forecast, Inflow
 from storage.holds import holds_on
 from storage.objects import make_store
 from storage.plan_view import PlanItem, plan_view, require_class, what_if
 from storage.reach_view import kept_elsewhere
+from storage.retention import undated_span
 from storage.sampled_view import assessments, nearest
 from storage.spools import make_spools
 from storage.sweeper import Policies, Sweeper, SweepReport
@@ -139,7 +141,8 @@ async def plan(
     days: Annotated[int | None, Query(ge=0, le=36_000)] = None,
     legal_basis: Annotated[str | None, Query(max_length=200)] = None,
 ) -> dict[str, Any]:
-    """Per camera, class and reason what stays and what goes at a time, or as if a class kept another length.
+    """Per camera, class and reason what stays and what goes at a time, or as if a class kept another length. Changes
+    of classes that wait, and provisional holds, count as they will by then.
 
     Of such a change it says as well whether it is refused, and whether a second person must approve it."""
     services = services_of(request)
@@ -152,12 +155,13 @@ async def plan(
     has_basis = bool((legal_basis or "").strip())
 
     def read(connection: Connection) -> tuple[list[PlanItem], Reason | None, Reason | None]:
-        policies = Policies.read(connection)
+        policies = Policies.foreseen(connection, at_ms)
         refusal = second = None
         if class_name is not None:
             kept = (days or 0) // MIN_DAYS_PER_MONTH if months is None else months
-            if class_name in policies.classes:
-                refusal, second = _judged(policies.classes[class_name], kept, days, has_basis, governance)
+            known = Policies.foreseen(connection, services.now_ms()).classes
+            if class_name in known:
+                refusal, second = _judged(known[class_name], kept, days, has_basis, governance)
             policies = what_if(policies, class_name, kept, days)
         seen = footage.visible_cameras(connection, principal, services.now_ms(), client)
         return plan_view(connection, policies, at_ms, seen), refusal, second
@@ -264,7 +268,8 @@ async def explain(
             raise TiergateError(Kind.NOT_FOUND, "retention.nothing_at", camera=camera, at=shown)
         (verdict,) = policies.plan([found], now_ms)
         gone = retention_rows.deletion_of(connection, found.id)
-        held = {h.id for h in holds_on(camera, found.start_ms, found.end_ms, policies.holds)}
+        span = undated_span(found.aged_from_ms, now_ms) if found.date_unknown else (found.start_ms, found.end_ms)
+        held = {h.id for h in holds_on(camera, *span, policies.holds)}
         rows = [row for row in retention_rows.holds(connection) if row.id in held]
         return {
             "camera_id": camera,
@@ -276,7 +281,7 @@ async def explain(
             "state": found.state,
             "class_at_record": found.class_name,
             "class": verdict.class_name,
-            "keep": verdict.keep,
+            "keep": verdict.keep and found.state not in _GONE,
             "keep_until_ms": verdict.keep_until_ms,
             "delete_by_ms": verdict.delete_by_ms,
             "condemned_ms": gone.condemned_ms,
@@ -286,11 +291,23 @@ async def explain(
             "holds": [
                 {"id": row.id, "case_no": row.case_no, "owner": row.owner, "review_ms": row.review_ms} for row in rows
             ],
-            "reason": verdict.reason.as_json(),
+            "reason": _why_gone(found.state, gone) or verdict.reason.as_json(),
             "recorded_by_owner": elsewhere,
         }
 
     return await services.read(read)
+
+
+#: The plan keeps them as they are: nothing is left of them to be kept.
+_GONE = frozenset({"deleting", "deleted", "lost"})
+
+
+def _why_gone(state: str, gone: Deletion) -> dict[str, Any] | None:
+    if state == "lost":
+        return Reason("media.segment_lost").as_json()
+    if state == "deleted" and gone.deleted_ms is not None:
+        return Reason("retention.deleted", {"at": format_time_ms(gone.deleted_ms, local=True)}).as_json()
+    return gone.reason if state in _GONE else None
 
 
 def _elsewhere(
@@ -322,14 +339,36 @@ async def apply(
     work = bucket_rules.apply if yes else bucket_rules.compare
     states = await asyncio.to_thread(work, services.settings, plans)
     to_do = sum(len(lifecycle.to_do(state.differences)) for state in states)
-    refused = sum(one.change == "refused" for state in states for one in state.differences)
-    code = "retention.rules_dry" if to_do else "retention.rules_left" if refused else "retention.rules_set"
+    reason = _how_rules_stand(states, to_do)
+    if yes and reason.code != "retention.rules_set":
+        await services.write(
+            lambda c: audit.append(
+                c, services.now_ms(), principal.actor, "retention.apply_left", "bucket rules", _left(states, reason)
+            )
+        )
     return {
         "buckets": [state.as_json() for state in states],
         "to_do": to_do,
-        "applied": yes,
-        "reason": Reason(code, {"count": to_do or refused} if to_do or refused else {}).as_json(),
+        "applied": yes and reason.code != "retention.rules_unknown",
+        "reason": reason.as_json(),
     }
+
+
+def _how_rules_stand(states: list[bucket_rules.BucketState], to_do: int) -> Reason:
+    unknown = [state.bucket for state in states if state.problem is not None]
+    if unknown:
+        return Reason("retention.rules_unknown", {"buckets": ", ".join(unknown)})
+    if to_do:
+        return Reason("retention.rules_dry", {"count": to_do})
+    refused = sum(one.change == "refused" for state in states for one in state.differences)
+    return Reason("retention.rules_left", {"count": refused}) if refused else Reason("retention.rules_set")
+
+
+def _left(states: list[bucket_rules.BucketState], reason: Reason) -> dict[str, Any]:
+    """What the audit log says of an order that was not carried out whole."""
+    refused = {s.bucket: [one.rule.id for one in s.differences if one.change == "refused"] for s in states}
+    problems = {s.bucket: s.problem.code for s in states if s.problem is not None}
+    return {"reason": reason.as_json(), "refused": {b: ids for b, ids in refused.items() if ids}, "problems": problems}
 
 
 @router.post("/sweep")
@@ -338,24 +377,26 @@ async def sweep(
     principal: Annotated[Principal, policy(role=("system_admin", "duty"))],
     dry_run: bool = False,
     confirm: Annotated[int | None, Query(ge=0)] = None,
+    time_is: TimeMs | None = None,
 ) -> dict[str, Any]:
-    """The keeper's sweep, now. `confirm`: so many segments may be condemned, expected by the last plan or not."""
+    """The keeper's sweep, now. `confirm`: so many segments may be condemned, expected by the last plan or not.
+    `time_is`: what a person has just read from another clock; where the two agree, a step of this one is explained."""
     services = services_of(request)
     if not dry_run:
         if "system_admin" not in principal.roles:
             raise TiergateError(Kind.FORBIDDEN, "access.role_needed", roles="system_admin")
 
         def record(connection: Connection) -> None:
-            details = {"confirm": confirm}
+            details = {"confirm": confirm, "time_is_ms": time_is}
             audit.append(connection, services.now_ms(), principal.actor, "retention.sweep", "sweep", details)
 
         await services.write(record)
-    report = await asyncio.to_thread(_sweep, services, dry_run, confirm)
+    report = await asyncio.to_thread(_sweep, services, dry_run, confirm, time_is)
     services.watch.bump()
     return report.as_json()
 
 
-def _sweep(services: Services, dry_run: bool, confirm: int | None) -> SweepReport:
+def _sweep(services: Services, dry_run: bool, confirm: int | None, told_ms: int | None) -> SweepReport:
     settings = services.settings
     catalog, store = Catalog(settings.catalog_url), make_store(settings)
     spools = make_spools(settings, services.clock, services.keys.node_id)
@@ -365,12 +406,12 @@ def _sweep(services: Services, dry_run: bool, confirm: int | None) -> SweepRepor
         catalog,
         store,
         services.clock,
-        lambda: clock_evidence.gather(services.clock, store, trusted),
+        lambda: clock_evidence.gather(services.clock, store, catalog, trusted),
         grace_ms,
         aside=Aside(store, spools, grace_ms),
     )
     try:
         with alone(settings.paths.run_dir / SWEEP_LOCK, "retention.sweep_running"):
-            return sweeper_.sweep(dry_run, confirm)
+            return sweeper_.sweep(dry_run, confirm, told_ms)
     finally:
         catalog.close()

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from config.units import DAY_MS
+from storage.catalog import facts, retention_rows
+from storage.clock_trust import HIGH_WATER
 from tests.gateway.web.site import ALL_ROLES, Site, add_camera, site_in
 
 REGION = "210211001003"
@@ -53,3 +56,25 @@ async def test_cameras_and_regions_together_are_refused_and_change_nothing(site:
         assert answer.json()["code"] == "access.region_unknown"
         (listed,) = (await admin.get("/api/v1/areas")).json()["items"]
         assert (listed["id"], listed["cameras"], listed["regions"]) == (made["id"], [], [])
+
+
+async def test_whoever_ends_an_area_takes_no_class_from_what_was_recorded(site: Site) -> None:
+    site.user("duty", ("duty",))
+    now_ms = site.now_ms()
+    async with await site.sign_in("admin") as admin, await site.sign_in("duty") as duty:
+        camera = await add_camera(admin, 1)
+        body = {"name": "广场", "document_no": "文 1", "cameras": [camera], "from": now_ms - 95 * DAY_MS}
+        path = f"/api/v1/areas/{(await admin.post('/api/v1/areas', json=body)).json()['id']}"
+        for to_ms in (now_ms - 95 * DAY_MS, now_ms - 96 * DAY_MS, now_ms - 1):
+            answer = await duty.patch(path, json={"to": to_ms, "name": "北"})
+            assert (answer.status_code, answer.json()["code"]) == (422, "access.area_end_past")
+        (listed,) = (await admin.get("/api/v1/areas")).json()["items"]
+        assert (listed["name"], listed["valid_to_ms"]) == ("广场", None)
+        later = (await duty.patch(path, json={"to": now_ms + DAY_MS})).json()
+        assert later["valid_to_ms"] == now_ms + DAY_MS
+        assert (await duty.patch(path, json={"to": None})).json()["valid_to_ms"] is None
+        # The clock has gone back behind a time that a sweep has trusted.
+        site.catalog.write(lambda c: facts.set(c, HIGH_WATER, now_ms + 40 * DAY_MS))
+        assert (await admin.delete(path)).status_code == 204
+    ((stretch,),) = site.catalog.read(retention_rows.memberships).values()
+    assert (stretch.from_ms, stretch.to_ms) == (now_ms - 95 * DAY_MS, now_ms + 40 * DAY_MS)

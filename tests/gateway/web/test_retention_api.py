@@ -2,30 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 from minio.commonconfig import ENABLED, Filter
 from minio.lifecycleconfig import Expiration, LifecycleConfig, Rule
+from sqlalchemy import update
 
 from config.ids import ulid
+from config.reasons import Reason
 from config.units import DAY_MS, HOUR_MS
 from gateway.access.keys import ensure_keys
+from gateway.cli.app import run
 from gateway.ops import bucket_rules, checks_catalog
 from gateway.ops.locks import SWEEP_LOCK, alone
 from gateway.ops.probe import Probe
-from storage.catalog import evidence_rows, gaps, segments
+from storage.audit import log as audit
+from storage.catalog import evidence_rows, gaps, retention_rows, segments
 from storage.catalog.gaps import GapRow
 from storage.catalog.segments import SegmentRow
+from storage.catalog.tables import segment
 from storage.keys import quarantine_key, segment_key
 from storage.lifecycle import UNFINISHED
 from storage.objects import make_store
-from tests.gateway.web.site import ALL_ROLES, Site, add_camera, site_in
+from storage.objects.s3 import S3Store
+from storage.objects.s3_rules import read_rules
+from tests.gateway.web.conftest import served
+from tests.gateway.web.site import ALL_ROLES, PASSWORD, Site, add_camera, site_in
 from tests.parts.s3 import S3Server
 
 SEGMENT_MS = 60_000
+AFTER_RESET_MS = 1_420_070_460_000  #: what a camera without a battery says: 2015
 
 
 @pytest.fixture
@@ -174,6 +185,71 @@ async def test_the_sweep_by_hand_and_why_something_stays(site: Site) -> None:
         assert (busy.status_code, busy.json()["code"]) == (409, "retention.sweep_running")
 
 
+async def test_why_says_which_holds_keep_footage_of_unknown_date_and_that_what_is_gone_is_not_kept(site: Site) -> None:
+    now_ms = site.now_ms()
+    async with await site.sign_in("admin") as admin:
+        camera = await add_camera(admin, 1)
+        undated, deleted, lost = footage(site, camera, AFTER_RESET_MS, now_ms - 40 * DAY_MS, now_ms - 2 * DAY_MS)
+        unknown = {"time_trust": "unknown", "aged_from_ms": now_ms}
+        site.catalog.write(lambda c: c.execute(update(segment).where(segment.c.id == undated).values(**unknown)))
+        assert (await hold(admin, camera, now_ms - DAY_MS, now_ms)).status_code == 201
+
+        async def why(at_ms: int) -> dict[str, Any]:
+            answer = await admin.get("/api/v1/retention/explain", params={"camera": camera, "at": at_ms})
+            return dict(answer.json())
+
+        told = await why(AFTER_RESET_MS)
+        assert (told["keep"], told["reason"]["code"]) == (True, "retention.held")
+        assert [row["case_no"] for row in told["holds"]] == ["A-1"]
+        site.catalog.write(lambda c: segments.set_state(c, [lost], ["stored"], "lost"))
+        told = await why(now_ms - 2 * DAY_MS)
+        assert (told["keep"], told["reason"]["code"]) == (False, "media.segment_lost")
+        values = {"deleted_ms": now_ms, "delete_reason": Reason("retention.unknown_class", {"class": "x"}).as_json()}
+        for state_then, code in (("deleting", "retention.unknown_class"), ("deleted", "retention.deleted")):
+            gone = update(segment).where(segment.c.id == deleted).values(state=state_then, **values)
+            site.catalog.write(lambda c, gone=gone: c.execute(gone))  # type: ignore[misc]  # bound defaults
+            told = await why(now_ms - 40 * DAY_MS)
+            assert (told["segment"], told["keep"], told["reason"]["code"]) == (deleted, False, code)
+
+
+async def test_the_plan_knows_what_waits_and_refuses_what_setting_refuses(site: Site) -> None:
+    now_ms, url = site.now_ms(), "/api/v1/retention/plan"
+    async with await site.sign_in("admin") as admin:
+        camera = await add_camera(admin, 1)
+        footage(site, camera, now_ms - 40 * DAY_MS)
+        longer = {"months": 3, "legal_basis": "市令 5"}
+        assert (await admin.put("/api/v1/retention/default", json=longer)).json()["waits"]
+        for days, gone in ((0, 1), (6, 1), (8, 0)):
+            plan = (await admin.get(url, params={"at": now_ms + days * DAY_MS})).json()
+            assert plan["total"]["remove_segments"] == gone
+        for name, months in (("1_year", 2), ("3_months", 4), ("permanent", 6)):
+            for length in ({"months": months}, {"days": months * 30}):
+                asked = await admin.get(url, params={"class": name, **length})
+                refused = await admin.put(f"/api/v1/retention/{name}", json=length)
+                said = (asked.json()["change_refused"]["code"], refused.json()["code"])
+                assert said == ("retention.class_fixed", "retention.class_fixed")
+                assert asked.json()["change_needs"] is None
+
+
+async def test_a_step_of_the_clock_is_confirmed_by_a_system_administrators_own_clock(site: Site) -> None:
+    site.user("duty", ("duty",))
+    url = "/api/v1/retention/sweep"
+    async with await site.sign_in("admin") as admin, await site.sign_in("duty") as duty:
+        assert (await admin.post(url)).json()["refused"] is None
+        site.clock.step_wall(90)
+        assert (await admin.post(url)).json()["refused"]["code"] == "retention.clock_stepped"
+        right, wrong = {"time_is": site.now_ms() + 5_000}, {"time_is": site.now_ms() - 90_000}
+        assert (await duty.post(url, params=right)).status_code == 403
+        assert (await duty.post(url, params=right | {"dry_run": True})).json()["refused"] is None
+        assert (await admin.post(url)).json()["refused"]["code"] == "retention.clock_stepped"
+        assert (await admin.post(url, params=wrong)).json()["refused"]["code"] == "retention.clock_told_other"
+        assert (await admin.post(url, params=right)).json()["refused"] is None
+        assert (await admin.post(url)).json()["refused"] is None
+    swept = site.catalog.read(lambda c: audit.tail(c, action="retention.sweep"))
+    told = {entry.details["time_is_ms"] for entry in swept}
+    assert told == {None, wrong["time_is"], right["time_is"]}
+
+
 async def test_a_hold_is_listed_reviewed_and_released(site: Site) -> None:
     now_ms = site.now_ms()
     async with await site.sign_in("admin") as admin:
@@ -287,6 +363,12 @@ async def test_a_folder_has_no_rules_to_apply(site: Site) -> None:
         assert answer["buckets"] == []
 
 
+def make_bucket(site: Site) -> S3Store:
+    made = make_store(site.settings)
+    assert isinstance(made, S3Store)
+    return made
+
+
 @pytest.mark.real
 async def test_the_buckets_get_the_planned_rules_when_told_to_and_other_hands_rules_stay(
     s3_server: S3Server, tmp_path: Path
@@ -323,14 +405,20 @@ async def test_the_buckets_get_the_planned_rules_when_told_to_and_other_hands_ru
             (finding,) = site.catalog.read(lambda c: list(checks_catalog.rules(c, probe)))
             assert (finding.level, finding.reason.params["rule"]) == ("bad", "theirs")
             plans = site.catalog.read(lambda c: bucket_rules.plans(c, site.settings, site.services.keys.node_id))
-            assert not bucket_rules.withdraw_net(site.settings, plans)  # nothing is held
+            assert not bucket_rules.loosen(site.settings, plans)  # nothing is held
+            site.catalog.write(lambda c: retention_rows.set_class_months(c, "key", 6, 180, site.now_ms()))
+            plans = site.catalog.read(lambda c: bucket_rules.plans(c, site.settings, site.services.keys.node_id))
+            assert [plan.purpose for plan in bucket_rules.loosen(site.settings, plans)] == ["video"]
+            ends = {r.expire_days for r in read_rules(make_bucket(site)) or [] if r.expire_days}
+            assert ends == {6 * 31 + 30}
+            assert not bucket_rules.loosen(site.settings, plans)
             camera = await add_camera(admin, 1)
             await hold(admin, camera, site.now_ms() - DAY_MS, site.now_ms())
             found = site.catalog.read(lambda c: list(checks_catalog.rules(c, probe)))
             assert [f.level for f in found] == ["bad", "warn"]
             plans = site.catalog.read(lambda c: bucket_rules.plans(c, site.settings, site.services.keys.node_id))
-            assert bucket_rules.withdraw_net(site.settings, plans)
-            assert not bucket_rules.withdraw_net(site.settings, plans)
+            assert [plan.purpose for plan in bucket_rules.loosen(site.settings, plans)] == ["video"]
+            assert not bucket_rules.loosen(site.settings, plans)
             under = (await admin.post(url, params={"yes": True})).json()
             states = {b["purpose"]: b for b in under["buckets"]}
             assert [r for r in states["video"]["rules"] if r["id"].startswith("tiergate-net")] == []
@@ -338,6 +426,29 @@ async def test_the_buckets_get_the_planned_rules_when_told_to_and_other_hands_ru
             assert "retention.apply" in actions
         left = client.get_bucket_lifecycle(f"{prefix}-video")
         assert left is None or not any(rule.expiration for rule in left.rules)
+
+
+@pytest.mark.real
+def test_rules_that_could_not_be_set_are_no_success(
+    s3_factory: Callable[[], S3Server],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    server = s3_factory()
+    prefix = server.new_bucket("rules")
+    with site_in(tmp_path, store=server.settings(prefix)) as site, served(site) as url:
+        site.user("admin", ALL_ROLES)
+        make_store(site.settings).ensure()
+        server.kill()
+        body = {"login": "admin", "password": PASSWORD, "bearer": True}
+        monkeypatch.setenv("TIERGATE_TOKEN", httpx.post(f"{url}/api/v1/session", json=body).json()["session"])
+        code = run(["retention", "apply", "--yes", "--json", "--url", url])
+        told = json.loads(capsys.readouterr().out)
+        assert (code, told["applied"], told["reason"]["code"]) == (1, False, "retention.rules_unknown")
+        assert all(name in told["reason"]["en"] for name in (f"{prefix}-video", f"{prefix}-evidence"))
+        (left,) = site.catalog.read(lambda c: audit.tail(c, action="retention.apply_left"))
+        assert left.details["problems"][f"{prefix}-video"] == "media.store_unavailable"
 
 
 async def test_a_sweep_by_hand_ends_what_was_put_aside_as_well(site: Site) -> None:

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Connection
+from sqlalchemy import Connection, select
 
 from config.errors import TiergateError
+from config.ids import ulid
 from config.units import DAY_MS, parse_time_ms
-from storage.catalog import places, retention_rows
+from storage.catalog import facts, places, retention_rows, segments
 from storage.catalog.cameras import NewCamera, change_camera, create_camera
 from storage.catalog.engine import Catalog
 from storage.catalog.places import Area, Region
+from storage.catalog.segments import SegmentRow
+from storage.catalog.tables import camera as camera_table
 from storage.classes import Membership
+from storage.clock_trust import HIGH_WATER
+from storage.sweeper import Policies
 from tests.storage.retention_machine import load, prepared
 
 NOW_MS = parse_time_ms("2027-03-15T12:00:00+08:00")
@@ -90,7 +95,7 @@ def test_an_area_that_is_over_or_names_cameras_again_takes_nobody_who_comes(cata
     old = catalog.write(lambda c: camera(c, HERE, 1, NOW_MS + 1))
 
     def end(connection: Connection) -> None:
-        places.change_area(connection, over, {"valid_to_ms": NOW_MS + 2})
+        places.set_area_end(connection, over, NOW_MS + 2, NOW_MS + 2)
         places.set_area_cameras(connection, named, [old], NOW_MS + 2)
 
     catalog.write(end)
@@ -113,6 +118,100 @@ def test_an_area_has_cameras_or_regions_and_only_such_as_there_are(catalog: Cata
             catalog.write(lambda c, wrong=wrong: places.add_area(c, wrong))  # type: ignore[misc]  # bound defaults
         assert caught.value.reason.code == code
     assert catalog.read(lambda c: places.areas(c, NOW_MS)) == {}
+
+
+def footage(camera_id: str, end_ms: int, time_trust: str = "synchronised") -> SegmentRow:
+    id_ = ulid(end_ms, camera_id[-10:].encode())
+    return SegmentRow(
+        id=id_, camera_id=camera_id, stream="main", run_id="R", kind="own", state="stored", start_ms=end_ms - 60_000,
+        end_ms=end_ms, start_wall_ns=0, time_trust=time_trust, bytes=1, sha256=bytes(32), init_bytes=0, fragments=b"",
+        object_key=id_, volume=None, class_="default", created_ms=end_ms,
+    )  # fmt: skip
+
+
+def kept(catalog: Catalog, camera_id: str, *ends_ms: int) -> list[str]:
+    """The class of a minute of footage that ended then."""
+    policies = catalog.read(Policies.read)
+    return [policies.planner.class_of(camera_id, end_ms - 60_000, end_ms).name for end_ms in ends_ms]
+
+
+@pytest.mark.parametrize("to_ms", [0, NOW_MS - 100 * DAY_MS, NOW_MS - 40 * DAY_MS, NOW_MS - 1])
+def test_an_end_in_the_past_is_refused_for_it_would_take_footage_its_class(catalog: Catalog, to_ms: int) -> None:
+    here = catalog.write(lambda c: camera(c, HERE, 1, 0))
+    area = catalog.write(lambda c: key_area(c, (HERE,), NOW_MS - 95 * DAY_MS))
+    with pytest.raises(TiergateError) as caught:
+        catalog.write(lambda c: places.set_area_end(c, area, to_ms, NOW_MS))
+    assert caught.value.reason.code == "access.area_end_past"
+    assert stretches(catalog, here) == [(NOW_MS - 95 * DAY_MS, None)]
+
+
+@pytest.mark.parametrize("ends_ms", [NOW_MS, NOW_MS + DAY_MS])
+def test_an_end_from_now_on_leaves_earlier_footage_and_what_crosses_it_in_its_class(
+    catalog: Catalog, ends_ms: int
+) -> None:
+    here = catalog.write(lambda c: camera(c, HERE, 1, 0))
+    area = catalog.write(lambda c: key_area(c, (HERE,), NOW_MS - 95 * DAY_MS))
+    catalog.write(lambda c: places.set_area_end(c, area, ends_ms, NOW_MS))
+    moments = (NOW_MS - 80 * DAY_MS, NOW_MS, ends_ms + 1, ends_ms + 59_999, ends_ms + 60_000, ends_ms + DAY_MS)
+    assert kept(catalog, here, *moments) == ["key", "key", "key", "key", "default", "default"]
+    catalog.write(lambda c: places.set_area_end(c, area, None, NOW_MS + DAY_MS))
+    assert kept(catalog, here, NOW_MS + 9 * DAY_MS) == ["key"]
+
+
+def end_it(connection: Connection, area: str, now_ms: int) -> None:
+    places.end_area(connection, area, now_ms)
+
+
+def let_go(connection: Connection, area: str, now_ms: int) -> None:
+    places.set_area_cameras(connection, area, (), now_ms)
+
+
+def move_away(connection: Connection, _area: str, now_ms: int) -> None:
+    for row in connection.execute(select(camera_table.c.id)).all():
+        change_camera(connection, row.id, {"region": FAR}, now_ms)
+
+
+@pytest.mark.parametrize("ends", [end_it, let_go, move_away])
+@pytest.mark.parametrize("seen", ["nothing", "sweep", "footage"])
+def test_no_end_on_a_clock_that_is_behind_takes_back_what_was(
+    catalog: Catalog, ends: Callable[[Connection, str, int], None], seen: str
+) -> None:
+    """A dead battery says last year. What shows better is the sweep's own mark, or footage of the camera."""
+    here = catalog.write(lambda c: camera(c, HERE, 1, 0))
+    area = catalog.write(lambda c: key_area(c, (HERE,), NOW_MS))
+    if seen == "sweep":
+        catalog.write(lambda c: facts.set(c, HIGH_WATER, NOW_MS + 20 * DAY_MS))
+    if seen == "footage":
+        rows = [footage(here, NOW_MS + n * DAY_MS) for n in (1, 20)] + [footage(here, NOW_MS + 99 * DAY_MS, "unknown")]
+        catalog.write(lambda c: segments.insert_segments(c, rows))
+    catalog.write(lambda c: ends(c, area, NOW_MS - 365 * DAY_MS))
+    ((from_ms, to_ms),) = stretches(catalog, here)
+    assert (from_ms, to_ms) == (NOW_MS, NOW_MS + 1 if seen == "nothing" else NOW_MS + 20 * DAY_MS)
+    assert kept(catalog, here, NOW_MS) == ["key"]
+
+
+def test_an_area_that_was_to_come_and_is_called_off_was_never(catalog: Catalog) -> None:
+    catalog.write(lambda c: facts.set(c, HIGH_WATER, NOW_MS - 60_000))
+    here = catalog.write(lambda c: camera(c, HERE, 1, 0))
+    area = catalog.write(lambda c: key_area(c, (HERE,), NOW_MS + DAY_MS))
+    with pytest.raises(TiergateError) as caught:
+        catalog.write(lambda c: places.set_area_end(c, area, NOW_MS + 1, NOW_MS))
+    assert caught.value.reason.code == "access.area_end_past"
+    catalog.write(lambda c: places.end_area(c, area, NOW_MS))
+    assert stretches(catalog, here) == []
+    assert kept(catalog, here, NOW_MS) == ["default"]
+
+
+def test_an_area_that_is_over_is_not_ended_later_again(catalog: Catalog) -> None:
+    here = catalog.write(lambda c: camera(c, HERE, 1, 0))
+    area = catalog.write(lambda c: key_area(c, (HERE,), NOW_MS))
+    catalog.write(lambda c: places.set_area_end(c, area, NOW_MS + 5, NOW_MS))
+    catalog.write(lambda c: places.end_area(c, area, NOW_MS + DAY_MS))
+    assert stretches(catalog, here) == [(NOW_MS, NOW_MS + 5)]
+    for call in (lambda c: places.end_area(c, "X" * 26, 0), lambda c: places.set_area_end(c, "X" * 26, None, 0)):
+        with pytest.raises(TiergateError) as caught:
+            catalog.write(call)
+        assert caught.value.reason.code == "access.area_unknown"
 
 
 MOVES = st.lists(

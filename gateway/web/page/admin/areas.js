@@ -8,7 +8,7 @@ import { Form } from "../form.js";
 import { t, tk } from "../i18n.js";
 import { refreshCameras, store } from "../state.js";
 import { useStore } from "../store.js";
-import { day, fromInput } from "../time.js";
+import { DAY, day, fromInput } from "../time.js";
 import { now } from "../clock.js";
 import { Confirm, Page, Table, doing, useList } from "./parts.js";
 
@@ -16,16 +16,17 @@ import { Confirm, Page, Table, doing, useList } from "./parts.js";
 function AreaDialog({ area, classes, onClose, onDone }) {
   const cameras = useStore(store, (s) => s.cameras);
   const regions = useStore(store, (s) => s.regions);
+  const last = area?.valid_to_ms ? day(area.valid_to_ms) : ""; // the last day on which it is valid
   const own = [...cameras.values()].filter((c) => c.origin !== "lower");
   return html`<${Dialog} title=${area ? area.name : t("areas.add")} onClose=${onClose}><${Form} submit=${t("save")} onCancel=${onClose} onDone=${onDone}
     onSubmit=${(/** @type {any} */ v) => {
-      const body = { name: v.name.trim(), document_no: v.document_no.trim(), ...(v.regions.length ? { regions: v.regions, ...(v.cameras.length ? { cameras: v.cameras } : {}) } : { cameras: v.cameras }), to: v.valid_to ? fromInput(v.valid_to) : undefined };
+      const body = { name: v.name.trim(), document_no: v.document_no.trim(), ...(v.regions.length ? { regions: v.regions, ...(v.cameras.length ? { cameras: v.cameras } : {}) } : { cameras: v.cameras }), to: v.valid_to === last ? undefined : v.valid_to ? fromInput(v.valid_to) + DAY - 1000 : null };
       return area ? patch(`/areas/${area.id}`, body) : post("/areas", { ...body, class: v.class, from: v.valid_from === day(now()) ? undefined : fromInput(v.valid_from) });
     }} fields=${[
       { name: "name", label: t("areas.name"), value: area?.name, required: true },
       { name: "document_no", label: t("areas.document"), value: area?.document_no, required: true, hint: t("areas.document_hint") },
       ...(area ? [] : [{ name: "class", label: t("areas.class"), type: "select", value: "key", options: classes.map((c) => [c, tk("class", c)]) }, { name: "valid_from", label: t("areas.from"), type: "date", value: day(now()), required: true }]),
-      { name: "valid_to", label: t("areas.to"), type: "date", value: area?.valid_to_ms ? day(area.valid_to_ms) : "" },
+      { name: "valid_to", label: t("areas.to"), type: "date", value: last },
       { name: "regions", label: t("areas.regions"), type: "checks", value: area?.regions || [], options: regions.map((r) => [r.code, `${r.name} ${r.code}`]), hint: t("areas.regions_hint") },
       { name: "cameras", label: t("areas.cameras"), type: "checks", value: area?.regions?.length ? [] : area?.cameras || [], options: own.map((c) => [c.id, c.name]) },
     ]} /><//>`;
