@@ -36,7 +36,7 @@ from config.ids import ulid
 from config.units import DAY_MS, MS_PER_S, NS_PER_MS
 from storage import restamp
 from storage.audit import log as audit
-from storage.catalog import facts, segments
+from storage.catalog import facts, node, segments
 from storage.catalog.engine import CHUNK_ROWS, Catalog
 from storage.catalog.tables import (
     area,
@@ -125,7 +125,8 @@ def _pending(connection: Connection, now_ms: int) -> _Pending:
     found = _Pending(dict(mark))
     policy = {name: _rows(connection, table, names) for name, (table, names) in _POLICY.items()}
     digest = hashlib.sha256(audit.canonical_json(policy)).hexdigest()
-    if digest != mark["policy"]:
+    # Of a catalog that is nobody's (`storage.catalog.node`) it is no picture of anything.
+    if digest != mark["policy"] and node.owner(connection) is not None:
         found.body["policy"] = policy
         found.mark["policy"] = digest
     since_ms = mark["gaps_ms"] - _OVERLAP_MS
@@ -303,7 +304,9 @@ def read(store: ObjectStore, node: str) -> Journal:
             merged.unreadable.append(found.key)
             continue
         merged.objects += 1
-        merged.policy = body.get("policy", merged.policy)
+        policy = body.get("policy", merged.policy)
+        if _says_something(policy) or not _says_something(merged.policy):
+            merged.policy = policy
         merged.gaps |= {row["id"]: row for row in body.get("gaps", ())}
         merged.tombstones |= {row["id"]: row for row in body.get("tombstones", ())}
         for row in body.get("runs", ()):
@@ -315,6 +318,12 @@ def read(store: ObjectStore, node: str) -> Journal:
             merged.kept.append(found.key)
         merged.restamps |= body.get("restamps", {})
     return merged
+
+
+def _says_something(policy: dict[str, list[dict[str, Any]]]) -> bool:
+    """No node loses all its cameras, areas and holds, for their rows stay when they end: such a picture was taken of an
+    empty catalog in the lost one's place."""
+    return any(policy.get(name) for name in ("cameras", "areas", "holds"))
 
 
 @dataclass(slots=True)

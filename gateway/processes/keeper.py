@@ -20,7 +20,16 @@ from config.clock import wall_ms
 from config.errors import Kind, TiergateError
 from config.units import HOUR_MS
 from gateway.compose.keeper import KeeperParts, build_keeper
-from gateway.ops import alarm_hooks, backup_work, bucket_rules, clock_evidence, job_state, owner_checks, promise
+from gateway.ops import (
+    alarm_hooks,
+    backup_work,
+    bucket_rules,
+    clock_evidence,
+    job_state,
+    own_catalog,
+    owner_checks,
+    promise,
+)
 from gateway.ops.checks_catalog import BACKLOG_WARN_MS
 from gateway.ops.jobs import Job, Jobs
 from gateway.ops.locks import KEEPER_LOCK, SWEEP_LOCK, alone
@@ -335,6 +344,7 @@ async def _locked(process: child.Child, stack: contextlib.ExitStack) -> None:
 async def run(process: child.Child) -> None:
     with contextlib.ExitStack() as stack:
         await _locked(process, stack)
+        await asyncio.to_thread(own_catalog.require, process.settings)
         keeper = Keeper(build_keeper(process.settings, process.config_path))
         try:
             process.ready()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,10 +14,12 @@ from config.units import DAY_MS
 from storage import journal
 from storage.attested import Attestation
 from storage.audit import log as audit
-from storage.catalog import attestations, gaps, places, retention_rows
+from storage.catalog import attestations, facts, gaps, node, places, retention_rows
 from storage.catalog.engine import Catalog
 from storage.catalog.gaps import GapRow
 from storage.catalog.tables import area, camera, camera_stream, segment
+from storage.objects.folder import FolderStore
+from tests.parts.catalog import NODE as OWNER
 from tests.parts.catalog import new_catalog
 from tests.storage.test_sweeper import CAMERA, DAY_S, Place, due_footage
 
@@ -136,3 +139,44 @@ def test_signed_heads_show_a_cut_end_of_the_log(place: Place) -> None:
     place.catalog.write(lambda c: c.exec_driver_sql("DELETE FROM audit"))
     assert place.catalog.read(audit.verify_catalog) is None  # an empty log is a whole chain …
     assert not place.catalog.read(lambda c: audit.checkpoint_holds(c, heads[0], public))  # … but not the signed one
+
+
+def test_a_catalog_that_is_nobodys_gives_no_picture_of_holds_and_areas(place: Place) -> None:
+    place.catalog.write(lambda c: facts.forget(c, "node.id"))
+    place.catalog.write(lambda c: gaps.insert_gap(c, gap(place, 1, None)))
+    assert write(place) is not None
+    found = journal.read(place.store, NODE)
+    assert (found.policy, list(found.gaps)) == ({}, ["G1"])
+    place.catalog.write(lambda c: node.own(c, OWNER))
+    place.clock.advance(60)
+    write(place)
+    assert [row["id"] for row in journal.read(place.store, NODE).policy["cameras"]] == [CAMERA]
+
+
+@pytest.mark.parametrize("what", ["cameras", "areas", "holds"])
+def test_an_empty_picture_wins_over_none_that_says_something(place: Place, tmp_path: Path, what: str) -> None:
+    """Journals have such: an older version went on with an empty catalog after the node's own was lost."""
+    place.hold(place.now_ms, place.now_ms + DAY_MS)
+    place.catalog.write(
+        lambda c: places.add_area(c, places.Area("A", "学校", "key", "", place.now_ms, None, (CAMERA,)))
+    )
+    first = write(place)
+    assert first is not None
+    body = json.loads(place.store.read(first))
+    for name in {"cameras", "areas", "holds"} - {what}:
+        body["policy"][name] = []
+    store = FolderStore(tmp_path / "another")
+    store.ensure()
+    store.put_bytes(first, audit.canonical_json(body))
+    url = f"sqlite:///{tmp_path / 'fresh.db'}"
+    new_catalog(url)
+    fresh = Catalog(url)
+    try:
+        assert journal.write(fresh, store, NODE, place.now_ms + 60_000) is not None
+        assert journal.read(store, NODE).policy[what] == body["policy"][what] != []
+        place.clock.advance(120)
+        ended = place.hold(place.now_ms, place.now_ms + DAY_MS)
+        assert journal.write(place.catalog, store, NODE, place.now_ms) is not None
+        assert ended in [row["id"] for row in journal.read(store, NODE).policy["holds"]], "a later picture wins"
+    finally:
+        fresh.close()
