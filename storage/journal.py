@@ -40,7 +40,7 @@ from config.units import DAY_MS, MS_PER_S, NS_PER_MS
 from storage import approvals, class_changes, restamp
 from storage.approval_rules import State
 from storage.audit import log as audit
-from storage.catalog import facts, segments
+from storage.catalog import facts, node, segments
 from storage.catalog.engine import CHUNK_ROWS, Catalog
 from storage.catalog.tables import (
     area,
@@ -130,8 +130,10 @@ def _pending(connection: Connection, now_ms: int) -> _Pending:
     policy = {name: _rows(connection, table, names) for name, (table, names) in _POLICY.items()}
     policy["waiting"] = [asdict(change) for _, change in sorted(class_changes.pending(connection).items())]
     digest = hashlib.sha256(audit.canonical_json(policy)).hexdigest()
-    # A catalog that was put back has the last word, also where it says what it said at its backup.
-    if digest != mark["policy"] or facts.get(connection, NUMBER) is None:
+    # A catalog that was put back has the last word, also where it says what it said at its backup. Of one that is
+    # nobody's (`storage.catalog.node`) it is no picture of anything.
+    new = digest != mark["policy"] or facts.get(connection, NUMBER) is None
+    if new and node.owner(connection) is not None:
         found.body["policy"] = policy
         found.mark["policy"] = digest
     since_ms = mark["gaps_ms"] - _OVERLAP_MS
@@ -293,7 +295,7 @@ def read(store: ObjectStore, node: str) -> Journal:
             merged.unreadable.append(key)
             continue
         merged.objects += 1
-        if "policy" in body:
+        if "policy" in body and (_says_something(body["policy"]) or not _says_something(merged.policy)):
             merged.policy, merged.number = body["policy"], body.get("number")
             last = max(last, (body["at_ms"], merged.policy), key=lambda one: one[0])
             merged.remember_holds()
@@ -312,6 +314,12 @@ def read(store: ObjectStore, node: str) -> Journal:
         merged.policy = merged.policy | {name: _longest(name, merged.policy, last[1]) for name in _ENDS}
         merged.remember_holds()
     return merged
+
+
+def _says_something(policy: Mapping[str, list[Row]]) -> bool:
+    """No node loses all its cameras, areas and holds, for their rows stay when they end: such a picture was taken of an
+    empty catalog in the lost one's place."""
+    return any(policy.get(name) for name in ("cameras", "areas", "holds"))
 
 
 def _primary(name: str, row: Mapping[str, Any]) -> tuple[Any, ...]:

@@ -3,8 +3,9 @@
 One segment: put under its unique key, verify what the store says it has, row ``spooled → stored``, and only then free
 the spool copy. A crash between any two of these is found again: an object that is there already with the same bytes is
 success, a spool copy of a stored segment is freed at the next round. While the store is away nothing is tried beyond
-one segment per backoff; the spool grows, and `backlog` says by how much and since when. Segments on a volume that is
-not there wait for it, and hold up no other.
+one segment per backoff, another one each time; the spool grows, and `backlog` says by how much and since when. A
+segment that the store refuses while it takes others (one erasure set is down, one prefix is forbidden, one folder is
+broken) waits by itself, longer each time. Segments on a volume that is not there wait for it, and hold up no other.
 
 Belongs here: order, retries, the moves of the row. Does not belong here: how a store is spoken to (`storage.objects`),
 what to shed when the spool is full (the recorder stops admitting; nothing spooled is thrown away).
@@ -43,6 +44,9 @@ IDLE_S = 1.0
 LOOK_ANYWAY_S = 30.0  #: between two rounds although nothing moves in the catalog
 BACKOFF_FIRST_S, BACKOFF_MAX_S = 1.0, 60.0
 LEFTOVERS_EVERY_S = 600
+#: How long a segment waits that the store has twice refused while it took another; doubles each time.
+WAIT_FIRST_S, WAIT_MAX_S = 1.0, 600.0
+AWAY_KEYS = 2  #: refused without one taken in between; one alone may be refused for its own sake
 
 
 @dataclass(slots=True)
@@ -55,7 +59,7 @@ class UploadCounters:
     corrupt: int = 0  #: segments whose spool copy is missing or is not what its row says
     freed: int = 0
     backlog: Backlog = field(default_factory=lambda: Backlog(0, 0, None))  #: as of the last round
-    away_since_ms: int | None = None  #: the store has not taken anything since; None while it does
+    away_since_ms: int | None = None  #: the store has not taken anything since; None while it takes some
     last_reason: Reason | None = None
 
 
@@ -71,6 +75,14 @@ class _Outcome:
     row: SegmentRow
     fate: _Fate
     reason: Reason | None = None
+
+
+@dataclass(slots=True)
+class _Wait:
+    """Of one segment that is refused while others are taken."""
+
+    times: int
+    until_ns: int  #: steady
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +109,8 @@ class Uploader:
         self._leftovers_due_ns = clock.monotonic_ns()
         self._put_aside: set[str] = set()  #: damaged segments: not tried again until the next look for leftovers
         self._told: set[str] = set()  #: of those, counted already
+        self._refused_since: dict[str, str] = {}  #: segment → camera, refused since the store took one; latest last
+        self._waits: dict[str, _Wait] = {}  #: by segment
         self.counters = UploadCounters()
 
     def backlog_age_ms(self) -> int | None:
@@ -117,15 +131,18 @@ class Uploader:
         tried = stored = failed = 0
         while due:
             # One knock is enough while the store is away; a few at a time else, so that a crash repeats little.
-            count = self._workers * 2 if self.counters.away_since_ms is None else 1
-            chunk, due = due[:count], due[count:]
+            if self.counters.away_since_ms is None:
+                chunk, due = due[: self._workers * 2], due[self._workers * 2 :]
+            else:
+                chunk = [self._knock(due)]
+                due.remove(chunk[0])
             outcomes = list(self._pool.map(self._put, chunk))
-            self._acknowledge([o.row for o in outcomes if o.fate is _Fate.STORED])
+            taken = [o.row for o in outcomes if o.fate is _Fate.STORED]
+            self._acknowledge(taken)
             tried += len(chunk)
-            stored += sum(o.fate is _Fate.STORED for o in outcomes)
-            refused = self._judge(outcomes)
-            failed += refused
-            if refused:
+            stored += len(taken)
+            failed += self._judge(outcomes)
+            if self._refused_since:
                 break
         self.counters.backlog = self._catalog.read(segments.spooled_bytes)
         return Round(tried, stored, failed)
@@ -149,11 +166,11 @@ class Uploader:
                 logger.error("upload round failed", extra={"reason": exc.reason.code})
                 pause_s, backoff_s = self._jittered(backoff_s), min(BACKOFF_MAX_S, backoff_s * 2)
             else:
-                if self.counters.away_since_ms is not None:
+                if self._refused_since:
                     pause_s, backoff_s = self._jittered(backoff_s), min(BACKOFF_MAX_S, backoff_s * 2)
                 else:
                     backoff_s = BACKOFF_FIRST_S
-                    if done.stored and self.counters.backlog.count > len(self._put_aside):
+                    if done.stored and self.counters.backlog.count > len(self._put_aside) + len(self._waits):
                         continue
                     seen = version if not done.tried and not self.counters.backlog.count else None
                     look = Deadline(LOOK_ANYWAY_S)
@@ -172,7 +189,8 @@ class Uploader:
     def _due(self, connection: Connection, limit: int) -> list[SegmentRow]:
         """Oldest first; every `NEWEST_LANE`th place goes to the newest."""
         newest_count = limit // NEWEST_LANE if limit >= NEWEST_LANE else 0
-        aside = sorted(self._put_aside)[:400]
+        now_ns = self._clock.monotonic_ns()
+        aside = self._put_aside | {id_ for id_, wait in self._waits.items() if wait.until_ns > now_ns}
         there = list(self._present)
         oldest = segments.oldest_spooled(connection, limit - newest_count, aside, there)
         taken = {row.id for row in oldest}
@@ -184,8 +202,16 @@ class Uploader:
             oldest, newest = oldest[NEWEST_LANE - 1 :], newest[1:]
         return mixed
 
+    def _knock(self, due: Sequence[SegmentRow]) -> SegmentRow:
+        """Of a camera that was not refused yet if there is one, else a segment that was not, else the one whose refusal
+        is longest ago; last of all what was refused while others were taken."""
+        since = self._refused_since
+        cameras = set(since.values())
+        order = {id_: place for place, id_ in enumerate(since)}
+        return min(due, key=lambda row: (row.id in self._waits, row.camera_id in cameras, order.get(row.id, -1)))
+
     def _judge(self, outcomes: Sequence[_Outcome]) -> int:
-        """Counts; says whether the store is away. How many it did not take."""
+        """Counts; says whether the store is away, and who waits by itself. How many it did not take."""
         counters = self.counters
         refused = [o for o in outcomes if o.fate is _Fate.REFUSED]
         for outcome in outcomes:
@@ -198,16 +224,36 @@ class Uploader:
                 code = outcome.reason.code if outcome.reason else ""
                 logger.error("segment cannot be stored", extra={"segment": outcome.row.id, "reason": code})
         counters.failures += len(refused)
-        if refused:
-            counters.last_reason = refused[-1].reason
-        if any(o.fate is _Fate.STORED for o in outcomes):
+        for outcome in refused:
+            counters.last_reason = outcome.reason
+            if outcome.row.id in self._waits:  # that says nothing of the store as a whole
+                self._let_wait(outcome.row.id)
+                why = outcome.reason.as_json() if outcome.reason else {}
+                logger.warning("segment is refused while others are taken", extra={"segment": outcome.row.id, **why})
+            else:
+                self._refused_since.pop(outcome.row.id, None)  # to the end
+                self._refused_since[outcome.row.id] = outcome.row.camera_id
+        taken = [o.row.id for o in outcomes if o.fate is _Fate.STORED]
+        if taken:
+            for id_ in taken:
+                self._waits.pop(id_, None)
+                self._refused_since.pop(id_, None)
+            for id_ in self._refused_since:
+                self._let_wait(id_)
+            self._refused_since.clear()
             counters.away_since_ms = None
-            if not refused:
+            if not self._waits:
                 counters.last_reason = None
-        elif refused and counters.away_since_ms is None:
+        elif len(self._refused_since) >= AWAY_KEYS and counters.away_since_ms is None:
             counters.away_since_ms = wall_ms(self._clock)
             logger.warning("store is away", extra=counters.last_reason.as_json() if counters.last_reason else {})
         return len(refused)
+
+    def _let_wait(self, id_: str) -> None:
+        """Refused once while another was taken, it comes again at once: the store may just have come back."""
+        times = self._waits[id_].times + 1 if id_ in self._waits else 1
+        wait_s = min(WAIT_MAX_S, WAIT_FIRST_S * 2.0 ** min(times - 2, 20)) if times > 1 else 0.0
+        self._waits[id_] = _Wait(times, self._clock.monotonic_ns() + int(wait_s * 1e9))
 
     def _put(self, row: SegmentRow) -> _Outcome:
         """In a thread of the pool; never raises."""
@@ -302,6 +348,8 @@ class Uploader:
             return
         self._leftovers_due_ns = self._clock.monotonic_ns() + LEFTOVERS_EVERY_S * 1_000_000_000
         self._put_aside.clear()
+        long_ago_ns = self._clock.monotonic_ns() - LEFTOVERS_EVERY_S * 1_000_000_000
+        self._waits = {id_: wait for id_, wait in self._waits.items() if wait.until_ns > long_ago_ns}  # others ended
         for volume in self._present:
             self._free_leftovers(volume)
         self._look_elsewhere()

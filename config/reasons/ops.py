@@ -86,15 +86,25 @@ WORDS: dict[str, tuple[str, str]] = {
     ),
     "ops.keys_half_next": ("Finish it: `{command}`.", "请完成更换：{command}。"),
     "ops.catalog_ok": ("The catalog answers; schema {revision}.", "目录数据库正常，模式版本 {revision}。"),
-    "ops.catalog_empty": ("There is no catalog yet.", "尚无目录数据库。"),
+    "ops.catalog_missing": (
+        "The catalog is missing, or an empty one is in its place: do not start the node; restore the backup or run "
+        "`tiergate store rebuild`.",
+        "目录数据库缺失，或被空库取代：请勿启动节点；请恢复备份，或运行 tiergate store rebuild。",
+    ),
     "ops.catalog_old": (
         "The catalog has schema {revision}; this version needs {head}.",
         "目录数据库模式为 {revision}，本版本需要 {head}。",
     ),
     "ops.catalog_away": ("The catalog does not answer ({problem}).", "目录数据库没有响应（{problem}）。"),
     "ops.catalog_next": (
-        "`tiergate serve` brings the schema up to date; for a broken file restore the backup, then `tiergate store rebuild`.",
-        "tiergate serve 会升级模式；文件损坏时请恢复备份，再运行 tiergate store rebuild。",
+        "See that its disk is mounted, or its server runs. If it is lost or broken: `tiergate restore FILE --replace`; without "
+        "a backup put a broken file aside and run `tiergate store rebuild`. Only then start the node.",
+        "请确认其磁盘已挂载或数据库服务器在运行。若已丢失或损坏：运行 tiergate restore 文件 --replace；"
+        "没有备份时，请移走损坏的文件并运行 tiergate store rebuild。之后才可启动节点。",
+    ),
+    "ops.catalog_old_next": (
+        "`tiergate serve` brings it up to date at its start, or `tiergate upgrade` beforehand.",
+        "tiergate serve 启动时会自动升级，也可事先运行 tiergate upgrade。",
     ),
     "ops.disk_ok": ("{volume}: {percent} % free ({free_gb} GB).", "{volume}：剩余 {percent}%（{free_gb} GB）。"),
     "ops.disk_low": (

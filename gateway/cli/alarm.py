@@ -15,13 +15,10 @@ app = typer.Typer()
 @app.command("list", help="What the keeper holds to be wrong, the worst first; `doctor` looks afresh.")
 def list_() -> None:
     from gateway.ops import lookout
-    from storage.catalog.engine import Catalog
+    from gateway.ops.store_work import open_catalog
 
-    catalog = Catalog(context.settings().catalog_url)
-    try:
+    with open_catalog(context.settings()) as catalog:
         found = lookout.read(catalog)
-    finally:
-        catalog.close()
     rows = [
         {"since_ms": alarm.since_ms, "level": alarm.told, "check": alarm.check, "reason": alarm.reason}
         for alarm in found.standing

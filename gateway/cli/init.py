@@ -132,7 +132,7 @@ def _make(
     from gateway.cli.offline import operator
     from gateway.ops.certificates import make_private_ca
     from storage.audit import log as audit
-    from storage.catalog import facts, people, places
+    from storage.catalog import node, people, places
     from storage.catalog.engine import Catalog
     from storage.catalog.migrate import migrate
 
@@ -154,7 +154,7 @@ def _make(
     try:
 
         def write(connection: Connection) -> None:
-            facts.set(connection, "node.id", keys.node_id)
+            node.own(connection, keys.node_id)
             places.seed_regions(connection, settings.node.region, settings.node.tier, settings.node.name, now_ms)
             roles = ("system_admin", "security_admin", "audit_admin", "duty")
             digest = Passwords().hash_now(password)

@@ -14,6 +14,7 @@ from config.errors import Kind, TiergateError
 from config.redact import Secret
 from config.settings import Settings
 from gateway.access.passwords import Passwords, check_strength
+from gateway.ops import own_catalog
 from storage.audit import log as audit
 from storage.catalog import people, sessions
 from storage.catalog.engine import Catalog
@@ -28,11 +29,12 @@ def operator() -> str:
 
 
 def reset_password(settings: Settings, login: str, password: Secret | str) -> None:
-    """Sets a password, ends the user's sessions. Raises cli.unknown_user, access.password_weak."""
+    """Sets a password, ends the user's sessions. Raises cli.unknown_user, access.password_weak, ops.catalog_missing."""
     secret = password if isinstance(password, Secret) else Secret(password)
     check_strength(secret, login)
     digest = Passwords().hash_now(secret)
     now_ms = wall_ms(make_clock(settings))
+    own_catalog.require(settings)
     catalog = Catalog(settings.catalog_url)
 
     def write(connection: Connection) -> None:

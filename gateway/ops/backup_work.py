@@ -25,6 +25,7 @@ from config.settings import Settings
 from config.units import SHANGHAI
 from gateway import __version__
 from gateway.access.keys import NodeKeys, load_keys
+from gateway.ops import own_catalog
 from gateway.ops.locks import KEYS_LOCK, is_held, together
 from gateway.ops.store_work import open_catalog
 from storage import backup, class_changes, restore, volume
@@ -32,6 +33,7 @@ from storage.audit import log as audit
 from storage.audit import signed
 from storage.backup import Contents
 from storage.catalog import facts, migrate
+from storage.catalog import node as owner
 from storage.class_changes import Change
 from storage.objects import make_store
 from storage.objects.base import ObjectStore
@@ -136,7 +138,11 @@ def restore_node(
         aside = _make_room(settings, settings_file, now_ms, replace)
         node = _lay_out(settings, keys)
         details = _lineage(contents, node, store, now_ms)
-        take_over = partial(restore.take_over, now_ms=now_ms, actor=actor, node_id=node.node_id, details=details)
+
+        def take_over(connection: Connection) -> None:
+            owner.own(connection, node.node_id)
+            restore.take_over(connection, now_ms, actor, node.node_id, details)
+
         backup.load_catalog(file, passphrase, settings.catalog_url, take_over)
         agreed, dropped = _agree(settings, store, node.node_id, now_ms, actor)
         os.replace(fresh, settings_file)
@@ -261,8 +267,9 @@ def _agree(
 
 def upgrade(settings: Settings, actor: str, dry_run: bool) -> dict[str, Any]:
     """What an upgrade of the catalog does, and unless `dry_run` does it. Killed at any moment it leaves the old catalog
-    or the new one, and may be run again. Raises process.lock_held while the node runs."""
+    or the new one, and may be run again. Raises process.lock_held while the node runs, ops.catalog_missing."""
     url = settings.catalog_url
+    own_catalog.require(settings)
     if not dry_run and is_held(settings.paths.run_dir / "node.lock"):
         raise TiergateError(Kind.CONFLICT, "process.lock_held", lock="node.lock")
     before = migrate.current(url)

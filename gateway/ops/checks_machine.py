@@ -106,17 +106,17 @@ def keys(probe: Probe) -> Iterator[Finding]:
 def catalog(probe: Probe) -> Iterator[Finding]:
     following = Reason("ops.catalog_next")
     try:
-        revision = migrate.current(probe.settings.catalog_url)
+        revision, whose = migrate.current(probe.settings.catalog_url), migrate.whose(probe.settings.catalog_url)
     except Exception as error:  # a broken file fails in as many ways as there are drivers
         reason = Reason("ops.catalog_away", {"problem": type(error).__name__})
         yield found("catalog", "bad", reason, following)
         return
     head = migrate.head()
-    if revision is None:
-        yield found("catalog", "bad", Reason("ops.catalog_empty"), following)
+    if whose is None:
+        yield found("catalog", "bad", Reason("ops.catalog_missing"), following)
     elif revision != head:
         reason = Reason("ops.catalog_old", {"revision": revision, "head": head})
-        yield found("catalog", "warn", reason, following)
+        yield found("catalog", "warn", reason, Reason("ops.catalog_old_next"))
     else:
         yield fine("catalog", "ops.catalog_ok", revision=revision)
 

@@ -171,7 +171,8 @@ def examine(
 
 def _open(settings: Settings) -> Catalog | None:
     try:
-        if migrate.current(settings.catalog_url) != migrate.head():
+        url = settings.catalog_url
+        if migrate.current(url) != migrate.head() or migrate.whose(url) is None:
             return None
         return Catalog(settings.catalog_url)
     except Exception:  # the check of the catalog says what

@@ -10,16 +10,20 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from functools import partial
 from typing import Any, Literal
+
+from sqlalchemy import Connection
 
 from config.clock import make_clock, wall_ms
 from config.errors import Kind, TiergateError
 from config.settings import Settings
 from gateway.access.keys import load_keys
 from gateway.cli.offline import operator
+from gateway.ops import own_catalog
 from storage import check, journal, rebuild
 from storage.audit import log as audit
-from storage.catalog import facts
+from storage.catalog import facts, node
 from storage.catalog.engine import Catalog
 from storage.catalog.migrate import migrate
 from storage.check import CheckReport, Level, Repairer, RepairReport
@@ -37,7 +41,10 @@ _UNFINISHED = "rebuild.unfinished"  #: fact, while a rebuild runs
 
 
 @contextlib.contextmanager
-def open_catalog(settings: Settings) -> Iterator[Catalog]:
+def open_catalog(settings: Settings, unfinished: bool = False) -> Iterator[Catalog]:
+    """`unfinished`: also one that is nobody's yet. Raises ops.catalog_missing else."""
+    if not unfinished:
+        own_catalog.require(settings)
     catalog = Catalog(settings.catalog_url)
     try:
         yield catalog
@@ -105,11 +112,12 @@ def check_store(
 
 
 def rebuild_store(settings: Settings, progress: Callable[[RebuildReport], None] | None = None) -> dict[str, Any]:
-    """Holds, classes and areas first: footage must not be known for a moment without them; tombstones last."""
-    migrate(settings.catalog_url)
+    """Holds, classes and areas first: footage must not be known for a moment without them; tombstones last. The catalog
+    is the node's, and `serve` starts with it, when all of it is there."""
     node_id, clock = load_keys(settings).node_id, make_clock(settings)
+    migrate(settings.catalog_url)
     store = make_store(settings)
-    with open_catalog(settings) as catalog:
+    with open_catalog(settings, unfinished=True) as catalog:
         remembered = journal.read(store, node_id)
         policy = journal.restore_policy(catalog, remembered, wall_ms(clock))
         unfinished = catalog.read(lambda c: facts.get(c, _UNFINISHED))  # of a run that was killed
@@ -119,7 +127,7 @@ def rebuild_store(settings: Settings, progress: Callable[[RebuildReport], None] 
             policy.kept = journal.restore_kept(catalog, store, remembered)
         policy.restamped = journal.restore_restamps(catalog, remembered)
         policy.tombstones = journal.restore_tombstones(catalog, remembered)
-        catalog.write(lambda c: facts.forget(c, _UNFINISHED))
+        catalog.write(partial(_finish, node_id=node_id))
         if policy != journal.Restored():
             record(catalog, wall_ms(clock), "store.restore", "journal", asdict(policy))
     return {
@@ -131,3 +139,8 @@ def rebuild_store(settings: Settings, progress: Callable[[RebuildReport], None] 
         "unreadable": report.unreadable,
         "journal": {"objects": remembered.objects, "unreadable": remembered.unreadable, **asdict(policy)},
     }
+
+
+def _finish(connection: Connection, node_id: str) -> None:
+    facts.forget(connection, _UNFINISHED)
+    node.own(connection, node_id)

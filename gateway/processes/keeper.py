@@ -20,7 +20,16 @@ from config.clock import wall_ms
 from config.errors import Kind, TiergateError
 from config.units import HOUR_MS
 from gateway.compose.keeper import KeeperParts, build_keeper
-from gateway.ops import alarm_hooks, backup_work, bucket_rules, clock_evidence, job_state, owner_checks, promise
+from gateway.ops import (
+    alarm_hooks,
+    backup_work,
+    bucket_rules,
+    clock_evidence,
+    job_state,
+    own_catalog,
+    owner_checks,
+    promise,
+)
 from gateway.ops.checks_catalog import BACKLOG_WARN_MS
 from gateway.ops.jobs import Job, Jobs
 from gateway.ops.locks import KEEPER_LOCK, SWEEP_LOCK, alone
@@ -150,16 +159,14 @@ class Keeper:
         self._loop.call_soon_threadsafe(self._store_ready.set)
 
     def _claim_spools(self) -> None:
-        """A volume that is missing, or another one, is not touched; the others go on. Raises when none is right."""
-        wrong: TiergateError | None = None
-        for spool in self._parts.spools.volumes:
-            try:
-                spool.claim(self._parts.catalog)
-            except (TiergateError, OSError) as error:
-                _log.warning("a spool volume is left alone", extra={"volume": spool.name, "problem": str(error)})
-                wrong = error if isinstance(error, TiergateError) else wrong
-        if not self._parts.spools.present() and wrong is not None:
-            raise wrong
+        """A volume that is missing, hangs, or is another one, is not touched; the others go on. Raises when none is
+        right."""
+        spools = self._parts.spools
+        wrong = spools.claim(self._parts.catalog)
+        for name, error in wrong.items():
+            _log.warning("a spool volume is left alone", extra={"volume": name, "problem": str(error)})
+        if wrong and not spools.present():
+            raise list(wrong.values())[-1]
 
     def sweep(self) -> None:
         """A refused sweep is no failed job: it has a fact, an audit entry and an alarm of its own."""
@@ -272,9 +279,11 @@ class Keeper:
         catalog.write(lambda c: facts.set(c, job_state.OWNERS, known))
 
     def tell_uploads(self) -> None:
-        """The uploader's state as a fact, when it changed; that it falls behind, and that it has caught up, audited."""
-        counters = self._parts.uploader.counters
-        age_ms = self._parts.uploader.backlog_age_ms() or 0
+        """The uploader's state as a fact, when it changed; that it falls behind, and that it has caught up, audited.
+        What waits is asked of the catalog: an uploader that hangs would not say it."""
+        counters, now_ms = self._parts.uploader.counters, wall_ms(self._parts.clock)
+        backlog = self._parts.catalog.read(segments.spooled_bytes)
+        age_ms = max(0, now_ms - backlog.oldest_end_ms) if backlog.oldest_end_ms is not None else 0
         state: dict[str, object] = {
             "behind": age_ms >= BACKLOG_WARN_MS,
             "away_since_ms": counters.away_since_ms,
@@ -287,12 +296,12 @@ class Keeper:
 
         turned = state["behind"] != (self._told or {}).get("behind", False)
         action = "uploads.behind" if state["behind"] else "uploads.caught_up"
-        details = {"count": counters.backlog.count, "bytes": counters.backlog.bytes, "age_s": age_ms // 1000}
+        details = {"count": backlog.count, "bytes": backlog.bytes, "age_s": age_ms // 1000}
 
         def write(connection: Connection) -> None:
             facts.set(connection, job_state.UPLOADS, state)
             if turned:
-                audit.append(connection, wall_ms(self._parts.clock), ACTOR, action, "spool", details)
+                audit.append(connection, now_ms, ACTOR, action, "spool", details)
 
         self._parts.catalog.write(write)
         if turned:
@@ -344,6 +353,7 @@ async def _locked(process: child.Child, stack: contextlib.ExitStack) -> None:
 async def run(process: child.Child) -> None:
     with contextlib.ExitStack() as stack:
         await _locked(process, stack)
+        await asyncio.to_thread(own_catalog.require, process.settings)
         keeper = Keeper(build_keeper(process.settings, process.config_path))
         try:
             process.ready()

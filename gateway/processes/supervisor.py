@@ -1,10 +1,10 @@
 """The supervisor: the children's life and death. It touches no video and holds no secret longer than its children's
 start.
 
-Order: lock of the node, migration, listening sockets, children; then it watches until it is told to end. Ports are
-bound here and handed on by descriptor, so that a web worker that dies leaves no refused connection behind. After a
-supervisor that was killed its children may still be ending and hold the ports: recorders start at once then, the others
-wait for them.
+Order: lock of the node, its catalog, migration, listening sockets, children; then it watches until it is told to end.
+Ports are bound here and handed on by descriptor, so that a web worker that dies leaves no refused connection behind.
+After a supervisor that was killed its children may still be ending and hold the ports: recorders start at once then,
+the others wait for them.
 
 A child is started again after it ended, with growing pauses; one that gives no sign of life for `HUNG_S` is killed
 first. Recorders are as many as the register's cameras need.
@@ -37,6 +37,7 @@ from config.errors import Kind, TiergateError
 from config.load import load
 from config.settings import Settings, split_listen
 from gateway.ops import logging as logs
+from gateway.ops import own_catalog
 from gateway.ops.locks import NODE_LOCK
 from gateway.ops.signs import read_sign
 from gateway.ops.systemd import notify, watchdog_interval_s
@@ -110,7 +111,7 @@ class Supervisor:
         self._upgrading.set()
 
     async def run(self) -> None:
-        """Until `stop`. Raises process.lock_held, process.address_in_use, and whatever migration raises."""
+        """Until `stop`. Raises process.lock_held, process.address_in_use, ops.catalog_missing, and migration's."""
         self._run_dir.mkdir(parents=True, exist_ok=True)
         legacy = Legacy.left()
         with _node_lock(self._run_dir / NODE_LOCK, legacy) as lock:
@@ -121,6 +122,7 @@ class Supervisor:
                     stale.unlink(missing_ok=True)
             adopted = {name: Running(*child) for name, child in (legacy.children if legacy else {}).items()}
             self._kept.start(self._feed(), "watchdog")
+            await asyncio.to_thread(own_catalog.require, self._settings)
             await asyncio.to_thread(migrate, self._settings.catalog_url)
             wanted = self._wanted()
             for name, descriptor in (legacy.listeners if legacy is not None else {}).items():

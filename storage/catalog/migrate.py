@@ -24,6 +24,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.engine import make_url
 
 from config.errors import Kind, TiergateError
+from storage.catalog import node
 from storage.catalog.engine import is_sqlite, make_engine, writing
 from storage.catalog.postgres import hold_migration_lock
 from storage.volume import fsync_folder
@@ -48,6 +49,18 @@ def current(url: str) -> str | None:
     try:
         with engine.connect() as connection:
             return revision_of(connection)
+    finally:
+        engine.dispose()
+
+
+def whose(url: str) -> str | None:
+    """The node whose catalog it is, of whatever revision; None for one that is not there, is empty, or is nobody's."""
+    if current(url) is None:
+        return None
+    engine = make_engine(url)
+    try:
+        with engine.connect() as connection:
+            return node.owner(connection)
     finally:
         engine.dispose()
 

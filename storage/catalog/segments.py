@@ -9,7 +9,7 @@ Inserting is idempotent by id: the recorder, salvage and rebuild may all bring t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import asdict, dataclass, fields
 from typing import Any, NamedTuple
 
@@ -246,26 +246,37 @@ def all_segments(
 # --- spool to store ---
 
 
-def _spooled(newest_first: bool, limit: int, without: Sequence[str], volumes: Sequence[str] | None) -> Select[Any]:
+#: As many ids as one statement is given; beyond that they are passed over here.
+_WITHOUT_MAX = 400
+
+
+def _spooled(
+    connection: Connection, newest_first: bool, limit: int, without: Set[str], volumes: Sequence[str] | None
+) -> list[SegmentRow]:
     order = segment.c.end_ms.desc() if newest_first else segment.c.end_ms
     # `kind` cannot be used by the index and is not asked: only own footage is ever spooled.
-    query = select(*_SEGMENT).where(segment.c.state == "spooled").order_by(order).limit(limit)
+    query = select(*_SEGMENT).where(segment.c.state == "spooled").order_by(order)
     if volumes is not None:
         query = query.where(or_(segment.c.volume.in_(volumes), segment.c.volume.is_(None)))
-    return query.where(segment.c.id.not_in(without)) if without else query
+    if len(without) <= _WITHOUT_MAX:
+        query = query.where(segment.c.id.not_in(sorted(without))) if without else query
+    else:
+        ids = connection.execute(query.with_only_columns(segment.c.id).limit(limit + len(without))).scalars()
+        query = query.where(segment.c.id.in_([id_ for id_ in ids if id_ not in without][:limit]))
+    return [SegmentRow(*row) for row in connection.execute(query.limit(limit))]
 
 
 def oldest_spooled(
-    connection: Connection, limit: int, without: Sequence[str] = (), volumes: Sequence[str] | None = None
+    connection: Connection, limit: int, without: Set[str] = frozenset(), volumes: Sequence[str] | None = None
 ) -> list[SegmentRow]:
     """`volumes`: only those whose copy lies on one of them, or nobody knows where."""
-    return [SegmentRow(*row) for row in connection.execute(_spooled(False, limit, without, volumes))]
+    return _spooled(connection, False, limit, without, volumes)
 
 
 def newest_spooled(
-    connection: Connection, limit: int, without: Sequence[str] = (), volumes: Sequence[str] | None = None
+    connection: Connection, limit: int, without: Set[str] = frozenset(), volumes: Sequence[str] | None = None
 ) -> list[SegmentRow]:
-    return [SegmentRow(*row) for row in connection.execute(_spooled(True, limit, without, volumes))]
+    return _spooled(connection, True, limit, without, volumes)
 
 
 def spooled_elsewhere(

@@ -38,6 +38,7 @@ from storage.audit.signed import Signer
 from storage.catalog import attestations, cameras, evidence_rows, facts, gaps, places, retention_rows, volume_state
 from storage.catalog.engine import Catalog
 from storage.catalog.gaps import GapRow
+from storage.catalog.migrate import migrate
 from storage.catalog.retention_rows import HoldRow
 from storage.catalog.status import ALONE, WATCHDOG_FACT, set_alone
 from storage.catalog.tables import camera, camera_health, camera_status, gap, link, segment
@@ -522,9 +523,15 @@ def test_open_keys_and_a_missing_catalog(place: Place) -> None:
     place.catalog.close()
     for file in place.settings.paths.catalog_dir.glob("catalog.db*"):
         file.unlink()
-    found = place.wrong()
-    assert found["catalog"].reason.code == "ops.catalog_empty"
-    assert "cameras" not in found
+    for empty in (False, True):
+        if empty:  # as a node that is started all the same would make it
+            migrate(place.settings.catalog_url)
+        found = place.wrong()
+        assert (found["catalog"].level, found["catalog"].reason.code) == ("bad", "ops.catalog_missing")
+        following = found["catalog"].next
+        assert following is not None
+        assert "tiergate store rebuild" in text(following, "en") and "tiergate serve" not in text(following, "en")
+        assert "cameras" not in found
 
 
 def test_a_store_whose_volume_is_not_mounted(place: Place) -> None:

@@ -9,6 +9,7 @@ import os
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,7 @@ from gateway.ops.job_state import JobState
 from gateway.ops.locks import KEEPER_LOCK, alone, is_held
 from gateway.processes import keeper as keeper_module
 from gateway.processes.keeper import Keeper
-from storage import damage, journal, scrub, sweeper, use_view, volume
+from storage import damage, journal, scrub, spools, sweeper, use_view, volume
 from storage.audit import log as audit
 from storage.catalog import facts, register, retention_rows, segments
 from storage.catalog.engine import Catalog
@@ -129,6 +130,37 @@ async def test_falling_behind_and_catching_up_are_events(settings: Settings, mon
         await until(lambda: bool(told("uploads.caught_up")), "the end of it")
         assert len(told("uploads.behind")) == 1
     catalog.close()
+
+
+async def test_a_spool_volume_that_hangs_costs_its_own_uploads_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the keeper's start already: an identity that nobody can read to its end, as on a dead network disk."""
+    monkeypatch.setattr(keeper_module, "JOURNAL_S", 0.05)
+    monkeypatch.setattr(keeper_module, "BACKLOG_WARN_MS", 200)
+    monkeypatch.setattr(spools, "ANSWER_S", 0.5)
+    hung = tmp_path / "hung"
+    paths = {"data": str(tmp_path / "data"), "extra_spools": [str(hung)]}
+    settings = build({"paths": paths, "retention": {"clock_source": "trusted"}})
+    ensure_keys(settings)
+    new_catalog(settings.catalog_url)
+    hung.mkdir()
+    os.mkfifo(hung / volume.IDENTITY_FILE)
+    catalog = Catalog(settings.catalog_url)
+    try:
+        stuck = replace(spooled(settings, catalog), id=ulid(1, bytes(10)), volume="of the disk that hangs")
+        stuck = replace(stuck, object_key=segment_key("node", CAMERA, stuck.start_ms, stuck.id))
+        catalog.write(lambda c: segments.insert_segments(c, [stuck]))
+        async with running(settings):
+            await until(lambda: len(job_states(catalog)) == len(job_state.JOB_NAMES), "all jobs have run", 60)
+            await until(lambda: catalog.read(segments.stored_count) == 1, "what lies on the other disk is stored", 60)
+            behind = partial(audit.tail, action="uploads.behind")
+            await until(lambda: bool(catalog.read(behind)), "that the rest waits is told", 60)
+            assert {state.problem for state in job_states(catalog).values()} == {None}
+        assert catalog.read(lambda c: segments.existing(c, [stuck.id])) == {stuck.id: "spooled"}
+    finally:
+        os.close(os.open(hung / volume.IDENTITY_FILE, os.O_RDWR))  # lets the thread that reads it go
+        catalog.close()
 
 
 async def test_a_failing_job_is_remembered_and_stops_no_other(

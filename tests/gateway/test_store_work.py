@@ -12,11 +12,12 @@ from config.errors import TiergateError
 from config.settings import Settings, build
 from config.units import DAY_MS
 from gateway.access.keys import ensure_keys
-from gateway.ops import store_work
+from gateway.ops import own_catalog, store_work
 from storage import journal
 from storage.audit import log as audit
 from storage.catalog import retention_rows, segments
 from storage.catalog.engine import Catalog
+from storage.catalog.migrate import migrate
 from storage.catalog.retention_rows import HoldRow
 from storage.catalog.tables import segment
 from storage.objects import make_store
@@ -122,3 +123,42 @@ def test_a_neighbours_footage_in_the_same_bucket_is_not_adopted(settings: Settin
     catalog = Catalog(settings.catalog_url)
     assert catalog.read(segments.stored_count) == 0
     catalog.close()
+
+
+def test_nothing_works_on_a_catalog_that_is_nobodys_until_a_rebuild_has_come_to_its_end(
+    settings: Settings, stored: list[Recorded], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused() -> str:
+        with pytest.raises(TiergateError) as caught, store_work.open_catalog(settings):
+            pass
+        return caught.value.reason.code
+
+    lose_catalog(settings)
+    assert refused() == "ops.catalog_missing"
+    assert not (settings.paths.catalog_dir / "catalog.db").exists(), "none is made by asking"
+    migrate(settings.catalog_url)  # an older version's `serve` would have done so
+    assert refused() == "ops.catalog_missing"
+
+    def killed(_catalog: Catalog, _found: journal.Journal) -> int:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(journal, "restore_tombstones", killed)
+        with pytest.raises(KeyboardInterrupt):
+            store_work.rebuild_store(settings)
+    assert refused() == "ops.catalog_missing"
+    assert store_work.rebuild_store(settings)["known"] == len(stored)
+    own_catalog.require(settings)
+    with store_work.open_catalog(settings) as catalog:
+        assert [row.id for row in catalog.read(retention_rows.holds)] == ["H"]
+
+
+def test_an_empty_catalog_in_the_lost_ones_place_takes_no_hold_out_of_the_journal(
+    settings: Settings, stored: list[Recorded]
+) -> None:
+    lose_catalog(settings)
+    migrate(settings.catalog_url)
+    catalog = Catalog(settings.catalog_url)
+    journal.write(catalog, make_store(settings), ensure_keys(settings).node_id, NOW_MS + 60_000)
+    catalog.close()
+    assert store_work.rebuild_store(settings)["journal"]["holds"] == 1

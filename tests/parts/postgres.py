@@ -22,6 +22,7 @@ from psycopg import sql
 
 from storage.catalog.migrate import migrate
 from storage.catalog.tables import metadata
+from tests.parts.catalog import make_owned
 from tests.parts.process import Child, free_port
 from tests.parts.relay import TcpRelay, Towards, _Link
 from tests.parts.wait import until
@@ -120,6 +121,7 @@ class Postgres:
         if self._shared is None:
             self._shared = self.new_database()
             migrate(self._shared)
+            make_owned(self._shared)
             self.query(self._shared, "CREATE SCHEMA kept")
             self.query(self._shared, "CREATE TABLE kept.retention_class AS SELECT * FROM public.retention_class")
             return self._shared
@@ -131,6 +133,7 @@ class Postgres:
         names = ", ".join(f'"{table.name}"' for table in metadata.sorted_tables)
         self.query(self._shared, f"TRUNCATE {names}")
         self.query(self._shared, "INSERT INTO public.retention_class SELECT * FROM kept.retention_class")
+        make_owned(self._shared)
         return self._shared
 
     def url(self, database: str, *, port: int | None = None) -> str:

@@ -27,7 +27,7 @@ from zeep.exceptions import Fault
 
 from storage.catalog.migrate import migrate
 from tests.parts.browser import Chromium
-from tests.parts.catalog import new_catalog
+from tests.parts.catalog import make_owned, new_catalog
 from tests.parts.onvif_ipycam import OnvifCamera
 from tests.parts.process import Child, free_port
 from tests.parts.relay import TcpRelay, Towards
@@ -373,6 +373,7 @@ def test_chromium_shows_a_page_and_its_complaints_are_collected(browser: Chromiu
 
 def test_a_new_catalog_is_what_migrations_leave(tmp_path: Path) -> None:
     migrate(f"sqlite:///{tmp_path / 'migrated.db'}")
+    make_owned(f"sqlite:///{tmp_path / 'migrated.db'}")
     for _ in range(2):  # the second finds it there
         new_catalog(f"sqlite:///{tmp_path / 'copied.db'}")
 

@@ -13,11 +13,13 @@ from config.units import DAY_MS
 from storage import journal
 from storage.attested import Attestation
 from storage.audit import log as audit
-from storage.catalog import attestations, facts, gaps, places, retention_rows
+from storage.catalog import attestations, facts, gaps, node, places, retention_rows
 from storage.catalog.engine import Catalog
 from storage.catalog.gaps import GapRow
 from storage.catalog.tables import area, camera, camera_stream, segment
 from storage.keys import dated_key
+from storage.objects.folder import FolderStore
+from tests.parts.catalog import NODE as OWNER
 from tests.parts.catalog import new_catalog
 from tests.storage.test_sweeper import CAMERA, DAY_S, Place, due_footage
 
@@ -232,3 +234,44 @@ def test_no_address_and_no_account_is_written(place: Place) -> None:
     text = place.store.read(key).decode()
     assert "东门" in text
     assert "10.0.0.7" not in text
+
+
+def test_a_catalog_that_is_nobodys_gives_no_picture_of_holds_and_areas(place: Place) -> None:
+    place.catalog.write(lambda c: facts.forget(c, "node.id"))
+    place.catalog.write(lambda c: gaps.insert_gap(c, gap(place, 1, None)))
+    assert write(place) is not None
+    found = journal.read(place.store, NODE)
+    assert (found.policy, list(found.gaps)) == ({}, ["G1"])
+    place.catalog.write(lambda c: node.own(c, OWNER))
+    place.clock.advance(60)
+    write(place)
+    assert [row["id"] for row in journal.read(place.store, NODE).policy["cameras"]] == [CAMERA]
+
+
+@pytest.mark.parametrize("what", ["cameras", "areas", "holds"])
+def test_an_empty_picture_wins_over_none_that_says_something(place: Place, tmp_path: Path, what: str) -> None:
+    """Journals have such: an older version went on with an empty catalog after the node's own was lost."""
+    place.hold(place.now_ms, place.now_ms + DAY_MS)
+    place.catalog.write(
+        lambda c: places.add_area(c, places.Area("A", "学校", "key", "", place.now_ms, None, (CAMERA,)))
+    )
+    first = write(place)
+    assert first is not None
+    body = json.loads(place.store.read(first))
+    for name in {"cameras", "areas", "holds"} - {what}:
+        body["policy"][name] = []
+    store = FolderStore(tmp_path / "another")
+    store.ensure()
+    store.put_bytes(first, audit.canonical_json(body))
+    url = f"sqlite:///{tmp_path / 'fresh.db'}"
+    new_catalog(url)
+    fresh = Catalog(url)
+    try:
+        assert journal.write(fresh, store, NODE, place.now_ms + 60_000) is not None
+        assert journal.read(store, NODE).policy[what] == body["policy"][what] != []
+        place.clock.advance(120)
+        ended = place.hold(place.now_ms, place.now_ms + DAY_MS)
+        assert journal.write(place.catalog, store, NODE, place.now_ms) is not None
+        assert ended in [row["id"] for row in journal.read(store, NODE).policy["holds"]], "a later picture wins"
+    finally:
+        fresh.close()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import threading
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -11,13 +14,15 @@ import pytest
 from config.clock import ManualClock, SystemClock
 from config.errors import TiergateError
 from config.settings import build
+from storage import spools as spools_module
 from storage.catalog import segments
 from storage.catalog.engine import Catalog
 from storage.check import check
 from storage.objects.folder import FolderStore
 from storage.spool import Spool
-from storage.spools import Spools, make_spools
+from storage.spools import Spools, make_spools, require_volume
 from storage.uploader import LEFTOVERS_EVERY_S, Uploader
+from storage.volume import IDENTITY_FILE
 from tests.media import WALL_NS
 from tests.storage.footage import CAMERA, NODE, Recorded, insert, make_catalog, record
 
@@ -51,6 +56,18 @@ class Shelf:
     def plug(self, place: str) -> None:
         (self.folder / place).rmdir()
         (self.folder / f"unplugged-{place}").rename(self.folder / place)
+
+    def hang(self, place: str) -> None:
+        """Whoever reads the identity waits, as on a disk that does not answer: nobody writes into the FIFO."""
+        identity = self.folder / place / IDENTITY_FILE
+        identity.rename(self.folder / f"identity-{place}")
+        os.mkfifo(identity)
+
+    def recover(self, place: str) -> None:
+        identity = self.folder / place / IDENTITY_FILE
+        with contextlib.suppress(OSError):  # ENXIO: nobody waits
+            os.close(os.open(identity, os.O_WRONLY | os.O_NONBLOCK))
+        (self.folder / f"identity-{place}").rename(identity)
 
     def states(self, number: int) -> set[tuple[str, bool]]:
         """(state, whether a spool copy is named) of what was recorded on a volume."""
@@ -136,6 +153,50 @@ def test_what_lies_on_a_missing_volume_waits_and_holds_up_nothing(shelf: Shelf) 
     uploader.run_once()
     assert shelf.states(0) == {("stored", False)}
     uploader.close()
+
+
+def test_a_volume_that_hangs_holds_up_no_other_and_no_thread_after_the_first(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spools_module, "ANSWER_S", 0.5)
+    shelf.hang("a")
+    uploader = Uploader(shelf.catalog, shelf.store, shelf.spools, SystemClock(), workers=1)
+    done = threading.Thread(target=lambda: [uploader.run_once() for _ in range(5)], daemon=True)
+    done.start()
+    done.join(60)
+    assert not done.is_alive(), "the round ends without the volume's answer"
+    assert shelf.states(1) == {("stored", False)}
+    assert shelf.states(0) == {("spooled", True)}
+    assert uploader.counters.corrupt == 0
+    asking = [thread for thread in threading.enumerate() if thread.name == "volume"]
+    assert len(asking) == 1, "the disk is asked once"
+    assert list(shelf.spools.present().values()) == [shelf.spools.volumes[1]]
+    shelf.recover("a")
+    asking[0].join(20)
+    assert len(shelf.spools.present()) == 2
+    uploader.run_once()
+    uploader.close()
+    assert shelf.states(0) == {("stored", False)}
+
+
+def test_a_volume_that_hangs_is_claimed_when_it_answers(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spools_module, "ANSWER_S", 0.5)
+    for place in ("a", "b"):
+        shelf.hang(place)
+    spools = shelf.opened()
+    assert {name: error.reason.code for name, error in spools.claim(shelf.catalog).items()} == dict.fromkeys(
+        ("spool", "spool-2"), "media.volume_missing"
+    )
+    with pytest.raises(TiergateError) as caught:
+        require_volume(spools)
+    assert caught.value.reason.code == "media.volume_missing"
+    for place in ("a", "b"):
+        shelf.recover(place)
+    for thread in threading.enumerate():
+        if thread.name == "volume":
+            thread.join(20)
+    assert spools.claim(shelf.catalog) == {}
+    assert len(require_volume(spools)) == 2
 
 
 def test_a_restored_catalog_finds_in_the_store_what_its_volumes_had(shelf: Shelf, tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from storage.uploader import Uploader
 from tests.media import WALL_NS
 from tests.parts.s3 import S3Server
 from tests.parts.wait import until_async
-from tests.storage.footage import CAMERA, Recorded, insert, make_spool, record
+from tests.storage.footage import CAMERA, NODE, Recorded, insert, make_spool, record
 
 
 @pytest.fixture
@@ -181,6 +181,81 @@ def test_the_newest_footage_has_a_lane_of_its_own(catalog: Catalog, store: Folde
     stored = catalog.read(lambda c: segments.all_segments(c, ["stored"]))
     assert max(row.end_ms for row in stored) > max(row.end_ms for row in left)
     assert min(row.start_ms for row in stored) < min(row.start_ms for row in left)
+
+
+OTHER = "21010000011320000002"
+
+
+def break_folder(store: FolderStore, camera: str) -> Path:
+    """No user, not even root, makes a file where a file stands in the folder's place."""
+    place = store.root / NODE / camera
+    place.parent.mkdir(exist_ok=True)
+    place.write_text("in the way")
+    return place
+
+
+@pytest.mark.parametrize("bad_count", [1, 12])
+def test_what_the_store_refuses_for_its_own_sake_holds_up_nothing_else(
+    catalog: Catalog, store: FolderStore, spool: Spool, bad_count: int
+) -> None:
+    """One camera's folder in the store takes nothing, and it has the oldest footage."""
+    bad: list[Recorded] = []
+    for number in range(bad_count):
+        bad += record(spool, 1.0, camera=OTHER, wall_ns=WALL_NS + number * 60_000_000_000)
+    insert(catalog, bad)
+    place = break_folder(store, OTHER)
+    clock = ManualClock(WALL_NS)
+    uploader = Uploader(catalog, store, spool, clock, workers=2)
+    good: list[Recorded] = []
+    for minute in range(100, 110):
+        made = record(spool, 1.0, wall_ns=WALL_NS + minute * 60_000_000_000)
+        insert(catalog, made)
+        good += made
+        for _ in range(3):  # a knock, another, and what that opened
+            uploader.run_once()
+            clock.advance(20)
+        assert uploader.counters.backlog.count == len(bad)
+    assert uploader.counters.away_since_ms is None
+    assert_stored(catalog, store, spool, good)
+    failed = uploader.counters.failures
+    for _ in range(300):
+        uploader.run_once()
+        clock.advance(1)
+    assert uploader.counters.failures - failed <= 2 * len(bad), "what is refused again and again is asked less and less"
+    place.unlink()
+    clock.advance(uploader_module.WAIT_MAX_S)
+    while uploader.run_once().stored:
+        pass
+    uploader.close()
+    assert_stored(catalog, store, spool, [*bad, *good])
+    assert uploader.counters.last_reason is None
+
+
+def test_a_store_that_is_away_is_knocked_at_with_another_segment_each_time(
+    catalog: Catalog, store: FolderStore, spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cameras = [f"2101000001132000001{number}" for number in range(4)]
+    for camera in cameras:
+        insert(catalog, record(spool, 2.0, camera=camera))
+    for camera in cameras:
+        break_folder(store, camera)
+    tried: list[tuple[str, str]] = []
+    put = store.put_file
+
+    def noted(key: str, *rest: Any) -> object:
+        tried.append((key.split("/")[1], key))
+        return put(key, *rest)
+
+    monkeypatch.setattr(store, "put_file", noted)
+    uploader = Uploader(catalog, store, spool, ManualClock(WALL_NS), workers=1)
+    uploader.run_once()
+    assert uploader.counters.away_since_ms is not None
+    rows = catalog.read(lambda c: len(segments.oldest_spooled(c, 100)))
+    while len(tried) < 2 * rows:
+        assert uploader.run_once().tried == 1
+    uploader.close()
+    assert {camera for camera, _ in tried[:5]} == set(cameras), "each camera before one comes again"
+    assert len({key for _, key in tried[:rows]}) == rows == len({key for _, key in tried[rows:]}), "and each segment"
 
 
 async def test_run_ends_when_told_and_drains_meanwhile(

@@ -135,8 +135,10 @@ def test_the_backlog_is_counted_and_taken_from_both_ends(catalog: Catalog) -> No
     backlog = catalog.read(segments.spooled_bytes)
     assert (backlog.count, backlog.bytes, backlog.oldest_end_ms) == (5, 500, T0 + 60_000)
     assert [r.id for r in catalog.read(lambda c: segments.oldest_spooled(c, 2))] == [r.id for r in rows[:2]]
+    many = {rows[0].id, *(f"{number:026d}" for number in range(2_000))}
+    assert [r.id for r in catalog.read(lambda c: segments.oldest_spooled(c, 1, many))] == [rows[1].id]
     assert [r.id for r in catalog.read(lambda c: segments.newest_spooled(c, 1))] == [rows[4].id]
-    assert [r.id for r in catalog.read(lambda c: segments.oldest_spooled(c, 1, [rows[0].id]))] == [rows[1].id]
+    assert [r.id for r in catalog.read(lambda c: segments.oldest_spooled(c, 1, {rows[0].id}))] == [rows[1].id]
 
 
 def test_a_run_keeps_its_first_end(catalog: Catalog) -> None:
