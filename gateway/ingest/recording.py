@@ -532,4 +532,4 @@ def _insert_segment(row: SegmentRow, connection: Connection) -> None:
 
 def _insert_rescued(row: SegmentRow, connection: Connection) -> None:
     insert_segments(connection, [row])
-    give_back(connection, row.camera_id, row.stream, row.start_ms, row.end_ms, rest_id=row.id)
+    give_back(connection, row.camera_id, row.stream, row.start_ms, row.end_ms, head_id=row.id)

@@ -89,7 +89,8 @@ def test_gaps_move_with_their_footage_and_a_jump_vanishes(place: Place) -> None:
     for cause, from_ms, to_ms in rows:
         gap = GapRow(new_id(), CAMERA, "main", cause, from_ms, to_ms, from_ms)
         place.catalog.write(lambda c, gap=gap: insert_gap(c, gap))  # type: ignore[misc]  # a bound default
-    place.restamp()
+    for _ in range(2):  # whoever does not know whether it was done does it again
+        place.restamp()
     moved: list[tuple[str, int, int | None]] = [("network", START_MS + 1_000 + ADD_MS, START_MS + 2_000 + ADD_MS)]
     moved += [("clock", end_ms + ADD_MS, end_ms + ADD_MS), ("disabled", end_ms + ADD_MS, None)]
     assert sorted(place.gaps()) == sorted(moved)
