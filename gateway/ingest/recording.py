@@ -521,6 +521,10 @@ class Recording:
             except (OSError, TiergateError) as error:
                 _log.warning("an unfinished file waits for its disk", extra={"problem": type(error).__name__})
                 return
+            except Exception:
+                # A file that nobody understands is the next start's; those behind it are not sick.
+                _log.exception("an unfinished file cannot be salvaged")
+                found = None
             waiting.remove(writing)
             if found is not None:
                 self._ledger.put(partial(_insert_rescued, found.segment))
