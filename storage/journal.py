@@ -33,7 +33,7 @@ from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Connection, Table, bindparam, func, insert, or_, select, update
+from sqlalchemy import BigInteger, Connection, Table, bindparam, func, insert, or_, select, update
 
 from config.ids import ulid
 from config.units import DAY_MS, MS_PER_S, NS_PER_MS
@@ -198,7 +198,7 @@ def _runs_since(connection: Connection, mark: dict[str, Any], found: _Pending, n
         found.mark["open"] = now_open
 
 
-#: By the clock that dated the file, also after a segment was moved to its true time.
+#: By the clock that dated the file, also after a segment was moved to its true time; `_tell` moves it again.
 _END_BELIEVED = segment.c.end_ms - segment.c.start_ms + segment.c.start_wall_ns // NS_PER_MS
 
 
@@ -442,12 +442,15 @@ def restore_kept(catalog: Catalog, store: ObjectStore, found: Journal) -> int:
 
 
 def _tell(connection: Connection, rows: list[list[Any]]) -> int:
+    """A row that has been moved to its true time already ends as far from its believed end as it begins from its
+    believed start."""
+    moved_ms = segment.c.start_ms - segment.c.start_wall_ns // NS_PER_MS
     done = connection.execute(
         update(segment)
         .where(segment.c.id == bindparam("of"), segment.c.state == "stored")
         .values(
-            end_ms=bindparam("ended"), salvaged=bindparam("torn"), created_ms=bindparam("made"),
-            stored_ms=bindparam("kept"),
+            end_ms=bindparam("ended", type_=BigInteger) + moved_ms, salvaged=bindparam("torn"),
+            created_ms=bindparam("made"), stored_ms=bindparam("kept"),
         ),
         [{"of": id_, "ended": end, "torn": bool(torn), "made": made, "kept": at} for id_, end, torn, made, at in rows],
     )  # fmt: skip

@@ -32,9 +32,12 @@ def restamp(
 ) -> int:  # fmt: skip
     """Moves the `runs` (run → amount to add) of a stream and the gaps since `from_ms`; how many segments moved.
 
-    What was there before stays. When the moved stretch now begins later than what was there ended, the time between
+    Once moved, nothing moves again: of a transaction whose fate nobody knows the same is asked a second time. What was
+    there before stays. When the moved stretch now begins later than what was there ended, the time between
     becomes a gap of its own under `gap_id`.
     """
+    if _have_moved(connection, camera_id, stream, runs):
+        return 0
     known_ms = _end_before(connection, camera_id, stream, from_ms)
     count = sum(_move(connection, run_id, add_ms) for run_id, add_ms in runs.items())
     here = gap.c.camera_id == camera_id, gap.c.stream == stream
@@ -54,6 +57,12 @@ def restamp(
         details = {"stream": stream, "runs": dict(runs)}
         audit.append(connection, now_ms, ACTOR, ACTION, camera_id, details)
     return count
+
+
+def _have_moved(connection: Connection, camera_id: str, stream: str, runs: Mapping[str, int]) -> bool:
+    here = segment.c.camera_id == camera_id, segment.c.stream == stream, segment.c.run_id.in_(runs)
+    query = select(segment.c.id).where(*here, segment.c.time_trust == RESTAMPED).limit(1)
+    return connection.execute(query).first() is not None
 
 
 def _end_before(connection: Connection, camera_id: str, stream: str, from_ms: int) -> int | None:

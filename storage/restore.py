@@ -114,9 +114,8 @@ def _delete_again(catalog: Catalog, store: ObjectStore, tombstones: Iterable[dic
 def _bury(connection: Connection, rows: list[dict[str, Any]]) -> None:
     for row in rows:
         values = {name: row[name] for name in ("condemned_ms", "deleted_ms", "delete_reason")}
-        connection.execute(
-            update(segment).where(segment.c.id == row["id"]).values(state="deleted", volume=None, **values)
-        )
+        state = "lost" if row["state"] == "lost" else "deleted"  # footage that was given up never expired
+        connection.execute(update(segment).where(segment.c.id == row["id"]).values(state=state, volume=None, **values))
 
 
 def _arrived(catalog: Catalog, store: ObjectStore, now_ms: int) -> int:

@@ -6,7 +6,9 @@ Belongs here: that translation. Does not belong here: reading files, writing row
 
 from __future__ import annotations
 
+from config.ids import is_ulid
 from storage.catalog.segments import RunRow, SegmentRow
+from storage.catalog.tables.footage import SEGMENT_KINDS, TIME_TRUSTS
 from storage.keys import segment_key
 from storage.media import fragment_index
 from storage.media.access_unit import StreamConfig
@@ -66,13 +68,28 @@ def segment_row(
     )
 
 
+def is_sound(identity: Identity) -> bool:
+    """Whether its words are ours. No checksum covers the box, and a bit that flipped in it must not reach a row."""
+    return (
+        identity.kind in SEGMENT_KINDS
+        and identity.stream in ("main", "sub")
+        and identity.time_trust in TIME_TRUSTS
+        and is_ulid(identity.run)
+        and 0 < len(identity.retention_class) <= 20
+        and 0 <= identity.wall_start_ns < 1 << 63
+    )
+
+
 def rows_of_file(
     found: Salvage, size: int, sha256: bytes, now_ms: int, state: str, volume: str | None, salvaged: bool
 ) -> tuple[RunRow, SegmentRow]:
-    """The rows of a sealed segment by its own identity box and fragments. Raises ValueError when it has none."""
+    """The rows of a sealed segment by its own identity box and fragments. Raises ValueError when it has none, or one
+    that no recorder has written."""
     if found.init is None or found.init.identity is None or not found.fragments:
         raise ValueError("not a segment of tiergate")
     identity: Identity = found.init.identity
+    if not is_sound(identity):
+        raise ValueError("identity box is damaged")
     video = found.init.config.video
     start_ms = identity.wall_start_ns // _NS_PER_MS
     end_ns = identity.wall_start_ns + found.duration * _NS_PER_S // video.timescale

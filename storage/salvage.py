@@ -1,7 +1,8 @@
 """After a crash: torn parts become whole segments, finished files without a row get one. No footage goes. (I1, I2)
 
 Every step may be interrupted and begun again: truncating to whole fragments, appending the index and renaming each
-leave a file that this module understands. What it does not understand goes to ``<spool>/quarantine``. A part that ends
+leave a file that this module understands. What it does not understand, or what the catalog refuses a row, goes to
+``<spool>/quarantine``. A part that ends
 with its head never had a picture; it goes, or each crash in the first second of a segment would leave one for ever.
 
 Belongs here: repairing files of a recorder that is gone, their rows, and gaps as far as such footage changes them. Does
@@ -22,11 +23,10 @@ from pathlib import Path
 from sqlalchemy import Connection
 
 from config.clock import wall_ms
-from config.ids import is_ulid
 from config.reasons import Reason
 from storage import rows, volume
 from storage.catalog import gaps, segments
-from storage.catalog.engine import Catalog
+from storage.catalog.engine import Catalog, never_fits
 from storage.catalog.segments import RunRow, SegmentRow
 from storage.gaps import JOIN_MS
 from storage.media.boxes import Salvage, salvage
@@ -136,7 +136,8 @@ def adopt(spool: Spool, path: Path) -> Recovered | None:
 def recover(catalog: Catalog, spool: Spool, cameras: Iterable[str], *, end_runs: bool = True) -> RecoveryReport:
     """Everything that a dead recorder left of these cameras, in files and rows. Call it before any of them is opened.
 
-    Rows of a camera are written in one transaction; running it again finds nothing to do. Without `end_runs` runs stay
+    Rows of a camera are written in one transaction, unless one of them is refused; running it again finds nothing to
+    do. Without `end_runs` runs stay
     open: of several volumes all are looked at before a run has its end (`end_open_runs`).
     """
     report = RecoveryReport()
@@ -157,8 +158,10 @@ def recover(catalog: Catalog, spool: Spool, cameras: Iterable[str], *, end_runs:
                 _note(adopt(spool, sealed[stem]), sealed[stem], adopted, report)
         report.adopted += adopted
 
-        if found or adopted:
-            catalog.write(partial(_write, new=found + adopted))
+        refused = _register(catalog, spool, sorted(found + adopted, key=lambda one: one.segment.start_ms))
+        for one in refused:
+            (report.salvaged if one in report.salvaged else report.adopted).remove(one)
+            report.quarantined.append(one.path)
         if end_runs:
             report.ended_runs += end_open_runs(catalog, [camera_id])
     return report
@@ -169,9 +172,26 @@ def end_open_runs(catalog: Catalog, cameras: Iterable[str]) -> int:
     return sum(catalog.write(partial(_end_runs, camera_id=camera_id)) for camera_id in cameras)
 
 
+def _register(catalog: Catalog, spool: Spool, new: list[Recovered]) -> list[Recovered]:
+    """Rows of what was recovered, oldest first. Those that the catalog will never take: their files are put aside, or
+    each start would meet them again."""
+    if not new:
+        return []
+    try:
+        catalog.write(partial(_write, new=new))
+    except Exception as error:
+        if not never_fits(error):
+            raise
+        if len(new) > 1:
+            return [refused for one in new for refused in _register(catalog, spool, [one])]
+        logger.exception("the catalog refuses a recovered segment", extra={"segment": new[0].segment.id})
+        spool.quarantine(new[0].path)
+        return new
+    return []
+
+
 def _write(connection: Connection, new: list[Recovered]) -> None:
-    """Rows of what was recovered."""
-    for recovered in sorted(new, key=lambda one: one.segment.start_ms):
+    for recovered in new:
         segments.insert_run(connection, recovered.run)
         row = recovered.segment
         gaps.give_back(connection, row.camera_id, row.stream, row.start_ms, row.end_ms)
@@ -232,7 +252,7 @@ def _is_segment(found: Salvage, path: Path) -> bool:
     if found.init is None or found.init.identity is None or found.duration <= 0:
         return False
     identity = found.init.identity
-    return identity.segment == path.stem and is_ulid(identity.run) and identity.camera == path.parent.name
+    return identity.segment == path.stem and identity.camera == path.parent.name and rows.is_sound(identity)
 
 
 def _recovered(spool: Spool, path: Path, found: Salvage, lost_bytes: int, *, salvaged: bool) -> Recovered:

@@ -81,7 +81,11 @@ class FreeSpace:
 
 
 class PartFile:
-    """An open segment. One thread appends and seals; `SyncGroup`'s threads sync meanwhile."""
+    """An open segment. One thread appends, seals and closes; `SyncGroup`'s threads sync meanwhile.
+
+    Nobody but that one thread closes the descriptor: its number goes to the next file that is opened, and bytes that
+    are on their way would end in another camera's segment.
+    """
 
     def __init__(self, path: Path) -> None:
         """Raises media.part_failed, also when the file exists: a name is never used twice."""
@@ -90,7 +94,7 @@ class PartFile:
         self._length = 0
         self._dirty = False
         self._entered = False  #: the folder's entry for this file is durable
-        self._lock = threading.Lock()  #: who holds it may use or close the descriptor for syncing
+        self._lock = threading.Lock()  #: who holds it may sync, rename or close
         self._error: TiergateError | None = None
         try:
             self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
@@ -147,11 +151,12 @@ class PartFile:
         self.append(index)
         with self._lock:
             try:
-                os.fsync(self._fd)
-            except OSError as exc:
-                self._fail_sync(exc)
-            target = self._path.with_suffix(SEALED)
-            try:
+                self._check()  # a sync may have failed since
+                try:
+                    os.fsync(self._fd)
+                except OSError as exc:
+                    self._fail_sync(exc)
+                target = self._path.with_suffix(SEALED)
                 os.rename(self._path, target)
                 self._path = target
                 volume.fsync_folder(target.parent)
@@ -181,7 +186,6 @@ class PartFile:
 
     def _fail_sync(self, exc: OSError) -> None:
         self._error = _failure(exc)
-        self._close()
         try:
             failed = self._path.with_suffix(FAILED)
             os.rename(self._path, failed)

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from functools import partial
 
 from config.clock import Clock, make_clock
-from config.errors import TiergateError
 from config.settings import Settings
 from gateway.access.ids import fresh_id
 from gateway.access.keys import load_keys
@@ -26,7 +25,7 @@ from gateway.ingest.supervision import TaskTools
 from gateway.ingest.volumes import Volume, Volumes
 from gateway.ingest.writer import WriterPool
 from gateway.live.server import LiveServer
-from storage.catalog.engine import Catalog
+from storage.catalog.engine import UNAVAILABLE, Catalog
 from storage.catalog.status import shard_cameras
 from storage.salvage import RecoveryReport, recover
 from storage.spool import Spool, SyncGroup
@@ -112,7 +111,9 @@ def open_volume(catalog: Catalog, shard: int, spool: Spool) -> None:
     for camera, one in running.items():
         try:
             report += one.result()
-        except (OSError, TiergateError):
+        except Exception as error:
+            if isinstance(error, UNAVAILABLE):
+                raise  # not the camera's fault: all of them are looked at again when the catalog answers
             # Its files stay for another start; no camera must wait for a file that is sick.
             _log.exception("a camera's unfinished files cannot be salvaged", extra={"camera": camera})
     if report.salvaged or report.adopted or report.quarantined:

@@ -11,15 +11,33 @@ the recorder began, and the rest is the camera's.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from sqlalchemy import Connection
 
 from config.reasons import Reason
 from gateway.ingest.ledger import Ledger
 from gateway.ingest.source import GapCause
-from storage.catalog.gaps import GapRow, close_open, insert_gap, open_gap
+from storage.catalog.gaps import GapRow, close_gap, insert_gap, open_gap
 from storage.catalog.status import Past
 
 #: Less than this between two segments is the jitter of arrival, not a gap.
 TOLERANCE_MS = 250
+
+
+@dataclass(slots=True)
+class _Standing:
+    """The gap that is open. A change that is made twice must not end another one than this."""
+
+    cause: GapCause
+    id: str
+
+    def open(self, connection: Connection, row: GapRow) -> None:
+        self.id = open_gap(connection, row)  # one of the same cause may have stood already
+
+    def close(self, connection: Connection, to_ms: int) -> None:
+        close_gap(connection, self.id, to_ms)
 
 
 class Coverage:
@@ -34,7 +52,7 @@ class Coverage:
         self._ledger = ledger
         self._ids = ids
         self._end_ms: int | None = None  #: up to here every second is accounted for
-        self._open: GapCause | None = None
+        self._open: _Standing | None = None
         self.footage_end_ms: int | None = None  #: what an earlier process recorded ends here
         self._waiting = False
         self._early: tuple[GapCause, Reason] | None = None  #: why there was nothing while we waited
@@ -49,7 +67,7 @@ class Coverage:
 
     @property
     def open_cause(self) -> GapCause | None:
-        return self._open
+        return None if self._open is None else self._open.cause
 
     @property
     def end_ms(self) -> int | None:
@@ -60,8 +78,8 @@ class Coverage:
         self.footage_end_ms = past.footage_end_ms
         ends = [end for end in (past.footage_end_ms, past.gap_end_ms) if end is not None]
         self._end_ms = max(ends, default=None)
-        if past.open_cause is not None:
-            self._open = GapCause(past.open_cause)
+        if past.open_cause is not None and past.open_id is not None:
+            self._open = _Standing(GapCause(past.open_cause), past.open_id)
             self._end_ms = now_ms
         elif self._end_ms is not None:
             self._begin(GapCause.RECORDER_DOWN, Reason("recorder.was_down"), self._end_ms, now_ms)
@@ -75,12 +93,12 @@ class Coverage:
         if self._waiting:
             self._early = (cause, reason)
             return
-        if self._open is cause:
+        if self.open_cause is cause:
             return
         if self._open is None:
             ends = (self._end_ms, self._since_ms, now_ms)
             from_ms = next(end for end in ends if end is not None)
-        elif self._open is GapCause.RECORDER_DOWN and self._end_ms is not None:
+        elif self.open_cause is GapCause.RECORDER_DOWN and self._end_ms is not None:
             from_ms = self._end_ms
         else:
             from_ms = now_ms
@@ -95,9 +113,7 @@ class Coverage:
     def footage(self, start_ms: int, now_ms: int) -> None:
         """Footage begins at `start_ms`."""
         if self._open is not None:
-            camera_id, stream = self._camera_id, self._stream
-            self._ledger.put(lambda connection: close_open(connection, camera_id, stream, start_ms))
-            self._open = None
+            self._close(start_ms)
         elif self._end_ms is not None and start_ms - self._end_ms > TOLERANCE_MS:
             row = self._row(
                 GapCause.CAMERA_OFFLINE, Reason("recorder.stopped_sending"), self._end_ms, start_ms, now_ms
@@ -133,15 +149,17 @@ class Coverage:
 
     def close(self, now_ms: int) -> None:
         """The camera is no longer ours to record: an open gap ends here."""
+        self._close(now_ms)
+
+    def _close(self, to_ms: int) -> None:
         if self._open is not None:
-            camera_id, stream = self._camera_id, self._stream
-            self._ledger.put(lambda connection: close_open(connection, camera_id, stream, now_ms))
+            self._ledger.put(partial(self._open.close, to_ms=to_ms))
             self._open = None
 
     def _begin(self, cause: GapCause, reason: Reason, from_ms: int, now_ms: int) -> None:
         row = self._row(cause, reason, min(from_ms, now_ms), None, now_ms)
-        self._ledger.put(lambda connection: open_gap(connection, row))
-        self._open = cause
+        self._open = _Standing(cause, row.id)
+        self._ledger.put(partial(self._open.open, row=row))
 
     def _row(self, cause: GapCause, reason: Reason, from_ms: int, to_ms: int | None, now_ms: int) -> GapRow:
         return GapRow(

@@ -3,7 +3,8 @@
 A recorder of 32 cameras seals a segment every two seconds and learns something every few hundred milliseconds; each in
 a transaction of its own would hold the lock that five processes share. So changes wait `interval_s` and go together. A
 catalog that is away loses nothing: changes wait in memory, sealed files are adopted at the next start anyway (DESIGN
-§6).
+§6). Where nobody can say whether a COMMIT was done, its changes are made again: each must stand once all the same, by
+its id. Dropped, and loudly, is only what the catalog will never take.
 """
 
 from __future__ import annotations
@@ -16,11 +17,12 @@ from collections.abc import Callable
 from sqlalchemy import Connection
 
 from config.clock import Deadline
-from storage.catalog.engine import CHUNK_ROWS, UNAVAILABLE, Catalog
+from storage.catalog.engine import CHUNK_ROWS, Catalog, never_fits
 
 _log = logging.getLogger(__name__)
 
 Change = Callable[[Connection], object]
+_Entry = tuple[Change, Callable[[], None] | None]
 
 _RETRY_S = 1.0
 #: Changes kept while the catalog is away: about a day of a full recorder. Older ones then go, loudly.
@@ -33,7 +35,7 @@ class Ledger:
     def __init__(self, catalog: Catalog, interval_s: float = 0.2) -> None:
         self._catalog = catalog
         self._interval_s = interval_s
-        self._waiting: deque[tuple[Change, Callable[[], None] | None]] = deque()
+        self._waiting: deque[_Entry] = deque()
         self._wake = threading.Condition()
         self._hurry = False
         self._closed = False
@@ -82,31 +84,35 @@ class Ledger:
                     self._wake.wait_for(lambda: self._hurry or self._closed, self._interval_s)
                 batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), CHUNK_ROWS))]
                 self._busy = True
-            done = self._commit(batch)
+            left = self._commit(batch)
             with self._wake:
                 self._busy = False
-                if not done and not self._closed:
-                    self._waiting.extendleft(reversed(batch))
+                if left and not self._closed:
+                    self._waiting.extendleft(reversed(left))
                     self._wake.wait_for(lambda: self._closed, _RETRY_S)
                 self._wake.notify_all()
 
-    def _commit(self, batch: list[tuple[Change, Callable[[], None] | None]]) -> bool:
-        """False when the catalog is away and the batch must wait."""
+    def _commit(self, batch: list[_Entry]) -> list[_Entry]:
+        """What must wait because the catalog takes nothing now, in order."""
         try:
             self._catalog.write(lambda connection: [change(connection) for change, _ in batch])
-        except UNAVAILABLE as error:
-            _log.warning("the catalog does not take writes; they wait", extra={"problem": type(error.orig).__name__})
-            return False
-        except Exception:
+        except Exception as error:
+            if not never_fits(error):
+                problem = type(getattr(error, "orig", error)).__name__
+                _log.warning("the catalog does not take writes; they wait", extra={"problem": problem})
+                return batch
             if len(batch) == 1:
                 _log.exception("a change does not fit the catalog and is dropped")
-                return True
+                return []
             # One bad change must not take the others with it.
-            return all([self._commit([one]) for one in batch])
+            for at, one in enumerate(batch):
+                if self._commit([one]):
+                    return batch[at:]
+            return []
         for _, then in batch:
             if then is not None:
                 try:
                     then()
                 except Exception:
                     _log.exception("after a commit")
-        return True
+        return []

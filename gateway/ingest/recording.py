@@ -521,6 +521,10 @@ class Recording:
             except (OSError, TiergateError) as error:
                 _log.warning("an unfinished file waits for its disk", extra={"problem": type(error).__name__})
                 return
+            except Exception:
+                # A file that nobody understands is the next start's; those behind it are not sick.
+                _log.exception("an unfinished file cannot be salvaged")
+                found = None
             waiting.remove(writing)
             if found is not None:
                 self._ledger.put(partial(_insert_rescued, found.segment))
@@ -532,4 +536,4 @@ def _insert_segment(row: SegmentRow, connection: Connection) -> None:
 
 def _insert_rescued(row: SegmentRow, connection: Connection) -> None:
     insert_segments(connection, [row])
-    give_back(connection, row.camera_id, row.stream, row.start_ms, row.end_ms, rest_id=row.id)
+    give_back(connection, row.camera_id, row.stream, row.start_ms, row.end_ms, head_id=row.id)

@@ -18,16 +18,24 @@ class Running:
     """One child. `wait` once; it closes everything."""
 
     def __init__(self, pid: int, stdin: int) -> None:
-        """Of a child of this process. `stdin`: our end of the pipe that it reads."""
+        """Of a child of this process. `stdin`: our end of the pipe that it reads. Raises OSError without a descriptor
+        to watch it by; pid and `stdin` are the caller's then."""
         self.pid = pid
         self.stdin = stdin
         self._pidfd = os.pidfd_open(pid)
         self._ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        asyncio.get_running_loop().add_reader(self._pidfd, self._reap)
+        try:
+            asyncio.get_running_loop().add_reader(self._pidfd, self._reap)
+        except OSError:
+            os.close(self._pidfd)
+            raise
 
     @classmethod
     def start(cls, argv: Sequence[str], environment: Mapping[str, str], descriptors: Sequence[int]) -> Running:
-        """`descriptors` keep their numbers in the child; nothing else is inherited but stdout and stderr."""
+        """`descriptors` keep their numbers in the child; nothing else is inherited but stdout and stderr.
+
+        Raises OSError; then nothing runs and nothing is open.
+        """
         theirs, ours = os.pipe()
         actions = [(os.POSIX_SPAWN_DUP2, theirs, 0), *((os.POSIX_SPAWN_DUP2, fd, fd) for fd in descriptors)]
         try:
@@ -37,7 +45,13 @@ class Running:
             raise
         finally:
             os.close(theirs)
-        return cls(pid, ours)
+        try:
+            return cls(pid, ours)
+        except OSError:
+            os.kill(pid, signal.SIGKILL)  # nobody would ever hear of its end; it is ours until it is waited for
+            os.waitpid(pid, 0)
+            os.close(ours)
+            raise
 
     def _reap(self) -> None:
         loop = asyncio.get_running_loop()

@@ -13,13 +13,16 @@ SIGHUP is the upgrade with recorders running: the supervisor replaces itself by 
 same children, same sockets), migrates, and renews one child after another. A recorder's successor is connected to its
 cameras and buffers before its predecessor is told to end (`gateway.processes.recorder`).
 
-systemd is told that all is well by `_feed` alone: while this loop turns and no child has been silent for long.
+systemd is told that all is well by `_feed` alone: while this loop turns, no child has been silent for long and none
+has been missing for long. A machine that has no process, memory or descriptor left for a child is asked again with
+growing pauses.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import fcntl
 import json
 import logging
@@ -55,7 +58,8 @@ CHILDREN: tuple[str, ...] = ("recorder", "keeper", "relay", "web", "worker")
 
 KILL_AFTER_S = 10.0
 HUNG_S = 10.0
-#: A child that is silent for so long although it should have been killed: systemd shall start everything anew.
+#: A child that is silent for so long although it should have been killed, or missing although it should have been
+#: started: systemd shall start everything anew.
 _FORSAKEN_S = 3 * HUNG_S
 #: Within which a successor must have connected to its cameras, or a new version must have been read.
 _RENEW_S = 20.0
@@ -102,6 +106,7 @@ class Supervisor:
         self._processes: dict[str, Running] = {}
         self._successors: dict[str, Running] = {}
         self._specs: dict[str, Spec] = {}
+        self._missing_ns: dict[str, int] = {}  #: children that do not run → since when, by the steady clock
 
     def stop(self) -> None:
         self._stopping.set()
@@ -192,6 +197,7 @@ class Supervisor:
 
     def _add(self, spec: Spec, adopted: dict[str, Running]) -> None:
         self._specs[spec.name] = spec
+        self._missing_ns[spec.name] = self._clock.monotonic_ns()
         self._kept.start(self._keep(spec, adopted.pop(spec.name, None)), f"keep-{spec.name}")
 
     async def _add_recorders(self, catalog: Catalog, adopted: dict[str, Running]) -> None:
@@ -204,26 +210,37 @@ class Supervisor:
         pause_s = _SHORTEST_PAUSE_S
         while not self._stopping.is_set():
             steady = Deadline(_STEADY_S)
-            process = process or self._spawn(spec)
-            self._processes[spec.name] = process
-            code = await process.wait()
-            self._processes.pop(spec.name, None)
-            process = self._successors.pop(spec.name, None)
-            if process is not None:
-                continue  # it has waited for this end
-            (self._run_dir / f"{spec.name}.ready").unlink(missing_ok=True)
-            (self._run_dir / f"{spec.name}.alive").unlink(missing_ok=True)
-            if self._stopping.is_set():
-                return
-            if steady.passed:
-                pause_s = _SHORTEST_PAUSE_S
-            _log.error("child ended", extra={"child": spec.name, "exit_code": code, "again_in_s": round(pause_s, 2)})
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(pause_s * (0.75 + random.random() / 4)):  # noqa: S311 (spreads restarts)
-                    await self._stopping.wait()
+            try:
+                process = process or self._spawn(spec)
+            except OSError as error:
+                _log.error(
+                    "child cannot be started",
+                    extra={"child": spec.name, "problem": _errno(error), "again_in_s": round(pause_s, 2)},
+                )
+            else:
+                self._processes[spec.name] = process
+                self._missing_ns.pop(spec.name, None)
+                code = await process.wait()
+                self._processes.pop(spec.name, None)
+                process = self._successors.pop(spec.name, None)
+                if process is not None:
+                    continue  # it has waited for this end
+                self._missing_ns[spec.name] = self._clock.monotonic_ns()
+                for sign in ("ready", "alive"):
+                    with contextlib.suppress(OSError):  # a disk that is sick is no reason to leave a camera unrecorded
+                        (self._run_dir / f"{spec.name}.{sign}").unlink(missing_ok=True)
+                if self._stopping.is_set():
+                    return
+                if steady.passed:
+                    pause_s = _SHORTEST_PAUSE_S
+                _log.error(
+                    "child ended", extra={"child": spec.name, "exit_code": code, "again_in_s": round(pause_s, 2)}
+                )
+            await self._pause(pause_s * (0.75 + random.random() / 4))  # noqa: S311 (spreads restarts)
             pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
 
     def _spawn(self, spec: Spec, *more: str) -> Running:
+        """Raises OSError when the machine has no room for another process now."""
         argv = [sys.executable, "-m", f"gateway.processes.{spec.process}", "--config", str(self._config_path)]
         if spec.process != "recorder":
             # Five interpreters that start at once must not take the processor from the cameras' sockets (I8).
@@ -271,7 +288,14 @@ class Supervisor:
         before = self._processes.get(spec.name)
         if before is None:
             return  # between two lives: the next one is of this version anyway
-        heir = self._spawn(spec, "--succeed")
+        try:
+            heir = self._spawn(spec, "--succeed")
+        except OSError as error:
+            _log.error(
+                "the new version of a child cannot be started; the old one goes on",
+                extra={"child": spec.name, "problem": _errno(error)},
+            )
+            return
         self._successors[spec.name] = heir
         await self._says("waiting", spec, heir)
         if not heir.alive:
@@ -293,10 +317,13 @@ class Supervisor:
 
     async def _readable_version(self) -> bool:
         """Whether what is on the disk would start: an upgrade that is half there must not end this node."""
-        check = Running.start(
-            [sys.executable, "-c", "import gateway.processes.supervisor, gateway.processes.recorder"],
-            os.environ, (),
-        )  # fmt: skip
+        try:
+            check = Running.start(
+                [sys.executable, "-c", "import gateway.processes.supervisor, gateway.processes.recorder"],
+                os.environ, (),
+            )  # fmt: skip
+        except OSError:
+            return False
         if not await check.ended_within(_RENEW_S):
             check.kill()
         return await check.wait() == 0
@@ -353,7 +380,7 @@ class Supervisor:
                 announced = True
                 notify(f"READY=1\nMAINPID={os.getpid()}")
                 _log.info("all children are ready")
-            if interval_s is not None and not self._silent(_FORSAKEN_S):
+            if interval_s is not None and not self._silent(_FORSAKEN_S) and not self._missing(_FORSAKEN_S):
                 notify("WATCHDOG=1")
             await self._pause(0.25 if interval_s is None else min(0.25, interval_s / 4))
 
@@ -378,6 +405,11 @@ class Supervisor:
             if sign is not None and self._clock.monotonic_ns() - sign.alive_ns > seconds * 1e9:
                 found.append(name)
         return found
+
+    def _missing(self, seconds: float) -> list[str]:
+        """Children that there should be and that have not run for so long."""
+        now_ns = self._clock.monotonic_ns()
+        return [name for name, since_ns in self._missing_ns.items() if now_ns - since_ns > seconds * 1e9]
 
     def _kill_hung(self) -> None:
         """A child whose loop has not turned for `HUNG_S` does nothing any more, whatever its threads do."""
@@ -453,6 +485,10 @@ class Legacy:
     def _inheritable(self, value: bool) -> None:
         for descriptor in (self.lock, *self.listeners.values(), *(stdin for _, stdin in self.children.values())):
             os.set_inheritable(descriptor, value)
+
+
+def _errno(error: OSError) -> str:
+    return errno.errorcode.get(error.errno or 0, type(error).__name__)
 
 
 def _names(path: Path, pid: int) -> bool:

@@ -21,7 +21,15 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection, create_engine, event
 from sqlalchemy.engine import Engine, make_url
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import (
+    DataError,
+    DBAPIError,
+    IntegrityError,
+    InterfaceError,
+    InternalError,
+    OperationalError,
+    ProgrammingError,
+)
 from sqlalchemy.pool import StaticPool
 
 from storage.catalog import postgres
@@ -35,8 +43,23 @@ BUSY_TIMEOUT_MS = 5_000
 #: the bound for a node whose keeper is away.
 AUTOCHECKPOINT_PAGES = 10_000
 
-#: The catalog is locked, away or full: nothing is wrong with what was asked, another time may do.
-UNAVAILABLE = (OperationalError, InterfaceError)
+#: The catalog is locked, away, full or read-only: nothing is wrong with what was asked, another time may do. psycopg
+#: calls a server that takes no writes now (SQLSTATE 25006: a standby, one that its guard stopped) an internal error.
+UNAVAILABLE = (OperationalError, InterfaceError, InternalError)
+
+
+def never_fits(error: Exception) -> bool:
+    """Whether a change that raised this is itself at fault: a row that contradicts others, a value that is none, a
+    mistake in Python.
+
+    Whatever else the catalog says (away, full, read-only, damaged, a table or a right taken away) is its own state, and
+    passes.
+    """
+    if not isinstance(error, DBAPIError):
+        return True
+    if isinstance(error, ProgrammingError):  # the driver's own refusal of a value never came to a server
+        return getattr(error.orig, "sqlstate", None) is None
+    return isinstance(error, (IntegrityError, DataError))
 
 
 def make_engine(url: str) -> Engine:
@@ -119,14 +142,17 @@ def overwriting(connection: Connection) -> Iterator[None]:
         connection.exec_driver_sql(f"PRAGMA secure_delete={('OFF', 'ON', 'FAST')[before]}")
 
 
-def _is_disk_failure(error: DBAPIError) -> bool:
+def _wants_new_connection(error: DBAPIError) -> bool:
     """After which the connection is opened anew.
 
     A database that could not be opened for writing is opened for reading by SQLite, which says nothing of it: one
-    EIO or a moment without descriptors would leave a process that never writes again.
+    EIO or a moment without descriptors would leave a process that never writes again. A PostgreSQL that is read-only
+    may be yesterday's primary: its address may lead to another one now.
     """
     code = getattr(error.orig, "sqlite_errorcode", 0) & 0xFF
-    return code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN)
+    if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN):
+        return True
+    return getattr(error.orig, "sqlstate", None) == postgres.READ_ONLY
 
 
 class Catalog:
@@ -168,20 +194,20 @@ class Catalog:
         return once()  # the server was started anew since the last transaction: that is no failure of this one
 
     def _write(self, change: Callable[[Connection], T]) -> T:
-        if self._is_sqlite:
-            try:
+        try:
+            if self._is_sqlite:
                 with writing(self._engine) as connection:
                     return change(connection)
-            except DBAPIError as error:
-                self._open_anew(error)
-                raise
-        outcome, result = postgres.write(self._engine, change)
-        if outcome is Outcome.ABORTED:
-            outcome, result = postgres.write(self._engine, change, last=True)
-        return result
+            outcome, result = postgres.write(self._engine, change)
+            if outcome is Outcome.ABORTED:
+                outcome, result = postgres.write(self._engine, change, last=True)
+            return result
+        except DBAPIError as error:
+            self._open_anew(error)
+            raise
 
     def _open_anew(self, error: DBAPIError) -> None:
-        if self._is_sqlite and _is_disk_failure(error):
+        if _wants_new_connection(error):
             self._engine.dispose()
 
     def version(self) -> int:

@@ -99,18 +99,14 @@ def close_gap(connection: Connection, gap_id: str, to_ms: int) -> bool:
     return True
 
 
-def close_open(connection: Connection, camera_id: str, stream: str, to_ms: int) -> list[str]:
-    """Ends whatever gap of a stream is open (footage is back)."""
-    return [g.id for g in open_gaps(connection, camera_id, stream) if close_gap(connection, g.id, to_ms)]
-
-
 def give_back(
-    connection: Connection, camera_id: str, stream: str, from_ms: int, to_ms: int, rest_id: str | None = None
+    connection: Connection, camera_id: str, stream: str, from_ms: int, to_ms: int, head_id: str | None = None
 ) -> None:
     """Footage that was given up has been found whole after all: no gap lies over it any more.
 
-    A gap that is open and began earlier ends at the footage. What follows is a gap `rest_id`, still open for the same
-    cause; without one it is the caller's to account for.
+    A gap that is open and began earlier ends at the footage; what follows is the caller's to account for. With
+    `head_id` it stays open, behind the footage and under its id, by which it will be closed; what was before the
+    footage becomes a gap `head_id`.
     """
     for row in gaps_between(connection, camera_id, stream, from_ms, to_ms):
         this = gap.c.id == row.id
@@ -119,10 +115,11 @@ def give_back(
                 connection.execute(delete(gap).where(this))
             else:
                 connection.execute(update(gap).where(this).values(from_ms=to_ms))
+        elif row.to_ms is None and head_id is not None:
+            connection.execute(update(gap).where(this).values(from_ms=to_ms))
+            connection.execute(insert(gap).values(**{**asdict(row), "id": head_id, "to_ms": from_ms}))
         elif row.to_ms is None or row.to_ms <= to_ms:
             connection.execute(update(gap).where(this).values(to_ms=from_ms))
-            if row.to_ms is None and rest_id is not None:
-                connection.execute(insert(gap).values(**{**asdict(row), "id": rest_id, "from_ms": to_ms}))
 
 
 def open_gaps(connection: Connection, camera_id: str | None = None, stream: str | None = None) -> list[GapRow]:

@@ -35,6 +35,7 @@ _CHANNEL = "tiergate_catalog"
 _WRITE_LOCK = 0x7469_6572_0001  #: "tier" and a number; locks are per database
 _MIGRATE_LOCK = 0x7469_6572_0002
 _NOTICES = "notices"
+READ_ONLY = "25006"  #: SQLSTATE read_only_sql_transaction
 #: How long the server is asked for the fate of a transaction that it still calls "in progress".
 _OUTCOME_S = 5.0
 _SESSION = (

@@ -145,6 +145,7 @@ class Past:
     open_cause: str | None  #: cause of the gap that stands open
     open_from_ms: int | None = None
     trust: str | None = None  #: `time_trust` of the newest footage
+    open_id: str | None = None
 
     @property
     def accounted_ms(self) -> int | None:
@@ -161,7 +162,7 @@ def past(connection: Connection, camera_id: str, stream: str) -> Past:
         .limit(1)
     ).first()
     gaps = connection.execute(
-        select(gap.c.to_ms, gap.c.cause, gap.c.from_ms)
+        select(gap.c.to_ms, gap.c.cause, gap.c.from_ms, gap.c.id)
         .where(gap.c.camera_id == camera_id, gap.c.stream == stream)
         .order_by(gap.c.from_ms.desc())
         .limit(20)
@@ -174,6 +175,7 @@ def past(connection: Connection, camera_id: str, stream: str) -> Past:
         standing.cause if standing is not None else None,
         standing.from_ms if standing is not None else None,
         footage.time_trust if footage is not None else None,
+        standing.id if standing is not None else None,
     )
 
 

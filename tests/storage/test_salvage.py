@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from storage.catalog.engine import Catalog
+from storage.catalog.segments import insert_segments
 from storage.media import fragment_index
 from storage.media.boxes import salvage
 from storage.media.fragment_index import FragmentEntry
@@ -19,7 +20,7 @@ from storage.salvage import RecoveryReport, recover
 from storage.segmenter import CloseSegment, OpenSegment, Write
 from storage.spool import FAILED, PART, SEALED, Spool
 from tests.media import decode_mp4
-from tests.storage.footage import CAMERA, commands, make_catalog, make_spool
+from tests.storage.footage import CAMERA, commands, make_catalog, make_spool, new_id, record
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,4 +153,43 @@ def test_a_tear_at_the_edge_of_a_fragment_costs_nothing(
     assert one.lost_bytes == 0
     pictures = sum(entry.samples for entry in original.entries[: number + 1])
     assert decode_mp4(one.path.read_bytes()).pictures == pictures
+    catalog.close()
+
+
+@settings(max_examples=120, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+@given(share=st.floats(0, 1), suffix=st.sampled_from([PART, SEALED]))
+@example(share=b'"own"', suffix=PART)
+@example(share=b'"main"', suffix=PART)
+@example(share=b'"synchronised"', suffix=SEALED)
+def test_a_flipped_bit_in_a_files_word_about_itself_stops_nobody(
+    share: float | bytes, suffix: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """No checksum covers it: what cannot be true is put aside, and what could be is a row."""
+    data = bytearray(whole().data)
+    if isinstance(share, bytes):
+        bit = data.index(share) * 8 + 8 + 3
+    else:
+        first = data.index(b'{"', data.index(b"uuid")) * 8
+        bit = first + int(share * (whole().head * 8 - 1 - first))
+    data[bit // 8] ^= 1 << bit % 8
+    catalog, spool = _place(tmp_path_factory)
+    report = recovered(catalog, spool, bytes(data), suffix)
+    for one in report.salvaged + report.adopted:
+        assert (one.segment.kind, one.segment.stream, one.segment.time_trust) == ("own", "main", "synchronised")
+    assert len(report.salvaged) + len(report.adopted) + len(report.quarantined) == 1
+    again = recover(catalog, spool, [CAMERA])
+    assert (again.salvaged, again.adopted, again.quarantined) == ([], [], [])
+
+
+def test_a_file_whose_row_is_refused_is_put_aside_and_takes_no_other_with_it(tmp_path: Path) -> None:
+    catalog, spool = make_catalog(tmp_path), make_spool(tmp_path)
+    made = record(spool, 4.0)
+    assert len(made) >= 3
+    # Another segment has the place in the store that the first one's row would name.
+    other = replace(made[0].segment, id=new_id(), start_ms=0, end_ms=1)
+    catalog.write(lambda c: insert_segments(c, [other]))
+    report = recover(catalog, spool, [CAMERA])
+    assert report.quarantined == [made[0].path]
+    assert {one.segment.id for one in report.adopted} == {one.segment.id for one in made[1:]}
+    assert len(list(spool.quarantined())) == 1
     catalog.close()

@@ -11,11 +11,12 @@ import pytest
 
 from config.clock import SystemClock
 from config.errors import TiergateError
+from storage import spool as spools
 from storage.catalog.gaps import gaps_between
 from storage.media import fragment_index
 from storage.salvage import adopt, recover, salvage_part
 from storage.segmenter import CloseSegment, OpenSegment, Write
-from storage.spool import FAILED, PART, SEALED, Spool, SyncGroup, write_all
+from storage.spool import FAILED, PART, SEALED, PartFile, Spool, SyncGroup, write_all
 from storage.volume import IDENTITY_FILE
 from tests.media import WALL_NS, decode_mp4
 from tests.parts.wait import until
@@ -205,6 +206,46 @@ def test_a_failed_sync_marks_the_part_and_nobody_syncs_it_again(
     assert recovered.path.stat().st_ino != inode  # a new file: the old pages are not trusted
     assert decode_mp4(recovered.path.read_bytes()).pictures == 20
     group.stop()
+
+
+@pytest.mark.fault("B3")
+def test_a_failed_sync_sends_no_byte_into_another_cameras_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The writer has lost the processor between taking the descriptor's number and write(2). Meanwhile the sync fails,
+    and another camera's segment is opened: it must not get the same number."""
+    spool = make_spool(tmp_path)
+    first = spool.create(CAMERA, new_id())
+    first.append(b"head of the first")
+    others: list[PartFile] = []
+
+    def fail(fd: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    def sync_fails() -> None:
+        monkeypatch.setattr(os, "fdatasync", fail)
+        with pytest.raises(TiergateError):
+            first.sync()
+        monkeypatch.undo()
+        others.append(spool.create(CAMERA[:-1] + "2", new_id()))
+        others[0].append(b"head of the second")
+
+    def interrupted(fd: int, data: bytes) -> None:
+        syncing = threading.Thread(target=sync_fails)
+        syncing.start()
+        syncing.join()
+        write_all(fd, data)
+
+    monkeypatch.setattr(spools, "write_all", interrupted)
+    first.append(b"footage of the first")
+    sealed = others[0].seal(b"index")
+    assert sealed.path.read_bytes() == b"head of the secondindex"
+    assert (sealed.bytes, sealed.sha256) == (23, hashlib.sha256(b"head of the secondindex").digest())
+    held = len(os.listdir("/proc/self/fd"))
+    for more in (lambda: first.append(b"more"), lambda: first.seal(b"index")):
+        with pytest.raises(TiergateError):
+            more()
+    first.close()
+    assert first.path.suffix == FAILED
+    assert len(os.listdir("/proc/self/fd")) == held - 1
 
 
 @pytest.mark.fault("B3")

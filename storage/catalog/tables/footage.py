@@ -40,6 +40,8 @@ run = Table(
     Index(None, "camera_id", "started_ms"),
 )
 
+SEGMENT_KINDS = ("own", "cache", "necessity", "evidence")
+TIME_TRUSTS = ("synchronised", "unknown", "held", "restamped")
 SEGMENT_STATES = ("spooled", "stored", "condemned", "deleting", "deleted", "lost")
 
 segment = Table(
@@ -52,7 +54,7 @@ segment = Table(
     Column(
         "kind",
         String(10),
-        CheckConstraint("kind IN ('own','cache','necessity','evidence')", name="kind"),
+        CheckConstraint(f"kind IN ({','.join(map(repr, SEGMENT_KINDS))})", name="kind"),
         nullable=False,
     ),
     Column(
@@ -64,7 +66,7 @@ segment = Table(
     Column("start_ms", Ms, nullable=False),
     Column("end_ms", Ms, nullable=False),
     Column("start_wall_ns", BigInteger, nullable=False),  # exact UTC of the first picture
-    Column("time_trust", String(12), nullable=False),  # synchronised, unknown, held, restamped
+    Column("time_trust", String(12), nullable=False),  # TIME_TRUSTS
     # Of time_trust unknown: when a sweep on a proven clock first saw it. Its time to be kept counts from then.
     Column("aged_from_ms", Ms, nullable=True),
     Column("bytes", BigInteger, nullable=False),

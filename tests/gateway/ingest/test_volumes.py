@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from config.clock import SystemClock
 from config.errors import Kind, TiergateError
 from config.settings import Spool as SpoolSettings
+from gateway.compose import recorder as compose
 from gateway.ingest import volumes as volumes_module
 from gateway.ingest.admission import Admission
 from gateway.ingest.ledger import Ledger
@@ -21,9 +23,11 @@ from gateway.ingest.writer import WriterPool
 from storage.audit import log as audit
 from storage.catalog import volume_state
 from storage.catalog.engine import Catalog
+from storage.catalog.segments import existing
+from storage.salvage import RecoveryReport, recover
 from storage.spool import Spool, SyncGroup
 from tests.parts.wait import until
-from tests.storage.footage import make_catalog
+from tests.storage.footage import make_catalog, make_spool, record
 
 CAMERAS = [f"210211000013{n:08d}" for n in range(200)]
 
@@ -182,3 +186,26 @@ def test_what_is_wrong_is_told_once_in_the_audit_log_and_as_a_fact(rack: Rack) -
     ]  # fmt: skip
     assert set(rack.catalog.read(volume_state.read).values()) == {None}
     ledger.close()
+
+
+def test_a_camera_whose_files_cannot_be_salvaged_takes_the_volume_from_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    catalog, spool = make_catalog(tmp_path), make_spool(tmp_path)
+    made = record(spool, 2.0, camera=CAMERAS[1])
+    monkeypatch.setattr(compose, "shard_cameras", lambda connection, shard: CAMERAS[:2])
+
+    def sick(catalog: Catalog, spool: Spool, cameras: list[str], *, end_runs: bool) -> RecoveryReport:
+        if cameras == [CAMERAS[0]]:
+            raise OverflowError("a length that no file has")
+        return recover(catalog, spool, cameras, end_runs=end_runs)
+
+    monkeypatch.setattr(compose, "recover", sick)
+    admission = Admission(SpoolSettings(), lambda: 50.0)
+    opens = partial(compose.open_volume, catalog, 0)
+    volume = Volume(spool, SyncGroup(SystemClock(), 800), WriterPool(1), admission, opens)
+    volume.look()
+    assert Volumes.place((volume,), precious=False) is volume
+    assert catalog.read(partial(existing, ids=[one.segment.id for one in made])).keys() == {m.segment.id for m in made}
+    volume.writers.close(1)
+    catalog.close()

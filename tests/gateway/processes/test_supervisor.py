@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import os
+import resource
 import socket
 import sys
 from collections.abc import Iterator
@@ -12,6 +15,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import update
 
+from gateway.processes.running import Running
 from storage.catalog.tables import camera as camera_table
 from tests.gateway.ingest.station import REPOSITORY, Station
 from tests.parts.process import Child
@@ -23,8 +27,8 @@ pytestmark = pytest.mark.real
 _RUN = "import sys; from pathlib import Path; from gateway.processes.supervisor import run; "
 
 
-def supervisor_of(station: Station, *children: str, log: str = "supervisor.log", **env: str) -> Child:
-    code = f"{_RUN}sys.exit(run(Path(sys.argv[1]), {children!r}))"
+def supervisor_of(station: Station, *children: str, log: str = "supervisor.log", first: str = "", **env: str) -> Child:
+    code = f"{_RUN}{first}sys.exit(run(Path(sys.argv[1]), {children!r}))"
     argv = [sys.executable, "-c", code, str(station.config)]
     return Child(argv, station.folder / log, guarded=False, env={"PYTHONPATH": str(REPOSITORY), **env})
 
@@ -126,3 +130,56 @@ def test_kill_9_of_the_supervisor_leaves_nobody(station: Station) -> None:
     supervisor.popen.wait(5)
     until(lambda: not _runs(pid), 10, "the child ends with its parent")
     supervisor.stop()
+
+
+def _hears(systemd: socket.socket, within_s: float) -> bool:
+    systemd.settimeout(within_s)
+    try:
+        return systemd.recv(1024) == b"WATCHDOG=1"
+    except TimeoutError:
+        return False
+
+
+def test_a_child_that_the_machine_has_no_room_for_comes_when_it_has(station: Station) -> None:
+    """No process, no memory or, as here, no descriptor is left for it; meanwhile systemd is not told that all is
+    well."""
+    notified = station.folder / "notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(notified))
+        shorter = "import gateway.processes.supervisor as s; s._FORSAKEN_S = 0.5; s._LONGEST_PAUSE_S = 1.0; "
+        watched = {"NOTIFY_SOCKET": str(notified), "WATCHDOG_USEC": "1000000"}
+        with supervisor_of(station, "recorder", first=shorter, **watched) as supervisor:
+            supervisor.start()
+            first = until(lambda: _pid(station, "recorder-0"), 20, "a recorder")
+            assert supervisor.popen is not None
+            pid = supervisor.popen.pid
+            until(lambda: _hears(systemd, 5), 20, "systemd is told that it lives")
+            _, hard = limits = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+            held = len(list(Path(f"/proc/{pid}/fd").iterdir()))
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, (held - 1, hard))
+            os.kill(first, 9)
+            until(lambda: supervisor.log.read_text().count("child cannot be started") > 1, 20, "it is tried again")
+            until(lambda: not _hears(systemd, 2), 60, "systemd hears no more that all is well")
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
+            until(lambda: _pid(station, "recorder-0") != first, 30, "the recorder is back")
+            until(lambda: _hears(systemd, 5), 20, "systemd is told that it lives")
+
+
+def test_a_child_that_cannot_be_watched_is_not_left_running(monkeypatch: pytest.MonkeyPatch) -> None:
+    spawned: list[int] = []
+
+    def refuse(pid: int) -> int:
+        spawned.append(pid)
+        raise OSError(errno.EMFILE, "too many open files")
+
+    monkeypatch.setattr(os, "pidfd_open", refuse)
+    before = sorted(os.listdir("/proc/self/fd"))
+
+    async def start() -> None:
+        Running.start(["sleep", "60"], os.environ, ())
+
+    with pytest.raises(OSError, match="too many"):
+        asyncio.run(start())
+    with pytest.raises(ChildProcessError):
+        os.waitpid(spawned[0], os.WNOHANG)
+    assert sorted(os.listdir("/proc/self/fd")) == before

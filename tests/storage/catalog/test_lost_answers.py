@@ -92,7 +92,7 @@ def _footage(connection: Connection, number: int, id_: str, careful: bool) -> No
                                               width=1, height=1, init=b"x"))  # fmt: skip
     segments.insert_segments(connection, [replace(one, id=id_, object_key=id_)])
     gaps.open_gap(connection, GapRow(id_, CAMERA, "main", "network", T0 + number, None, T0))
-    gaps.close_open(connection, CAMERA, "main", T0 + number + 1)
+    gaps.close_gap(connection, id_, T0 + number + 1)
 
 
 def _through_ledger(catalog: Catalog, cutter: CommitCutter, count: int, careful: bool) -> list[str]:
