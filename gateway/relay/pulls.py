@@ -155,7 +155,12 @@ class Pulls:
         confirmed_ms = int(answer["confirmed_ms"])
 
         def change(connection: Connection) -> None:
-            leases.change(connection, lease_id, "held", {"confirmed_ms": confirmed_ms, "confirmed_by": who.name})
+            values: dict[str, object] = {"confirmed_ms": confirmed_ms, "confirmed_by": who.name}
+            current = leases.get(connection, lease_id, "held")
+            if current is not None and current.ended_ms is None:
+                # What it lost while nobody had confirmed, it has again.
+                values["cache_until_ms"] = from_document(current.document).cache_until_ms
+            leases.change(connection, lease_id, "held", values)
             audit.append(
                 connection,
                 self.clock.now_ms(),

@@ -27,9 +27,14 @@ def _row(row: Row[Any]) -> CacheRow:
 
 
 def add(connection: Connection, row: CacheRow) -> None:
-    """Announces an object; again after a crash between row and bytes changes nothing."""
-    if get(connection, row.object_key) is None:
-        connection.execute(insert(cache_object).values(**{name: getattr(row, name) for name in CacheRow.__slots__}))
+    """Announces an object; again after a crash between row and bytes changes nothing. One that was purged, and comes
+    again for a lease that has its cache back, stands anew."""
+    values = {name: getattr(row, name) for name in CacheRow.__slots__}
+    known = get(connection, row.object_key)
+    if known is None:
+        connection.execute(insert(cache_object).values(**values))
+    elif known.purged_ms is not None:
+        connection.execute(update(cache_object).where(cache_object.c.object_key == row.object_key).values(**values))
 
 
 def get(connection: Connection, object_key: str) -> CacheRow | None:

@@ -19,7 +19,7 @@ from config.errors import TiergateError
 from gateway.live.wire import HEAD_BYTES, Config, Event, Unit, acknowledge, parse_body, parse_head, watch_request
 from gateway.relay import pairing
 from gateway.relay.pulls import PullOrder
-from storage.catalog import leases, links, peers
+from storage.catalog import cache, leases, links, peers
 from storage.catalog.tables import audit, cache_object, exchange_rule, register
 from storage.catalog.tables import lease as lease_table
 from tests.gateway.relay.pair import CAMERA, OTHER, SECRET, Node, node, pair
@@ -269,6 +269,7 @@ async def test_unconfirmed_becomes_sub_and_loses_cache_and_confirmed_does_not(tm
         lease, other = await pull(upper, minutes=90), await pull(upper, minutes=90, cameras=(OTHER,))
         await upper.control.read(lease, segment.id, CAMERA, "main", 0, 1000)
         assert objects(upper)
+        reads = lower.footage.reads
         with pytest.raises(TiergateError) as alone:
             await upper.control.confirm(other, DUTY, "user:duty")
         assert alone.value.reason.code == "tier.confirm_second_person"
@@ -285,6 +286,14 @@ async def test_unconfirmed_becomes_sub_and_loses_cache_and_confirmed_does_not(tm
             await upper.control.read(lease, segment.id, CAMERA, "main", 0, 1000)
         assert gone.value.reason.code == "tier.unconfirmed"
         await stream.aclose()  # type: ignore[attr-defined]  # an async generator
+
+        await upper.control.confirm(lease, SECOND, "user:second")  # late, and everything is as before
+        for _ in range(3):
+            await upper.control.read(lease, segment.id, CAMERA, "main", 0, 1000)
+        assert lower.footage.reads == reads + 1 and objects(upper)
+        assert upper.catalog.read(cache.kept_bytes) > 0
+        stores = (upper.store, upper.cache_store)
+        assert tier_scope_check(upper.catalog, stores, upper.keys.node_id, upper.now_ms).findings == ()
         confirmed = watch(upper, other, OTHER)
         config = await first(confirmed, Config)
         assert isinstance(config, Config) and config.stream.video.width == 320
