@@ -174,7 +174,7 @@ def test_what_the_journal_keeps_of_moved_segments_moves_with_them(place: Place, 
     assert times(place) == wanted
     (tmp_path / "fresh").mkdir()
     fresh = Place(make_catalog(tmp_path / "fresh"), place.store, place.made)
-    rebuild.rebuild(fresh.catalog, place.store, late_ms, "test")
+    rebuild.rebuild(fresh.catalog, place.store, NODE, late_ms, "test")
     for _ in range(2):
         assert journal.restore_kept(fresh.catalog, place.store, remembered) == len(wanted)
         journal.restore_restamps(fresh.catalog, remembered)
