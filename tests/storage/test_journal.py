@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import Connection, insert, select
@@ -165,11 +166,21 @@ def test_a_catalog_that_was_made_anew_writes_behind_the_lost_ones_last_word(plac
     assert last["default"] == 10
 
 
-def test_a_write_that_died_before_its_mark_has_not_the_last_word(place: Place) -> None:
-    mark = place.fact(journal.MARK)
-    place.clock.step_wall(TEN_YEARS_S)
+def test_a_write_that_died_before_its_mark_has_not_the_last_word(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_fact = facts.set
+
+    def die(connection: Connection, key: str, value: Any) -> None:
+        if key == journal.MARK:
+            raise InterruptedError
+        set_fact(connection, key, value)
+
     write(place)
-    place.catalog.write(lambda c: facts.set(c, journal.MARK, mark))
+    place.clock.step_wall(TEN_YEARS_S)
+    set_months(place, "default", 2)
+    monkeypatch.setattr(facts, "set", die)
+    with pytest.raises(InterruptedError):
+        write(place)
+    monkeypatch.setattr(facts, "set", set_fact)
     place.clock.step_wall(-TEN_YEARS_S)
     place.hold(place.now_ms, place.now_ms + DAY_MS)
     write(place)
