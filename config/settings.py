@@ -478,7 +478,8 @@ def known_keys(model: type[BaseModel] = Settings, prefix: str = "") -> list[str]
 
 
 def build(raw: Mapping[str, Any]) -> Settings:
-    """`raw` (nested tables) as `Settings`. Raises settings.unknown_key (naming the nearest), settings.bad_value."""
+    """`raw` (nested tables) as `Settings`. Raises settings.unknown_key (naming the nearest), settings.no_such_key,
+    settings.bad_value."""
     try:
         return Settings.model_validate(dict(raw))
     except ValidationError as exc:
@@ -486,8 +487,10 @@ def build(raw: Mapping[str, Any]) -> Settings:
         key = ".".join(str(part) for part in first["loc"]) or "settings"
         if first["type"] == "extra_forbidden":
             names = known_keys() + list(Settings.model_fields)
-            nearest = difflib.get_close_matches(key, names, n=1, cutoff=0.0)[0]
-            raise TiergateError(Kind.ENVIRONMENT, "settings.unknown_key", key=key, nearest=nearest) from None
+            nearest = difflib.get_close_matches(key, names, n=1)
+            if not nearest:
+                raise TiergateError(Kind.ENVIRONMENT, "settings.no_such_key", key=key) from None
+            raise TiergateError(Kind.ENVIRONMENT, "settings.unknown_key", key=key, nearest=nearest[0]) from None
         if first["type"] == "plain_http":
             raise TiergateError(Kind.ENVIRONMENT, "settings.plain_http", key=key, **first["ctx"]) from None
         if first["type"] == "test_clock":

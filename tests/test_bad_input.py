@@ -431,6 +431,7 @@ def test_a_mistyped_line_is_one_sentence_and_exit_code_2(place: Place) -> None:
         place.refused(3, "camera", "list", "--url", f"http://127.0.0.1:{web.port}", says="tiergate")
     place.refused(3, "camera", "list", "--url", f"http://127.0.0.1:{free_port()}")
     place.refused(3, "camera", "list", "--config", "/nonexistent", says="tiergate init")
+    place.refused(1, "report", "gaps", "--camera", "9" * 20)  # no record of a camera is no perfect record
     for option in ("--key", "--against", "--witness"):
         place.refused(2, "audit", "verify", option, str(place.node.config), says="FILE")
     for number in ("nan", "inf", "-1"):

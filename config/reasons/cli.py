@@ -94,7 +94,11 @@ WORDS: dict[str, tuple[str, str]] = {
         "{path} exists already; nothing was overwritten.",
         "{path} 已存在，未覆盖。",
     ),
-    "cli.file_unreadable": ("{path} cannot be read.", "无法读取 {path}。"),
+    "cli.file_unreadable": (
+        "{path} does not exist or cannot be read.",
+        "{path} 不存在或无法读取。",
+    ),
+    "cli.not_signed": ("Nothing was signed.", "未签发。"),
     "cli.file_unwritable": (
         "{path} cannot be written; name another file with -o.",
         "无法写入 {path}；请用 -o 指定其他文件。",

@@ -5,6 +5,10 @@ WORDS: dict[str, tuple[str, str]] = {
         "Something failed inside tiergate; it is in the log under {error_id}.",
         "系统内部出错，日志编号 {error_id}。",
     ),
+    "settings.no_such_key": (
+        "The settings have no key {key}; docs/reference/settings.md lists all of them.",
+        "配置中没有 {key} 这一项；全部配置项见 docs/reference/settings.md。",
+    ),
     "settings.unknown_key": (
         "The settings have no key {key}; did you mean {nearest}?",
         "配置中没有 {key} 这一项；是否想写 {nearest}？",

@@ -27,8 +27,10 @@ def add(
     class_: Annotated[str, typer.Option("--class", help="Retention class.")] = "key",
     camera: Annotated[list[str] | None, typer.Option(help="Camera id; may be given again.")] = None,
     region: Annotated[list[str] | None, _REGION] = None,
-    valid_from: Annotated[str | None, typer.Option("--from", help="From when; default now.")] = None,
-    valid_to: Annotated[str | None, typer.Option("--to", help="Until when; default open.")] = None,
+    valid_from: Annotated[
+        str | None, typer.Option("--from", help="From when, as 2026-11-24T15:20:00+08:00; default now.")
+    ] = None,
+    valid_to: Annotated[str | None, typer.Option("--to", help="Until when, written alike; default open.")] = None,
 ) -> None:
     body = {
         "name": name,
@@ -47,7 +49,7 @@ def set_(
     area: Annotated[str, typer.Argument(help="Area id.")],
     camera: Annotated[list[str] | None, typer.Option(help="The new set of cameras.")] = None,
     region: Annotated[list[str] | None, _REGION] = None,
-    valid_to: Annotated[str | None, typer.Option("--to", help="Until when.")] = None,
+    valid_to: Annotated[str | None, typer.Option("--to", help="Until when, as 2026-11-24T15:20:00+08:00.")] = None,
 ) -> None:
     body = {"cameras": camera or None, "regions": region or None, "to": valid_to}
     context.show(client.patch(f"/areas/{client.part(area)}", {k: v for k, v in body.items() if v is not None}))

@@ -28,8 +28,9 @@ def read_passphrase(file: Path | None, setting: Secret, repeat: bool) -> Secret:
     elif setting or os.environ.get(_SETTING):
         return setting or Secret(os.environ[_SETTING])
     elif sys.stdin.isatty():
-        words = "Passphrase" if context.language() == "en" else "口令"
-        value = str(typer.prompt(words, hide_input=True, confirmation_prompt=repeat, err=True))
+        value = str(
+            typer.prompt(context.words("Passphrase", "口令"), hide_input=True, confirmation_prompt=repeat, err=True)
+        )
     else:
         value = sys.stdin.readline().rstrip("\r\n")
     if not value:
@@ -40,7 +41,9 @@ def read_passphrase(file: Path | None, setting: Secret, repeat: bool) -> Secret:
 def _first_line(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8").split("\n", 1)[0].rstrip("\r")
-    except (OSError, UnicodeDecodeError) as exc:
+    except OSError as exc:
+        raise TiergateError(Kind.INVALID, "cli.file_unreadable", path=path) from exc
+    except UnicodeDecodeError as exc:
         raise TiergateError(Kind.INVALID, "cli.file_not_text", path=path) from exc
 
 
@@ -61,7 +64,7 @@ def command(
         except TiergateError:  # a backup may be looked at where no node is
             setting = Secret("")
         if not file.is_file():
-            raise TiergateError(Kind.INVALID, "cli.file_not_text", path=file)
+            raise TiergateError(Kind.INVALID, "cli.file_unreadable", path=file)
         found = backup.verify(file, read_passphrase(passphrase_file, setting, repeat=False))
         context.show({"ok": True, **found.as_json()})
         return

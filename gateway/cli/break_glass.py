@@ -30,7 +30,7 @@ def open_(
     reason: Annotated[str, typer.Option(help="Why it cannot wait.")],
     seal_stdin: Annotated[bool, typer.Option("--seal-stdin", help="Read the code from standard input.")] = False,
 ) -> None:
-    code = read_password(seal_stdin, "Seal")
+    code = read_password(seal_stdin, context.words("Seal", "封存码"))
     context.show(client.post("/break-glass/open", {"seal": code, "reason": reason}), _COLUMNS)
 
 

@@ -34,7 +34,7 @@ def _flat(camera: dict[str, Any]) -> dict[str, Any]:
 
 
 def _password(username: str | None, from_stdin: bool) -> str | None:
-    return read_password(from_stdin, "Device password") if username or from_stdin else None
+    return read_password(from_stdin, context.words("Device password", "设备密码")) if username or from_stdin else None
 
 
 def _warned(camera: dict[str, Any]) -> dict[str, Any]:

@@ -13,8 +13,8 @@ from gateway.cli import client, context
 
 def command(
     camera: Annotated[str, typer.Argument(help="20-digit id.")],
-    from_: Annotated[str, typer.Option("--from", help="Start.")],
-    to: Annotated[str, typer.Option("--to", help="End.")],
+    from_: Annotated[str, typer.Option("--from", help="Start, as 2026-11-24T15:20:00+08:00.")],
+    to: Annotated[str, typer.Option("--to", help="End, written alike.")],
     reason: Annotated[str, typer.Option(help="Why; stands in the register.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="File; never overwritten.")],
     case: Annotated[str | None, typer.Option(help="Case number; stands in the register and in a watermark.")] = None,

@@ -128,15 +128,20 @@ def show(value: Any, columns: Sequence[str] | None = None) -> None:
         print(value)
 
 
+def words(english: str, chinese: str) -> str:
+    """Whichever the person reads."""
+    return english if language() == "en" else chinese
+
+
 def say(english: str, chinese: str) -> None:
     """A line for a person about what was done; silent with ``--json``, where the value speaks."""
     if not GLOBALS.json:
-        print(english if language() == "en" else chinese)
+        print(words(english, chinese))
 
 
 def note(english: str, chinese: str) -> None:
     """A line for a person beside what is shown: on stderr, so that ``--json`` stays whole."""
-    print(made_visible(english if language() == "en" else chinese), file=sys.stderr)
+    print(made_visible(words(english, chinese)), file=sys.stderr)
 
 
 def cell(key: str, value: Any) -> str:

@@ -19,8 +19,8 @@ app = typer.Typer()
 )
 def evidence(
     cameras: Annotated[list[str], typer.Argument(help="20-digit ids, up to 16.")],
-    from_: Annotated[str, typer.Option("--from", help="Start.")],
-    to: Annotated[str, typer.Option("--to", help="End; at most 24 h later.")],
+    from_: Annotated[str, typer.Option("--from", help="Start, as 2026-11-24T15:20:00+08:00.")],
+    to: Annotated[str, typer.Option("--to", help="End, written alike; at most 24 h later.")],
     reason: Annotated[str, typer.Option(help="Why; stands in the register and in the package.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="ZIP; never overwritten.")],
     case: Annotated[str | None, typer.Option(help="Case number; stands in the register and in the package.")] = None,

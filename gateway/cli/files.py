@@ -11,10 +11,12 @@ from config.errors import Kind, TiergateError
 
 
 def read_text(path: Path) -> str:
-    """UTF-8, with or without the mark that spreadsheets put first. Raises cli.file_not_text."""
+    """UTF-8, with or without the mark that spreadsheets put first. Raises cli.file_not_text, cli.file_unreadable."""
     try:
         return path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as exc:
+    except OSError as exc:
+        raise TiergateError(Kind.INVALID, "cli.file_unreadable", path=path) from exc
+    except UnicodeDecodeError as exc:
         raise TiergateError(Kind.INVALID, "cli.file_not_text", path=path) from exc
 
 

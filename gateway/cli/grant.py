@@ -31,7 +31,9 @@ def add(
     max_streams: Annotated[
         int | None, typer.Option(min=1, help="At most so many pictures at once, of each person under this grant.")
     ] = None,
-    valid_to: Annotated[str | None, typer.Option("--until", help="End of validity.")] = None,
+    valid_to: Annotated[
+        str | None, typer.Option("--until", help="End of validity, as 2026-11-24T15:20:00+08:00.")
+    ] = None,
 ) -> None:
     conditions = {"max_stream": max_stream, "max_streams": max_streams, "valid_to": valid_to}
     body = {

@@ -28,8 +28,8 @@ def list_(everything: Annotated[bool, typer.Option("--all")] = False) -> None:
 @app.command(help="Hold footage of cameras from … to …; the range may lie in the future.")
 def add(
     camera: Annotated[list[str], typer.Argument(metavar="CAMERA…")],
-    from_: Annotated[str, typer.Option("--from", help="Start.")],
-    to: Annotated[str, typer.Option("--to", help="End.")],
+    from_: Annotated[str, typer.Option("--from", help="Start, as 2026-11-24T15:20:00+08:00.")],
+    to: Annotated[str, typer.Option("--to", help="End, written alike.")],
     case: Annotated[str, typer.Option(help="Case number.")],
     reason: Annotated[str, typer.Option(help="Why.")],
     class_: Annotated[str, typer.Option("--class", help="3_months, 1_year or permanent.")] = "3_months",

@@ -28,7 +28,7 @@ def command(
         bool, typer.Option("--password-stdin", help="Read the password from standard input.")
     ] = False,
 ) -> None:
-    password = read_password(password_stdin, "Password" if context.language() == "en" else "密码")
+    password = read_password(password_stdin, context.words("Password", "密码"))
     client.require_place_for_sessions()  # else the sign-in would stand open on the node, and nobody could end it
     answer = client.post("/session", {"login": login, "password": password, "bearer": True})
     client.keep_session(answer.pop("session"))

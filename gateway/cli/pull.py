@@ -15,8 +15,8 @@ Cameras = Annotated[list[str], typer.Argument(metavar="CAMERA…", help="20-digi
 Case = Annotated[str, typer.Option(help="Case or incident number.")]
 Why = Annotated[str, typer.Option(help="Why, in words.")]
 Minutes = Annotated[int, typer.Option(help="How long.")]
-From = Annotated[str | None, typer.Option("--from", help="Recorded range: start.")]
-To = Annotated[str | None, typer.Option("--to", help="Recorded range: end.")]
+From = Annotated[str | None, typer.Option("--from", help="Recorded range: start, as 2026-11-24T15:20:00+08:00.")]
+To = Annotated[str | None, typer.Option("--to", help="Recorded range: end, written alike.")]
 
 
 def _pull(mechanism: str, cameras: list[str], case: str, reason: str, minutes: int, **more: str | None) -> None:

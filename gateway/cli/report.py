@@ -12,8 +12,8 @@ from gateway.cli import client, context
 
 app = typer.Typer()
 
-From = Annotated[str | None, typer.Option("--from", help="Start; default 24 hours ago.")]
-To = Annotated[str | None, typer.Option("--to", help="End; default now.")]
+From = Annotated[str | None, typer.Option("--from", help="Start, as 2026-11-24T15:20:00+08:00; default 24 hours ago.")]
+To = Annotated[str | None, typer.Option("--to", help="End, written alike; default now.")]
 Camera = Annotated[list[str] | None, typer.Option("--camera", help="Only this camera; may be given again.")]
 
 

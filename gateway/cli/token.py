@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from config.errors import Kind, TiergateError
 from gateway.cli import client, context
 
 app = typer.Typer()
@@ -25,8 +26,10 @@ def issue(
         list[str], typer.Option(help="live, playback, snapshot, export, ptz, status; may be given again.")
     ],
     expires: Annotated[str, typer.Option(help="How long it works: 8h, 30d.")] = "30d",
-    footage_from: Annotated[str | None, typer.Option("--from", help="Earliest footage.")] = None,
-    footage_to: Annotated[str | None, typer.Option("--to", help="Latest footage.")] = None,
+    footage_from: Annotated[
+        str | None, typer.Option("--from", help="Earliest footage, as 2026-11-24T15:20:00+08:00.")
+    ] = None,
+    footage_to: Annotated[str | None, typer.Option("--to", help="Latest footage, written alike.")] = None,
     max_stream: Annotated[str | None, typer.Option(help="`sub` to give sub streams only.")] = None,
     max_streams: Annotated[
         int | None, typer.Option(min=1, help="At most so many pictures at once, all who use the token together.")
@@ -48,7 +51,8 @@ def issue(
     if not yes and not context.GLOBALS.json:
         plain = client.post("/tokens/preview", body)["plain"]
         context.show(plain[context.language()])
-        typer.confirm("Sign it?" if context.language() == "en" else "确认签发？", abort=True)
+        if not typer.confirm(context.words("Sign it?", "确认签发？")):
+            raise TiergateError(Kind.CONFLICT, "cli.not_signed")
     context.show(client.post("/tokens", body))
 
 

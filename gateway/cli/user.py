@@ -8,8 +8,10 @@ import typer
 
 from gateway.cli import client, context
 from gateway.cli.login import read_password
+from tiering.access import ROLES
 
 app = typer.Typer()
+_ROLES = ", ".join(ROLES)
 
 
 @app.command("list", help="All users.")
@@ -25,7 +27,7 @@ def list_() -> None:
 def add(
     login: Annotated[str, typer.Argument(help="Login name.")],
     name: Annotated[str, typer.Option(help="The person's name, as it stands in the register.")],
-    role: Annotated[list[str], typer.Option(help="Role; may be given again.")],
+    role: Annotated[list[str], typer.Option(help=f"One of {_ROLES}; may be given again.")],
     department: Annotated[str | None, typer.Option(help="Department id.")] = None,
     wall: Annotated[
         bool,
@@ -38,7 +40,7 @@ def add(
         bool, typer.Option("--password-stdin", help="Read the password from standard input.")
     ] = False,
 ) -> None:
-    password = read_password(password_stdin, "First password")
+    password = read_password(password_stdin, context.words("First password", "首个密码"))
     body: dict[str, object] = {
         "login": login,
         "name": name,
@@ -51,14 +53,15 @@ def add(
     context.show(client.post("/users", body))
 
 
-@app.command(help="Change name, roles or department, or disable.")
+@app.command(help="Change name, roles or department, disable, or let sign in again.")
 def change(
     user: Annotated[str, typer.Argument(help="User id.")],
-    name: Annotated[str | None, typer.Option()] = None,
-    role: Annotated[list[str] | None, typer.Option(help="New set of roles.")] = None,
-    disable: Annotated[bool, typer.Option("--disable")] = False,
+    name: Annotated[str | None, typer.Option(help="New name, as it stands in the register.")] = None,
+    role: Annotated[list[str] | None, typer.Option(help=f"New set of roles, of {_ROLES}.")] = None,
+    department: Annotated[str | None, typer.Option(help="Department id.")] = None,
+    disable: Annotated[bool | None, typer.Option("--disable/--enable", help="Whether they may sign in.")] = None,
 ) -> None:
-    body = {"name": name, "roles": role or None, "disabled": True if disable else None}
+    body = {"name": name, "roles": role or None, "department_id": department, "disabled": disable}
     context.show(client.patch(f"/users/{client.part(user)}", {k: v for k, v in body.items() if v is not None}))
 
 
@@ -66,7 +69,9 @@ def change(
 def post(
     user: Annotated[str, typer.Argument(help="User id.")],
     to: Annotated[str | None, typer.Option("--to", help="Department id.")] = None,
-    until: Annotated[str | None, typer.Option("--until", help="When the posting ends.")] = None,
+    until: Annotated[
+        str | None, typer.Option("--until", help="When the posting ends, as 2026-11-24T15:20:00+08:00.")
+    ] = None,
 ) -> None:
     context.show(client.patch(f"/users/{client.part(user)}", {"posted_to": to, "posted_until": until}))
 
@@ -82,5 +87,6 @@ def reset_password(
 ) -> None:
     from gateway.cli import offline
 
-    offline.reset_password(context.settings(), login, read_password(password_stdin, "New password"))
+    settings = context.settings()
+    offline.reset_password(settings, login, read_password(password_stdin, context.words("New password", "新密码")))
     context.say("password set; sessions of this user have ended", "密码已重设，该用户的会话已结束")

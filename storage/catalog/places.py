@@ -67,7 +67,8 @@ def make_region(code: str, name: str, tier: str | None, parent: str | None, code
     if not name or len(name) > 120 or hides_something(name):
         raise TiergateError(Kind.INVALID, "access.region_row_bad", row=short, problem="name")
     if tier is not None and tier not in TIERS:
-        raise TiergateError(Kind.INVALID, "access.region_row_bad", row=short, problem=f"tier {tier[:20]!r}")
+        problem = f"tier {tier[:20]!r} is none of {', '.join(TIERS)}."
+        raise TiergateError(Kind.INVALID, "access.region_row_bad", row=short, problem=problem)
     if source not in CODE_SOURCES:
         raise TiergateError(Kind.INVALID, "access.region_row_bad", row=short, problem=f"code_source {source[:20]!r}")
     above = region_code(parent.strip()) if parent and parent.strip() else default_parent(short)

@@ -42,6 +42,12 @@ def test_values_that_cannot_work_or_are_unsafe_are_refused(raw: dict[str, dict[s
     assert caught.value.reason.code == "settings.bad_value"
 
 
+def test_a_key_like_none_is_not_likened_to_one() -> None:
+    with pytest.raises(TiergateError) as caught:
+        build({"classes": {}})
+    assert caught.value.reason.code == "settings.no_such_key"
+
+
 @pytest.mark.parametrize("twice", ["evidence_bucket", "cache_bucket"])
 def test_a_bucket_of_two_purposes_is_refused(twice: str) -> None:
     """The rule that empties the cache's bucket by age would empty the other's too."""

@@ -71,10 +71,13 @@ def _wanted(
     camera: list[str] | None,
     stretch: tuple[int, int, int],
 ) -> list[str]:
-    """Visible cameras, in order. Raises time.range_too_long for too many camera-days."""
+    """Visible cameras, in order. Raises access.not_found for one that is not, as a report without it would look like a
+    perfect record; time.range_too_long for too many camera-days."""
     from_ms, to_ms, now_ms = stretch
     seen = footage.visible_cameras(connection, principal, now_ms, client)
-    wanted = sorted(seen if camera is None else seen.intersection(camera))
+    if camera is not None and not seen.issuperset(camera):
+        raise TiergateError(Kind.NOT_FOUND, "access.not_found")
+    wanted = sorted(seen if camera is None else camera)
     if len(wanted) * -(-(to_ms - from_ms) // DAY_MS) > MOST_CAMERA_DAYS:
         limit_hours = MOST_CAMERA_DAYS // max(1, len(wanted)) * 24
         raise TiergateError(Kind.TOO_LARGE, "time.range_too_long", limit_hours=limit_hours)
