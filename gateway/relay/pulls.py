@@ -30,10 +30,9 @@ from tiering.lease import (
     Person,
     from_document,
     permit,
-    unlike_renewal,
-    unlike_request,
     verify_document,
 )
+from tiering.lease_answer import unlike_renewal, unlike_request
 from tiering.mechanism import MINUTE_MS
 from tiering.server import events_of, mechanism_of, renewed_values, row_of, terms_of
 from tiering.signing import SKEW_MS, Signer

@@ -33,10 +33,9 @@ from tiering.lease import (
     refuse_confirmation,
     renew,
     to_document,
-    unlike_renewal,
-    unlike_request,
     verify_document,
 )
+from tiering.lease_answer import unlike_renewal, unlike_request
 from tiering.mechanism import EMERGENCY, MINUTE_MS, SHIPPED, SUPERVISION, Mechanism
 from tiering.topology import TIER_ORDER, is_next_below, refuse_link, refuse_pull
 
