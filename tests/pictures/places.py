@@ -53,7 +53,7 @@ OTHER: dict[str, dict[str, int]] = {
         "storage/journal.py::write": 1,
         "storage/audit/signed.py::Signer.write": 1,
         "storage/catalog/migrate.py::_copy": 1,
-        "gateway/access/register.py::_append": 1,
+        "gateway/access/journal.py::_add": 1,
         "gateway/cli/audit.py::export": 1,
     },
     "backups: settings, keys and catalog; footage is not in them": {
@@ -76,6 +76,7 @@ OTHER: dict[str, dict[str, int]] = {
         "gateway/access/keys.py::_make": 2,
         "gateway/access/keys.py::take_next": 1,
         "gateway/cli/client.py::keep_session": 4,
+        "gateway/cli/client.py::require_place_for_sessions": 1,
         "gateway/cli/init.py::_make": 3,
         "gateway/ops/certificates.py::_write": 2,
         "gateway/ops/store_move.py::_write_settings": 1,
