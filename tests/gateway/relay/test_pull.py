@@ -192,7 +192,8 @@ async def test_a_lower_node_that_renews_another_lease_than_it_granted_is_refused
         kept = server.renewed_values(from_document(granted.document), granted.document, granted.signature)
         lies: dict[str, dict[str, Any]] = {
             "max_stream": {"max_stream": "main"}, "from_ms": {"from_ms": 1}, "to_ms": {"to_ms": lower.now_ms + 10**9},
-            "persons": {"persons": (SECOND,)}, "expires_ms": {"expires_ms": lower.now_ms + 10**9}, "id": {"id": "x"},
+            "persons": {"persons": (SECOND,)}, "expires_ms": {"expires_ms": lower.now_ms + 10**9},
+            "id": {"id": "0" * 26},
         }  # fmt: skip
         for field, lie in lies.items():
             with monkeypatch.context() as patch, pytest.raises(TiergateError) as refused:
