@@ -16,7 +16,7 @@ import hashlib
 import logging
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -24,7 +24,6 @@ from sqlalchemy import Connection
 
 from config.clock import wall_ms
 from config.reasons import Reason
-from config.units import NS_PER_MS
 from storage import rows, volume
 from storage.catalog import gaps, segments
 from storage.catalog.engine import Catalog, never_fits
@@ -82,7 +81,6 @@ def salvage_part(spool: Spool, path: Path) -> Recovered | None:
     if not _is_segment(found, path):
         spool.quarantine(path)
         return None
-    written_ms = path.stat().st_mtime_ns // NS_PER_MS
     index = b"" if found.sealed else random_access_index(found.fragments, found.media_start)
     end = size if found.sealed else found.good_length
     if path.suffix == FAILED:
@@ -99,18 +97,7 @@ def salvage_part(spool: Spool, path: Path) -> Recovered | None:
             os.close(fd)
         os.rename(path, target)
         volume.fsync_folder(target.parent)
-    recovered = _recovered(spool, target, found, size - end, salvaged=True)
-    segment = recovered.segment
-    return replace(recovered, segment=replace(segment, end_ms=_end_ms(segment, written_ms, wall_ms(spool.clock))))
-
-
-def _end_ms(row: SegmentRow, written_ms: int, now_ms: int) -> int:
-    """A torn segment does not say when its last picture came, and a camera's media clock may run ahead of ours: nothing
-    in it is later than the file's last write. Where recorded time itself was ahead of the clock that dates files, or
-    that clock was set back, its media's length is all there is."""
-    if row.time_trust == "held":
-        return row.end_ms
-    return min([row.end_ms, *(ms for ms in (written_ms, now_ms) if ms > row.start_ms)])
+    return _recovered(spool, target, found, size - end, salvaged=True)
 
 
 def drop_empty(path: Path) -> bool:

@@ -20,7 +20,6 @@ Belongs here: those decisions. Does not belong here: reading clocks (`gateway.in
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 _NS = 1_000_000_000
@@ -29,7 +28,6 @@ SYNCHRONISED, UNKNOWN, HELD = "synchronised", "unknown", "held"
 STEP_NS = 1 * _NS  #: less than this is closed by slewing
 _DRIFT_NS = _NS // 10  #: a stretch that nears the clock is cut so often that each piece is right to this
 _BEHIND_NS = _NS // 10  #: less is the last picture's duration
-LIE_MS = 11_000  #: `SegmenterPolicy.skew_ms` and a fragment: no segment ends further ahead of its last arrival
 SLEW = 250e-6  #: of elapsed time: half of what `gateway.ingest.arrival` follows without a break
 
 
@@ -67,19 +65,6 @@ class Change:
     era: Era
     jumped_ns: int = 0  #: forward, without footage between
     correction: Correction | None = None
-
-
-def floor_ms(ends_ms: Sequence[int], now_ms: int) -> int | None:
-    """Up to where the footage of a recorder's cameras makes its clock wait, of their ends and the clock's time.
-
-    A camera whose media clock lies may have a last segment that ends a little ahead; that is for this camera alone to
-    wait for (`Segmenter.not_before`), not for the time of all others. Two that agree, or an end further ahead than any
-    lie reaches, show that the clock itself is behind.
-    """
-    ordered = sorted(ends_ms)
-    if len(ordered) > 1 and ordered[-1] - now_ms <= LIE_MS:
-        return ordered[-2]
-    return ordered[-1] if ordered else None
 
 
 class Timekeeper:

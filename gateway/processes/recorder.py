@@ -27,7 +27,7 @@ from config.reasons import Reason
 from gateway.access.ids import fresh_id
 from gateway.compose.recorder import RecorderParts, build_recorder
 from gateway.ingest.source import GapCause
-from gateway.ingest.timekeeping import UNKNOWN, floor_ms
+from gateway.ingest.timekeeping import UNKNOWN
 from gateway.processes import child
 from storage.catalog import facts
 from storage.catalog.engine import UNAVAILABLE
@@ -205,8 +205,7 @@ class Recorder:
                 known = await self._past((duty.camera_id, duty.stream))
                 if known.accounted_ms is not None and not (parts.time.certain and known.trust == UNKNOWN):
                     ends.append(known.accounted_ms)
-        floor = floor_ms(ends, wall_ms(parts.clock))
-        return None if floor is None else floor * 1_000_000
+        return max(ends) * 1_000_000 if ends else None
 
     def _tick(self) -> None:
         while not self._ticking.wait(TICK_S):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,7 @@ import pytest
 from config.clock import SystemClock
 from config.redact import Secret
 from config.units import DAY_MS, HOUR_MS
-from storage import damage, journal, restore
+from storage import damage
 from storage.audit import log as audit
 from storage.catalog import gaps, segments
 from storage.catalog.engine import Catalog
@@ -351,25 +350,3 @@ def test_a_report_says_all_of_it(catalog: Catalog, folder: FolderStore, spool: S
     assert told["findings"] == {k: [in_folder[0].segment.object_key] if k == "missing" else [] for k in KINDS}
     assert isinstance(CheckReport(0, Level.SIZE).as_json()["findings"], dict)
     assert set(RepairReport().as_json()) >= {"lost", "replaced", "waiting"}
-
-
-def test_footage_given_up_after_the_backup_comes_back_as_lost_not_as_expired(
-    catalog: Catalog, folder: FolderStore, spool: Spool, tmp_path: Path
-) -> None:
-    made = stored_in(catalog, folder, spool)
-    (tmp_path / "backup").mkdir()
-    backup = make_catalog(tmp_path / "backup")
-    insert(backup, made)
-    ids = [one.segment.id for one in made]
-    backup.write(lambda c: segments.mark_stored(c, ids, WALL_NS // 10**6))
-    folder.delete(made[0].segment.object_key)
-    now_ms = WALL_NS // 10**6 + DAY_MS
-    for at_ms in (now_ms, now_ms + 2 * HOUR_MS):
-        Repairer(catalog, folder, spool, "test").repair(check(catalog, folder, spool, at_ms))
-    assert catalog.read(partial(segments.existing, ids=ids[:1])) == {ids[0]: "lost"}
-    journal.write(catalog, folder, NODE, now_ms + 3 * HOUR_MS)
-    restore.reconcile(backup, folder, spool, NODE, now_ms + 4 * HOUR_MS, "test")
-    row = backup.read(lambda c: segments.segment_of(c, ids[0]))
-    assert row is not None
-    assert row.state == "lost"
-    backup.close()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -20,7 +19,7 @@ from storage.media.fragment_index import FragmentEntry
 from storage.salvage import RecoveryReport, recover
 from storage.segmenter import CloseSegment, OpenSegment, Write
 from storage.spool import FAILED, PART, SEALED, Spool
-from tests.media import WALL_NS, decode_mp4
+from tests.media import decode_mp4
 from tests.storage.footage import CAMERA, commands, make_catalog, make_spool, new_id, record
 
 
@@ -193,21 +192,4 @@ def test_a_file_whose_row_is_refused_is_put_aside_and_takes_no_other_with_it(tmp
     assert report.quarantined == [made[0].path]
     assert {one.segment.id for one in report.adopted} == {one.segment.id for one in made[1:]}
     assert len(list(spool.quarantined())) == 1
-    catalog.close()
-
-
-@pytest.mark.parametrize(("written_s", "ends_s"), [(2.5, 2.5), (60.0, 3.0), (-5.0, 3.0)])
-def test_a_torn_segment_ends_no_later_than_its_file_was_written(
-    tmp_path: Path, written_s: float, ends_s: float
-) -> None:
-    """Its media may say more: the camera's clock runs ahead. A file that is older than its first picture says
-    nothing."""
-    catalog, spool = make_catalog(tmp_path), make_spool(tmp_path)
-    (spool.root / CAMERA).mkdir()
-    path = spool.root / CAMERA / (whole().id + PART)
-    path.write_bytes(whole().data[: whole().media])
-    written_ns = WALL_NS + int(written_s * 1e9)
-    os.utime(path, ns=(written_ns, written_ns))
-    report = recover(catalog, spool, [CAMERA])
-    assert report.salvaged[0].segment.end_ms == (WALL_NS + int(ends_s * 1e9)) // 1_000_000
     catalog.close()
