@@ -113,9 +113,8 @@ class OneThreadLedger(Ledger):
         self._waiting.append((change, then))
 
     def settle(self) -> None:
-        batch = list(self._waiting)[:CHUNK_ROWS]
-        if batch and self._commit(batch):
-            self._waiting = deque(list(self._waiting)[len(batch) :])
+        batch, rest = list(self._waiting)[:CHUNK_ROWS], list(self._waiting)[CHUNK_ROWS:]
+        self._waiting = deque([*(self._commit(batch) if batch else ()), *rest])
 
 
 class _OneThreadWriters:
