@@ -15,6 +15,7 @@ import os
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -229,10 +230,10 @@ class Registers:
             bad: list[bytes] = []
             for start in range(0, len(lines), CHUNK_ROWS):
                 chunk = lines[start : start + CHUNK_ROWS]
-                bad += await self._catalog.awrite(lambda c, chunk=chunk: _apply(c, chunk))  # type: ignore[misc]  # a bound default
+                bad += await self._catalog.awrite(partial(_apply, lines=chunk))
             if bad:
                 _log.error("lines of the register cannot be applied", extra={"file": path.name, "lines": len(bad)})
-            await self._on_disk(lambda bad=bad: journal.finish(path, bad))  # type: ignore[misc]  # as above
+            await self._on_disk(partial(journal.finish, path, bad))
             self._waiting.difference_update(_named(lines))
 
 
