@@ -5,6 +5,9 @@ replaced (``<node>/_quarantine/`` of the store, `storage.damage`), and files of 
 understand (``<spool>/quarantine/``, `storage.salvage`). Both show pictures. Each names its camera and segment: it goes
 when the row of that segment is deleted or lost, its time and the grace are over, and the plan, asked again, removes it.
 
+A copy in the spool that is not what its row says never becomes an object (`storage.uploader`). It plays in part and
+stays where it is until its time and the grace are over; then its row is given up as lost, it is put aside, and goes.
+
 One without a row is footage of unknown date: it ages from when a sweep on a proven clock first saw it, and every hold
 and class of its camera from before then counts. What does not say whose it is stays, and is counted (unknown is kept).
 
@@ -15,7 +18,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
@@ -25,9 +28,11 @@ from sqlalchemy import Connection
 
 from config.ids import is_ulid
 from config.reasons import Reason
+from storage import damage, questions
 from storage.audit import log as audit
-from storage.catalog import facts, retention_rows
+from storage.catalog import facts, retention_rows, segments
 from storage.catalog.engine import CHUNK_ROWS, Catalog
+from storage.catalog.segments import SegmentRow
 from storage.keys import QUARANTINE_FOLDER, parse_quarantine_key
 from storage.objects.base import ObjectStore
 from storage.retention import Candidate, Planner
@@ -95,6 +100,7 @@ class Aside:
         One thing or place that fails is counted and tried again at the next sweep (FAULTS B17).
         """
         report = AsideReport()
+        self._give_up_copies(catalog, planner_of, stepped, actor, now_ms, dry_run, report)
         seen: dict[str, int] = catalog.read(lambda c: facts.get(c, SEEN)) or {}
         told: dict[str, Nameless] = catalog.read(lambda c: facts.get(c, UNKNOWN)) or {}
         kept, unknown = dict(seen), {}
@@ -129,6 +135,50 @@ class Aside:
         if not dry_run and unknown != told:
             catalog.write(lambda c: facts.set(c, UNKNOWN, unknown))
         return report
+
+    def _give_up_copies(
+        self,
+        catalog: Catalog,
+        planner_of: Callable[[Connection], Planner],
+        stepped: Callable[[], Reason | None],
+        actor: str,
+        now_ms: int,
+        dry_run: bool,
+        report: AsideReport,
+    ) -> None:
+        """Damaged copies whose time is over, out of the spool and among what was put aside. Of a volume that is not
+        there nothing is judged, and nothing that the store has after all."""
+        there = self._spool.present()
+        ids = catalog.read(damage.marked_copies)
+        for start in range(0, len(ids), self._chunk):
+            chunk = ids[start : start + self._chunk]
+            over = partial(self._copies_over, ids=chunk, volumes=there, planner_of=planner_of, now_ms=now_ms)
+            if dry_run:
+                report.deleted += len(catalog.read(over))
+                continue
+            try:
+                absent = {row.id for row in catalog.read(over) if self._store.head(row.object_key) is None}
+                give_up = partial(_give_up, over=over, absent=absent, stepped=stepped, actor=actor, now_ms=now_ms)
+                for row in catalog.write(give_up):
+                    spool = there[row.volume or ""]
+                    questions.ask(spool.root, partial(_put_copy_aside, spool, row))
+                    catalog.write(partial(segments.mark_freed, ids=[row.id]))
+            except Exception as exc:  # whatever a store or a disk answers: tried again at the next sweep
+                report.failed += 1
+                logger.warning("cannot put a damaged copy aside", extra={"problem": str(exc)})
+
+    def _copies_over(
+        self,
+        connection: Connection,
+        ids: Sequence[str],
+        volumes: Container[str],
+        planner_of: Callable[[Connection], Planner],
+        now_ms: int,
+    ) -> list[SegmentRow]:
+        planner = planner_of(connection)
+        over = {row.id for row in retention_rows.segments_by_id(connection, ids) if self._is_over(row, planner, now_ms)}
+        rows = (segments.segment_of(connection, id_) for id_ in ids if id_ in over)
+        return [row for row in rows if row is not None and row.volume in volumes]
 
     def _places(self) -> Iterator[tuple[str, Callable[[], Iterator[Thing]]]]:
         yield _IN_STORE, self._in_store
@@ -200,6 +250,31 @@ class Aside:
                 report.deleted += 1
 
 
+def _give_up(
+    connection: Connection,
+    over: Callable[[Connection], list[SegmentRow]],
+    absent: Container[str],
+    stepped: Callable[[], Reason | None],
+    actor: str,
+    now_ms: int,
+) -> list[SegmentRow]:
+    """Whose copy is to be put aside: in the transaction that asks clock, holds and policies again."""
+    rows = [row for row in over(connection) if row.id in absent]
+    if not rows or stepped() is not None:
+        return []
+    gone = segments.set_state(connection, [row.id for row in rows], ["spooled"], "lost")
+    if gone:
+        details = {"from": "spooled", "to": "lost", "ids": gone}
+        audit.append(connection, now_ms, actor, "store.repair", f"{len(gone)} segments", details)
+    return rows
+
+
+def _put_copy_aside(spool: Spool, row: SegmentRow) -> None:
+    path = spool.path_of(row.camera_id, row.id)
+    if path.exists():
+        spool.quarantine(path)
+
+
 def _undated(camera_id: str, segment_id: str, since_ms: int) -> Candidate:
     """A source that no row tells of: nobody vouches for when it was."""
     return Candidate(
@@ -208,7 +283,9 @@ def _undated(camera_id: str, segment_id: str, since_ms: int) -> Candidate:
 
 
 def _on_volume(volume_id: str, spool: Spool) -> Iterator[Thing]:
-    for path in spool.quarantined():
+    for path in questions.ask(spool.root, lambda: list(spool.quarantined())):
         match = _IN_SPOOL.fullmatch(path.name)
         source = (match["camera"], match["ulid"]) if match is not None and is_ulid(match["ulid"]) else None
-        yield Thing(volume_id, path.name, source, partial(spool.drop_quarantined, path))
+        yield Thing(
+            volume_id, path.name, source, partial(questions.ask, spool.root, partial(spool.drop_quarantined, path))
+        )

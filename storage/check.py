@@ -18,6 +18,7 @@ from functools import partial
 
 from sqlalchemy import Connection
 
+from config.errors import TiergateError
 from config.reasons import Reason
 from config.units import HOUR_MS
 from storage import damage, volume
@@ -26,7 +27,8 @@ from storage.catalog import facts, segments
 from storage.catalog.engine import CHUNK_ROWS, Catalog
 from storage.catalog.segments import SegmentRow
 from storage.keys import CATALOG_FOLDER, QUARANTINE_FOLDER, parse_segment_key
-from storage.objects.base import ObjectStore
+from storage.objects.base import BAD_SECTOR, ObjectStore
+from storage.patience import Patience, is_unreadable
 from storage.rebuild import adopt_objects
 from storage.spools import Volumes, copy_of, require_volume
 
@@ -65,6 +67,7 @@ class CheckReport:
     bytes: int = 0
     findings: list[Finding] = field(default_factory=list)
     catalog_objects: int = 0  #: journal, signed heads
+    unreadable: list[str] = field(default_factory=list)  #: keys of which the store does not say enough to judge them
     quarantined: int = 0  #: damaged objects that a whole copy has replaced
     strangers: int = 0  #: objects that are not ours to judge
     foreign: list[str] = field(default_factory=list)  #: the first keys of those
@@ -74,7 +77,7 @@ class CheckReport:
 
     @property
     def whole(self) -> bool:
-        return not self.findings
+        return not self.findings and not self.unreadable
 
     def as_json(self) -> dict[str, object]:
         return {
@@ -88,6 +91,7 @@ class CheckReport:
             "strangers": self.strangers,
             "foreign": self.foreign,
             "findings": {kind: [f.key for f in self.of(kind)] for kind in KINDS},
+            "unreadable": self.unreadable,
         }
 
 
@@ -97,22 +101,36 @@ def check(
     """Compares; changes no row of footage. Safe beside a running node: whatever looks wrong is asked again first.
 
     missing: a stored row without an object. unspooled: a spooled row with neither spool copy nor object. size, hash:
-    other bytes than recorded. leftover: an object of a deleted row. orphan: an object without a row. found: the object
-    of a row that was given up as lost.
+    other bytes than recorded, or such as the disk cannot read any more. leftover: an object of a deleted row. orphan:
+    an object without a row. found: the object of a row that was given up as lost. What the store alone does not answer
+    for is none of these (unknown means keep) and named. Raises media.store_unavailable while it answers for nothing.
     """
     report = CheckReport(now_ms, level)
     # Objects first: a row is written before its object, so an object of this listing without a row has none.
     present = _listed(store, report)
-    absent = absent_volumes(catalog, spool)
-    for row in _all_rows(catalog):
-        report.rows += 1
-        size = present.pop(row.object_key, None)
-        finding = _judge(store, spool, row, size, level, absent)
-        if finding is not None and _still(catalog, row):
-            report.findings.append(Finding(finding, row.object_key, row.id, row.bytes))
+    absent, patience = absent_volumes(catalog, spool), Patience(store)
+    for page in _pages(catalog):
+        patience.expect(row.object_key for row in page if row.object_key in present)
+        for row in page:
+            report.rows += 1
+            size = present.pop(row.object_key, None)
+            try:
+                finding = patience.ask(row.object_key, partial(_judge, store, spool, row, size, level, absent))
+            except TiergateError as exc:
+                finding = _unread(exc, row, size)
+                if finding is None:
+                    report.unreadable.append(row.object_key)
+            if finding is not None and _still(catalog, row):
+                report.findings.append(Finding(finding, row.object_key, row.id, row.bytes))
     for key, size in present.items():
         parsed = parse_segment_key(key)
-        if parsed is not None and store.head(key) is not None:
+        try:
+            there = parsed is not None and patience.ask(key, partial(store.head, key)) is not None
+        except TiergateError as exc:
+            if not is_unreadable(exc):
+                raise
+            there = True  # it was listed
+        if parsed is not None and there:
             report.findings.append(Finding("orphan", key, parsed.segment_id, size))
     catalog.write(partial(_remember, report=report))
     return report
@@ -138,11 +156,11 @@ def _listed(store: ObjectStore, report: CheckReport) -> dict[str, int]:
     return present
 
 
-def _all_rows(catalog: Catalog) -> Iterator[SegmentRow]:
+def _pages(catalog: Catalog) -> Iterator[list[SegmentRow]]:
     after = ""
     states = ("spooled", "stored", "condemned", "deleting", "deleted", "lost")
     while page := catalog.read(partial(segments.all_segments, states=states, after_id=after, limit=CHUNK_ROWS)):
-        yield from page
+        yield page
         after = page[-1].id
 
 
@@ -175,6 +193,14 @@ def _judge(
     if level >= Level.HASH and damage.digest_of(store, row.object_key) not in (None, row.sha256):
         return "hash"
     return None
+
+
+def _unread(exc: TiergateError, row: SegmentRow, listed: int | None) -> str | None:
+    """What the disk itself has lost is damage, as it is to the scrub. Raises `exc` when the store is to blame."""
+    if not is_unreadable(exc):
+        raise exc
+    damaged = listed is not None and row.state in segments.READABLE and exc.reason.params["problem"] == BAD_SECTOR
+    return "hash" if damaged else None
 
 
 def _still(catalog: Catalog, row: SegmentRow) -> bool:
@@ -213,7 +239,8 @@ class RepairReport:
     replaced: list[str] = field(default_factory=list)  #: damaged objects that a whole copy replaces
     damaged: list[str] = field(default_factory=list)  #: no whole copy: kept as it is and marked
     waiting: int = 0  #: seen for less than an hour
-    unreadable: list[str] = field(default_factory=list)  #: objects that do not say what they are; left alone
+    #: objects that do not say what they are, or that the store alone does not give; left alone
+    unreadable: list[str] = field(default_factory=list)
     refused: Reason | None = None  #: why no row was given up as lost
 
     @property
@@ -246,6 +273,7 @@ class Repairer:
         self._store = store
         self._spool = spool
         self._actor = actor
+        self._patience = Patience(store)
         self._mender = damage.Mender(catalog, store, spool, actor, copies)
 
     def repair(self, report: CheckReport, confirmed_lost: int = 0, now_ms: int | None = None) -> RepairReport:
@@ -276,12 +304,13 @@ class Repairer:
                 done.condemned.append(finding.segment_id)
                 self._mend(finding, report.at_ms, done)  # a hold may bring it back: then it must be known to be damaged
         for finding in report.of("found"):
-            if self._return(finding, report.at_ms):
+            if self._return(finding, report.at_ms, done):
                 done.returned.append(finding.segment_id)
         for finding in report.of("size") + report.of("hash"):
             self._mend(finding, report.at_ms, done)
         keys = [finding.key for finding in report.of("orphan")]
-        added, done.unreadable = adopt_objects(self._catalog, self._store, keys, self._spool.node_id, report.at_ms)
+        added, unreadable = adopt_objects(self._catalog, self._store, keys, self._spool.node_id, report.at_ms)
+        done.unreadable += unreadable
         if added:
             subject, details = f"{len(added)} segments", {"ids": added}
             self._catalog.write(lambda c: audit.append(c, report.at_ms, self._actor, "store.adopt", subject, details))
@@ -330,11 +359,18 @@ class Repairer:
         row = self._row(finding, ("deleted",))
         return row is not None and self._move(row, "condemned", now_ms, condemned_ms=now_ms, deleted_ms=None)
 
-    def _return(self, finding: Finding, now_ms: int) -> bool:
+    def _return(self, finding: Finding, now_ms: int, done: RepairReport) -> bool:
         row = self._row(finding, ("lost",))
-        if row is None or damage.digest_of(self._store, row.object_key) != row.sha256:
+        if row is None:
             return False
-        return self._move(row, "stored", now_ms)
+        try:
+            digest = self._patience.ask(row.object_key, partial(damage.digest_of, self._store, row.object_key))
+        except TiergateError as exc:
+            if not is_unreadable(exc):
+                raise
+            done.unreadable.append(row.object_key)
+            return False
+        return digest == row.sha256 and self._move(row, "stored", now_ms)
 
     def _mend(self, finding: Finding, now_ms: int, done: RepairReport) -> None:
         row = self._row(finding, segments.READABLE)

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 from config.reasons import Reason
 
-HIGH_WATER = "sweep.high_water_ms"  #: fact, the latest time that was trusted
 AGREE_WITHIN_MS = 60_000  #: a store's Date has whole seconds, a slow answer costs a few more
 HIGH_WATER = "sweep.high_water_ms"  #: fact: the latest time that a sweep has trusted
 

@@ -17,7 +17,7 @@ from enum import Enum
 from functools import partial
 from pathlib import Path
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, and_, func, or_, select
 
 from config.errors import TiergateError
 from config.reasons import Reason
@@ -27,8 +27,9 @@ from storage.catalog.engine import Catalog
 from storage.catalog.gaps import GapRow
 from storage.catalog.segments import SegmentRow
 from storage.catalog.tables import gap, segment
-from storage.keys import quarantine_key
-from storage.objects.base import ObjectStore
+from storage.keys import parse_quarantine_key, quarantine_key
+from storage.objects.asked import AskedStore
+from storage.objects.base import BAD_SECTOR, ObjectStore
 from storage.scratch import nameless
 from storage.spools import Volumes, copy_of
 
@@ -45,7 +46,7 @@ class Fate(Enum):
     KNOWN = "known"  #: as before
 
 
-def digest_of(store: ObjectStore, key: str) -> bytes | None:
+def digest_of(store: ObjectStore | AskedStore, key: str) -> bytes | None:
     """SHA-256 of what the store gives; None when it has no such object (any more)."""
     digest = hashlib.sha256()
     try:
@@ -86,6 +87,32 @@ def mark_found(connection: Connection, segment_id: str, actor: str, now_ms: int)
     logger.error("a stored segment is damaged", extra={"segment": row.id, "camera": row.camera_id})
     audit.append(connection, now_ms, actor, "segment.damaged", row.object_key, {"ids": [row.id]})
     return True
+
+
+def mark_copy(connection: Connection, row: SegmentRow, actor: str, now_ms: int) -> bool:
+    """Marks a segment that never came into the store, for its copy in the spool is not what its row says; whether that
+    is news."""
+    now = segments.segment_of(connection, row.id)
+    if now is None or now.state != "spooled" or is_marked(connection, row.id):
+        return False
+    mark(connection, row, Reason("media.spool_corrupt", {"segment": row.id}), now_ms)
+    audit.append(connection, now_ms, actor, "segment.damaged", row.object_key, {"ids": [row.id]})
+    return True
+
+
+def marked_copies(connection: Connection) -> list[str]:
+    """Segments that are spooled and marked, and those that were given up and whose copy is still named; oldest first.
+
+    Few, whatever waits for the store. The order is not asked of the catalog: it would walk through all footage by it.
+    """
+    spoiled = and_(segment.c.state == "spooled", gap.c.cause == CAUSE, gap.c.to_ms > gap.c.from_ms)
+    left = and_(segment.c.state == "lost", segment.c.volume.is_not(None))
+    query = (
+        select(segment.c.id)
+        .outerjoin(gap, gap.c.id == segment.c.id)
+        .where(segment.c.state.in_(("spooled", "lost")), or_(spoiled, left))
+    )
+    return sorted(connection.execute(query).scalars())
 
 
 def unmark(connection: Connection, segment_id: str, now_ms: int) -> bool:
@@ -137,7 +164,7 @@ class Mender:
         Nothing at all is done to an object that cannot be read just now.
         """
         digest = self._digest(row.object_key)
-        if digest is None and self._store.head(row.object_key) is None:
+        if digest is None and self._is_gone(row.object_key):
             return Fate.REPLACED if self.bring(row, now_ms) else Fate.MISSING
         if digest == row.sha256:
             self._catalog.write(lambda c: unmark(c, row.id, now_ms))
@@ -162,14 +189,26 @@ class Mender:
         try:
             return digest_of(self._store, key)
         except TiergateError as exc:
-            if exc.reason.params.get("problem") == "EIO":
+            if exc.reason.params.get("problem") == BAD_SECTOR:
                 return None
+            raise
+
+    def _is_gone(self, key: str) -> bool:
+        """An object that cannot even be looked at is not gone."""
+        try:
+            return self._store.head(key) is None
+        except TiergateError as exc:
+            if exc.reason.params.get("problem") == BAD_SECTOR:
+                return False
             raise
 
     def _copy(self, row: SegmentRow) -> Path | None:
         """The spool's, when it is whole."""
         found = copy_of(self._spool, row.camera_id, row.id)
-        return found[1] if found is not None and digest_of_file(found[1]) == row.sha256 else None
+        try:
+            return found[1] if found is not None and digest_of_file(found[1]) == row.sha256 else None
+        except OSError:  # a copy that its own disk cannot give mends nothing
+            return None
 
     def _has_copy(self, row: SegmentRow) -> bool:
         if self._copy(row) is not None:
@@ -193,7 +232,7 @@ class Mender:
 
     def _put_aside(self, row: SegmentRow, now_ms: int) -> bool:
         """The damaged bytes, durable under another key, and only then no longer under their own. False: they cannot be
-        read, so they stay where they are."""
+        read, or the store lets nobody delete them, so they stay where they are."""
         with nameless() as (file, path):
             digest, size = hashlib.sha256(), 0
             try:
@@ -206,9 +245,24 @@ class Mender:
             file.flush()
             if digest.digest() == row.sha256:
                 return False  # it reads whole after all
-            self._store.put_file(quarantine_key(row.object_key, now_ms), path, digest.digest(), size)
-        self._store.delete(row.object_key)
+            if not self._is_aside(row, size):
+                self._store.put_file(quarantine_key(row.object_key, now_ms), path, digest.digest(), size)
+        try:
+            self._store.delete(row.object_key)
+        except TiergateError as exc:
+            if exc.reason.code != "media.store_refused":
+                raise
+            logger.error("a damaged object cannot be replaced: the store refuses", extra={"segment": row.id})
+            return False
         return True
+
+    def _is_aside(self, row: SegmentRow, size: int) -> bool:
+        """Whether an earlier attempt has put these bytes aside."""
+        folder = quarantine_key(row.object_key, 0).rsplit("/", 1)[0]
+        return any(
+            info.bytes == size and parse_quarantine_key(info.key) == (row.camera_id, row.id)
+            for info in self._store.list(f"{folder}/")
+        )
 
     def _replaced(self, connection: Connection, row: SegmentRow, now_ms: int) -> None:
         unmark(connection, row.id, now_ms)

@@ -1,10 +1,11 @@
 """Second copies of held footage: made, locked, looked at every day, and let go last of all. (FAULTS B20, B21, B26)
 
-One pass: order copies of what standing holds cover and nobody has ordered, make those that are due, look at those that
-were made. A row becomes ``verified`` only after the copy was read back and locked; a pass that is killed anywhere is
-made up for by the next, which finds what the last has left. One segment that cannot be copied is tried again later
-and stops no other (FAULTS B17). A copy goes when no hold covers its segment, its lock has run out and the clock is
-trusted: ``releasing`` is entered in the transaction that reads the holds again, and the store has the last word.
+One pass: order copies of what standing holds cover and nobody has ordered, and those that lie in the store without a
+row (`storage.evidence_listing`), make those that are due, look at those that were made. A row becomes ``verified`` only
+after the copy was read back and locked; a pass that is killed anywhere is made up for by the next, which finds what the
+last has left. One segment that cannot be copied is tried again later and stops no other (FAULTS B17). A copy goes when
+no hold covers its segment, its lock has run out and the clock is trusted: ``releasing`` is entered in the transaction
+that reads the holds again, and the store has the last word.
 
 Belongs here: I/O around `storage.evidence_rules`. Does not belong here: rules, the canary (`storage.canary`),
 the main copy's deletion (`storage.sweeper`).
@@ -32,7 +33,9 @@ from storage.catalog.retention_rows import HoldRow
 from storage.catalog.segments import SegmentRow
 from storage.classes import RetentionClass
 from storage.damage import Mender
+from storage.evidence_listing import Listing
 from storage.evidence_rules import LockTerms, Need, lock_terms, may_go
+from storage.objects.asked import AskedStore
 from storage.objects.base import ObjectStore
 from storage.objects.evidence import EvidenceStore, Lock
 
@@ -43,6 +46,7 @@ LOOK_EVERY_MS = DAY_MS
 READ_EVERY_MS = 30 * DAY_MS  #: so often a copy is read back whole
 FAILED_AFTER = 3  #: tries in a row until a hold says that a copy cannot be made
 _RETRY_MS, _RETRY_AWAY_MS, _RETRY_MOST_MS = 60_000, 120_000, 6 * HOUR_MS
+_UNREADABLE = "EIO"  #: what a disk says of one file; the store it holds is there
 _AWAY_AFTER = 3  #: failures one after another that are the store's, not a segment's
 
 
@@ -76,8 +80,17 @@ def _orders(connection: Connection) -> _Orders:
     return _Orders(retention_rows.holds(connection), retention_rows.classes(connection))
 
 
+def _end_ms(one: Due, lock_ms: int | None) -> int:
+    """From when the footage's own part of a lock is counted."""
+    return one.end_ms if one.has_end else lock_ms or 0
+
+
+def _problem_of(exc: TiergateError) -> str:
+    return _UNREADABLE if exc.reason.params.get("problem") == _UNREADABLE else exc.reason.code
+
+
 class EvidenceKeeper:
-    """Runs in the keeper, alone. `clock_trusted` is asked before a copy goes, and only then."""
+    """Runs in the keeper, alone. `clock_trusted` is asked before a copy goes, or a lock is renewed by our clock."""
 
     def __init__(
         self,
@@ -87,6 +100,7 @@ class EvidenceKeeper:
         clock: Clock,
         mender: Mender,
         clock_trusted: Callable[[], bool],
+        node_id: str,
     ) -> None:
         self._catalog = catalog
         self._store = store
@@ -94,21 +108,43 @@ class EvidenceKeeper:
         self._clock = clock
         self._mender = mender
         self._clock_trusted = clock_trusted
+        self._listing = Listing(catalog, store, evidence, clock, mender, node_id)
         self._stopping = threading.Event()
 
     def stop(self) -> None:
         """A pass that goes on ends with the segment in hand."""
         self._stopping.set()
 
-    def run(self, copies: int = 500, looks: int = 500) -> EvidenceReport:
+    def run(self, copies: int = 500, looks: int = 500, listed: int = 5_000) -> EvidenceReport:
         """One pass over so many at most. Raises only when the catalog, or the evidence store itself, cannot be used."""
         report = EvidenceReport()
         orders = self._catalog.read(_orders)
         self._order(orders, report)
-        self._copy(copies, report)
+        self._list(listed, copies, report)
+        lock_ms = self._lock_ms()
+        self._copy(copies, report, lock_ms)
         if not report.away:
-            self._look(looks, report)
+            self._look(looks, report, lock_ms)
         return report
+
+    def _list(self, limit: int, copies: int, report: EvidenceReport) -> None:
+        """No more than this pass can judge, so that what a new hold orders does not wait behind."""
+        try:
+            report.ordered += self._listing.run(limit, copies)
+        except Exception:  # a store that does not list still takes and shows copies
+            report.failed += 1
+            logger.exception("the evidence store could not be listed")
+
+    def _lock_ms(self) -> int | None:
+        """The time by which this pass renews locks; None: by none. A lock runs by its store's clock and is never
+        shortened: our own, which a hand or a dead battery sets to any year, must have somebody who vouches for it."""
+        try:
+            store_ms = self._evidence.server_time()
+        except TiergateError:
+            store_ms = None
+        if store_ms is not None:
+            return store_ms
+        return wall_ms(self._clock) if self._clock_trusted() else None
 
     # --- copies ---
 
@@ -126,7 +162,7 @@ class EvidenceKeeper:
                     break
                 report.ordered += self._catalog.write(write)
 
-    def _copy(self, limit: int, report: EvidenceReport) -> None:
+    def _copy(self, limit: int, report: EvidenceReport, lock_ms: int | None) -> None:
         now_ms = wall_ms(self._clock)
         due = self._catalog.read(lambda c: evidence_rows.due(c, ("wanted",), now_ms, limit))
         in_a_row = 0
@@ -142,16 +178,17 @@ class EvidenceKeeper:
             states = ("wanted", "releasing")  # the latter: it was not needed any more, and its end was begun
             try:
                 if needs:
-                    self._make(one, needs, orders)
+                    self._make(one, needs, orders, lock_ms)
                     report.copied += 1
                 else:
                     self._withdraw(one, report)
             except TiergateError as exc:
                 report.failed += 1
-                in_a_row = in_a_row + 1 if exc.reason.code == evidence_rows.AWAY else 0
-                self._put_off(copy, exc.reason.code, states)
+                problem = _problem_of(exc)
+                in_a_row = in_a_row + 1 if problem == evidence_rows.AWAY else 0
+                self._put_off(copy, problem, states)
                 if needs:
-                    self._mend(row, exc.reason.code)
+                    self._mend(row, problem)
             except Exception as exc:  # one bad segment must not stop the others; it is tried again
                 report.failed += 1
                 logger.exception("evidence copy failed", extra={"segment": row.id})
@@ -162,14 +199,14 @@ class EvidenceKeeper:
                 report.away = True
                 return
 
-    def _make(self, one: Due, needs: Sequence[Need], orders: _Orders) -> None:
+    def _make(self, one: Due, needs: Sequence[Need], orders: _Orders, lock_ms: int | None) -> None:
         """Copy, read back, lock, and only then the row."""
         copy, row = one.copy, one.segment
         made = self._evidence.copy_from(self._store, row.object_key, row.sha256, row.bytes)
         now_ms = wall_ms(self._clock)
         known = copy.version_id == made.version_id
         has = LockTerms(copy.locked_until_ms if known else None, known and copy.legal_hold)
-        wanted = lock_terms(one.end_ms, needs, orders.classes, has, now_ms)
+        wanted = lock_terms(_end_ms(one, lock_ms), needs, orders.classes, has, lock_ms)
         lock = self._evidence.lock(row.object_key, made.version_id, Lock(wanted.until_ms, wanted.legal_hold))
 
         values = {
@@ -187,7 +224,7 @@ class EvidenceKeeper:
 
     def _mend(self, row: SegmentRow, problem: str) -> None:
         """A main copy that is not what its row says is brought back from the spool, or said to be damaged."""
-        if problem in ("media.object_corrupt", "media.object_missing"):
+        if problem in ("media.object_corrupt", "media.object_missing", _UNREADABLE):
             try:
                 self._mender.mend(row, wall_ms(self._clock))
             except TiergateError as exc:
@@ -195,7 +232,7 @@ class EvidenceKeeper:
 
     # --- looks ---
 
-    def _look(self, limit: int, report: EvidenceReport) -> None:
+    def _look(self, limit: int, report: EvidenceReport, lock_ms: int | None) -> None:
         now_ms = wall_ms(self._clock)
         states = ("verified", "releasing")
         for one in self._catalog.read(lambda c: evidence_rows.due(c, states, now_ms, limit)):
@@ -206,23 +243,31 @@ class EvidenceKeeper:
             needs = orders.needs(one)
             try:
                 if needs:
-                    self._look_at(one, needs, orders, report)
+                    self._look_at(one, needs, orders, report, lock_ms)
                 else:
                     self._withdraw(one, report)
             except TiergateError as exc:
                 report.failed += 1
-                self._put_off(one.copy, exc.reason.code, states)
-                if exc.reason.code == evidence_rows.AWAY:
+                problem = _problem_of(exc)
+                self._put_off(one.copy, problem, states)
+                if problem == evidence_rows.AWAY:
                     report.away = True
                     return
+            except Exception as exc:  # else each pass would end at the row that has waited longest
+                report.failed += 1
+                logger.exception("a look at an evidence copy failed", extra={"segment": one.segment.id})
+                self._put_off(one.copy, type(exc).__name__, states)
 
-    def _look_at(self, one: Due, needs: Sequence[Need], orders: _Orders, report: EvidenceReport) -> None:
-        """Whether both copies are there, and the lock long enough."""
+    def _look_at(
+        self, one: Due, needs: Sequence[Need], orders: _Orders, report: EvidenceReport, lock_ms: int | None
+    ) -> None:
+        """Whether both copies are there, and the lock long enough, which only a proven time can say."""
         copy, row, now_ms = one.copy, one.segment, wall_ms(self._clock)
         if copy.state == "releasing":  # ordered anew between two passes
             self._catalog.write(lambda c: evidence_rows.want(c, [row.id], now_ms))
             return
-        reads = copy.read_ms is None or now_ms - copy.read_ms >= READ_EVERY_MS
+        # A time ahead was written by a clock that was wrong.
+        reads = copy.read_ms is None or not 0 <= now_ms - copy.read_ms < READ_EVERY_MS
         whole = (
             self._evidence.is_whole(row.object_key, copy.version_id, row.sha256)
             if reads
@@ -235,7 +280,9 @@ class EvidenceKeeper:
         if row.state in ("stored", "condemned") and self._store.head(row.object_key) is None:
             self._mender.mend(row, now_ms)
         has = LockTerms(copy.locked_until_ms, copy.legal_hold)
-        wanted = lock_terms(one.end_ms, needs, orders.classes, has, now_ms)
+        wanted = has
+        if lock_ms is not None:
+            wanted = lock_terms(_end_ms(one, lock_ms), needs, orders.classes, has, lock_ms)
         lock = Lock(has.until_ms, has.legal_hold)
         if wanted != has:
             lock = self._evidence.lock(row.object_key, copy.version_id, Lock(wanted.until_ms, wanted.legal_hold))
@@ -317,7 +364,7 @@ class EvidenceSource:
 
     def __init__(self, catalog: Catalog, evidence: EvidenceStore) -> None:
         self._catalog = catalog
-        self._evidence = evidence
+        self._evidence = AskedStore(evidence)
 
     def has_whole(self, segment_id: str, key: str, sha256: bytes) -> bool:
         """False as well when the evidence store does not answer."""

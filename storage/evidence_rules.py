@@ -1,8 +1,9 @@
 """What holds demand of the second copy: how long it is locked, when it may go, how a hold stands. (pure)
 
 A lock runs as long as the hold's class says, from the hold's beginning or the segment's end, whichever is later; while
-the hold stands beyond that, it is renewed before it runs out. Permanent is a legal hold. A lock is never shortened, and
-a copy goes only when no hold needs it and the lock has run out: holds that overlap need no count of their own.
+the hold stands beyond that, it is renewed before it runs out. Permanent is a legal hold. A lock is never shortened, so
+only a proven time renews one, and a copy goes only when no hold needs it and the lock has run out: holds that overlap
+need no count of their own.
 
 Belongs here: decisions over values. Does not belong here: stores and rows (`storage.evidence`).
 """
@@ -40,9 +41,13 @@ class LockTerms:
 
 
 def lock_terms(
-    end_ms: int, needs: Iterable[Need], classes: Mapping[str, RetentionClass], has: LockTerms, now_ms: int
+    end_ms: int, needs: Iterable[Need], classes: Mapping[str, RetentionClass], has: LockTerms, now_ms: int | None
 ) -> LockTerms:
-    """What the lock must be now; `has` when nothing is to be done. A class that nobody knows is kept as for ever."""
+    """What the lock must be now; `has` when nothing is to be done. A class that nobody knows is kept as for ever.
+
+    `now_ms` is None where nobody vouches for the time: then footage and holds alone say how long, and nothing is
+    renewed.
+    """
     until_ms, legal_hold, any_need = has.until_ms or 0, False, False
     for need in needs:
         any_need = True
@@ -52,7 +57,7 @@ def lock_terms(
             legal_hold = True
         else:
             until_ms = max(until_ms, until)
-    if any_need and not legal_hold and until_ms < now_ms + RENEW_AHEAD_MS:
+    if now_ms is not None and any_need and not legal_hold and until_ms < now_ms + RENEW_AHEAD_MS:
         until_ms = now_ms + RENEWED_MS
     return LockTerms(until_ms or None, legal_hold)
 

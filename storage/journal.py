@@ -35,6 +35,7 @@ from typing import Any
 
 from sqlalchemy import BigInteger, Connection, Table, bindparam, func, insert, or_, select, update
 
+from config.errors import TiergateError
 from config.ids import ulid
 from config.units import DAY_MS, MS_PER_S, NS_PER_MS
 from storage import approvals, class_changes, restamp
@@ -57,6 +58,7 @@ from storage.catalog.tables import (
 )
 from storage.keys import CATALOG_FOLDER, dated_key
 from storage.objects.base import ObjectStore
+from storage.patience import Patience, is_unreadable
 
 FORMAT = "tiergate-journal-1"
 #: {"number", "audit_seq", "gaps_ms", "policy", "gaps", "run", "open", "kept", "kept_ms"}: how far the journal has come
@@ -250,10 +252,14 @@ def write(catalog: Catalog, store: ObjectStore, node: str, now_ms: int) -> str |
 
 
 def _take_number(catalog: Catalog, store: ObjectStore, node: str) -> int:
-    """Higher than that of any object in the store. Taken before the object is there: one that dies leaves it unused."""
+    """Higher than that of any object in the store, and than the catalog's own last: a restore whose store was lost goes
+    on behind it, or the backup would be the newer of the two when it is restored again. Taken before the object is
+    there: one that dies leaves it unused."""
     last = catalog.read(lambda c: facts.get(c, NUMBER))
     if last is None:
-        last = max((_order(found.key)[0] for found in store.list(journal_prefix(node))), default=0)
+        mark = catalog.read(lambda c: facts.get(c, MARK)) or {}
+        there = (_order(found.key)[0] for found in store.list(journal_prefix(node)))
+        last = max(mark.get("number", 0), max(there, default=0))
     catalog.write(lambda c: facts.set(c, NUMBER, last + 1))
     return int(last) + 1
 
@@ -266,7 +272,8 @@ class Journal:
     """What the journal of one node says, merged."""
 
     policy: dict[str, list[Row]] = field(default_factory=dict)
-    number: int | None = None  #: of `policy`; None: of an earlier version, nobody knows what is newer than it
+    #: of `policy`; None: of an earlier version, or a later object is unreadable: nobody knows what is newer than it
+    number: int | None = None
     #: (table, key) → row, of every picture: a node that was put back without its store had lost some
     holds: dict[tuple[str, Any], Row] = field(default_factory=dict)
     decided: dict[str, State] = field(default_factory=dict)  #: requests for a second person, by id
@@ -276,7 +283,8 @@ class Journal:
     kept: list[str] = field(default_factory=list)  #: keys of objects that tell of segments in the store
     restamps: dict[str, int] = field(default_factory=dict)  #: run → milliseconds to add
     objects: int = 0
-    unreadable: list[str] = field(default_factory=list)  #: keys; the others are used all the same
+    #: keys; the others are used all the same, but what only these told, holds among it, nobody knows
+    unreadable: list[str] = field(default_factory=list)
 
     def remember_holds(self) -> None:
         for name in ("holds", "hold_cameras"):
@@ -284,19 +292,28 @@ class Journal:
 
 
 def read(store: ObjectStore, node: str) -> Journal:
-    merged = Journal()
+    """Raises what the store raises; an object that it does not give while it gives others is `unreadable`."""
+    merged, patience = Journal(), Patience(store)
     last: tuple[int, dict[str, list[Row]]] = (-1, {})  # the policy that was written last by the clock
-    for key in sorted((found.key for found in store.list(journal_prefix(node))), key=_order):
+    keys = sorted((found.key for found in store.list(journal_prefix(node))), key=_order)
+    patience.expect(keys)
+    policy_key = None
+    for key in keys:
         try:
-            body = json.loads(store.read(key))
+            body = json.loads(patience.ask(key, partial(store.read, key)))
             if body["format"] != FORMAT:
                 raise ValueError("unknown format")
         except (ValueError, KeyError, TypeError):
             merged.unreadable.append(key)
             continue
+        except TiergateError as exc:
+            if not is_unreadable(exc):
+                raise
+            merged.unreadable.append(key)
+            continue
         merged.objects += 1
         if "policy" in body and (_says_something(body["policy"]) or not _says_something(merged.policy)):
-            merged.policy, merged.number = body["policy"], body.get("number")
+            merged.policy, merged.number, policy_key = body["policy"], body.get("number"), key
             last = max(last, (body["at_ms"], merged.policy), key=lambda one: one[0])
             merged.remember_holds()
         merged.decided |= body.get("decided", {})
@@ -310,6 +327,8 @@ def read(store: ObjectStore, node: str) -> Journal:
         if body.get("kept"):
             merged.kept.append(key)
         merged.restamps |= body.get("restamps", {})
+    if policy_key is not None and any(_order(key) > _order(policy_key) for key in merged.unreadable):
+        merged.number = None  # a newer picture may be among them
     if merged.number is None and last[1] is not merged.policy:
         merged.policy = merged.policy | {name: _longest(name, merged.policy, last[1]) for name in _ENDS}
         merged.remember_holds()
@@ -434,8 +453,16 @@ def restore_kept(catalog: Catalog, store: ObjectStore, found: Journal) -> int:
     One journal object at a time: of a million segments the whole would not fit into a small machine's memory.
     """
     told = 0
+    patience = Patience(store)
+    patience.expect(found.kept)
     for key in found.kept:
-        rows = json.loads(store.read(key))["kept"]
+        try:
+            rows = json.loads(patience.ask(key, partial(store.read, key)))["kept"]
+        except TiergateError as exc:
+            if not is_unreadable(exc):
+                raise
+            found.unreadable.append(key)
+            continue
         for start in range(0, len(rows), CHUNK_ROWS):
             told += catalog.write(partial(_tell, rows=rows[start : start + CHUNK_ROWS]))
     return told

@@ -16,6 +16,7 @@ CATALOG_FOLDER = "_catalog"  #: beneath the node: journals and checkpoints, not 
 QUARANTINE_FOLDER = "_quarantine"  #: beneath the node: damaged bytes that a whole copy has replaced
 CANARY_FOLDER = "_canary"  #: beneath the node, in the evidence store: what must not be deletable
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LAST_MS = 253_402_300_799_999  #: of the year 9999, behind which no date is
 _SEGMENT = re.compile(
     r"(?P<node>[A-Za-z0-9_][A-Za-z0-9._-]*)/(?P<camera>[0-9A-Za-z]+)/[0-9]{4}/[0-9]{2}/[0-9]{2}/[0-9]{2}/"
     r"(?P<start>[0-9]+)-(?P<ulid>[0-9A-Z]{26})\.mp4"
@@ -26,7 +27,10 @@ _QUARANTINED = re.compile(
 
 
 def segment_key(node: str, camera: str, start_ms: int, segment_id: str) -> str:
-    """``<node>/<camera>/<yyyy>/<mm>/<dd>/<hh>/<start_ms>-<ulid>.mp4`` in UTC: a day of a camera is one prefix."""
+    """``<node>/<camera>/<yyyy>/<mm>/<dd>/<hh>/<start_ms>-<ulid>.mp4`` in UTC: a day of a camera is one prefix.
+
+    Raises OverflowError behind the year 9999.
+    """
     moment = _EPOCH + timedelta(milliseconds=start_ms)
     return f"{node}/{camera}/{moment:%Y/%m/%d/%H}/{start_ms}-{segment_id}.mp4"
 
@@ -68,6 +72,6 @@ def parse_segment_key(key: str) -> SegmentKey | None:
     if match is None or not is_ulid(match["ulid"]) or len(match["start"]) > 15:
         return None
     found = SegmentKey(match["node"], match["camera"], int(match["start"]), match["ulid"])
-    if segment_key(found.node, found.camera, found.start_ms, found.segment_id) != key:
+    if found.start_ms > _LAST_MS or segment_key(found.node, found.camera, found.start_ms, found.segment_id) != key:
         return None
     return found

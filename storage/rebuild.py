@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -31,6 +31,7 @@ from storage.catalog.segments import RunRow, SegmentRow
 from storage.keys import parse_segment_key
 from storage.media.boxes import Read, salvage
 from storage.objects.base import ObjectStore
+from storage.patience import Patience, is_unreadable
 from storage.scratch import nameless
 
 _MEMORY_BYTES = 32 << 20  #: an object larger than this goes through a temporary file
@@ -44,7 +45,8 @@ class RebuildReport:
     known: int = 0
     bytes: int = 0  #: read
     foreign: int = 0  #: segments of another node, which are not ours to have rows of
-    unreadable: list[str] = field(default_factory=list)  #: keys of segments that do not say what they are
+    #: keys of segments that do not say what they are, and of those that the store alone does not give
+    unreadable: list[str] = field(default_factory=list)
 
 
 def rebuild(
@@ -56,12 +58,12 @@ def rebuild(
     progress: Callable[[RebuildReport], None] | None = None,
 ) -> RebuildReport:
     """Rows for every segment object of this node that has none. A neighbour's in the same bucket are not ours to sweep:
-    they are counted."""
-    report = RebuildReport()
+    they are counted. Raises what the store raises; one that it does not give while it gives others is named."""
+    report, patience = RebuildReport(), Patience(store)
     keys = (info.key for info in store.list())
     with ThreadPoolExecutor(WORKERS, thread_name_prefix="rebuild") as pool:
         while chunk := list(islice(keys, CHUNK_ROWS)):
-            _rebuild_chunk(catalog, store, pool, chunk, node_id, now_ms, report)
+            _rebuild_chunk(catalog, store, patience, pool, chunk, node_id, now_ms, report)
             if progress is not None:
                 progress(report)
     catalog.write(partial(_finish_rebuild, report=report, now_ms=now_ms, actor=actor))
@@ -71,27 +73,30 @@ def rebuild(
 def adopt_objects(
     catalog: Catalog, store: ObjectStore, keys: Collection[str], node_id: str, now_ms: int
 ) -> tuple[list[str], list[str]]:
-    """Rows for some objects without one (FAULTS B12): (ids that have a row now, keys that do not say what they are)."""
-    report = RebuildReport()
+    """Rows for some objects without one (FAULTS B12): (ids that have a row now, keys of those that do not say what they
+    are, or cannot be read)."""
+    report, patience = RebuildReport(), Patience(store)
     added: list[str] = []
     with ThreadPoolExecutor(WORKERS, thread_name_prefix="adopt") as pool:
         todo = iter(keys)
         while chunk := list(islice(todo, CHUNK_ROWS)):
-            added += _rebuild_chunk(catalog, store, pool, chunk, node_id, now_ms, report)
+            added += _rebuild_chunk(catalog, store, patience, pool, chunk, node_id, now_ms, report)
     return added, report.unreadable
 
 
 def _rebuild_chunk(
     catalog: Catalog,
     store: ObjectStore,
+    patience: Patience,
     pool: ThreadPoolExecutor,
-    keys: Iterable[str],
+    keys: Collection[str],
     node_id: str,
     now_ms: int,
     report: RebuildReport,
 ) -> list[str]:
     named = {parsed.segment_id: (key, parsed) for key in keys if (parsed := parse_segment_key(key)) is not None}
     report.objects += len(named)
+    patience.expect(keys)
     known = catalog.read(partial(segments.existing, ids=list(named)))
     report.known += len(known)
     todo: list[str] = []
@@ -103,7 +108,8 @@ def _rebuild_chunk(
         else:
             todo.append(key)
     made: list[tuple[RunRow, SegmentRow]] = []
-    for key, found in zip(todo, pool.map(partial(_rows_of_object, store, now_ms=now_ms), todo), strict=True):
+    rows_of = partial(_rows_if_readable, store, patience, now_ms=now_ms)
+    for key, found in zip(todo, pool.map(rows_of, todo), strict=True):
         if found is None:
             report.unreadable.append(key)
         else:
@@ -136,7 +142,18 @@ def _finish_rebuild(connection: Connection, report: RebuildReport, now_ms: int, 
     audit.append(connection, now_ms, actor, "store.rebuild", f"{report.added} segments", details)
 
 
-def _rows_of_object(store: ObjectStore, key: str, now_ms: int) -> tuple[RunRow, SegmentRow] | None:
+def _rows_if_readable(
+    store: ObjectStore, patience: Patience, key: str, now_ms: int
+) -> tuple[RunRow, SegmentRow] | None:
+    try:
+        return patience.ask(key, partial(rows_of_object, store, key, now_ms))
+    except TiergateError as exc:
+        if is_unreadable(exc):
+            return None
+        raise
+
+
+def rows_of_object(store: ObjectStore, key: str, now_ms: int) -> tuple[RunRow, SegmentRow] | None:
     """None of an object that is no whole segment, or not the one its key says, or went away meanwhile."""
     try:
         with _fetched(store, key) as (read, size, digest):

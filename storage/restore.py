@@ -19,15 +19,18 @@ from typing import Any
 
 from sqlalchemy import Connection, update
 
-from storage import approvals, check, class_changes, journal, rebuild, volume
+from config.errors import TiergateError
+from storage import approvals, check, class_changes, evidence_listing, journal, rebuild, volume
 from storage.audit import log as audit
 from storage.audit import signed
 from storage.catalog import facts, segments
 from storage.catalog.engine import CHUNK_ROWS, Catalog
+from storage.catalog.segments import SegmentRow
 from storage.catalog.tables import segment
 from storage.check import CheckReport, Level
 from storage.class_changes import Change
 from storage.objects.base import ObjectStore
+from storage.patience import Patience, is_unreadable
 from storage.rebuild import RebuildReport
 from storage.spools import Volumes
 
@@ -43,6 +46,7 @@ class Reconciled:
     deleted: int  #: rows whose deletion came after the backup
     arrived: int  #: spooled rows whose object is in the store
     check: CheckReport
+    unread: tuple[str, ...]  #: keys of the journal that nobody can read: of holds that only they told nothing is known
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -53,6 +57,7 @@ class Reconciled:
             "arrived_since": self.arrived,
             "missing": len(self.check.of("missing")) + len(self.check.of("unspooled")),
             "journal": asdict(self.journal),
+            "journal_unreadable": self.unread,
             "approvals_ended": self.ended,
         }
 
@@ -61,6 +66,7 @@ def take_over(connection: Connection, now_ms: int, actor: str, node_id: str, det
     """In the transaction that fills the catalog: the log goes on with an entry that names the restore. The new
     machine's spool is another volume."""
     volume.forget_folders(connection)
+    facts.forget(connection, evidence_listing.LISTED)
     facts.forget(connection, journal.NUMBER)  # the lost catalog had given out higher ones
     audit.append(connection, now_ms, actor, signed.RESTORED, node_id, details)
 
@@ -79,7 +85,7 @@ def reconcile(
     policy.tombstones = journal.restore_tombstones(catalog, remembered)
     arrived = _arrived(catalog, store, now_ms)
     found = check.check(catalog, store, spool, now_ms, Level.SIZE)
-    return Reconciled(policy, ended, tuple(dropped), rebuilt, deleted, arrived, found)
+    return Reconciled(policy, ended, tuple(dropped), rebuilt, deleted, arrived, found, tuple(remembered.unreadable))
 
 
 def settle(catalog: Catalog, remembered: journal.Journal, now_ms: int, actor: str) -> tuple[list[Change], int]:
@@ -96,7 +102,7 @@ def settle(catalog: Catalog, remembered: journal.Journal, now_ms: int, actor: st
 
 def _delete_again(catalog: Catalog, store: ObjectStore, tombstones: Iterable[dict[str, Any]]) -> int:
     """Rows that the backup has as footage and the journal as deleted, where the object is really gone."""
-    done = 0
+    done, patience = 0, Patience(store)
     stones = list(tombstones)
     for start in range(0, len(stones), CHUNK_ROWS):
         chunk = {row["id"]: row for row in stones[start : start + CHUNK_ROWS]}
@@ -104,11 +110,21 @@ def _delete_again(catalog: Catalog, store: ObjectStore, tombstones: Iterable[dic
         gone = [
             chunk[id_]
             for id_, state in known.items()
-            if state not in ("deleted", "lost") and store.head(chunk[id_]["object_key"]) is None
+            if state not in ("deleted", "lost") and _is_gone(store, patience, chunk[id_]["object_key"])
         ]
         catalog.write(partial(_bury, rows=gone))
         done += len(gone)
     return done
+
+
+def _is_gone(store: ObjectStore, patience: Patience, key: str) -> bool:
+    """An object that alone cannot be looked at is not gone."""
+    try:
+        return patience.ask(key, partial(store.head, key)) is None
+    except TiergateError as exc:
+        if is_unreadable(exc):
+            return False
+        raise
 
 
 def _bury(connection: Connection, rows: list[dict[str, Any]]) -> None:
@@ -120,19 +136,25 @@ def _bury(connection: Connection, rows: list[dict[str, Any]]) -> None:
 
 def _arrived(catalog: Catalog, store: ObjectStore, now_ms: int) -> int:
     """Spooled in the backup, stored since: the old machine's spool copy is not needed any more."""
-    done, after = 0, ""
+    done, after, patience = 0, "", Patience(store)
     while page := catalog.read(partial(_spooled_after, after_id=after)):
         after = page[-1].id
-        there = []
-        for row in page:
-            found = store.head(row.object_key)
-            if found is not None and found.bytes == row.bytes and found.sha256 in (None, row.sha256):
-                there.append(row.id)
+        there = [row.id for row in page if _is_whole(store, patience, row)]
         done += len(catalog.write(partial(_store, ids=there, now_ms=now_ms)))
     return done
 
 
-def _spooled_after(connection: Connection, after_id: str) -> list[segments.SegmentRow]:
+def _is_whole(store: ObjectStore, patience: Patience, row: SegmentRow) -> bool:
+    try:
+        found = patience.ask(row.object_key, partial(store.head, row.object_key))
+    except TiergateError as exc:
+        if is_unreadable(exc):
+            return False
+        raise
+    return found is not None and found.bytes == row.bytes and found.sha256 in (None, row.sha256)
+
+
+def _spooled_after(connection: Connection, after_id: str) -> list[SegmentRow]:
     return segments.all_segments(connection, ("spooled",), after_id, CHUNK_ROWS)
 
 

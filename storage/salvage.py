@@ -5,6 +5,10 @@ leave a file that this module understands. What it does not understand, or what 
 ``<spool>/quarantine``. A part that ends
 with its head never had a picture; it goes, or each crash in the first second of a segment would leave one for ever.
 
+A row may have lost sight of its file: the catalog was made anew from the store, or the disk was away for so long that
+the segment was given up. The row names the file's volume again, so that the copy goes when the store has it or the
+segment is deleted (`storage.uploader`); what was given up and is whole after all waits for the store again.
+
 Belongs here: repairing files of a recorder that is gone, their rows, and gaps as far as such footage changes them. Does
 not belong here: the time since then (the recorder knows how long it was away), footage in the store
 (`storage.rebuild`).
@@ -24,9 +28,10 @@ from sqlalchemy import Connection
 
 from config.clock import wall_ms
 from config.reasons import Reason
-from storage import rows, volume
+from storage import damage, rows, volume
+from storage.audit import log as audit
 from storage.catalog import gaps, segments
-from storage.catalog.engine import Catalog, never_fits
+from storage.catalog.engine import CHUNK_ROWS, Catalog, never_fits
 from storage.catalog.segments import RunRow, SegmentRow
 from storage.gaps import JOIN_MS
 from storage.media.boxes import Salvage, salvage
@@ -35,6 +40,9 @@ from storage.spool import FAILED, PART, SEALED, Spool, pread_all, write_all
 
 logger = logging.getLogger(__name__)
 
+ACTOR = "system:recorder"
+#: States of segments whose copy in the spool is no longer the only one, or not needed any more.
+_BEYOND = ("stored", "condemned", "deleting", "deleted", "lost")
 _COPY_BYTES = 1 << 20
 _WHOLE_BYTES = 64 << 20
 
@@ -56,6 +64,7 @@ class RecoveryReport:
     quarantined: list[Path] = field(default_factory=list)
     empty: int = 0  #: parts without a byte of media, removed
     ended_runs: int = 0
+    returned: list[str] = field(default_factory=list)  #: segments that were given up as lost, and whose files are whole
 
     def __iadd__(self, other: RecoveryReport) -> RecoveryReport:
         self.salvaged += other.salvaged
@@ -63,6 +72,7 @@ class RecoveryReport:
         self.quarantined += other.quarantined
         self.empty += other.empty
         self.ended_runs += other.ended_runs
+        self.returned += other.returned
         return self
 
 
@@ -157,6 +167,7 @@ def recover(catalog: Catalog, spool: Spool, cameras: Iterable[str], *, end_runs:
             if stem not in known:
                 _note(adopt(spool, sealed[stem]), sealed[stem], adopted, report)
         report.adopted += adopted
+        report.returned += _name_again(catalog, spool, [sealed[stem] for stem in fresh if known.get(stem) in _BEYOND])
 
         refused = _register(catalog, spool, sorted(found + adopted, key=lambda one: one.segment.start_ms))
         for one in refused:
@@ -165,6 +176,55 @@ def recover(catalog: Catalog, spool: Spool, cameras: Iterable[str], *, end_runs:
         if end_runs:
             report.ended_runs += end_open_runs(catalog, [camera_id])
     return report
+
+
+def _name_again(catalog: Catalog, spool: Spool, paths: list[Path]) -> list[str]:
+    """Files of segments beyond `spooled`, in rows that name no copy: they do now. The ids of those that were given up
+    as lost, and are spooled again."""
+    returned: list[str] = []
+    volume_id = spool.volume_id if paths else ""
+    for start in range(0, len(paths), CHUNK_ROWS):
+        here = {path.stem: path for path in paths[start : start + CHUNK_ROWS]}
+        rows_here = catalog.read(partial(segments.segments_of, ids=list(here)))
+        ours = [row for row in rows_here if row.camera_id == here[row.id].parent.name]
+        nameless = [row.id for row in ours if row.volume is None]
+        if nameless:
+            catalog.write(partial(segments.name_copies, ids=nameless, volume=volume_id))
+        for row in ours:
+            if row.state != "lost" or row.volume not in (None, volume_id):
+                continue
+            whole = _whole(spool, here[row.id], row)
+            if whole is not None and catalog.write(partial(_return, given_up=row, whole=whole)):
+                returned.append(row.id)
+    return returned
+
+
+def _whole(spool: Spool, path: Path, row: SegmentRow) -> Recovered | None:
+    """None of a file that has other bytes than its row says, or cannot be read: it stays, and is asked again."""
+    try:
+        if path.stat().st_size != row.bytes:
+            return None
+        found, _ = _examine(path)
+        if not _is_segment(found, path):
+            return None
+        whole = _recovered(spool, path, found, 0, salvaged=row.salvaged)
+    except OSError:
+        logger.warning("the copy of a lost segment cannot be read", extra={"segment": row.id})
+        return None
+    return whole if whole.segment.sha256 == row.sha256 else None
+
+
+def _return(connection: Connection, given_up: SegmentRow, whole: Recovered) -> bool:
+    id_, now_ms = given_up.id, whole.segment.created_ms
+    # A row that came back from its tombstone has neither index nor, perhaps, a run.
+    index = {"fragments": whole.segment.fragments, "init_bytes": whole.segment.init_bytes}
+    moved = segments.set_state(connection, [id_], ["lost"], "spooled", volume=whole.segment.volume, **index)
+    if moved:
+        segments.insert_run(connection, whole.run)
+        damage.unmark(connection, id_, now_ms)
+        details = {"from": "lost", "to": "spooled", "ids": moved}
+        audit.append(connection, now_ms, ACTOR, "store.repair", given_up.object_key, details)
+    return bool(moved)
 
 
 def end_open_runs(catalog: Catalog, cameras: Iterable[str]) -> int:

@@ -23,13 +23,14 @@ from storage.catalog import facts, segments
 from storage.catalog.engine import Catalog
 from storage.catalog.segments import SegmentRow
 from storage.damage import Fate, Mender, digest_of, is_marked
-from storage.objects.base import ObjectStore
+from storage.objects.base import BAD_SECTOR, ObjectStore
+from storage.patience import Patience, is_unreadable
 
 logger = logging.getLogger(__name__)
 
 STATE = "scrub.state"  #: fact: `ScrubState`
 _PAGE_ROWS = 50
-#: One object that the store cannot give must not stop the round for ever; this often it is tried.
+#: One segment that cannot be mended must not stop the round for ever; this often it is tried.
 _TRIES = 3
 
 
@@ -66,6 +67,7 @@ class Scrubber:
         self._store = store
         self._clock = clock
         self._mender = mender
+        self._patience = Patience(store)
         self._debt_bytes = 0  #: read beyond what was allowed: a segment is read whole or not at all
         self._tries: tuple[str, int] = ("", 0)
 
@@ -88,6 +90,7 @@ class Scrubber:
                 if not page:
                     self._end_round(state)
                     break
+                self._patience.expect(row.object_key for row in page)
                 for row in page:
                     read += self._look_at(row, state)
                     state.after_id = row.id
@@ -101,26 +104,39 @@ class Scrubber:
     def _look_at(self, row: SegmentRow, state: ScrubState) -> int:
         """Counts one segment; the bytes that it cost."""
         try:
-            found = digest_of(self._store, row.object_key)
+            found = self._patience.ask(row.object_key, partial(digest_of, self._store, row.object_key))
         except TiergateError as exc:
-            if exc.reason.params.get("problem") != "EIO":
-                if not self._tried_enough(row.id):
-                    raise  # the store may be away: the next call begins here
-                logger.error("a segment cannot be read", extra={"segment": row.id})
-                state.unreadable += 1
-                return row.bytes
+            if not is_unreadable(exc):
+                raise  # the store is away: the next call begins here
+            if exc.reason.params["problem"] != BAD_SECTOR:
+                return self._unreadable(row, state)
             found = b""  # the disk under the store has lost it: no digest is that of the row
+        try:
+            fate = self._mended(row, found)
+        except (TiergateError, OSError):
+            if not self._tried_enough(row.id):
+                raise  # what it is mended with may be away
+            return self._unreadable(row, state)
         state.segments += 1
         state.bytes += row.bytes
-        if found == row.sha256 and not self._catalog.read(lambda c: is_marked(c, row.id)):
-            return row.bytes
-        fresh = self._catalog.read(lambda c: segments.segment_of(c, row.id))
-        if fresh is None or fresh.state not in segments.READABLE:
-            return row.bytes  # deleted meanwhile
-        fate = self._mender.mend(fresh, wall_ms(self._clock))
         state.missing += fate is Fate.MISSING
         state.mismatches += fate in (Fate.MARKED, Fate.KNOWN, Fate.REPLACED)
-        return 2 * row.bytes
+        return row.bytes if fate is None else 2 * row.bytes
+
+    def _mended(self, row: SegmentRow, found: bytes | None) -> Fate | None:
+        """None: nothing is wrong with it."""
+        if found == row.sha256 and not self._catalog.read(lambda c: is_marked(c, row.id)):
+            return None
+        fresh = self._catalog.read(lambda c: segments.segment_of(c, row.id))
+        if fresh is None or fresh.state not in segments.READABLE:
+            return None  # deleted meanwhile
+        return self._mender.mend(fresh, wall_ms(self._clock))
+
+    @staticmethod
+    def _unreadable(row: SegmentRow, state: ScrubState) -> int:
+        logger.error("a segment cannot be read, or not be mended", extra={"segment": row.id}, exc_info=True)
+        state.unreadable += 1
+        return row.bytes
 
     def _tried_enough(self, segment_id: str) -> bool:
         tries = self._tries[1] + 1 if self._tries[0] == segment_id else 1

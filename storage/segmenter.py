@@ -40,7 +40,7 @@ _NS_PER_MS = 1_000_000
 _AUDIO_ANCHOR_NS = 1 * _NS
 #: A run that begins so little before the end of the last one is a pre-roll: no second is footage twice. Less than the
 #: skew that ends a run; more is a clock that was set.
-_SEAM_NS = 8 * _NS
+SEAM_NS = 8 * _NS
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,7 +233,7 @@ class Segmenter:
                 return commands
             run_id = self._ids()
             wall_ns = unit.wall_ns
-            if 0 < self._floor_ns - wall_ns <= _SEAM_NS:
+            if 0 < self._floor_ns - wall_ns <= SEAM_NS:
                 wall_ns = self._floor_ns
             segment, opened = self._open(run_id, wall_ns, 0)
             run = self._run = _Run(run_id, self._begun[0], unit, segment)

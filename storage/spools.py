@@ -2,7 +2,8 @@
 
 A camera's footage may lie on several volumes: a disk that fails or fills hands its cameras to another. A volume that
 is not there answers nothing, and nothing of it may be judged; who asks for more than reading goes by `present`. A disk
-that hangs counts as absent: each is asked in a thread of its own, and not again before that has its answer.
+that hangs counts as absent: each is asked in a thread of its own, and not again before that has its answer
+(`storage.questions`).
 
 Belongs here: finding and reading over volumes. Does not belong here: one volume (`storage.spool`), which volume a
 camera is written to (`gateway.ingest.volumes`).
@@ -10,24 +11,20 @@ camera is written to (`gateway.ingest.volumes`).
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
-from typing import Generic, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
-from config.clock import Clock, steady_s
+from config.clock import Clock
 from config.errors import Kind, TiergateError
 from config.settings import Settings
 from storage.catalog.engine import Catalog
+from storage.questions import Question, Questions
 from storage.spool import OpenPart, Spool
 
 T = TypeVar("T")
-
-#: A volume that has not said by then which one it is hangs. A disk that spins up takes as long as a recorder's patience
-#: at most (`gateway.ingest.volumes.SILENT_S`).
-ANSWER_S = 5.0
+ReadAt = Callable[[int, int], bytes]  #: offset, length → bytes; fewer at the end, none when the file is gone
 
 
 class Volumes(Protocol):
@@ -48,42 +45,14 @@ class Volumes(Protocol):
     def find(self, camera_id: str, segment_id: str) -> Path | None: ...
 
 
-class _Question(Generic[T]):
-    """One question to one volume, asked in a daemon thread: nobody waits for a disk that hangs, not even the end of the
-    process. Who asks while it is being asked gets the same answer."""
-
-    def __init__(self, ask: Callable[[], T]) -> None:
-        self._ask = ask
-        self._lock = threading.Lock()
-        self._answer: Future[T] | None = None
-        self._began_s = 0.0
-
-    def begin(self) -> Future[T]:
-        with self._lock:
-            if self._answer is None or self._answer.done():
-                self._answer, self._began_s = Future(), steady_s()
-                threading.Thread(target=self._run, args=(self._answer,), name="volume", daemon=True).start()
-            return self._answer
-
-    def answer(self) -> T:
-        """Raises what asking raises, and TimeoutError `ANSWER_S` after the question was put; at once from then on."""
-        answer = self.begin()
-        return answer.result(max(0.0, self._began_s + ANSWER_S - steady_s()))
-
-    def _run(self, answer: Future[T]) -> None:
-        try:
-            answer.set_result(self._ask())
-        except Exception as exc:
-            answer.set_exception(exc)
-
-
 class Spools:
     """Reads as a `Spool` does. The first is the node's own, under its data folder unless the settings say else."""
 
     def __init__(self, volumes: Sequence[Spool]) -> None:
         self.volumes = tuple(volumes)
-        self._ids = [_Question(partial(getattr, spool, "volume_id")) for spool in self.volumes]
-        self._claims: dict[str, _Question[str]] = {}
+        self._ids = [Question(partial(getattr, spool, "volume_id")) for spool in self.volumes]
+        self._claims: dict[str, Question[str]] = {}
+        self._reads = [Questions() for _ in self.volumes]
 
     def present(self) -> dict[str, Spool]:
         return {answer: spool for spool, answer in self._answers(self._ids) if isinstance(answer, str)}
@@ -92,7 +61,7 @@ class Spools:
         """`Spool.claim` of every volume: name → what is wrong with those that are missing, are others, or hang. What
         hangs is claimed as soon as it answers."""
         if not self._claims:
-            self._claims = {spool.name: _Question(partial(spool.claim, catalog)) for spool in self.volumes}
+            self._claims = {spool.name: Question(partial(spool.claim, catalog)) for spool in self.volumes}
         answers = self._answers(self._claims.values())
         return {spool.name: answer for spool, answer in answers if isinstance(answer, TiergateError)}
 
@@ -106,7 +75,7 @@ class Spools:
             wrong.append(answer)
         raise wrong[0]
 
-    def _answers(self, questions: Iterable[_Question[str]]) -> list[tuple[Spool, str | TiergateError]]:
+    def _answers(self, questions: Iterable[Question[str]]) -> list[tuple[Spool, str | TiergateError]]:
         """Of each volume its id, or why there is none. All are asked at once."""
         asked = list(questions)
         for question in asked:
@@ -129,8 +98,13 @@ class Spools:
     def read(self, camera_id: str, segment_id: str, offset: int, length: int) -> bytes | None:
         return self._first(lambda spool: spool.read(camera_id, segment_id, offset, length))
 
-    def open_parts(self, camera_id: str) -> list[OpenPart]:
-        return sorted(self._all(lambda spool: spool.open_parts(camera_id)), key=lambda part: part.segment_id)
+    def of_open_parts(self, camera_id: str, look: Callable[[OpenPart, ReadAt], T]) -> list[T]:
+        """What `look` says of each part file that is being written. One question to each disk, many reads in it."""
+
+        def ask(spool: Spool) -> list[T]:
+            return [look(part, partial(_read_part, spool, part)) for part in spool.open_parts(camera_id)]
+
+        return self._all(ask)
 
     def sealed(self, camera_id: str) -> list[Path]:
         return sorted(self._all(lambda spool: spool.sealed(camera_id)), key=lambda path: path.name)
@@ -142,11 +116,11 @@ class Spools:
         yield from self._all(lambda spool: spool.quarantined())
 
     def _first(self, ask: Callable[[Spool], T | None]) -> T | None:
-        """A disk that answers with an error hides what lies on it, never what lies on another."""
+        """A disk that answers with an error, or not at all, hides what lies on it, never what lies on another."""
         failure: OSError | None = None
-        for spool in self.volumes:
+        for spool, reads in zip(self.volumes, self._reads, strict=True):
             try:
-                found = ask(spool)
+                found = reads.answer(partial(ask, spool))
             except OSError as exc:
                 failure = exc
                 continue
@@ -158,16 +132,25 @@ class Spools:
 
     def _all(self, ask: Callable[[Spool], Iterable[T]]) -> list[T]:
         found: list[T] = []
-        for spool in self.volumes:
+        for spool, reads in zip(self.volumes, self._reads, strict=True):
             try:
-                found += ask(spool)
+                found += reads.answer(partial(_listed, ask, spool))
             except OSError:
                 if len(self.volumes) == 1:
                     raise
         return found
 
 
-def _answer(spool: Spool, question: _Question[str]) -> str | TiergateError:
+def _listed(ask: Callable[[Spool], Iterable[T]], spool: Spool) -> list[T]:
+    """To its end where the disk is asked: what lies on it may be found while it is gone through."""
+    return list(ask(spool))
+
+
+def _read_part(spool: Spool, part: OpenPart, offset: int, length: int) -> bytes:
+    return spool.read(part.camera_id, part.segment_id, offset, length) or b""
+
+
+def _answer(spool: Spool, question: Question[str]) -> str | TiergateError:
     try:
         return question.answer()
     except TiergateError as exc:

@@ -5,7 +5,9 @@ the spool copy. A crash between any two of these is found again: an object that 
 success, a spool copy of a stored segment is freed at the next round. While the store is away nothing is tried beyond
 one segment per backoff, another one each time; the spool grows, and `backlog` says by how much and since when. A
 segment that the store refuses while it takes others (one erasure set is down, one prefix is forbidden, one folder is
-broken) waits by itself, longer each time. Segments on a volume that is not there wait for it, and hold up no other.
+broken) waits by itself, longer each time. Segments on a volume that is not there wait for it, and hold up no other. A
+file that cannot be read to its end, on a disk that answers otherwise, costs its own thread (`storage.lanes`); a disk
+that hangs while a copy is freed keeps its copies until it answers.
 
 Belongs here: order, retries, the moves of the row. Does not belong here: how a store is spoken to (`storage.objects`),
 what to shed when the spool is full (the recorder stops admitting; nothing spooled is thrown away).
@@ -18,32 +20,36 @@ import contextlib
 import hashlib
 import logging
 import random
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import partial
+from pathlib import Path
 
 from sqlalchemy import Connection
 
 from config.clock import Clock, Deadline, wall_ms
 from config.errors import TiergateError
 from config.reasons import Reason
+from storage import damage, lanes, questions
 from storage.catalog import segments
-from storage.catalog.engine import Catalog
+from storage.catalog.engine import CHUNK_ROWS, Catalog
 from storage.catalog.segments import Backlog, SegmentRow
-from storage.objects.base import ObjectStore
+from storage.lanes import Lanes
+from storage.objects.base import SLOWEST_BYTES_PER_S, ObjectStore
 from storage.spool import Spool
 from storage.spools import Volumes, require_volume
 
 logger = logging.getLogger(__name__)
 
+ACTOR = "keeper"
 BATCH_ROWS = 64  #: looked at per round; the rest waits in the catalog
 NEWEST_LANE = 4  #: one upload in so many takes the newest instead: fresh footage is what people ask for (FAULTS B7)
 IDLE_S = 1.0
 LOOK_ANYWAY_S = 30.0  #: between two rounds although nothing moves in the catalog
 BACKOFF_FIRST_S, BACKOFF_MAX_S = 1.0, 60.0
 LEFTOVERS_EVERY_S = 600
+FINISH_S = 5.0  #: what is in flight at the end is waited for so long
 #: How long a segment waits that the store has twice refused while it took another; doubles each time.
 WAIT_FIRST_S, WAIT_MAX_S = 1.0, 600.0
 AWAY_KEYS = 2  #: refused without one taken in between; one alone may be refused for its own sake
@@ -56,10 +62,11 @@ class UploadCounters:
     stored: int = 0
     stored_bytes: int = 0
     failures: int = 0  #: attempts that the store did not take
-    corrupt: int = 0  #: segments whose spool copy is missing or is not what its row says
+    corrupt: int = 0  #: segments that wait because their spool copy is missing or is not what its row says
     freed: int = 0
     backlog: Backlog = field(default_factory=lambda: Backlog(0, 0, None))  #: as of the last round
     away_since_ms: int | None = None  #: the store has not taken anything since; None while it takes some
+    hanging: tuple[SegmentRow, ...] = ()  #: whose upload does not end, as of the last round
     last_reason: Reason | None = None
 
 
@@ -93,6 +100,9 @@ class Round:
     stored: int
     failed: int
 
+    def __add__(self, other: Round) -> Round:
+        return Round(self.tried + other.tried, self.stored + other.stored, self.failed + other.failed)
+
 
 class Uploader:
     """Runs in the keeper, alone: two of them would do double work, though no harm."""
@@ -104,7 +114,8 @@ class Uploader:
         self._present: dict[str, Spool] = {}  #: volume id → spool, in this round
         self._clock = clock
         self._workers = workers
-        self._pool = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="upload")
+        self._lanes = Lanes(workers, self._put, _allowed_s)
+        self._ask: Callable[[Path, Callable[[], None]], None] = questions.ask
         self._jitter = random.Random()  # noqa: S311  spreads retries, guards nothing
         self._leftovers_due_ns = clock.monotonic_ns()
         self._put_aside: set[str] = set()  #: damaged segments: not tried again until the next look for leftovers
@@ -120,32 +131,34 @@ class Uploader:
 
     # --- rounds ---
 
-    def run_once(self, limit: int = BATCH_ROWS) -> Round:
+    def run_once(self, limit: int = BATCH_ROWS, patient: bool = True) -> Round:
         """Uploads up to `limit` segments in threads, moves their rows, frees their spool copies. Blocks.
 
-        Raises media.volume_missing while no volume is mounted: then nothing can be said about any segment.
+        What does not end in time (`_allowed_s`) is left to itself, and told of by the round in which it does; with
+        `patient` false the round ends with the last segment's beginning. Raises media.volume_missing while no volume is
+        mounted: then nothing can be said about any segment.
         """
         self._present = require_volume(self._volumes)
         self._look_for_leftovers()
+        done = self._settle(self._lanes.finish(0))
         due = self._catalog.read(partial(self._due, limit=limit))
-        tried = stored = failed = 0
         while due:
             # One knock is enough while the store is away; a few at a time else, so that a crash repeats little.
             if self.counters.away_since_ms is None:
                 chunk, due = due[: self._workers * 2], due[self._workers * 2 :]
+            elif self._lanes.moving:
+                break
             else:
                 chunk = [self._knock(due)]
                 due.remove(chunk[0])
-            outcomes = list(self._pool.map(self._put, chunk))
-            taken = [o.row for o in outcomes if o.fate is _Fate.STORED]
-            self._acknowledge(taken)
-            tried += len(chunk)
-            stored += len(taken)
-            failed += self._judge(outcomes)
+            done += self._settle(self._lanes.run(chunk))
             if self._refused_since:
                 break
+        if patient:
+            done += self._settle(self._lanes.finish(lanes.HANGS_S))
+        self._name_hanging()
         self.counters.backlog = self._catalog.read(segments.spooled_bytes)
-        return Round(tried, stored, failed)
+        return done
 
     async def run(self, stop: asyncio.Event) -> None:
         """Rounds until `stop`; what is in flight then is finished. Waits longer and longer while the store is away."""
@@ -160,7 +173,7 @@ class Uploader:
                 await self._pause(stop, pause_s)
                 continue
             try:
-                done = await loop.run_in_executor(None, self.run_once)
+                done = await loop.run_in_executor(None, partial(self.run_once, patient=False))
             except TiergateError as exc:  # the spool's volume is not there; nothing of it may be judged
                 self.counters.last_reason = exc.reason
                 logger.error("upload round failed", extra={"reason": exc.reason.code})
@@ -175,6 +188,11 @@ class Uploader:
                     seen = version if not done.tried and not self.counters.backlog.count else None
                     look = Deadline(LOOK_ANYWAY_S)
             await self._pause(stop, pause_s)
+        await loop.run_in_executor(None, self._finish)
+
+    def _finish(self) -> None:
+        """What is in flight when it is to end; a copy that hangs is not waited for."""
+        self._settle(self._lanes.finish(FINISH_S))
 
     @staticmethod
     async def _pause(stop: asyncio.Event, seconds: float) -> None:
@@ -182,7 +200,8 @@ class Uploader:
             await asyncio.wait_for(stop.wait(), seconds)
 
     def close(self) -> None:
-        self._pool.shutdown(wait=True)
+        """What is still in flight is told of by nobody: the next start finds it done, or does it again."""
+        self._lanes.close(FINISH_S)
 
     # --- steps ---
 
@@ -191,6 +210,7 @@ class Uploader:
         newest_count = limit // NEWEST_LANE if limit >= NEWEST_LANE else 0
         now_ns = self._clock.monotonic_ns()
         aside = self._put_aside | {id_ for id_, wait in self._waits.items() if wait.until_ns > now_ns}
+        aside |= {row.id for row in self._lanes.begun}
         there = list(self._present)
         oldest = segments.oldest_spooled(connection, limit - newest_count, aside, there)
         taken = {row.id for row in oldest}
@@ -210,6 +230,16 @@ class Uploader:
         order = {id_: place for place, id_ in enumerate(since)}
         return min(due, key=lambda row: (row.id in self._waits, row.camera_id in cameras, order.get(row.id, -1)))
 
+    def _settle(self, outcomes: Sequence[_Outcome]) -> Round:
+        taken = [o.row for o in outcomes if o.fate is _Fate.STORED]
+        if taken:
+            self._mark(taken)
+            self._free(taken)
+        spoiled = [o.row for o in outcomes if o.reason is not None and o.reason.code == "media.spool_corrupt"]
+        if spoiled:
+            self._catalog.write(partial(_mark_copies, rows=spoiled, now_ms=wall_ms(self._clock)))
+        return Round(len(outcomes), len(taken), self._judge(outcomes))
+
     def _judge(self, outcomes: Sequence[_Outcome]) -> int:
         """Counts; says whether the store is away, and who waits by itself. How many it did not take."""
         counters = self.counters
@@ -220,7 +250,7 @@ class Uploader:
                 self._put_aside.add(outcome.row.id)
             if outcome.fate is _Fate.DAMAGED and outcome.row.id not in self._told:
                 self._told.add(outcome.row.id)
-                counters.corrupt += 1
+                counters.corrupt = len(self._told)
                 code = outcome.reason.code if outcome.reason else ""
                 logger.error("segment cannot be stored", extra={"segment": outcome.row.id, "reason": code})
         counters.failures += len(refused)
@@ -313,14 +343,18 @@ class Uploader:
         except OSError:
             return False
 
-    def _acknowledge(self, done: Sequence[SegmentRow]) -> None:
-        if done:
-            self._mark(done)
-            self._free(done)
+    def _name_hanging(self) -> None:
+        hanging, known = self._lanes.hanging, {row.id for row in self.counters.hanging}
+        for row in hanging:
+            if row.id not in known:
+                logger.error(
+                    "an upload hangs", extra={"segment": row.id, "camera": row.camera_id, "volume": row.volume}
+                )
+        self.counters.hanging = tuple(hanging)
 
     def _mark(self, done: Sequence[SegmentRow]) -> None:
         now_ms = wall_ms(self._clock)
-        moved = set(self._catalog.write(partial(segments.mark_stored, ids=[r.id for r in done], now_ms=now_ms)))
+        moved = set(self._catalog.write(partial(_stored, ids=[r.id for r in done], now_ms=now_ms)))
         self.counters.stored += len(moved)
         self.counters.stored_bytes += sum(row.bytes for row in done if row.id in moved)
 
@@ -334,8 +368,8 @@ class Uploader:
             if spool is None:
                 continue  # its row goes on naming the volume; freed when that is back
             try:
-                spool.free_copy(row.camera_id, row.id)
-            except (OSError, TiergateError) as exc:  # a disk that turned read-only, or went: freed another time
+                self._ask(spool.root, partial(spool.free_copy, row.camera_id, row.id))
+            except (OSError, TiergateError) as exc:  # a disk that turned read-only, hangs, or went: freed another time
                 logger.warning("spool copy stays", extra={"segment": row.id, "problem": type(exc).__name__})
                 continue
             freed.append(row.id)
@@ -348,6 +382,11 @@ class Uploader:
             return
         self._leftovers_due_ns = self._clock.monotonic_ns() + LEFTOVERS_EVERY_S * 1_000_000_000
         self._put_aside.clear()
+        told, self._told = sorted(self._told), set()
+        for start in range(0, len(told), CHUNK_ROWS):
+            states = self._catalog.read(partial(segments.existing, ids=told[start : start + CHUNK_ROWS]))
+            self._told |= {id_ for id_, state in states.items() if state == "spooled"}
+        self.counters.corrupt = len(self._told)
         long_ago_ns = self._clock.monotonic_ns() - LEFTOVERS_EVERY_S * 1_000_000_000
         self._waits = {id_: wait for id_, wait in self._waits.items() if wait.until_ns > long_ago_ns}  # others ended
         for volume in self._present:
@@ -388,3 +427,21 @@ class Uploader:
 
     def _jittered(self, seconds: float) -> float:
         return seconds * self._jitter.uniform(0.5, 1.5)
+
+
+def _allowed_s(row: SegmentRow) -> float:
+    """Longer than a store that trickles is given: beside uploads that share a thin line others would share it too."""
+    return lanes.HANGS_S + row.bytes / SLOWEST_BYTES_PER_S
+
+
+def _stored(connection: Connection, ids: Sequence[str], now_ms: int) -> list[str]:
+    """What was marked as damaged and is whole after all is so no longer."""
+    moved = segments.mark_stored(connection, ids, now_ms)
+    for id_ in moved:
+        damage.unmark(connection, id_, now_ms)
+    return moved
+
+
+def _mark_copies(connection: Connection, rows: Sequence[SegmentRow], now_ms: int) -> None:
+    for row in rows:
+        damage.mark_copy(connection, row, ACTOR, now_ms)

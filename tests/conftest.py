@@ -10,11 +10,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
+from storage import questions
 from tests.parts import clips as clip_recipes
+from tests.parts import hanging_disk
 from tests.parts.browser import Chromium, chromium
 from tests.parts.catalog import new_catalog
+from tests.parts.hanging_disk import HangingDisk
+from tests.parts.mounts import Mounts
 from tests.parts.onvif_ipycam import OnvifCamera
 from tests.parts.postgres import Postgres
 from tests.parts.relay import TcpRelay
@@ -25,6 +30,10 @@ from tests.parts.s3 import MinIO, S3Server, SeaweedFS
 for _name in [name for name in os.environ if name.startswith("TIERGATE_")]:
     if _name != "TIERGATE_CACHE" and not _name.startswith("TIERGATE_TORTURE_"):
         del os.environ[_name]
+
+# How long one example takes says how busy the machine is.
+hypothesis.settings.register_profile("tiergate", deadline=None)
+hypothesis.settings.load_profile("tiergate")
 
 
 def pytest_report_header() -> str:
@@ -214,3 +223,13 @@ def memory_folder(tmp_path: Path) -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="tiergate-", dir=shared))
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def hanging(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HangingDisk]:
+    """A disk that never answers, and patience of half a second with it."""
+    if not hanging_disk.usable():
+        pytest.skip("mounting needs root, namespaces and FUSE on this machine")
+    monkeypatch.setattr(questions, "ANSWER_S", 0.5)
+    with Mounts(tmp_path) as mounts, HangingDisk(mounts, tmp_path / "hung") as disk:
+        yield disk

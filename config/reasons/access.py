@@ -31,6 +31,10 @@ WORDS: dict[str, tuple[str, str]] = {
         "The grant does not cover the purpose {purpose}.",
         "授权不包括用途 {purpose}。",
     ),
+    "access.purpose_unknown": (
+        "There is no purpose {purpose}; there are {known}.",
+        "没有用途 {purpose}；可用的有 {known}。",
+    ),
     "access.request_record": (
         "For a person concerned give the number of the request (case_no) and who asks for what (at least {minimum} "
         "characters).",
@@ -80,6 +84,10 @@ WORDS: dict[str, tuple[str, str]] = {
         "This is for signed-in users, not for tokens.",
         "此操作仅限登录用户，令牌不可使用。",
     ),
+    "access.function_unknown": (
+        "There is no function {function}; there are {known}.",
+        "没有功能 {function}；可用的有 {known}。",
+    ),
     "access.grant_malformed": (
         "The grant is not understood at {field}.",
         "授权内容的 {field} 无法识别。",
@@ -107,8 +115,8 @@ WORDS: dict[str, tuple[str, str]] = {
         "该用户已停用。",
     ),
     "access.must_change": (
-        "The first password must be changed before anything else.",
-        "须先修改初始口令。",
+        "The first password must be changed before anything else: the page and `tiergate login` ask for a new one.",
+        "须先修改初始口令：在网页登录或运行 tiergate login 时按提示修改。",
     ),
     "access.password_weak": (
         "The password is too short or too common; use at least {least} characters.",
@@ -175,8 +183,8 @@ WORDS: dict[str, tuple[str, str]] = {
         "令牌的画面须带有持有者名称水印，而 RTSP 取流无法叠加水印。请填写同意无水印提供的单位或人员及文件号（unmarked_basis）。",
     ),
     "access.grant_empty": (
-        "A grant names at least one camera or group and one function.",
-        "授权至少包括一个摄像机或分组以及一项功能。",
+        "A grant names at least one camera or region, and one function.",
+        "授权至少包括一个摄像机或区划，以及一项功能。",
     ),
     "access.exceeds_yours": (
         "Nobody grants what they may not grant: {what}.",
@@ -235,7 +243,10 @@ WORDS: dict[str, tuple[str, str]] = {
         "区划 {region} 的上级 {parent} 不存在。",
     ),
     "access.region_loop": ("Region {region} would be above itself.", "区划 {region} 不能是自己的上级。"),
-    "access.department_unknown": ("There is no department {department}.", "没有部门 {department}。"),
+    "access.department_unknown": (
+        "There is no department {department}. Nearest: {known}; `tiergate department list` shows all.",
+        "没有部门 {department}。相近的有：{known}；运行 tiergate department list 查看全部。",
+    ),
     "access.area_unknown": ("There is no area {area}.", "没有区域 {area}。"),
     "access.area_mixed": (
         "An area has cameras or regions, not both: make two areas.",
@@ -260,7 +271,7 @@ WORDS: dict[str, tuple[str, str]] = {
         "场所类型 {site_type} 未知，可用：{known}。",
     ),
     "access.name_taken": ("{name} exists already.", "{name} 已存在。"),
-    "access.role_unknown": ("There is no role {role}.", "没有角色 {role}。"),
+    "access.role_unknown": ("There is no role {role}; there are {known}.", "没有角色 {role}；可用的有 {known}。"),
     "access.user_unknown": ("There is no user {user}.", "没有用户 {user}。"),
     "access.posting_lacks": (
         "You are posted to {unit}, which may not use {function} here.",
@@ -332,5 +343,8 @@ WORDS: dict[str, tuple[str, str]] = {
         "Switching sound on needs a reason and a document (audio_basis).",
         "开启声音须填写依据和文件号（audio_basis）。",
     ),
-    "access.class_unknown": ("There is no retention class {class} for areas.", "没有可用于区域的保存类别 {class}。"),
+    "access.class_unknown": (
+        "There is no retention class {class} for areas; there are {known}.",
+        "没有可用于区域的保存类别 {class}；可用的有 {known}。",
+    ),
 }

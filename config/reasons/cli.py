@@ -69,6 +69,10 @@ WORDS: dict[str, tuple[str, str]] = {
         "ceiling, legal_basis.",
         "{path} 不是有效的保存策略（{problem}）：每个类别一张表 [classes.类别]，含 months，超过上限时另含 legal_basis。",
     ),
+    "cli.command_unknown": (
+        "There is no command {given}. Nearest: {near}; `{command} --help` lists all.",
+        "没有命令 {given}。相近的有：{near}；运行 {command} --help 查看全部。",
+    ),
     "cli.option_unknown": (
         "There is no option {option}; `{command} --help` lists them.",
         "没有选项 {option}；运行 {command} --help 查看全部选项。",
@@ -76,6 +80,10 @@ WORDS: dict[str, tuple[str, str]] = {
     "cli.option_missing": (
         "{option} is missing; see `{command} --help`.",
         "缺少 {option}；用法见 {command} --help。",
+    ),
+    "cli.option_empty": (
+        "{option} needs a value; see `{command} --help`.",
+        "{option} 缺少取值；用法见 {command} --help。",
     ),
     "cli.option_bad": (
         "The value of {option} is not valid: {problem}; see `{command} --help`.",
@@ -98,6 +106,18 @@ WORDS: dict[str, tuple[str, str]] = {
         "{path} does not exist or cannot be read.",
         "{path} 不存在或无法读取。",
     ),
+    "cli.name_unknown": (
+        "There is no {noun} {given}. Nearest: {near}; `tiergate {command}` shows all.",
+        "没有{noun}“{given}”。相近的有：{near}；运行 tiergate {command} 查看全部。",
+    ),
+    "cli.name_ambiguous": (
+        "{given} may be each of {count} entries ({noun}); give the id of one: {candidates}.",
+        "“{given}”对应 {count} 个{noun}，请改用编号：{candidates}。",
+    ),
+    "cli.not_signed_in": (
+        "You are not signed in here, or no longer: `tiergate login NAME`.",
+        "尚未登录或登录已失效：请运行 tiergate login 用户名。",
+    ),
     "cli.not_signed": ("Nothing was signed.", "未签发。"),
     "cli.file_unwritable": (
         "{path} cannot be written; name another file with -o.",
@@ -111,6 +131,15 @@ WORDS: dict[str, tuple[str, str]] = {
         "The first user needs a login of letters, digits and . _ @ - that begins with a letter or digit (at most 60 "
         "characters), and a name.",
         "首个用户须有登录名（字母、数字和 . _ @ -，以字母或数字开头，最多 60 个字符）和姓名。",
+    ),
+    "cli.administrator_there": (
+        "There is an administrator: {login}, who adds people by `tiergate user add`. If the password is lost: "
+        "`tiergate user reset-password {login}`.",
+        "已有管理员 {login}，可用 tiergate user add 添加用户；如密码遗失，请用 tiergate user reset-password {login}。",
+    ),
+    "cli.not_node_user": (
+        "This is for the user {user} alone, whom the node's keys belong to: `sudo -u {user} tiergate …`.",
+        "仅限节点密钥所属用户 {user} 执行：sudo -u {user} tiergate …。",
     ),
     "cli.password_missing": (
         "No password: type it at the prompt, or give it on standard input with --password-stdin.",

@@ -17,6 +17,10 @@ WORDS: dict[str, tuple[str, str]] = {
         "Object {key} does not have the bytes that were recorded.",
         "对象 {key} 的内容与录制时不一致。",
     ),
+    "media.object_unreadable": (
+        "The store gives others, but not object {key}: {problem}.",
+        "存储可提供其他对象，但无法读出对象 {key}：{problem}。",
+    ),
     "media.store_unavailable": (
         "The store does not answer as it should: {problem}.",
         "存储未正常响应：{problem}。",

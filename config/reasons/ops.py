@@ -119,6 +119,16 @@ WORDS: dict[str, tuple[str, str]] = {
         "Add space; `tiergate retention plan` says what goes by itself and when. Nothing is deleted before its time.",
         "请扩容；retention plan 会说明哪些录像何时到期。未到期的不会删除。",
     ),
+    "ops.disk_silent": (
+        "{volume}: the disk at {folder} does not answer; whatever asks it hangs.",
+        "{volume}：{folder} 所在磁盘无响应，访问它的操作都会卡住。",
+    ),
+    "ops.disk_silent_next": (
+        "Look at the kernel's log (`dmesg`), at the disk and its cable, or at the server of a network mount. What lies on "
+        "it waits, the other disks are used meanwhile; programs that hang on it end when it answers or is unmounted by "
+        "force. Do not delete anything.",
+        "请查看内核日志（dmesg）、磁盘及其连接，或网络挂载的服务器。其上的内容会等待，其间使用其他磁盘；磁盘恢复响应或被强制卸载后，卡住的程序即会结束。请勿删除任何内容。",
+    ),
     "ops.volume_trouble": (
         "{volume}: no footage is written to this disk: {problem}",
         "{volume}：录像未写入该磁盘：{problem}",
@@ -278,6 +288,16 @@ WORDS: dict[str, tuple[str, str]] = {
         "The log names the cameras; restarting tiergate frees the threads.",
         "日志中有相应摄像机；重启 tiergate 可释放这些线程。",
     ),
+    "ops.changes_dropped": (
+        "{count} change(s) of recorders have not come into the catalog and will not: it was away too long, or does not "
+        "take them.",
+        "录像进程有 {count} 条变更未写入目录库且不会再写入：目录库离线过久，或拒绝接收。",
+    ),
+    "ops.changes_dropped_next": (
+        "See that the catalog answers, then restart tiergate: footage without its row is taken up from the spool at the "
+        "start. Gaps of that time may lack their cause; the log says when it was.",
+        "请确认目录库可用，然后重启 tiergate：启动时会从缓冲区补录没有记录的录像。该时段的缺失可能没有原因，具体时间见日志。",
+    ),
     "ops.camera_alone": (
         "Camera {camera} made its recorder crash and has one of its own now.",
         "摄像机 {camera} 曾使录像进程崩溃，现已单独使用一个录像进程。",
@@ -308,6 +328,16 @@ WORDS: dict[str, tuple[str, str]] = {
     "ops.corrupt_next": (
         "`tiergate store check --cost hash` names them; check the disk.",
         "运行 tiergate store check --cost hash 查明；请检查磁盘。",
+    ),
+    "ops.uploads_hang": (
+        "{count} upload(s) have begun and do not end; the first is segment {segment} of camera {camera}.",
+        "{count} 个上传已开始但无法结束，其中最早的是摄像机 {camera} 的片段 {segment}。",
+    ),
+    "ops.uploads_hang_next": (
+        "The disk under the spool cannot read that file, or the store does not come back: look at the kernel's log "
+        "(`dmesg`) and at both. The others go on meanwhile, and so do these when the disk answers. Do not delete "
+        "anything.",
+        "缓冲区所在磁盘读不出该文件，或存储未返回：请查看内核日志（dmesg）并检查两者。其间其他上传照常进行；磁盘恢复后这些上传也会继续。请勿删除任何内容。",
     ),
     "ops.sweep_ok": ("The last sweep ended {minutes} min ago.", "上次清理在 {minutes} 分钟前完成。"),
     "ops.sweep_never": ("No sweep has run yet.", "清理尚未运行过。"),
@@ -463,8 +493,8 @@ WORDS: dict[str, tuple[str, str]] = {
     ),
     "ops.audit_cut_next": (
         "Keep the files as they are, tell the audit administrator and compare with exports kept elsewhere; then "
-        "`tiergate audit review`. Until then no head is signed.",
-        "请保留现场、通知审计管理员，并与另存的导出文件核对；然后执行 tiergate audit review。此前不再签署链头。",
+        "`tiergate audit review`. Until then no head is signed and no evidence package made.",
+        "请保留现场、通知审计管理员，并与另存的导出文件核对；然后执行 tiergate audit review。此前不再签署链头，也不制作证据包。",
     ),
     "ops.audit_not_cut": (
         "The audit log holds every head that was signed: there is nothing to review.",

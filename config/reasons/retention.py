@@ -42,8 +42,8 @@ WORDS: dict[str, tuple[str, str]] = {
         "保存类别 {class} 不能设为 {days} 天：法定下限为 {floor} 个月，且不少于 {floor_days} 天。",
     ),
     "retention.whole_months": (
-        "Class {class} keeps whole months: write {days} days as months.",
-        "保存类别 {class} 按整月计算：请将 {days} 天改写为月数。",
+        "Class {class} keeps whole months of 30 days: {days} days are none; give months, or a multiple of 30.",
+        "保存类别 {class} 按整月（每月 30 天）计算，{days} 天不是整月：请填写月数，或 30 的倍数。",
     ),
     "retention.length_once": (
         "Say how long once: in months or in days.",

@@ -100,6 +100,10 @@ WORDS: dict[str, tuple[str, str]] = {
         "The mechanism {name} is not agreed on this link, or in another version.",
         "本链路未约定机制 {name}，或版本不一致。",
     ),
+    "tier.mechanism_none": (
+        "There is no mechanism {name}; there are {known}.",
+        "没有机制 {name}；可用的有 {known}。",
+    ),
     "tier.case_and_reason": (
         "A case number and a reason of at least {chars} characters are needed.",
         "须填写案（事）件编号和不少于 {chars} 个字的理由。",
@@ -183,6 +187,10 @@ WORDS: dict[str, tuple[str, str]] = {
     "tier.line_full": (
         "The line to the lower node is full: {needed_kbps} kbit/s needed, {available_kbps} kbit/s free.",
         "下级链路带宽已满：需要 {needed_kbps} kbit/s，剩余 {available_kbps} kbit/s。",
+    ),
+    "tier.line_busy": (
+        "Too much footage waits for the line to the lower node already; try again in {seconds} s.",
+        "下级链路上等待传输的录像过多，请在 {seconds} 秒后重试。",
     ),
     "tier.day_full": (
         "The {limit_mb} MB of pictures that this link may carry in 24 hours are used up; from {at} on there is room. "

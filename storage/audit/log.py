@@ -78,7 +78,7 @@ class Filter:
     """Which entries a reader wants to see."""
 
     action: str | None = None  #: or the prefix of a noun, ending with a dot
-    actor: str | None = None
+    actor: str | None = None  #: a login alone is its user's: ``li`` for ``user:li``
     subject: str | None = None  #: or a part of it
     from_ms: int | None = None
     to_ms: int | None = None  #: exclusive
@@ -154,11 +154,17 @@ def _filtered(query: Any, action: str | None, actor: str | None) -> Any:
     if actor is None:
         return query
     # Who is on duty at a wall is one of two actors in a row: `user:li wall:hall` is found by either.
-    at_wall = (
-        audit.c.actor.startswith(f"{actor} ", autoescape=True),
-        audit.c.actor.endswith(f" {actor}", autoescape=True),
+    return query.where(
+        or_(
+            *(audit.c.actor == one for one in _actors(actor)),
+            *(audit.c.actor.startswith(f"{one} ", autoescape=True) for one in _actors(actor)),
+            *(audit.c.actor.endswith(f" {one}", autoescape=True) for one in _actors(actor)),
+        )
     )
-    return query.where(or_(audit.c.actor == actor, *at_wall))
+
+
+def _actors(given: str) -> tuple[str, ...]:
+    return (given,) if ":" in given else (given, f"user:{given}")
 
 
 def verify(rows: Iterable[Entry], after: tuple[int, bytes] = (0, GENESIS)) -> int | None:

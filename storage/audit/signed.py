@@ -22,7 +22,7 @@ from __future__ import annotations
 import logging
 import re
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol, TypeVar
@@ -31,7 +31,7 @@ from sqlalchemy import Connection, select
 
 from config import crypto
 from config.errors import Kind, TiergateError
-from config.units import DAY_MS, HOUR_MS
+from config.units import DAY_MS, HOUR_MS, format_time_ms
 from storage.audit import log
 from storage.audit.log import GENESIS, Checkpoint
 from storage.catalog import facts
@@ -392,6 +392,58 @@ class Signer:
             if last.seq == log.head(connection)[0] and 0 <= now_ms - last.at_ms < QUIET_MS:
                 return None
         return log.checkpoint(connection, self._private_key, now_ms)
+
+
+class HeadSigner:
+    """For whoever is given a head: an export's end, a linked node. By the same rule as the keeper's: a head over a log
+    that lost what was signed would make the loss look like the truth, away from here."""
+
+    def __init__(
+        self, catalog: Catalog, store: ObjectStore, node: str, public_key: bytes, sign: Callable[[bytes], crypto.Signed]
+    ) -> None:
+        self._catalog, self._store, self._node = catalog, store, node
+        self._public_key, self._sign = public_key, sign
+
+    def write(self, now_ms: int) -> Checkpoint:
+        """A head signed now; it is not kept. Raises ops.audit_cut, and what the store raises: without it nobody knows
+        what was signed."""
+        newest = newest_held(self._catalog.read, self._store, self._node, self._public_key, now_ms)
+        return self._catalog.read(partial(self._make, newest=newest, now_ms=now_ms))
+
+    def _make(self, connection: Connection, newest: Checkpoint | None, now_ms: int) -> Checkpoint:
+        require_held(connection, newest)
+        return log.signed_head(connection, self._public_key, self._sign, now_ms)
+
+
+def newest_held(read: Read, store: ObjectStore, node: str, public_key: bytes, now_ms: int) -> Checkpoint | None:
+    """The newest head in the store, which the log holds; None without one. Raises ops.audit_cut, and what the store
+    raises."""
+    found = judge(read, store, node, public_key, now_ms)
+    if found.cut is not None:
+        raise _refused(found.cut)
+    return found.newest
+
+
+def require_held(connection: Connection, newest: Checkpoint | None) -> None:
+    """For whoever signs a while after `newest_held`. Raises ops.audit_cut."""
+    if newest is not None and not holds(connection, newest):
+        raise _refused(Cut(newest, newest.seq - 1, GENESIS, newest.at_ms))
+
+
+def require_untold(connection: Connection) -> None:
+    """For whoever must go on without the store: that nobody has told of a cut. Raises ops.audit_cut."""
+    told = facts.get(connection, CUT)
+    if told is not None:
+        raise TiergateError(Kind.CONFLICT, "ops.audit_cut", **shown(told))
+
+
+def shown(told: Mapping[str, int]) -> dict[str, Any]:
+    """A cut as the sentence `ops.audit_cut` names it."""
+    return {"at": format_time_ms(told["signed_ms"], local=True), "from": told["from_seq"], "to": told["to_seq"]}
+
+
+def _refused(cut: Cut) -> TiergateError:
+    return TiergateError(Kind.CONFLICT, "ops.audit_cut", **shown(cut.as_json()))
 
 
 def _mark(made: Checkpoint) -> dict[str, int]:

@@ -50,6 +50,7 @@ class Due(NamedTuple):
     segment: SegmentRow
     start_ms: int
     end_ms: int
+    has_end: bool  #: False: of unknown date and not yet seen on a proven clock, so that `end_ms` is whatever time it is
 
 
 def _covered(hold: HoldRow, now_ms: int) -> tuple[Any, Any]:
@@ -88,6 +89,21 @@ def uncopied(connection: Connection, hold: HoldRow, now_ms: int, limit: int) -> 
     return found
 
 
+def untold(connection: Connection, ids: Sequence[str]) -> list[str]:
+    """Of segments whose copies lie in the evidence store, those of which no row says so. What still waits in the spool
+    is ordered when the store has it."""
+    query = (
+        select(segment.c.id)
+        .select_from(segment.outerjoin(evidence_copy))
+        .where(
+            segment.c.id.in_(ids),
+            segment.c.state != "spooled",
+            evidence_copy.c.state.is_(None) | (evidence_copy.c.state == "gone"),
+        )
+    )
+    return list(connection.execute(query).scalars())
+
+
 def want(connection: Connection, ids: Sequence[str], now_ms: int) -> None:
     """Orders copies; a copy that was about to go is wanted again, and keeps what is known of its lock."""
     known = set(
@@ -118,10 +134,11 @@ def due(connection: Connection, states: Sequence[str], now_ms: int, limit: int) 
     found = []
     for *values, aged_from_ms in connection.execute(query):
         row = SegmentRow(*values[split:])
-        start_ms, end_ms = row.start_ms, row.end_ms
+        start_ms, end_ms, has_end = row.start_ms, row.end_ms, True
         if row.time_trust == "unknown":
             start_ms, end_ms = undated_span(aged_from_ms, now_ms)
-        found.append(Due(CopyRow(*values[:split]), row, start_ms, end_ms))
+            has_end = aged_from_ms is not None
+        found.append(Due(CopyRow(*values[:split]), row, start_ms, end_ms, has_end))
     return found
 
 

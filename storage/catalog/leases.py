@@ -138,6 +138,13 @@ def open_of(connection: Connection, link_id: str, side: str, now_ms: int) -> lis
     return [_row(row) for row in connection.execute(query.where(running | (lease.c.cache_until_ms > now_ms)))]
 
 
+def open_(connection: Connection, now_ms: int) -> list[LeaseRow]:
+    """Leases of both sides and all links that run, or whose cache may hold something and was not said to be purged."""
+    running = (lease.c.ended_ms.is_(None)) & (lease.c.expires_ms > now_ms)
+    kept = (lease.c.cache_until_ms > now_ms) & (lease.c.purged_ms.is_(None))
+    return [_row(row) for row in connection.execute(select(lease).where(running | kept).order_by(lease.c.id))]
+
+
 def end_all(connection: Connection, link_id: str, side: str, now_ms: int, why: str) -> list[LeaseRow]:
     """Ends those of `open_of` with their caches; them, as they were.
 
@@ -155,6 +162,25 @@ def ended_unpurged(connection: Connection, link_id: str, since_ms: int) -> list[
         lease.c.link_id == link_id, lease.c.side == "granted", lease.c.ended_ms >= since_ms, lease.c.purged_ms.is_(None)
     )
     return [_row(row) for row in connection.execute(query.order_by(lease.c.ended_ms.desc()).limit(1000))]
+
+
+def owed(connection: Connection, link_id: str, issued_until_ms: int, now_ms: int, limit: int) -> list[str]:
+    """Granted leases of a link that were issued by then and that the upper node must have a row of: they run, or it
+    should have purged them and has not said so. Ids, oldest first."""
+    running = (lease.c.ended_ms.is_(None)) & (lease.c.expires_ms > now_ms)
+    query = select(lease.c.id).where(
+        lease.c.link_id == link_id, lease.c.side == "granted", lease.c.issued_ms <= issued_until_ms,
+        lease.c.purged_ms.is_(None), running | (lease.c.cache_until_ms <= now_ms),
+    )  # fmt: skip
+    return list(connection.execute(query.order_by(lease.c.issued_ms, lease.c.id).limit(limit)).scalars())
+
+
+def unheld(connection: Connection, lease_ids: Iterable[str]) -> list[str]:
+    """Those of which there is no row as the upper node, over whichever link; in their order."""
+    wanted = list(lease_ids)
+    query = select(lease.c.id).where(lease.c.side == "held", lease.c.id.in_(wanted))
+    known = set(connection.execute(query).scalars())
+    return [lease_id for lease_id in wanted if lease_id not in known]
 
 
 def camera_ms_since(connection: Connection, link_id: str, since_ms: int) -> int:

@@ -58,16 +58,20 @@ def _link(row: Row[Any]) -> LinkRow:
 
 def add(connection: Connection, row: LinkRow) -> str:
     """The row's id. A node that was linked before takes its old row over: leases of the past keep their link, and the
-    line that was measured or bought stays what it is."""
+    line that was measured or bought stays what it is. So does a suspension of a link that stands: pairing again, for a
+    certificate or an address, resumes nothing. A removed link begins anew."""
     values = {name: getattr(row, name) for name in LinkRow.__slots__}
-    existing = connection.execute(select(link.c.id).where(link.c.peer_node == row.peer_node)).scalar()
-    if existing is None:
+    found = connection.execute(select(link).where(link.c.peer_node == row.peer_node)).one_or_none()
+    if found is None:
         connection.execute(insert(link).values(**values))
         return row.id
+    existing = _link(found)
     for kept in ("id", "kind", "capacity_bps", "bytes_per_day"):
         del values[kept]
-    connection.execute(update(link).where(link.c.id == existing).values(**values))
-    return str(existing)
+    if existing.removed_ms is None and existing.suspended_ms is not None:
+        values["suspended_ms"] = existing.suspended_ms
+    connection.execute(update(link).where(link.c.id == existing.id).values(**values))
+    return existing.id
 
 
 def of_peer(connection: Connection, peer_node: str) -> LinkRow | None:
@@ -142,6 +146,10 @@ def put_mechanism(
         connection.execute(
             insert(mechanism).values(name=name, version=version, kind=kind, rules=rules, created_ms=now_ms)
         )
+
+
+def mechanism_names(connection: Connection) -> list[str]:
+    return list(connection.execute(select(mechanism.c.name).distinct().order_by(mechanism.c.name)).scalars())
 
 
 def mechanism_rules(connection: Connection, name: str, version: int | None = None) -> dict[str, Any] | None:

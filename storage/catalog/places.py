@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, Connection, case, func, insert, select, up
 
 from config.errors import Kind, TiergateError
 from config.ids import default_parent, region_code
-from config.names import hides_something
+from config.names import hides_something, nearest
 from config.units import format_time_ms
 from storage.catalog import facts
 from storage.catalog.tables import TIERS, area, area_camera, camera, department, region, retention_class, segment
@@ -212,8 +212,15 @@ def require_department(connection: Connection, id_: str) -> Department:
         select(department).where(department.c.id == id_, department.c.removed_ms.is_(None))
     ).first()
     if row is None:
-        raise TiergateError(Kind.INVALID, "access.department_unknown", department=id_[:40])
+        raise department_unknown(connection, id_)
     return Department(row.id, row.name, row.region, row.created_ms)
+
+
+def department_unknown(connection: Connection, id_: str, kind: Kind = Kind.INVALID) -> TiergateError:
+    """The refusal of `id_`, with those that it may mean."""
+    rows = nearest(id_, departments(connection).values(), lambda row: (row.name, row.id))
+    known: object = ", ".join(f"{row.name} ({row.id})" for row in rows) or {"en": "none", "zh": "无"}
+    return TiergateError(kind, "access.department_unknown", department=id_[:40], known=known)
 
 
 def add_department(connection: Connection, id_: str, name: str, region_: str, now_ms: int) -> Department:
@@ -268,9 +275,10 @@ def _running(now_ms: int) -> ColumnElement[bool]:
 
 def check_area_class(connection: Connection, name: str) -> None:
     """Raises access.class_unknown for one that does not exist or that only holds give."""
-    row = connection.execute(select(retention_class.c.for_hold).where(retention_class.c.name == name)).first()
-    if row is None or row.for_hold:
-        raise TiergateError(Kind.INVALID, "access.class_unknown", **{"class": name[:40]})
+    given_by_areas = select(retention_class.c.name).where(retention_class.c.for_hold.is_(False))
+    known = connection.execute(given_by_areas.order_by(retention_class.c.name)).scalars().all()
+    if name not in known:
+        raise TiergateError(Kind.INVALID, "access.class_unknown", **{"class": name[:40], "known": ", ".join(known)})
 
 
 def add_area(connection: Connection, row: Area) -> None:
@@ -290,9 +298,11 @@ def add_area(connection: Connection, row: Area) -> None:
         set_area_cameras(connection, row.id, row.cameras, row.valid_from_ms)
 
 
-def change_area(connection: Connection, area_id: str, values: dict[str, object]) -> None:
-    """Raises access.area_unknown."""
+def change_area(connection: Connection, area_id: str, name: str | None, document_no: str | None) -> None:
+    """None: stays as it is. Its end is `set_area_end`'s. Raises access.area_unknown."""
     _validity(connection, area_id)
+    given = {"name": name, "document_no": document_no}
+    values = {column: value for column, value in given.items() if value is not None}
     if values:
         connection.execute(update(area).where(area.c.id == area_id).values(**values))
 

@@ -9,7 +9,7 @@ Inserting is idempotent by id: the recorder, salvage and rebuild may all bring t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, fields
 from typing import Any, NamedTuple
 
@@ -22,6 +22,8 @@ Blob = bytes  #: inside a class with a field `bytes` the type needs another name
 
 #: States in which the bytes are somewhere to be read.
 READABLE = ("spooled", "stored", "condemned")
+#: Segments in these states are drawn; whether their bytes are there.
+_DRAWN = {**dict.fromkeys(READABLE, True), "deleting": False, "deleted": False}
 
 #: A segment is never longer than this (`SegmenterPolicy.segment_max_ms` and a fragment): how far before a window its
 #: first segment may start. It makes the timeline one range scan of the index.
@@ -73,7 +75,7 @@ class SegmentRow:
 
 
 class SegmentSpan(NamedTuple):
-    """What a timeline draws of a segment: exactly what ix_segment_timeline covers."""
+    """What a list names of a segment: exactly what ix_segment_timeline covers."""
 
     id: str
     run_id: str
@@ -83,7 +85,18 @@ class SegmentSpan(NamedTuple):
     end_ms: int
 
 
+class Stretch(NamedTuple):
+    """What a timeline draws: neighbours that say the same, each of which begins before or where the last one ends."""
+
+    readable: bool  #: else deleted, or about to be
+    class_: str
+    mark: str | None
+    start_ms: int
+    end_ms: int
+
+
 _SEGMENT = tuple(segment.c[f.name] for f in fields(SegmentRow))
+_DRAWN_OF = (segment.c.id, segment.c.state, segment.c.class_, segment.c.start_ms, segment.c.end_ms)
 _RUN = tuple(run.c[f.name] for f in fields(RunRow))
 _SPAN = tuple(segment.c[name] for name in SegmentSpan._fields)
 
@@ -195,6 +208,36 @@ def spans_between(
     """The timeline: every segment that touches a window, in whatever state (deleted ones say "expired")."""
     query = _window(select(*_SPAN), camera_id, stream, from_ms, to_ms).limit(limit)
     return list(map(SegmentSpan._make, connection.execute(query).all()))  # not row by row: they are many
+
+
+def stretches_between(
+    connection: Connection, camera_id: str, stream: str, from_ms: int, to_ms: int, marks: Mapping[str, str],
+    limit: int = 50_000,
+) -> list[Stretch]:  # fmt: skip
+    """The timeline, oldest first; `marks` is what is said of single segments, by id."""
+    query = _window(select(*_DRAWN_OF), camera_id, stream, from_ms, to_ms).limit(limit)
+    return stretches(connection.execute(query).all(), marks)  # not row by row: they are many
+
+
+def stretches(found: Iterable[Sequence[Any]], marks: Mapping[str, str]) -> list[Stretch]:
+    """Of id, state, class, start and end of each segment. A day is some 1 400 that mostly say the same."""
+    joined: list[Stretch] = []
+    said: tuple[bool, str, str | None] | None = None
+    since = until = 0
+    for id_, state, class_, start_ms, end_ms in found:
+        readable = _DRAWN.get(state)
+        if readable is None:
+            continue
+        says = (readable, class_, marks.get(id_))
+        if says == said and start_ms <= until:
+            until = max(until, end_ms)
+            continue
+        if said is not None:
+            joined.append(Stretch(*said, since, until))
+        said, since, until = says, start_ms, end_ms
+    if said is not None:
+        joined.append(Stretch(*said, since, until))
+    return joined
 
 
 def segment_at(connection: Connection, camera_id: str, stream: str, at_ms: int) -> SegmentRow | None:
@@ -324,6 +367,12 @@ def mark_stored(connection: Connection, ids: Sequence[str], now_ms: int) -> list
 def mark_freed(connection: Connection, ids: Sequence[str]) -> None:
     """The spool copies of stored segments are gone."""
     connection.execute(update(segment).where(segment.c.id.in_(ids), segment.c.state != "spooled").values(volume=None))
+
+
+def name_copies(connection: Connection, ids: Sequence[str], volume: str) -> None:
+    """Of these segments beyond `spooled` a copy lies on `volume`, and their rows name none."""
+    named = segment.c.id.in_(ids), segment.c.state != "spooled", segment.c.volume.is_(None)
+    connection.execute(update(segment).where(*named).values(volume=volume))
 
 
 def beyond_spool_on(connection: Connection, volume: str, after_id: str = "", limit: int = 100) -> list[SegmentRow]:

@@ -25,7 +25,11 @@ from typing import Protocol
 from config.errors import Kind, TiergateError
 
 CHUNK_BYTES = 1 << 20  #: read and hashed at once
+#: An upload slower than this is begun anew later: a store that trickles must not hold every worker (FAULTS B8).
+SLOWEST_BYTES_PER_S = 32 * 1024
 Digest = bytes  #: inside a class with a field `bytes` the type needs another name
+#: `problem` of what the disk itself has lost: trying again does not help.
+BAD_SECTOR = "EIO"
 _PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}")
 
 
@@ -84,7 +88,9 @@ class ObjectStore(Protocol):
     def list(self, prefix: str = "", start_after: str = "") -> Iterator[ObjectInfo]:
         """Objects whose key begins with `prefix`, each once, behind `start_after` in the same order. `sha256` is None.
 
-        The order is the store's own and stable: by key in S3's sense for most, folder by folder for SeaweedFS.
+        The order is the store's own and stable: by key in S3's sense for most, folder by folder for SeaweedFS. None is
+        left out because it cannot be read: one whose size a bad sector hides has 0 bytes. Raises
+        media.store_unavailable.
         """
         ...
 
@@ -135,6 +141,11 @@ def exists(key: str) -> TiergateError:
 
 def corrupt(key: str) -> TiergateError:
     return TiergateError(Kind.UNAVAILABLE, "media.object_corrupt", key=key)
+
+
+def unreadable(key: str, problem: str) -> TiergateError:
+    """Of an object that the store does not give while it gives others (`storage.patience`)."""
+    return TiergateError(Kind.UNAVAILABLE, "media.object_unreadable", key=key, problem=problem)
 
 
 def unavailable(problem: str) -> TiergateError:

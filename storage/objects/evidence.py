@@ -14,7 +14,6 @@ Contract, beyond that of every `ObjectStore`
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from config.errors import TiergateError
 from storage import volume
 from storage.objects import base
 from storage.objects.base import ObjectInfo, ObjectStore
-from storage.objects.folder import FolderStore, _sha256_of, _translated, _write_all
+from storage.objects.folder import FolderStore, _sha256_of, _translated
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,21 +80,15 @@ class FolderEvidence(FolderStore):
         target = self._target(key)
         with _translated(key):
             self._present()
-            if target.exists() and _sha256_of(target) != sha256:
-                target.unlink()  # what rotted since: the copy is made anew
-            if not target.exists():
-                digest, copied = hashlib.sha256(), 0
-                with self._temporary() as (fd, temporary):
-                    for piece in source.iter_range(key):
-                        digest.update(piece)
-                        _write_all(fd, piece)
-                        copied += len(piece)
-                    if copied != bytes or digest.digest() != sha256:
-                        raise base.corrupt(key)
-                    os.fsync(fd)
-                    self._enter(temporary, target)
+            there = target.exists()
+            if not there or not self.is_whole(key, None, sha256):
+                with self._copied(source.iter_range(key), key, sha256, bytes) as fresh:
+                    if there:
+                        os.replace(fresh, target)  # a disk that cannot read its file still gives up the name
+                    else:
+                        self._enter(fresh, target)
             volume.fsync_folder(target.parent)
-            if _sha256_of(target) != sha256:
+            if not self.is_whole(key, None, sha256):
                 raise base.corrupt(key)
         return ObjectInfo(key, bytes, sha256)
 
@@ -105,7 +98,7 @@ class FolderEvidence(FolderStore):
                 self._present()
                 return _sha256_of(self._target(key)) == sha256
         except TiergateError as exc:
-            if exc.reason.code == "media.object_missing" or exc.reason.params.get("problem") == "EIO":
+            if exc.reason.code == "media.object_missing" or exc.reason.params.get("problem") == base.BAD_SECTOR:
                 return False
             raise
 

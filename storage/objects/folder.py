@@ -13,7 +13,8 @@ import hashlib
 import os
 import secrets
 import stat
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from functools import partial
 from pathlib import Path
 
 from config.errors import TiergateError
@@ -22,6 +23,8 @@ from storage.objects import base
 from storage.objects.base import CHUNK_BYTES, ObjectInfo, check_key
 
 _TEMPORARY = ".incoming"
+#: What filesystems answer where the checksum of a name's own record is wrong: as final as a bad sector.
+_ROTTEN = (errno.EIO, errno.EBADMSG, errno.EUCLEAN)
 _TRIES = 100  #: to enter a folder that others keep emptying
 
 
@@ -222,21 +225,29 @@ class FolderStore:
         return ObjectInfo(key, size, sha256)
 
     def _copy(self, key: str, path: Path, target: Path, sha256: bytes, size: int) -> ObjectInfo:
+        with path.open("rb", buffering=0) as source:
+            pieces = iter(partial(source.read, CHUNK_BYTES), b"")
+            with self._copied(pieces, key, sha256, size) as fresh:
+                try:
+                    self._enter(fresh, target)
+                except FileExistsError:
+                    return self._same(key, target, sha256, size, fresh)
+        volume.fsync_folder(target.parent)
+        return ObjectInfo(key, size, sha256)
+
+    @contextlib.contextmanager
+    def _copied(self, pieces: Iterable[bytes], key: str, sha256: bytes, size: int) -> Iterator[Path]:
+        """A whole copy, synced, that is no object yet. Raises media.object_corrupt where the bytes are others."""
         digest, copied = hashlib.sha256(), 0
-        with self._temporary() as (fd, temporary), path.open("rb", buffering=0) as source:
-            while chunk := source.read(CHUNK_BYTES):
-                digest.update(chunk)
-                _write_all(fd, chunk)
-                copied += len(chunk)
+        with self._temporary() as (fd, fresh):
+            for piece in pieces:
+                digest.update(piece)
+                _write_all(fd, piece)
+                copied += len(piece)
             if copied != size or digest.digest() != sha256:
                 raise base.corrupt(key)
             os.fsync(fd)
-            try:
-                self._enter(temporary, target)
-            except FileExistsError:
-                return self._same(key, target, sha256, size, temporary)
-        volume.fsync_folder(target.parent)
-        return ObjectInfo(key, size, sha256)
+            yield fresh
 
     @contextlib.contextmanager
     def _temporary(self) -> Iterator[tuple[int, Path]]:
@@ -253,14 +264,17 @@ class FolderStore:
     def _walk(self, folder: str, prefix: str, start_after: str) -> Iterator[ObjectInfo]:
         """In order of keys: a folder sorts as its name with the slash, as it does in S3."""
         try:
-            with os.scandir(self._root / folder) as entries:
+            # What a folder that cannot be read holds nobody knows: a listing without it would call all that missing.
+            with _translated(folder), os.scandir(self._root / folder) as entries:
                 names = sorted(
                     entry.name + ("/" if entry.is_dir(follow_symlinks=False) else "")
                     for entry in entries
                     if not entry.name.startswith(".")
                 )
-        except FileNotFoundError:
-            return
+        except TiergateError as exc:
+            if exc.reason.code == "media.object_missing":
+                return
+            raise
         for name in names:
             key = folder + name
             if name.endswith("/"):
@@ -269,12 +283,21 @@ class FolderStore:
                 if below and not passed:
                     yield from self._walk(key, prefix, start_after)
             elif key.startswith(prefix) and key > start_after:
-                try:
-                    found = os.lstat(f"{self._root}/{key}")
-                except FileNotFoundError:
-                    continue
-                if stat.S_ISREG(found.st_mode):  # whatever else a hand has put here is no object of ours
-                    yield ObjectInfo(key, found.st_size, None)
+                size = self._size_of(key)
+                if size is not None:
+                    yield ObjectInfo(key, size, None)
+
+    def _size_of(self, key: str) -> int | None:
+        """None of what went since it was listed, and of whatever else than a file a hand has put here."""
+        try:
+            found = os.lstat(f"{self._root}/{key}")
+        except FileNotFoundError:
+            return None
+        except OSError as exc:
+            if exc.errno in _ROTTEN:
+                return 0  # the name is there: it is not missing
+            raise _unavailable(exc) from exc
+        return found.st_size if stat.S_ISREG(found.st_mode) else None
 
 
 @contextlib.contextmanager
@@ -286,7 +309,13 @@ def _translated(key: str) -> Iterator[None]:
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as exc:
         raise base.missing(key) from exc
     except OSError as exc:
-        raise base.unavailable(errno.errorcode.get(exc.errno or 0, type(exc).__name__)) from exc
+        raise _unavailable(exc) from exc
+
+
+def _unavailable(exc: OSError) -> TiergateError:
+    if exc.errno in _ROTTEN:
+        return base.unavailable(base.BAD_SECTOR)
+    return base.unavailable(errno.errorcode.get(exc.errno or 0, type(exc).__name__))
 
 
 def _pieces(fd: int, key: str, offset: int, length: int | None) -> Iterator[bytes]:

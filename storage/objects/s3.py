@@ -45,14 +45,12 @@ from config.errors import TiergateError
 from config.redact import Secret
 from storage.lifecycle import UNFINISHED, UNFINISHED_DAYS
 from storage.objects import base
-from storage.objects.base import CHUNK_BYTES, ObjectInfo, check_key
+from storage.objects.base import CHUNK_BYTES, SLOWEST_BYTES_PER_S, ObjectInfo, check_key
 
 _log = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT_S = 3
 READ_TIMEOUT_S = 30
-#: An upload slower than this is begun anew later: a store that trickles must not hold every worker (FAULTS B8).
-SLOWEST_BYTES_PER_S = 32 * 1024
 #: One send: few turns of the interpreter for a segment, and at the slowest rate still within the socket's timeout.
 _BLOCK_BYTES = 512 * 1024
 _UNSIGNED = "UNSIGNED-PAYLOAD"

@@ -19,7 +19,7 @@ from storage.objects.evidence import EvidenceStore, FolderEvidence
 from storage.objects.folder import FolderStore
 from storage.objects.s3 import S3Store
 from storage.objects.s3_evidence import S3Evidence
-from tests.storage.footage import make_spool
+from tests.storage.footage import NODE, make_spool
 
 #: Where it dies: before and after each call of the evidence store that changes something.
 POINTS = ("before copy_from", "after copy_from", "before lock", "after lock", "after delete_version")
@@ -66,7 +66,7 @@ def main() -> None:
     deadly: Any = Deadly(evidence, point)
     catalog = Catalog(f"sqlite:///{folder / 'catalog.db'}")
     mender = Mender(catalog, store, make_spool(folder), "test", [deadly])
-    EvidenceKeeper(catalog, store, deadly, ManualClock(now_ns), mender, lambda: True).run()
+    EvidenceKeeper(catalog, store, deadly, ManualClock(now_ns), mender, lambda: True, NODE).run()
 
 
 if __name__ == "__main__":

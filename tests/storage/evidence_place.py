@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from config.clock import ManualClock, SystemClock, wall_ms
 from config.redact import Secret
@@ -16,16 +18,18 @@ from storage.catalog.retention_rows import HoldRow
 from storage.damage import Mender
 from storage.evidence import EvidenceKeeper, EvidenceReport
 from storage.evidence_state import HoldState
+from storage.objects import base
 from storage.objects.base import ObjectStore
-from storage.objects.evidence import EvidenceStore, FolderEvidence
+from storage.objects.evidence import EvidenceStore, FolderEvidence, Lock
 from storage.objects.folder import FolderStore
 from storage.objects.s3 import S3Store
 from storage.objects.s3_evidence import S3Evidence
 from tests.media import WALL_NS
 from tests.parts.s3 import S3Server
-from tests.storage.footage import CAMERA, Recorded, insert, make_catalog, make_spool, new_id, record
+from tests.storage.footage import CAMERA, NODE, Recorded, insert, make_catalog, make_spool, new_id, record
 from tests.storage.test_check import upload
 
+SERVERS = [pytest.param("seaweedfs", marks=pytest.mark.real), pytest.param("minio_server", marks=pytest.mark.real)]
 FROM_MS, TO_MS = WALL_NS // 10**6, WALL_NS // 10**6 + 60_000
 
 
@@ -77,7 +81,7 @@ class EvidencePlace:
         """The keeper has started anew."""
         second = evidence or self.evidence
         mender = Mender(self.catalog, self.store, self.spool, "test", [second])
-        return EvidenceKeeper(self.catalog, self.store, second, self.clock, mender, lambda: self.clock_trusted)
+        return EvidenceKeeper(self.catalog, self.store, second, self.clock, mender, lambda: self.clock_trusted, NODE)
 
     def run(self, days: float = 0, evidence: EvidenceStore | None = None) -> EvidenceReport:
         self.clock.advance(days * 86_400)
@@ -100,4 +104,54 @@ class EvidencePlace:
         self.store.put_bytes(key, bytes(data))
 
 
-MakePlace = Callable[..., EvidencePlace]
+def place_on(request: pytest.FixtureRequest, folder: Path) -> EvidencePlace:
+    """On a folder, or on the server of that name."""
+    if request.param == "folder":
+        return EvidencePlace(folder)
+    server = request.getfixturevalue(request.param)
+    name = server.new_bucket()
+    return EvidencePlace(folder, in_bucket(server, name), evidence_on(server, f"{name}-evidence"))
+
+
+def held_whole(place: EvidencePlace, recorded: Sequence[Recorded]) -> bool:
+    return all(
+        place.evidence.is_whole(one.segment.object_key, place.copy(one).version_id, one.segment.sha256)
+        for one in recorded
+    )
+
+
+class LockingFolder(FolderEvidence):
+    """Locks that run by the test's clock: no real server lets three months pass in a test."""
+
+    clock: ManualClock
+    refusals = 0
+    store_ms: int | None = None  #: what it says of the time, if it has a clock of its own
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.locks: dict[str, Lock] = {}
+
+    def can_lock(self) -> bool:
+        return True
+
+    def server_time(self) -> int | None:
+        return self.store_ms
+
+    def lock(self, key: str, version_id: str | None, lock: Lock) -> Lock:
+        before = self.locks.get(key, Lock()).until_ms
+        self.locks[key] = Lock(max(before or 0, lock.until_ms or 0) or None, lock.legal_hold)
+        return self.locks[key]
+
+    def delete_version(self, key: str, version_id: str | None) -> None:
+        lock = self.locks.get(key, Lock())
+        if lock.legal_hold or (lock.until_ms or 0) > wall_ms(self.clock):
+            self.refusals += 1
+            raise base.refused("ObjectLocked")
+        super().delete_version(key, version_id)
+
+
+def locking_place(folder: Path) -> tuple[EvidencePlace, LockingFolder]:
+    evidence = LockingFolder(folder / "objects-evidence")
+    made = EvidencePlace(folder, evidence=evidence)
+    evidence.clock = made.clock
+    return made, evidence

@@ -1,18 +1,18 @@
-"""A machine that lives through holds, policies, areas, sweeps, crashes, wrong clocks, store faults and restores.
+"""A machine that lives through holds, policies, areas, sweeps, crashes, wrong clocks, store faults, restores, rebuilds.
 
-The product is the real sweeper on a real SQLite catalog; the oracle below states the law in its own words and looks at
-each deletion at the moment when it happens: nothing held, nothing unexpired (I3). After each sweep that was not refused
-nothing may stand whose time had ended a grace ago (I4). `true_ms` is the time of the world, which the node's clock may
-miss by ten years.
+The product is the real sweeper on a real SQLite catalog, with the real journal, restore and rebuild; the oracle
+(`tests.storage.retention_law`) states the law in its own words and looks at each deletion at the moment when it
+happens: nothing held, nothing unexpired (I3). After each sweep that was not refused nothing may stand whose time had
+ended a grace ago (I4). `true_ms` is the time of the world, which the node's clock may miss by ten years.
 """
 
 from __future__ import annotations
 
+import hashlib
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta, timezone
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -26,8 +26,9 @@ from config.clock import ManualClock, wall_ms
 from config.errors import TiergateError
 from config.ids import ulid
 from config.units import DAY_MS, HOUR_MS, parse_time_ms
-from storage import class_changes
-from storage.catalog import retention_rows, segments
+from storage import approvals, class_changes, journal, restore
+from storage.approval_rules import ACTIONS, Approval, State
+from storage.catalog import node, retention_rows, segments
 from storage.catalog.engine import Catalog
 from storage.catalog.migrate import migrate
 from storage.catalog.retention_rows import HoldRow
@@ -35,72 +36,30 @@ from storage.catalog.segments import SegmentRow
 from storage.catalog.tables import area, area_camera, camera, region
 from storage.clock_trust import ClockEvidence
 from storage.keys import segment_key
-from storage.objects import base
-from storage.objects.folder import FolderStore
+from storage.media.boxes import Identity
 from storage.sweeper import Sweeper
+from tests.storage.machine_stores import (
+    LENGTH_MS,
+    Crash,
+    DiskStore,
+    DyingCatalog,
+    MemoryStore,
+    Witnessed,
+    segment_bytes,
+)
+from tests.storage.rebuilding import rebuilt
+from tests.storage.retention_law import CAMERAS, Law
 
 T = TypeVar("T")
-CAMERAS = ("21021100011326000001", "21021100011326000002")
 START_MS = parse_time_ms("2027-01-20T08:00:00+08:00")
 GRACE_MS = DAY_MS
-_SHANGHAI = timezone(timedelta(hours=8))  # no summer time since 1991: an oracle needs no zone database
+NODE, ACTOR = "node", "os:x"
+TEN_YEARS_S = 315_360_000
+_RUNS = dict(zip(CAMERAS, ("1" * 26, "2" * 26), strict=True))
 _AREA = "A" * 26
 
 
-# --- the law, in its own words ---
-
-
-@dataclass
-class Law:
-    """What was ordered. Copied whole for a backup, because a restored node knows no more than its backup."""
-
-    months: dict[str, int] = field(default_factory=lambda: {"default": 1, "key": 3})
-    pending: dict[str, tuple[int, int]] = field(default_factory=dict)  #: class → (effective, months)
-    key_from: dict[str, list[list[int | None]]] = field(default_factory=lambda: {c: [] for c in CAMERAS})
-    holds: dict[str, tuple[str, int, int]] = field(default_factory=dict)  #: standing: camera, from, to
-
-    def months_of(self, class_name: str, now_ms: int) -> int:
-        effective_ms, months = self.pending.get(class_name, (now_ms + 1, 0))
-        return months if effective_ms <= now_ms else self.months[class_name]
-
-    def settle(self, now_ms: int) -> None:
-        for class_name, (effective_ms, months) in list(self.pending.items()):
-            if effective_ms <= now_ms:
-                self.months[class_name] = months
-                del self.pending[class_name]
-
-    def ends_ms(self, camera: str, start_ms: int, end_ms: int, now_ms: int) -> int:
-        default_end = _after(end_ms, self.months_of("default", now_ms))
-        for came, went in self.key_from[camera]:
-            if came is None or came >= default_end or went == came:  # who left in the moment of coming was never there
-                continue
-            if went is None or went > start_ms:
-                return max(default_end, _after(end_ms, self.months_of("key", now_ms)))
-        return default_end
-
-    def held(self, camera: str, start_ms: int, end_ms: int) -> bool:
-        return any(c == camera and a <= end_ms and start_ms <= b for c, a, b in self.holds.values())
-
-
-def _after(end_ms: int, months: int) -> int:
-    """`months` calendar months of Shanghai, never less than 30 days each."""
-    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=end_ms)
-    local = moment.astimezone(_SHANGHAI)
-    first = local.replace(day=1)
-    for _ in range(months):
-        first = (first + timedelta(days=32)).replace(day=1)
-    next_month = (first + timedelta(days=32)).replace(day=1)
-    last_day = (next_month - timedelta(days=1)).day
-    then = first.replace(day=min(local.day, last_day))
-    calendar_ms = (then - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
-    return max(calendar_ms, end_ms + months * 30 * DAY_MS)
-
-
 # --- the world ---
-
-
-class Crash(BaseException):
-    """kill -9, as far as one process can play it."""
 
 
 @dataclass(frozen=True)
@@ -115,89 +74,10 @@ class Footage:
     dated: bool  #: False: nobody vouches for the dates of its row
 
 
-class DyingCatalog:
-    """A catalog whose process dies before or after its nth write."""
-
-    def __init__(self, catalog: Catalog) -> None:
-        self._catalog = catalog
-        self.dies_in: int | None = None
-        self.after_commit = False
-
-    def read(self, query: Callable[[Connection], T]) -> T:
-        return self._catalog.read(query)
-
-    def write(self, change: Callable[[Connection], T]) -> T:
-        if self.dies_in is None:
-            return self._catalog.write(change)
-        self.dies_in -= 1
-        if self.dies_in < 0 and not self.after_commit:
-            raise Crash
-        done = self._catalog.write(change)
-        if self.dies_in < 0:
-            raise Crash
-        return done
-
-
-class MemoryStore:
-    """Just what the sweeper asks of a store."""
-
-    def __init__(self) -> None:
-        self._keys: set[str] = set()
-
-    def put(self, key: str) -> None:
-        self._keys.add(key)
-
-    def delete(self, key: str) -> None:
-        self._keys.discard(key)
-
-    def has(self, key: str) -> bool:
-        return key in self._keys
-
-
-class DiskStore:
-    def __init__(self, folder: Path) -> None:
-        self._store = FolderStore(folder)
-        self._store.ensure()
-
-    def put(self, key: str) -> None:
-        path = self._store.root / key  # not through put_bytes: its fsyncs are not what is tested here
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"footage")
-
-    def delete(self, key: str) -> None:
-        self._store.delete(key)
-
-    def has(self, key: str) -> bool:
-        return self._store.head(key) is not None
-
-
-class Witnessed:
-    """The store as the sweeper sees it: every deletion is judged, some fail, one may be the last of its process."""
-
-    def __init__(self, inner: MemoryStore | DiskStore, judge: Callable[[str], None]) -> None:
-        self._inner, self._judge = inner, judge
-        self.denies = False
-        self.dies_in: int | None = None
-
-    def head(self, key: str) -> object | None:
-        return key if self._inner.has(key) else None
-
-    def delete(self, key: str, version_id: str | None = None) -> None:
-        if self.denies:
-            raise OSError("denied")
-        if self._inner.has(key):
-            self._judge(key)
-            self._inner.delete(key)
-        if self.dies_in is not None:
-            self.dies_in -= 1
-            if self.dies_in < 0:
-                raise Crash
-
-    def delete_many(self, keys: Sequence[str]) -> dict[str, TiergateError]:
-        return base.one_by_one(self.delete, keys)
-
-
-STEPS = {"steps": 0, "sweeps": 0, "refused": 0, "crashes": 0, "deleted": 0, "restores": 0, "jumps": 0}
+STEPS = {
+    "steps": 0, "sweeps": 0, "refused": 0, "crashes": 0, "deleted": 0, "restores": 0, "jumps": 0, "replayed": 0,
+    "decided": 0, "rebuilt": 0,
+}  # fmt: skip
 
 
 class RetentionMachine(RuleBasedStateMachine):
@@ -224,6 +104,8 @@ class RetentionMachine(RuleBasedStateMachine):
         self.seen_ms: dict[str, int] = {}  #: of footage of unknown date: at the latest then a sweep had seen it
         self.violations: list[str] = []
         self.backup: tuple[Any, Law, dict[str, Footage], dict[str, int]] | None = None
+        self.forgotten: set[str] = set()  #: holds whose request for a second person nobody knows any more
+        self.told: set[str] = set()  #: stories of many days in one step, which are dear: each is told once
         self._made = 0
 
     @property
@@ -240,11 +122,14 @@ class RetentionMachine(RuleBasedStateMachine):
     def judge(self, key: str) -> None:
         STEPS["deleted"] += 1
         found, now_ms = self.footage[key], self.true_ms
-        if self.law.held(found.camera, found.start_ms, found.end_ms):
+        if self.held(found.camera, found.start_ms, found.end_ms):
             self.violations.append(f"held footage deleted: {found}")
         ends_ms = self.law.ends_ms(found.camera, found.start_ms, found.end_ms, now_ms)
         if now_ms < ends_ms:
             self.violations.append(f"deleted {(ends_ms - now_ms) / HOUR_MS:.1f} h early: {found}")
+
+    def held(self, camera: str, start_ms: int, end_ms: int) -> bool:
+        return self.law.held(camera, start_ms, end_ms, self.true_ms)
 
     def span_of(self, found: Footage) -> tuple[int, int]:
         """Of unknown date: any time before it was seen."""
@@ -267,18 +152,23 @@ class RetentionMachine(RuleBasedStateMachine):
         self._made += 1
         dated = undated >= self.undated_quarters
         end_ms = self.true_ms - minutes_ago * 60_000
-        id_ = ulid(end_ms - 60_000, self._made.to_bytes(10, "big"))
-        key = segment_key("node", camera, end_ms - 60_000, id_)
-        found = Footage(id_, camera, end_ms - 60_000, end_ms, key, dated)
-        wrong_ms = 0 if dated else wrong_by_days * DAY_MS
-        self.inner_store.put(found.key)
-        self.footage[found.key] = found
+        start_ms = end_ms - LENGTH_MS
+        id_ = ulid(start_ms, self._made.to_bytes(10, "big"))
+        believed_ms = start_ms if dated else start_ms + wrong_by_days * DAY_MS
+        key = segment_key(NODE, camera, believed_ms, id_)
+        found = Footage(id_, camera, start_ms, end_ms, key, dated)
+        said = Identity(
+            NODE, camera, "main", _RUNS[camera], id_, "default", "own", believed_ms * 1_000_000,
+            "synchronised" if dated else "unknown",
+        )  # fmt: skip
+        data = segment_bytes(said)
+        self.inner_store.put_bytes(key, data)
+        self.footage[key] = found
         row = SegmentRow(
-            id=id_, camera_id=camera, stream="main", run_id="R", kind="own", state="stored" if stored else "spooled",
-            start_ms=found.start_ms + wrong_ms, end_ms=end_ms + wrong_ms,
-            start_wall_ns=(found.start_ms + wrong_ms) * 1_000_000,
-            time_trust="synchronised" if found.dated else "unknown",
-            bytes=7, sha256=bytes(32), init_bytes=0, fragments=b"", object_key=found.key,
+            id=id_, camera_id=camera, stream=said.stream, run_id=said.run, kind="own",
+            state="stored" if stored else "spooled", start_ms=believed_ms, end_ms=believed_ms + LENGTH_MS,
+            start_wall_ns=said.wall_start_ns, time_trust=said.time_trust,
+            bytes=len(data), sha256=hashlib.sha256(data).digest(), init_bytes=0, fragments=b"", object_key=key,
             volume=None, class_="default", created_ms=end_ms,
         )  # fmt: skip
         self.inner_catalog.write(lambda c: segments.insert_segments(c, [row]))
@@ -297,7 +187,49 @@ class RetentionMachine(RuleBasedStateMachine):
         from_ms = self.true_ms - hours_ago * HOUR_MS
         self._hold(camera, from_ms, from_ms + hours * HOUR_MS)
 
-    def _hold(self, camera: str, from_ms: int, to_ms: int) -> None:
+    @rule(camera=st.sampled_from(CAMERAS), hours_ago=st.integers(-100, 24 * 120), hours=st.integers(1, 24 * 200))
+    def ask_for_a_hold(self, camera: str, hours_ago: int, hours: int) -> None:
+        """It stands at once, and lapses unless a second person approves it in time."""
+        from_ms = self.true_ms - hours_ago * HOUR_MS
+        self._ask_for(self._hold(camera, from_ms, from_ms + hours * HOUR_MS))
+
+    def _ask_for(self, hold_id: str) -> None:
+        (camera, from_ms, to_ms), now_ms = self.law.holds[hold_id], self.true_ms
+        shown = {"cameras": [camera], "from_ms": from_ms, "to_ms": to_ms, "case_no": "case", "class": "3_months"}
+        asked = Approval(
+            hold_id, "hold.add", hold_id, shown, "why", "U", "u", "U", "", now_ms, now_ms + ACTIONS["hold.add"].wait_ms
+        )
+        self.inner_catalog.write(lambda c: approvals.ask(c, asked))
+        self.law.asked[hold_id] = asked
+
+    @precondition(lambda self: self.law.asked)
+    @rule(data=st.data(), give=st.booleans())
+    def a_second_person_decides(self, data: st.DataObject, give: bool) -> None:
+        self._decide(data.draw(st.sampled_from(sorted(self.law.asked))), give)
+
+    def _decide(self, hold_id: str, give: bool) -> None:
+        asked, now_ms = self.law.asked[hold_id], self.true_ms
+        to: State = "given" if give else "refused"
+
+        def write(c: Connection) -> None:
+            decided = approvals.decide(c, asked, to, "user:boss", "Boss", "", now_ms)
+            if give:
+                assert retention_rows.approve_hold(c, hold_id, "Boss")
+                approvals.used(c, decided, now_ms)
+
+        try:
+            self.inner_catalog.write(write)
+        except TiergateError:
+            assert now_ms >= asked.expires_ms, "a decision in time was refused"
+            return
+        assert now_ms < asked.expires_ms, "a decision came too late and was taken"
+        STEPS["decided"] += 1
+        if give:
+            del self.law.asked[hold_id]
+        else:
+            self.law.end_hold(hold_id)
+
+    def _hold(self, camera: str, from_ms: int, to_ms: int) -> str:
         self._made += 1
         id_ = ulid(self.true_ms, self._made.to_bytes(10, "big"))
         row = HoldRow(
@@ -307,8 +239,9 @@ class RetentionMachine(RuleBasedStateMachine):
         self.inner_catalog.write(lambda c: retention_rows.add_hold(c, row))
         self.law.holds[id_] = (camera, row.from_ms, row.to_ms)
         for key, found in self.footage.items():  # what it rescues is not due again before a sweep says so
-            if self.law.held(found.camera, *self.span_of(found)):
+            if self.held(found.camera, *self.span_of(found)):
                 self.due_since.pop(key, None)
+        return id_
 
     @precondition(lambda self: self.law.holds)
     @rule(data=st.data())
@@ -317,7 +250,7 @@ class RetentionMachine(RuleBasedStateMachine):
 
     def release_one(self, id_: str) -> None:
         self.inner_catalog.write(lambda c: retention_rows.release_hold(c, id_, "somebody", self.true_ms))
-        del self.law.holds[id_]
+        self.law.end_hold(id_)
 
     @rule(camera=st.sampled_from(CAMERAS), comes=st.booleans())
     def key_area(self, camera: str, comes: bool) -> None:
@@ -366,8 +299,10 @@ class RetentionMachine(RuleBasedStateMachine):
     def pass_time(self, hours: int) -> None:
         self.clock.advance(hours * 3600)
 
-    @rule(seconds=st.sampled_from([-315_360_000, -86_400 * 31, -3600, 3600, 86_400, 86_400 * 31, 315_360_000]))
+    @rule(seconds=st.sampled_from([-TEN_YEARS_S, -86_400 * 31, -3600, 3600, 86_400, 86_400 * 31, TEN_YEARS_S]))
     def the_clock_jumps(self, seconds: int) -> None:
+        if wall_ms(self.clock) + seconds * 1000 < 0:
+            return  # no machine's clock says a time before 1970
         STEPS["jumps"] += 1
         self.clock.step_wall(seconds)
         self.offset_ms += seconds * 1000
@@ -405,7 +340,7 @@ class RetentionMachine(RuleBasedStateMachine):
                 self.seen_ms.setdefault(key, now_ms)
             start_ms, end_ms = self.span_of(found)
             ended = now_ms >= self.law.ends_ms(found.camera, start_ms, end_ms, now_ms)
-            if state in (None, "spooled") or not ended or self.law.held(found.camera, start_ms, end_ms):
+            if state in (None, "spooled") or not ended or self.held(found.camera, start_ms, end_ms):
                 self.due_since.pop(key, None)
                 continue
             since_ms = self.due_since.setdefault(key, now_ms)
@@ -451,30 +386,119 @@ class RetentionMachine(RuleBasedStateMachine):
             self._sweep(confirmed=10_000)
         except Crash:
             STEPS["crashes"] += 1
+            self._learn_what_was_settled()
         finally:
             self.catalog.dies_in = self.store.dies_in = None
+
+    def _learn_what_was_settled(self) -> None:
+        """A change whose time had come was made before the crash or was not: a backup made now has it or loses it."""
+        waiting, now_ms = self.inner_catalog.read(class_changes.pending), self.true_ms
+        for class_name, (effective_ms, months) in list(self.law.pending.items()):
+            if effective_ms <= now_ms and class_name not in waiting:
+                self.law.months[class_name] = months
+                del self.law.pending[class_name]
 
     @rule(denies=st.booleans())
     def the_store_denies_deletes(self, denies: bool) -> None:
         self.store.denies = denies
 
-    # --- backup and restore ---
+    # --- backup, restore, rebuild ---
+
+    @rule()
+    def the_journal_is_written(self) -> None:
+        journal.write(self.inner_catalog, self.inner_store.objects, NODE, wall_ms(self.clock))
 
     @rule()
     def back_up(self) -> None:
+        self.the_journal_is_written()
         image = self.inner_catalog.read(dump)
         self.backup = (image, deepcopy(self.law), dict(self.footage), dict(self.seen_ms))
+
+    def _put_back(self, image: bytes) -> None:
+        self.inner_catalog.read(lambda c: load(c, image))
+        self.inner_catalog.write(lambda c: restore.take_over(c, wall_ms(self.clock), ACTOR, NODE, {}))
 
     @precondition(lambda self: self.backup is not None)
     @rule()
     def restore(self) -> None:
+        """The store was lost as well: what came after the backup, the journal with it."""
         assert self.backup is not None
         STEPS["restores"] += 1
         image, law, known, seen_ms = self.backup
-        self.inner_catalog.read(lambda c: load(c, image))
-        self.law, self.seen_ms = deepcopy(law), dict(seen_ms)
+        for info in list(self.inner_store.objects.list()):
+            if info.key not in known:
+                self.inner_store.delete(info.key)
+        self._put_back(image)
+        self.inner_catalog.write(lambda c: class_changes.drop(c, (), self.true_ms, ACTOR))
+        self.law, self.seen_ms = replace(deepcopy(law), pending={}), dict(seen_ms)
+        self.forgotten.clear()
         self.due_since = {}
         self.footage = {key: found for key, found in self.footage.items() if key in known}
+
+    @precondition(lambda self: self.backup is not None)
+    @rule()
+    def restore_and_replay(self) -> None:
+        """The store went on: whatever was ordered after the backup holds, and all footage is known."""
+        assert self.backup is not None
+        STEPS["replayed"] += 1
+        image, law, _, seen_ms = self.backup
+        self.the_journal_is_written()
+        self._put_back(image)
+        restore.reconcile(self.inner_catalog, self.inner_store.objects, None, NODE, wall_ms(self.clock), ACTOR)
+        self._came_back(law, {key: seen for key, seen in seen_ms.items() if key in self.footage})
+
+    @rule(seconds=st.sampled_from([-TEN_YEARS_S, -86_400 * 31, -3600, 0, 3600, 86_400 * 31, TEN_YEARS_S]))
+    def lose_the_catalog(self, seconds: int) -> None:
+        """It is made anew from the objects, while the clock is wrong by up to ten years."""
+        STEPS["rebuilt"] += 1
+        self.the_journal_is_written()
+        self.the_clock_is_put_right()
+        self.the_clock_jumps(seconds)
+        self.inner_catalog.read(lambda c: load(c, migrated()))
+        rebuilt(self.inner_catalog, self.inner_store.objects, NODE, wall_ms(self.clock), ACTOR)
+        self._came_back(Law(), {})
+
+    @precondition(lambda self: "decide" not in self.told)
+    @rule(which=st.integers(0, 7), give=st.booleans())
+    def decide_after_the_backup(self, which: int, give: bool) -> None:
+        """On a hold that then would lapse."""
+        self.told.add("decide")
+        found = list(self.footage.values())[which % len(self.footage)]
+        id_ = self._hold(found.camera, found.start_ms, found.end_ms)
+        self._ask_for(id_)
+        self.back_up()
+        self._decide(id_, give)
+        self.restore_and_replay()
+        self.quiet_days(4)
+
+    @precondition(lambda self: "change" not in self.told)
+    @rule(class_name=st.sampled_from(["default", "key"]), before=st.integers(0, 6), after=st.integers(0, 6))
+    def change_a_class_after_the_backup(self, class_name: str, before: int, after: int) -> None:
+        """Another change, perhaps a shorter one, waits at the backup."""
+        self.told.add("change")
+        self.the_clock_is_put_right()
+        self.set_months(class_name, before, True)
+        self.back_up()
+        self.set_months(class_name, after, True)
+        self.restore_and_replay()
+        self.quiet_days(8)
+
+    def _came_back(self, law: Law, seen_ms: dict[str, int]) -> None:
+        """`law`: as it was at the backup. Whoever was to decide on a hold that was asked for later is not asked any
+        more, so it stands until somebody releases it; what then lapses has perhaps lapsed before. A backup that still
+        knows the request has him asked again."""
+        for id_, asked in list(self.law.asked.items()):
+            if id_ in law.asked:
+                continue
+            if self.true_ms >= asked.expires_ms:
+                self.release_one(id_)
+            else:
+                del self.law.asked[id_]
+                self.forgotten.add(id_)
+        for id_ in self.forgotten & law.asked.keys() & self.law.holds.keys():
+            self.law.asked[id_] = law.asked[id_]
+            self.forgotten.discard(id_)
+        self.seen_ms, self.due_since = seen_ms, {}
 
     # --- what must hold ---
 
@@ -491,8 +515,18 @@ class RetentionMachine(RuleBasedStateMachine):
 
 
 @cache
+def migrated() -> bytes:
+    """An empty catalog that is nobody's, made once."""
+    return _image(lambda _: None)
+
+
+@cache
 def prepared() -> bytes:
     """A migrated catalog with two cameras and a key area, made once."""
+    return _image(furnish)
+
+
+def _image(furnish: Callable[[Connection], None]) -> bytes:
     with TemporaryDirectory() as folder:
         url = f"sqlite:///{Path(folder) / 'catalog.db'}"
         migrate(url)
@@ -504,6 +538,7 @@ def prepared() -> bytes:
 
 
 def furnish(connection: Connection) -> None:
+    node.own(connection, NODE)
     connection.execute(insert(region).values(code="21", name="省", tier="city", valid_from_ms=0))
     for id_ in CAMERAS:
         values = {"id": id_, "name": "门", "tier": "community", "region": "21", "created_ms": 0, "changed_ms": 0}

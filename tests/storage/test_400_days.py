@@ -17,7 +17,9 @@ from storage.catalog.engine import Catalog
 from storage.catalog.migrate import head, revision_of, upgrade
 from tests.parts.zone import ZONES, host_zone
 from tests.storage import retention_machine
-from tests.storage.retention_machine import CAMERAS, InMemory, MemoryStore, furnish
+from tests.storage.machine_stores import MemoryStore
+from tests.storage.retention_law import CAMERAS
+from tests.storage.retention_machine import InMemory, furnish
 
 DAYS = 400
 FIRST, SECOND = CAMERAS

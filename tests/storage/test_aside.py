@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
+import hashlib
+import threading
 from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection
+from sqlalchemy import Connection, update
 
 from config.errors import Kind, TiergateError
 from config.ids import ulid
 from config.reasons import Reason
 from config.units import DAY_MS, HOUR_MS
-from storage import aside
+from storage import aside, damage, questions
 from storage.aside import Aside
 from storage.audit import log as audit
 from storage.catalog import places, retention_rows, segments
 from storage.catalog.cameras import NewCamera, create_camera
 from storage.catalog.segments import SegmentRow
+from storage.catalog.tables import segment
 from storage.classes import DELETE_WITHIN_MS, RetentionClass, keep_until_ms
 from storage.keys import parse_quarantine_key, quarantine_key, segment_key
 from storage.retention import Planner
 from storage.spool import Spool
 from storage.sweeper import Policies, Sweeper
+from storage.uploader import Uploader
+from tests.parts.wait import until
 from tests.storage.test_sweeper import CAMERA, OTHER, Place, sqlite_alone
 
 DAY_S = 86_400
@@ -53,6 +60,22 @@ class WithAside(Place):
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(PIXELS)
         return self.spool.quarantine(path)
+
+    def damaged_copy(self, end_ms: int) -> tuple[SegmentRow, Path]:
+        """What was recorded and rotted in the spool before the store had it."""
+        row = replace(self._segment(end_ms, CAMERA, "spooled"), volume=self.spool.volume_id)
+        (self.store.root / row.object_key).unlink()
+        self.catalog.write(lambda c: segments.insert_segments(c, [row]))
+        path = self.spool.path_of(CAMERA, row.id)
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(PIXELS)
+        self.upload()
+        return row, path
+
+    def upload(self) -> None:
+        uploader = Uploader(self.catalog, self.store, self.spool, self.clock)
+        uploader.run_once()
+        uploader.close()
 
     def camera(self) -> str:
         region = "210211001003"
@@ -111,6 +134,65 @@ def test_it_goes_in_the_sweep_that_deletes_its_source_and_not_before(place: With
     assert {*first.details["names"], *second.details["names"]} == {keys[old.id], parts[old.id].name}
 
 
+def test_a_damaged_copy_in_the_spool_goes_at_its_end_and_not_before(place: WithAside) -> None:
+    (old, gone), (young, kept) = place.damaged_copy(place.now_ms - 40 * DAY_MS), place.damaged_copy(place.now_ms)
+    whole, _ = place.damaged_copy(place.now_ms - 39 * DAY_MS)
+    place.spool.path_of(CAMERA, whole.id).write_bytes(b"")  # as its disk reads it now
+    held, stays = place.damaged_copy(place.now_ms - 50 * DAY_MS)
+    hold = place.hold(held.start_ms, held.end_ms)
+    assert place.sweep(dry_run=True).aside.deleted == 2 and gone.exists()
+    report = place.sweep()
+    assert (report.aside.deleted, report.aside.failed) == (2, 0)
+    assert (place.state(old), place.state(young), place.state(held)) == ("lost", "spooled", "spooled")
+    assert not gone.exists() and list(place.spool.quarantined()) == []
+    assert kept.read_bytes() == stays.read_bytes() == PIXELS
+    assert [place.catalog.read(partial(damage.is_marked, segment_id=row.id)) for row in (old, young)] == [True, True]
+    (given_up,) = place.entries("store.repair")
+    assert given_up.details == {"from": "spooled", "to": "lost", "ids": sorted([old.id, whole.id])}
+    names = {name for entry in place.entries("aside.delete") for name in entry.details["names"]}
+    assert names == {f"{CAMERA}-{row.id}.mp4" for row in (old, whole)}
+    place.catalog.write(lambda c: retention_rows.release_hold(c, hold, "somebody", place.now_ms))
+    assert place.sweep().aside.deleted == 1 and not stays.exists()
+
+
+@sqlite_alone
+def test_a_damaged_copy_waits_for_its_grace_a_trusted_clock_and_its_volume(
+    place: WithAside, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row, path = place.damaged_copy(place.now_ms - 40 * DAY_MS)
+    until_ms = keep_until_ms(row.end_ms, MONTH)
+    assert until_ms is not None
+    place.clock.advance((until_ms + DAY_MS - place.now_ms) / 1000 - 60)
+    assert place.sweep().refused is None and path.exists(), "in its grace"
+    place.clock.advance(120)
+    place.synchronised, place.boot = False, "boot-2"
+    assert place.sweep().refused is not None and path.exists()
+    place.synchronised = True
+    place.spool.root.rename(tmp_path / "unplugged")
+    assert place.sweep().refused is None and place.state(row) == "spooled"
+    (tmp_path / "unplugged").rename(place.spool.root)
+    with monkeypatch.context() as patched:  # killed between the two steps
+        patched.setattr(Spool, "quarantine", lambda *_: (_ for _ in ()).throw(OSError("killed")))
+        assert place.sweep().aside.failed == 1
+    assert place.state(row) == "lost" and path.exists()
+    place.upload()
+    assert path.exists()
+    assert place.sweep().aside.deleted == 1
+    assert not path.exists() and place.now_ms < until_ms + DELETE_WITHIN_MS
+
+
+@sqlite_alone
+def test_a_copy_that_is_whole_after_all_is_stored_and_no_longer_marked(place: WithAside) -> None:
+    row, path = place.damaged_copy(place.now_ms - 5 * DAY_MS)
+    assert place.catalog.read(lambda c: damage.is_marked(c, row.id))
+    whole = b"as it was recorded"
+    path.write_bytes(whole)
+    values = {"bytes": len(whole), "sha256": hashlib.sha256(whole).digest()}
+    place.catalog.write(lambda c: c.execute(update(segment).where(segment.c.id == row.id).values(**values)))
+    place.upload()
+    assert place.state(row) == "stored" and not place.catalog.read(lambda c: damage.is_marked(c, row.id))
+
+
 @sqlite_alone
 def test_a_hold_keeps_it_as_long_as_its_source(place: WithAside) -> None:
     row = place.footage(place.now_ms)
@@ -147,6 +229,29 @@ def test_every_state_in_which_the_source_is_there_or_on_its_way_keeps_it(place: 
     left = {parse_quarantine_key(info.key) for info in place.store.list("node/_quarantine/")}
     assert report.deleted == 2
     assert left == {(CAMERA, row.id) for state, row in rows.items() if state not in ("lost", "deleted")}
+
+
+@pytest.mark.fault("B34")
+def test_a_spool_disk_that_hangs_ends_no_sweep(place: WithAside, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What lies in the store is judged; the disk's own files another time."""
+    monkeypatch.setattr(questions, "ANSWER_S", 0.5)
+    row = place.footage(place.now_ms - 60 * DAY_MS, state="deleted")
+    key, part = place.replaced(row), place.failed_part(CAMERA, row.id)
+    answers = threading.Event()
+    quarantined = place.spool.quarantined
+
+    def hang() -> Iterator[Path]:
+        answers.wait(60)
+        return quarantined()
+
+    with monkeypatch.context() as disk:
+        disk.setattr(place.spool, "quarantined", hang)
+        report = place.sweep().aside
+    assert (report.deleted, report.failed) == (1, 1)
+    assert place.store.head(key) is None and part.exists()
+    answers.set()
+    until(lambda: place.sweep().aside.deleted == 1, 20, "the disk answers")
+    assert not part.exists()
 
 
 def test_what_is_left_of_lost_footage_keeps_its_time(place: WithAside) -> None:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from config.clock import SystemClock
+from config.errors import TiergateError
 from config.redact import Secret
 from config.units import DAY_MS, HOUR_MS
-from storage import damage
+from storage import damage, journal, patience, restore
 from storage.audit import log as audit
 from storage.catalog import gaps, segments
 from storage.catalog.engine import Catalog
@@ -24,6 +26,7 @@ from storage.spool import Spool
 from storage.uploader import Uploader
 from tests.media import WALL_NS
 from tests.storage.footage import NODE, Recorded, insert, make_catalog, make_spool, record
+from tests.storage.sick import SickStore
 
 NOW_MS = WALL_NS // 1_000_000 + HOUR_MS * 5
 ACTOR = "os:test"
@@ -238,6 +241,77 @@ def test_a_store_that_lacks_everything_is_the_wrong_store(catalog: Catalog, fold
     assert len(confirmed.lost) == 24
 
 
+def sick_store(folder: FolderStore, monkeypatch: pytest.MonkeyPatch, problem: str) -> SickStore:
+    monkeypatch.setattr(patience, "PAUSE_S", 0.0)
+    return SickStore(folder.root, problem)
+
+
+@pytest.mark.fault("B13", "B30")
+@pytest.mark.parametrize("where", ["sick", "blind"])
+def test_an_object_on_a_bad_sector_is_damage_and_its_row_is_marked(
+    catalog: Catalog, folder: FolderStore, spool: Spool, in_folder: list[Recorded],
+    monkeypatch: pytest.MonkeyPatch, where: str,
+) -> None:  # fmt: skip
+    """As it is to the scrub. `blind`: the sector of its size is bad too."""
+    one = in_folder[1]
+    store = sick_store(folder, monkeypatch, "EIO")
+    getattr(store, where).add(one.segment.object_key)
+    report = check(catalog, store, spool, NOW_MS, Level.HASH)
+    assert [(f.kind, f.segment_id) for f in report.findings] == [("hash", one.segment.id)]
+    assert Repairer(catalog, store, spool, ACTOR).repair(report).damaged == [one.segment.id]
+    assert catalog.read(lambda c: damage.is_marked(c, one.segment.id)) and state(catalog, one) == "stored"
+    assert check(catalog, store, spool, NOW_MS, Level.PRESENCE).whole
+
+
+@pytest.mark.fault("B13", "B30")
+def test_what_the_store_alone_does_not_give_is_named_and_nothing_is_said_of_it(
+    catalog: Catalog, folder: FolderStore, spool: Spool, in_folder: list[Recorded], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, gone, _ = in_folder
+    folder.delete(gone.segment.object_key)
+    store = sick_store(folder, monkeypatch, "InternalError")
+    store.sick = {one.segment.object_key}
+    report = check(catalog, store, spool, NOW_MS, Level.HASH)
+    assert (report.unreadable, report.whole) == ([one.segment.object_key], False)
+    assert [f.segment_id for f in report.findings] == [gone.segment.id]
+    assert report.as_json()["unreadable"] == report.unreadable
+    done = Repairer(catalog, store, spool, ACTOR).repair(report)
+    assert (done.changed, done.waiting) == (False, 1)
+    assert not catalog.read(lambda c: damage.is_marked(c, one.segment.id))
+
+
+@pytest.mark.fault("B13", "B30")
+@pytest.mark.parametrize("problem", ["EIO", "InternalError"])
+def test_a_store_that_is_away_has_no_damage(
+    catalog: Catalog, folder: FolderStore, spool: Spool, in_folder: list[Recorded],
+    monkeypatch: pytest.MonkeyPatch, problem: str,
+) -> None:  # fmt: skip
+    store = sick_store(folder, monkeypatch, problem)
+    store.away = True
+    with pytest.raises(TiergateError) as caught:
+        check(catalog, store, spool, NOW_MS, Level.HASH)
+    assert caught.value.reason.code == "media.store_unavailable"
+
+
+@pytest.mark.fault("B12", "B30")
+@pytest.mark.parametrize("problem", ["EIO", "InternalError"])
+def test_one_object_that_cannot_be_read_keeps_no_other_from_being_mended(
+    catalog: Catalog, folder: FolderStore, spool: Spool, in_folder: list[Recorded],
+    monkeypatch: pytest.MonkeyPatch, problem: str,
+) -> None:  # fmt: skip
+    """An orphan, and the object of a row that was given up: of each kind one that is given and one that is not."""
+    planted = [record(spool, 1.0, wall_ns=WALL_NS + number * 10**12)[0] for number in range(1, 5)]
+    for one in planted:
+        folder.put_file(one.segment.object_key, one.path, one.segment.sha256, one.segment.bytes)
+    insert(catalog, planted[2:])
+    ids = [one.segment.id for one in planted]
+    catalog.write(lambda c: segments.set_state(c, ids[2:], ["spooled"], "lost", volume=None))
+    store = sick_store(folder, monkeypatch, problem)
+    store.sick = {planted[0].segment.object_key, planted[2].segment.object_key}
+    done = Repairer(catalog, store, spool, ACTOR).repair(check(catalog, store, spool, NOW_MS))
+    assert (done.adopted, done.returned, set(done.unreadable)) == ([ids[1]], [ids[3]], store.sick)
+
+
 @pytest.mark.fault("B13")
 @pytest.mark.parametrize(
     "name", ["a b.mp4", "视频.mp4", "x\udcff.mp4", f"{NODE}/not/a/segment.mp4", f"{NODE}/.hidden", "%2e%2e/x", "a/b/c"]
@@ -350,3 +424,25 @@ def test_a_report_says_all_of_it(catalog: Catalog, folder: FolderStore, spool: S
     assert told["findings"] == {k: [in_folder[0].segment.object_key] if k == "missing" else [] for k in KINDS}
     assert isinstance(CheckReport(0, Level.SIZE).as_json()["findings"], dict)
     assert set(RepairReport().as_json()) >= {"lost", "replaced", "waiting"}
+
+
+def test_footage_given_up_after_the_backup_comes_back_as_lost_not_as_expired(
+    catalog: Catalog, folder: FolderStore, spool: Spool, tmp_path: Path
+) -> None:
+    made = stored_in(catalog, folder, spool)
+    (tmp_path / "backup").mkdir()
+    backup = make_catalog(tmp_path / "backup")
+    insert(backup, made)
+    ids = [one.segment.id for one in made]
+    backup.write(lambda c: segments.mark_stored(c, ids, WALL_NS // 10**6))
+    folder.delete(made[0].segment.object_key)
+    now_ms = WALL_NS // 10**6 + DAY_MS
+    for at_ms in (now_ms, now_ms + 2 * HOUR_MS):
+        Repairer(catalog, folder, spool, "test").repair(check(catalog, folder, spool, at_ms))
+    assert catalog.read(partial(segments.existing, ids=ids[:1])) == {ids[0]: "lost"}
+    journal.write(catalog, folder, NODE, now_ms + 3 * HOUR_MS)
+    restore.reconcile(backup, folder, spool, NODE, now_ms + 4 * HOUR_MS, "test")
+    row = backup.read(lambda c: segments.segment_of(c, ids[0]))
+    assert row is not None
+    assert row.state == "lost"
+    backup.close()

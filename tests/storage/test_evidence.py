@@ -13,10 +13,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import update
 
-from config.clock import ManualClock, wall_ms
+from config.clock import wall_ms
 from config.errors import TiergateError
 from config.reasons import Reason
-from config.units import DAY_MS
 from storage import check, damage
 from storage.audit import log as audit
 from storage.catalog import segments
@@ -30,21 +29,22 @@ from storage.objects.s3_evidence import S3Evidence
 from tests.media import WALL_NS
 from tests.parts.s3 import S3Server
 from tests.storage.evidence_child import POINTS
-from tests.storage.evidence_place import TO_MS, EvidencePlace, evidence_on, in_bucket
+from tests.storage.evidence_place import (
+    SERVERS,
+    TO_MS,
+    EvidencePlace,
+    evidence_on,
+    held_whole,
+    in_bucket,
+    place_on,
+)
 from tests.storage.footage import Recorded
 from tests.storage.test_check import upload
-
-SERVERS = [pytest.param("seaweedfs", marks=pytest.mark.real), pytest.param("minio_server", marks=pytest.mark.real)]
 
 
 @pytest.fixture(params=["folder", *SERVERS])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[EvidencePlace]:
-    if request.param == "folder":
-        made = EvidencePlace(tmp_path)
-    else:
-        server = request.getfixturevalue(request.param)
-        name = server.new_bucket()
-        made = EvidencePlace(tmp_path, in_bucket(server, name), evidence_on(server, f"{name}-evidence"))
+    made = place_on(request, tmp_path)
     yield made
     made.catalog.close()
 
@@ -54,13 +54,6 @@ def folders(tmp_path: Path) -> Iterator[EvidencePlace]:
     made = EvidencePlace(tmp_path)
     yield made
     made.catalog.close()
-
-
-def held_whole(place: EvidencePlace, recorded: list[Recorded]) -> bool:
-    return all(
-        place.evidence.is_whole(one.segment.object_key, place.copy(one).version_id, one.segment.sha256)
-        for one in recorded
-    )
 
 
 def actions(place: EvidencePlace) -> list[str]:
@@ -241,6 +234,85 @@ def test_a_copy_that_rots_is_found_by_reading_it_and_made_again(folders: Evidenc
     assert held_whole(folders, recorded)
 
 
+@pytest.mark.fault("B17", "B30")
+def test_copies_that_the_disk_cannot_read_are_made_again_and_hold_nothing_up(folders: EvidencePlace) -> None:
+    recorded = folders.stored(6.0)
+    hold = folders.hold()
+    folders.run()
+    assert isinstance(folders.evidence, FolderEvidence)
+    for one in recorded[:3]:
+        path = folders.evidence.root / one.segment.object_key
+        path.unlink()
+        path.symlink_to("/proc/self/mem")  # Linux answers EIO to whoever reads there from the beginning
+        with pytest.raises(OSError, match="Input/output error"):
+            path.read_bytes()
+    assert folders.run(days=31).missing == 3
+    report = folders.run()
+    assert (report.copied, report.failed, report.away) == (3, 0, False)
+    assert folders.state(hold).colour == "green"
+    assert held_whole(folders, recorded)
+
+
+@pytest.mark.fault("B17", "B30")
+def test_a_copy_that_the_disk_cannot_read_stays_until_a_whole_one_takes_its_place(folders: EvidencePlace) -> None:
+    (one,) = folders.stored(1.0)
+    hold = folders.hold()
+    folders.run()
+    assert isinstance(folders.evidence, FolderEvidence)
+    path = folders.evidence.root / one.segment.object_key
+    path.unlink()
+    path.symlink_to("/proc/self/mem")
+    folders.run(days=31)
+    folders.spoil_main(one)
+    for _ in range(3):
+        folders.run(days=1)
+    assert path.is_symlink()
+    assert folders.state(hold).colour == "red"
+
+
+@pytest.mark.fault("B17", "B30")
+def test_main_copies_that_the_disk_cannot_read_turn_their_hold_red_and_hold_nothing_up(folders: EvidencePlace) -> None:
+    recorded = folders.stored(6.0)
+    hold = folders.hold()
+    assert isinstance(folders.store, FolderStore)
+    for one in recorded[:3]:
+        path = folders.store.root / one.segment.object_key
+        path.unlink()
+        path.symlink_to("/proc/self/mem")
+    report = folders.run()
+    assert (report.copied, report.failed, report.away) == (len(recorded) - 3, 3, False)
+    assert (folders.state(hold).colour, folders.state(hold).standing.bad) == ("red", 3)
+
+
+class OneOddKey(FolderEvidence):
+    """A store whose client fails at one key in a way that nobody foresaw."""
+
+    odd = ""
+
+    def has_version(self, key: str, version_id: str | None, bytes: int) -> bool:
+        if key == self.odd:
+            raise ValueError("no XML")
+        return super().has_version(key, version_id, bytes)
+
+
+@pytest.mark.fault("B17")
+def test_a_look_that_fails_in_a_way_nobody_foresaw_stops_no_other(tmp_path: Path) -> None:
+    evidence = OneOddKey(tmp_path / "objects-evidence")
+    place = EvidencePlace(tmp_path, evidence=evidence)
+    recorded = place.stored()
+    hold = place.hold()
+    place.run()
+    first = min(recorded, key=lambda one: (place.copy(one).next_ms, one.segment.id))
+    evidence.odd = first.segment.object_key
+    report = place.run(days=1.1)
+    assert (report.looked_at, report.failed, report.away) == (len(recorded), 1, False)
+    assert (place.copy(first).state, place.copy(first).problem) == ("verified", "ValueError")
+    evidence.odd = ""
+    place.run(days=0.1)
+    assert (place.copy(first).problem, place.state(hold).colour) == (None, "green")
+    place.catalog.close()
+
+
 def test_a_main_copy_that_is_gone_comes_back_from_the_evidence(place: EvidencePlace) -> None:
     recorded = place.stored()
     hold = place.hold()
@@ -292,101 +364,6 @@ def test_held_footage_that_is_lost_before_it_was_copied_turns_its_hold_red(folde
 def test_a_hold_that_comes_while_the_repair_gives_up_its_footage_is_red(folders: EvidencePlace) -> None:
     hold = lose_spool(folders, folders.recorded(), hold_between=True)
     assert hold is not None and folders.state(hold).colour == "red"
-
-
-class LockingFolder(FolderEvidence):
-    """Locks that run by the test's clock: no real server lets three months pass in a test."""
-
-    clock: ManualClock
-    refusals = 0
-
-    def __init__(self, root: Path) -> None:
-        super().__init__(root)
-        self.locks: dict[str, Lock] = {}
-
-    def can_lock(self) -> bool:
-        return True
-
-    def lock(self, key: str, version_id: str | None, lock: Lock) -> Lock:
-        before = self.locks.get(key, Lock()).until_ms
-        self.locks[key] = Lock(max(before or 0, lock.until_ms or 0) or None, lock.legal_hold)
-        return self.locks[key]
-
-    def delete_version(self, key: str, version_id: str | None) -> None:
-        lock = self.locks.get(key, Lock())
-        if lock.legal_hold or (lock.until_ms or 0) > wall_ms(self.clock):
-            self.refusals += 1
-            raise base.refused("ObjectLocked")
-        super().delete_version(key, version_id)
-
-
-@pytest.fixture
-def locking(tmp_path: Path) -> Iterator[tuple[EvidencePlace, LockingFolder]]:
-    evidence = LockingFolder(tmp_path / "objects-evidence")
-    made = EvidencePlace(tmp_path, evidence=evidence)
-    evidence.clock = made.clock
-    yield made, evidence
-    made.catalog.close()
-
-
-def test_the_copy_goes_after_the_last_release_and_after_its_lock(
-    locking: tuple[EvidencePlace, LockingFolder],
-) -> None:
-    place, evidence = locking
-    recorded = place.stored(1.0)
-    key = recorded[0].segment.object_key
-    first, second = place.hold(), place.hold(class_name="1_year")
-    place.run()
-    assert (evidence.locks[key].until_ms or 0) >= second.created_ms + 365 * DAY_MS
-    place.release(first)
-    place.run(days=200)
-    assert held_whole(place, recorded)
-    place.release(second)
-    place.run(days=100)
-    assert held_whole(place, recorded)  # the lock runs on
-    place.run(days=70)
-    assert evidence.head(key) is None
-    assert evidence.refusals == 0  # it was not tried before
-    assert place.copy(recorded[0]).state == "gone"
-    assert "evidence.delete" in actions(place)
-    # A hold placed anew begins anew.
-    again = place.hold()
-    place.run()
-    assert place.state(again).colour == "green"
-
-
-def test_a_standing_hold_renews_its_lock_and_permanent_is_a_legal_hold(
-    locking: tuple[EvidencePlace, LockingFolder],
-) -> None:
-    place, evidence = locking
-    (one,) = place.stored(1.0)
-    hold = place.hold()
-    place.run()
-    for _ in range(60):
-        place.run(days=5)
-        assert (evidence.locks[one.segment.object_key].until_ms or 0) > wall_ms(place.clock)
-    for_ever = place.hold(class_name="permanent")
-    place.run(days=1.1)
-    assert evidence.locks[one.segment.object_key].legal_hold
-    place.release(hold)
-    place.run(days=4_000)
-    assert held_whole(place, [one])
-    place.release(for_ever)
-    place.run(days=1.1)
-    assert evidence.head(one.segment.object_key) is None
-
-
-def test_no_copy_goes_on_a_clock_that_nobody_trusts(folders: EvidencePlace) -> None:
-    (one,) = folders.stored(1.0)
-    hold = folders.hold()
-    folders.run()
-    folders.release(hold)
-    folders.clock_trusted = False
-    folders.run(days=4_000)
-    assert held_whole(folders, [one])
-    folders.clock_trusted = True
-    folders.run(days=1.1)
-    assert folders.evidence.head(one.segment.object_key) is None
 
 
 # --- faults in the middle ---

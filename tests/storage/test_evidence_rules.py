@@ -49,6 +49,18 @@ def test_while_a_hold_stands_the_copy_stays_and_its_lock_is_as_long_as_each_asks
 
 
 @given(st.lists(needs, max_size=5), terms, moments)
+def test_without_a_proven_time_a_lock_is_as_long_as_footage_and_holds_say_and_no_longer(
+    asked: list[Need], has: LockTerms, now_ms: int
+) -> None:
+    wanted = lock_terms(END_MS, asked, CLASSES, has, None)
+    known = [CLASSES[need.class_name] for need in asked if need.class_name in CLASSES]
+    longest = [keep_until_ms(max(END_MS, need.created_ms), class_) for need in asked for class_ in known]
+    assert (wanted.until_ms or 0) <= max([has.until_ms or 0, *(until for until in longest if until is not None)])
+    assert (wanted.until_ms or 0) <= (lock_terms(END_MS, asked, CLASSES, has, now_ms).until_ms or 0)
+    assert wanted.legal_hold == lock_terms(END_MS, asked, CLASSES, has, now_ms).legal_hold
+
+
+@given(st.lists(needs, max_size=5), terms, moments)
 def test_a_copy_goes_only_when_nobody_needs_it_and_nothing_locks_it(
     asked: list[Need], has: LockTerms, now_ms: int
 ) -> None:

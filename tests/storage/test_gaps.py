@@ -56,7 +56,7 @@ def _by_the_millisecond(
     return told
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(_SPAN, max_size=8), _gaps)
 def test_the_ledger_says_of_each_millisecond_what_it_is(
     footage: list[tuple[int, int]], gaps: list[tuple[tuple[int, int], str]]

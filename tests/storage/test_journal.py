@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, insert, select
 
+from config.errors import TiergateError
 from config.units import DAY_MS
-from storage import journal
+from storage import journal, patience
 from storage.attested import Attestation
 from storage.audit import log as audit
 from storage.catalog import attestations, facts, gaps, node, places, retention_rows
@@ -22,6 +23,7 @@ from storage.keys import dated_key
 from storage.objects.folder import FolderStore
 from tests.parts.catalog import NODE as OWNER
 from tests.parts.catalog import new_catalog
+from tests.storage.sick import SickStore
 from tests.storage.test_sweeper import CAMERA, DAY_S, Place, due_footage
 
 NODE = "node"
@@ -237,6 +239,57 @@ def test_one_unreadable_object_does_not_hide_the_others(place: Place) -> None:
     found = journal.read(place.store, NODE)
     assert found.unreadable == [f"{journal.journal_prefix(NODE)}2020/01/01/x.json"]
     assert len(found.policy["holds"]) == 1
+
+
+@pytest.mark.fault("B30", "B31")
+@pytest.mark.parametrize("problem", ["EIO", "InternalError"])
+def test_an_object_that_the_store_does_not_give_hides_no_other_and_is_named(
+    place: Place, problem: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(patience, "PAUSE_S", 0.0)
+    place.hold(place.now_ms, place.now_ms + DAY_MS)
+    first = write(place)
+    place.clock.advance(60)
+    place.hold(place.now_ms, place.now_ms + 2 * DAY_MS)
+    last = write(place)
+    assert first is not None and last is not None
+    store = SickStore(place.store.root, problem)
+    store.sick = {last}
+    found = journal.read(store, NODE)
+    assert found.unreadable == [last] and len(found.policy["holds"]) == 1
+    store.sick = {first}
+    found = journal.read(store, NODE)
+    assert found.unreadable == [first] and len(found.policy["holds"]) == 2
+    store.away = True
+    with pytest.raises(TiergateError) as caught:
+        journal.read(store, NODE)
+    assert caught.value.reason.code == "media.store_unavailable"
+
+
+@pytest.mark.fault("B31")
+def test_where_the_newest_picture_may_be_unreadable_what_keeps_longer_counts(place: Place, fresh: Catalog) -> None:
+    write(place)
+    place.clock.advance(60)
+    set_months(place, "default", 2)
+    last = write(place)
+    assert last is not None
+    store = SickStore(place.store.root)
+    store.sick = {last}
+    set_months(place, "default", 5)
+    place.catalog.write(lambda c: facts.set(c, journal.MARK, {"number": 0}))  # a backup from before both
+    restored = journal.restore_policy(place.catalog, journal.read(store, NODE), place.now_ms)
+    assert months(place.catalog)["default"] == 5 and restored.changed == 0
+
+
+@pytest.mark.fault("B30", "B31")
+def test_what_the_journal_tells_of_segments_is_told_but_for_what_cannot_be_read(place: Place) -> None:
+    keys = [f"{journal.journal_prefix(NODE)}2026/01/01/{at}-{at}.json" for at in (1, 2)]
+    for key in keys:
+        place.store.put_bytes(key, b'{"format": "tiergate-journal-1", "kept": [["S", 1, 0, 1, 1]], "at_ms": 1}')
+    found = journal.read(place.store, NODE)
+    store = SickStore(place.store.root)
+    store.sick = {keys[0]}
+    assert journal.restore_kept(place.catalog, store, found) == 0 and found.unreadable == keys[:1]
 
 
 def test_no_address_and_no_account_is_written(place: Place) -> None:

@@ -41,6 +41,7 @@ def test_what_was_made_is_read_back_and_admitted(start_ms: int, entropy: bytes) 
         f"node1/21010000011320000001/2026/09/21/14/1790000000000-{'I' * 26}.mp4",
         f"node1/21010000011320000001/2026/09/21/14/01790000000000-{ID}.mp4",
         f"node1/21010000011320000001/2026/09/21/14/{'9' * 400}-{ID}.mp4",
+        f"node1/21010000011320000001/9999/12/31/23/253402300800000-{ID}.mp4",  # no date is so late
         "node1/_catalog/checkpoints/1.json",
     ],
 )

@@ -27,7 +27,7 @@ def test_the_promise_begins_where_the_calendar_lets_go(now_ms: int, class_: Rete
     assert least * DAY_MS <= now_ms - since_ms + 1 <= most * DAY_MS
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(
         st.builds(

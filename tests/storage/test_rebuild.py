@@ -17,9 +17,10 @@ from typing import Any
 import pytest
 from sqlalchemy import insert, select
 
+from config.errors import TiergateError
 from config.redact import Secret
 from config.units import DAY_MS, HOUR_MS
-from storage import journal, rebuild
+from storage import journal, patience, rebuild
 from storage.audit import log as audit
 from storage.catalog import gaps, places, retention_rows, segments
 from storage.catalog.engine import Catalog
@@ -35,6 +36,8 @@ from tests.parts.s3 import S3Server
 from tests.parts.wait import until
 from tests.storage.footage import NODE, make_catalog
 from tests.storage.forest import Forest, Put, camera_id, into_folder, plant
+from tests.storage.rebuilding import rebuilt
+from tests.storage.sick import SickStore
 
 WALL_MS = WALL_NS // 10**6
 LATER_MS = WALL_MS + 400 * DAY_MS
@@ -142,16 +145,6 @@ def rows_of(catalog: Catalog) -> dict[str, list[dict[str, Any]]]:
     return found
 
 
-def rebuilt(catalog: Catalog, store: ObjectStore) -> rebuild.RebuildReport:
-    """As `tiergate store rebuild` does it."""
-    found = journal.read(store, NODE)
-    journal.restore_policy(catalog, found, LATER_MS)
-    report = rebuild.rebuild(catalog, store, NODE, LATER_MS, ACTOR)
-    journal.restore_kept(catalog, store, found)
-    journal.restore_tombstones(catalog, found)
-    return report
-
-
 def assert_same(before: dict[str, list[dict[str, Any]]], after: dict[str, list[dict[str, Any]]]) -> int:
     for name in TABLES:
         assert len(before[name]) == len(after[name]), name
@@ -192,7 +185,7 @@ class Loss:
 def loss_of(folder: Path, store: ObjectStore, anew: Catalog, objects: int) -> Loss:
     node = Node(folder, store, objects)
     began_s, began_cpu_s = time.perf_counter(), time.process_time()
-    report = rebuilt(anew, store)
+    report = rebuilt(anew, store, NODE, LATER_MS, ACTOR)
     took_s, cpu_s = time.perf_counter() - began_s, time.process_time() - began_cpu_s
     count = assert_same(node.rows(), rows_of(anew))
     node.catalog.close()
@@ -264,10 +257,10 @@ def test_killed_half_way_it_goes_on_and_reads_nothing_twice(node: Node, tmp_path
         assert done < known < node.objects
         done = known
     catalog = Catalog(url)
-    report = rebuilt(catalog, node.store)
+    report = rebuilt(catalog, node.store, NODE, LATER_MS, ACTOR)
     assert report.known == done and report.added > 0
     assert_same(node.rows(), rows_of(catalog))
-    assert rebuilt(catalog, node.store).added == 0
+    assert rebuilt(catalog, node.store, NODE, LATER_MS, ACTOR).added == 0
     catalog.close()
 
 
@@ -280,6 +273,41 @@ def test_what_is_no_segment_is_named_and_left_alone(node: Node, anew: Catalog) -
     report = rebuild.rebuild(anew, node.store, NODE, LATER_MS, ACTOR)
     assert (report.foreign, report.unreadable) == (1, [torn])
     assert node.store.read(torn) == b"not a segment"
+
+
+@pytest.mark.fault("B30", "B31")
+@pytest.mark.parametrize("problem", ["EIO", "InternalError"])
+def test_one_object_that_cannot_be_read_is_named_and_stops_nothing(
+    node: Node, anew: Catalog, monkeypatch: pytest.MonkeyPatch, problem: str
+) -> None:
+    monkeypatch.setattr(patience, "PAUSE_S", 0.0)
+    keys = [info.key for info in node.store.list(f"{NODE}/2")]
+    store = SickStore(node.folder / "objects", problem)
+    store.sick = {keys[0], keys[11]}
+    report = rebuilt(anew, store, NODE, LATER_MS, ACTOR)
+    assert report.unreadable == sorted(store.sick)
+    assert report.added == len(keys) - 2 and anew.read(segments.open_runs) == []
+    store.sick.clear()  # the disk was copied as far as it went, or the server mended
+    assert rebuilt(anew, store, NODE, LATER_MS, ACTOR).added == 2
+    assert_same(node.rows(), rows_of(anew))
+
+
+@pytest.mark.fault("B30", "B31")
+@pytest.mark.parametrize("problem", ["EIO", "InternalError"])
+def test_a_store_that_goes_away_half_way_makes_nothing_unreadable(node: Node, anew: Catalog, problem: str,
+                                                                  monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    monkeypatch.setattr(rebuild, "CHUNK_ROWS", 50)
+    store = SickStore(node.folder / "objects", problem)
+    seen: list[rebuild.RebuildReport] = []
+
+    def go(report: rebuild.RebuildReport) -> None:
+        seen.append(report)
+        store.away = report.added >= 100
+
+    with pytest.raises(TiergateError) as caught:
+        rebuild.rebuild(anew, store, NODE, LATER_MS, ACTOR, go)
+    assert caught.value.reason.code == "media.store_unavailable"
+    assert seen[-1].unreadable == [] and 100 <= seen[-1].added < node.objects
 
 
 @pytest.mark.real

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -11,16 +13,34 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from config.clock import SystemClock
+from config.reasons import Reason
+from storage import damage
+from storage import salvage as salvage_module
+from storage.audit import log as audit
 from storage.catalog.engine import Catalog
-from storage.catalog.segments import insert_segments
+from storage.catalog.segments import SegmentRow, insert_segments, segment_of, set_state
 from storage.media import fragment_index
-from storage.media.boxes import salvage
+from storage.media.boxes import Salvage, salvage
 from storage.media.fragment_index import FragmentEntry
+from storage.objects.folder import FolderStore
+from storage.rebuild import rebuild
 from storage.salvage import RecoveryReport, recover
 from storage.segmenter import CloseSegment, OpenSegment, Write
 from storage.spool import FAILED, PART, SEALED, Spool
-from tests.media import decode_mp4
-from tests.storage.footage import CAMERA, commands, make_catalog, make_spool, new_id, record
+from storage.uploader import Uploader
+from tests.media import WALL_NS, decode_mp4
+from tests.storage.footage import (
+    CAMERA,
+    NODE,
+    Recorded,
+    commands,
+    insert,
+    make_catalog,
+    make_spool,
+    new_id,
+    record,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +106,7 @@ def recovered(catalog: Catalog, spool: Spool, data: bytes, suffix: str) -> Recov
     return recover(catalog, spool, [CAMERA])
 
 
-@settings(max_examples=250, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=250, database=None, suppress_health_check=list(HealthCheck))
 @given(tear=TEARS, suffix=st.sampled_from([PART, SEALED, FAILED]))
 def test_at_most_what_was_torn_is_lost(tear: Tear, suffix: str, tmp_path_factory: pytest.TempPathFactory) -> None:
     original = whole()
@@ -156,7 +176,7 @@ def test_a_tear_at_the_edge_of_a_fragment_costs_nothing(
     catalog.close()
 
 
-@settings(max_examples=120, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=120, database=None, suppress_health_check=list(HealthCheck))
 @given(share=st.floats(0, 1), suffix=st.sampled_from([PART, SEALED]))
 @example(share=b'"own"', suffix=PART)
 @example(share=b'"main"', suffix=PART)
@@ -193,3 +213,108 @@ def test_a_file_whose_row_is_refused_is_put_aside_and_takes_no_other_with_it(tmp
     assert {one.segment.id for one in report.adopted} == {one.segment.id for one in made[1:]}
     assert len(list(spool.quarantined())) == 1
     catalog.close()
+
+
+class Node:
+    """A catalog, a folder store and a spool with footage that the store has, and copies that its rows do not name."""
+
+    def __init__(self, folder: Path) -> None:
+        self.catalog, self.spool = make_catalog(folder), make_spool(folder)
+        self.store = FolderStore(folder / "objects")
+        self.store.ensure()
+        self.recorded = record(self.spool, 5.0)
+        insert(self.catalog, self.recorded)
+        for one in self.recorded:
+            self.store.put_file(one.segment.object_key, one.path, one.segment.sha256, one.segment.bytes)
+
+    def move(self, one: Recorded, state: str) -> None:
+        ids = [one.segment.id]
+        self.catalog.write(lambda c: set_state(c, ids, ["spooled", "stored"], state, volume=None))
+
+    def row(self, one: Recorded) -> SegmentRow:
+        row = self.catalog.read(lambda c: segment_of(c, one.segment.id))
+        assert row is not None
+        return row
+
+    def recover(self) -> RecoveryReport:
+        return recover(self.catalog, self.spool, [CAMERA])
+
+    def upload(self) -> None:
+        uploader = Uploader(self.catalog, self.store, self.spool, SystemClock())
+        while uploader.run_once().stored:
+            pass
+        uploader.close()
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Iterator[Node]:
+    made = Node(tmp_path)
+    yield made
+    made.catalog.close()
+
+
+@pytest.mark.fault("B12", "B31")
+def test_copies_that_a_rebuilt_catalog_does_not_name_are_freed(node: Node, tmp_path: Path) -> None:
+    """The keeper died before it freed them, and then the catalog was lost. What the store does not have stays."""
+    (tmp_path / "anew").mkdir()
+    node.catalog.close()
+    node.catalog = make_catalog(tmp_path / "anew")
+    rebuild(node.catalog, node.store, NODE, WALL_NS // 10**6, "os:test")
+    gone = node.recorded[0]
+    node.store.delete(gone.segment.object_key)
+    node.recover()
+    assert {node.row(one).volume for one in node.recorded} == {node.spool.volume_id}
+    node.upload()
+    assert [one.path.exists() for one in node.recorded] == [True, *[False] * (len(node.recorded) - 1)]
+    assert [node.row(one).volume for one in node.recorded[1:]] == [None] * (len(node.recorded) - 1)
+    assert node.recover().returned == []
+
+
+@pytest.mark.fault("B15", "B31")
+@pytest.mark.parametrize("state", ["stored", "condemned", "deleting", "deleted"])
+def test_the_copy_of_a_segment_that_ends_goes_whatever_its_row_names(node: Node, state: str) -> None:
+    one = node.recorded[0]
+    node.move(one, state)
+    if state == "deleted":
+        node.store.delete(one.segment.object_key)
+    node.recover()
+    node.upload()
+    row = node.row(one)
+    assert (one.path.exists(), row.state, row.volume) == (False, state, None)
+
+
+@pytest.mark.fault("B6", "B13")
+def test_footage_that_was_given_up_is_spooled_again_when_its_disk_is_back(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost, torn, unread = node.recorded[:3]
+    torn.path.write_bytes(torn.path.read_bytes()[:-1] + b"?")
+    for one in (lost, torn, unread):
+        node.store.delete(one.segment.object_key)
+        node.move(one, "lost")
+        node.catalog.write(lambda c, one=one: damage.mark(c, one.segment, Reason("media.segment_lost"), 1))  # type: ignore[misc]  # a bound default
+    # What comes from the journal's tombstone has neither index nor run.
+    node.catalog.write(lambda c: c.exec_driver_sql("UPDATE segment SET fragments = x'' WHERE state = 'lost'"))
+    examine = salvage_module._examine
+
+    def reads(path: Path) -> tuple[Salvage, int]:
+        if path == unread.path:
+            raise OSError(errno.EIO, "a bad sector")
+        return examine(path)
+
+    monkeypatch.setattr(salvage_module, "_examine", reads)
+    assert node.recover().returned == [lost.segment.id]
+    row = node.row(lost)
+    assert replace(row, state="spooled") == replace(lost.segment, stored_ms=row.stored_ms) and row.state == "spooled"
+    assert not node.catalog.read(lambda c: damage.is_marked(c, lost.segment.id))
+    (entry,) = node.catalog.read(lambda c: audit.entries(c, action="store.repair"))
+    assert entry.details == {"from": "lost", "to": "spooled", "ids": [lost.segment.id]}
+    node.upload()
+    assert node.row(lost).state == "stored" and node.store.read(row.object_key) and not lost.path.exists()
+    # The others may still be of use to somebody until their time is over (`storage.aside`).
+    assert [node.row(one).state for one in (torn, unread)] == ["lost", "lost"]
+    for one in (torn, unread):
+        assert one.path.exists() and node.row(one).volume == node.spool.volume_id
+        assert node.catalog.read(lambda c, one=one: damage.is_marked(c, one.segment.id))  # type: ignore[misc]  # as above
+    monkeypatch.undo()  # the sector could be read after all
+    assert node.recover().returned == [unread.segment.id]

@@ -10,17 +10,17 @@ import pytest
 from config.clock import ManualClock
 from config.errors import TiergateError
 from config.units import HOUR_MS
-from storage import damage, journal, scrub
+from storage import damage, journal, patience, scrub
 from storage.catalog import gaps, segments
 from storage.catalog.engine import Catalog
 from storage.check import Level, check
 from storage.damage import Mender
-from storage.objects import base
 from storage.objects.folder import FolderStore
 from storage.scrub import Scrubber
 from storage.spool import Spool
 from tests.media import WALL_NS
 from tests.storage.footage import NODE, Recorded, insert, make_catalog, make_spool, record
+from tests.storage.sick import SickStore
 from tests.storage.test_check import flip, spoil, upload
 
 NOW_NS = WALL_NS + 5 * HOUR_MS * 1_000_000
@@ -56,7 +56,8 @@ class Place:
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Iterator[Place]:
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+    monkeypatch.setattr(patience, "PAUSE_S", 0.0)
     made = Place(tmp_path)
     yield made
     made.catalog.close()
@@ -141,39 +142,72 @@ def test_an_object_that_is_not_there_is_counted_and_not_given_up(place: Place) -
     assert set(states.values()) == {"stored"}
 
 
-class Sick(FolderStore):
-    """A disk or a server that cannot give some objects; no real one can be told to."""
+@pytest.mark.fault("B30")
+@pytest.mark.parametrize("blind", [False, True])
+@pytest.mark.parametrize("problem", ["EIO", "InternalError"])
+def test_one_object_that_cannot_be_read_does_not_stop_the_round(place: Place, problem: str, blind: bool) -> None:
+    recorded = place.stored()
+    sick = SickStore(place.store.root, problem)
+    (sick.blind if blind else sick.sick).add(recorded[2].segment.object_key)
+    scrubber = Scrubber(place.catalog, sick, place.clock, Mender(place.catalog, sick, place.spool, "test"))
+    scrubber.run(PLENTY)
+    assert sick.tries and place.state.last_ended_ms is not None
+    if problem == "EIO":  # the disk says so itself: that is damage, at once
+        assert (place.state.last_unreadable, place.marked()) == (0, {recorded[2].segment.id})
+    else:
+        assert (place.state.last_unreadable, place.marked()) == (1, set())
 
-    problem = "EIO"
-    sick: str = ""
-    hits = 0
 
-    def iter_range(self, key: str, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
-        if key == self.sick:
-            self.hits += 1
-            raise base.unavailable(self.problem)
-        return super().iter_range(key, offset, length)
+@pytest.mark.fault("B30", "B31")
+@pytest.mark.parametrize("problem", ["EIO", "InternalError"])
+def test_a_store_that_gives_nothing_makes_no_segment_damaged_or_unreadable(place: Place, problem: str) -> None:
+    """A disk or a server that is gone: the round waits for it."""
+    recorded = place.stored()
+    sick = SickStore(place.store.root, problem)
+    scrubber = Scrubber(place.catalog, sick, place.clock, Mender(place.catalog, sick, place.spool, "test"))
+    scrubber.run(recorded[0].segment.bytes)
+    sick.away = True
+    for _ in range(5):
+        with pytest.raises(TiergateError) as caught:
+            scrubber.run(PLENTY)
+        assert caught.value.reason.code == "media.store_unavailable"
+    assert (place.state.segments, place.state.unreadable, place.marked()) == (1, 0, set())
+    sick.away = False
+    scrubber.run(PLENTY)
+    assert (place.state.last_mismatches, place.state.last_unreadable, place.marked()) == (0, 0, set())
 
 
 @pytest.mark.fault("B30")
-@pytest.mark.parametrize("problem", ["EIO", "InternalError"])
-def test_one_object_that_cannot_be_read_does_not_stop_the_round(place: Place, problem: str) -> None:
-    recorded = place.stored()
-    sick = Sick(place.store.root)
-    sick.sick, sick.problem = recorded[2].segment.object_key, problem
+def test_a_copy_that_its_disk_cannot_give_mends_nothing_and_does_not_stop_the_round(place: Place) -> None:
+    one = place.stored()[1]
+    spoil(place.store, one.segment.object_key, flip)
+    one.path.mkdir()  # what read(2) answers with an error
+    place.scrubber.run(PLENTY)
+    assert place.state.last_ended_ms is not None
+    assert place.marked() == {one.segment.id}
+
+
+@pytest.mark.fault("B30")
+def test_a_damaged_object_that_the_store_keeps_is_put_aside_once_and_marked(place: Place) -> None:
+    """Locked, or without the right to delete: its whole copy cannot take its place."""
+    one = place.stored()[1]
+    whole = place.store.read(one.segment.object_key)
+    spoil(place.store, one.segment.object_key, flip)
+    one.path.write_bytes(whole)
+    sick = SickStore(place.store.root)
+    sick.kept.add(one.segment.object_key)
     scrubber = Scrubber(place.catalog, sick, place.clock, Mender(place.catalog, sick, place.spool, "test"))
-    failures = 0
-    while place.state.last_ended_ms is None:
-        try:
-            scrubber.run(PLENTY)
-        except TiergateError as error:
-            assert error.reason.code == "media.store_unavailable"
-            failures += 1
-    assert sick.hits > 0
-    if problem == "EIO":  # the disk says so itself: that is damage, at once
-        assert (failures, place.marked()) == (0, {recorded[2].segment.id})
-    else:
-        assert (failures, place.state.last_unreadable, place.marked()) == (2, 1, set())
+    for _ in range(3):
+        scrubber.run(PLENTY)
+        place.clock.advance(60)
+    tries = sick.tries[one.segment.object_key]
+    assert (tries, place.state.last_mismatches, place.marked()) == (3, 1, {one.segment.id})
+    assert len(list(sick.list(f"{NODE}/_quarantine/"))) == 1
+    sick.kept.clear()
+    scrubber.run(PLENTY)
+    assert place.marked() == set()
+    assert sick.read(one.segment.object_key) == whole
+    assert len(list(sick.list(f"{NODE}/_quarantine/"))) == 1
 
 
 def test_the_mark_travels_with_the_journal(place: Place, tmp_path: Path) -> None:

@@ -355,7 +355,7 @@ def test_audio_of_the_next_segment_waits_for_it() -> None:
 
 
 @pytest.mark.fault("A4")
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(
         st.tuples(

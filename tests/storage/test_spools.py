@@ -6,6 +6,7 @@ import contextlib
 import os
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -14,10 +15,11 @@ import pytest
 from config.clock import ManualClock, SystemClock
 from config.errors import TiergateError
 from config.settings import build
-from storage import spools as spools_module
+from storage import questions
 from storage.catalog import segments
 from storage.catalog.engine import Catalog
 from storage.check import check
+from storage.lanes import Lanes
 from storage.objects.folder import FolderStore
 from storage.spool import Spool
 from storage.spools import Spools, make_spools, require_volume
@@ -158,7 +160,7 @@ def test_what_lies_on_a_missing_volume_waits_and_holds_up_nothing(shelf: Shelf) 
 def test_a_volume_that_hangs_holds_up_no_other_and_no_thread_after_the_first(
     shelf: Shelf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(spools_module, "ANSWER_S", 0.5)
+    monkeypatch.setattr(questions, "ANSWER_S", 0.5)
     shelf.hang("a")
     uploader = Uploader(shelf.catalog, shelf.store, shelf.spools, SystemClock(), workers=1)
     done = threading.Thread(target=lambda: [uploader.run_once() for _ in range(5)], daemon=True)
@@ -179,8 +181,88 @@ def test_a_volume_that_hangs_holds_up_no_other_and_no_thread_after_the_first(
     assert shelf.states(0) == {("stored", False)}
 
 
+@pytest.mark.fault("B34")
+def test_a_file_that_hangs_holds_up_its_readers_for_a_while_and_no_other_disk(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(questions, "ANSWER_S", 0.5)
+    hung, *others = shelf.recorded[0]
+    hung.path.rename(hung.path.with_suffix(".away"))
+    os.mkfifo(hung.path)
+
+    def read(one: Recorded) -> bytes | None:
+        return shelf.spools.read(CAMERA, one.segment.id, 0, 4)
+
+    def asking() -> list[threading.Thread]:
+        return [thread for thread in threading.enumerate() if thread.name == "volume"]
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(read, [hung] * 4)) == [None] * 4
+    stuck = asking()
+    assert 1 <= len(stuck) <= 4, "who asks before it is known to hang waits for it"
+    assert [read(one) for one in (hung, *others)] == [None] * (1 + len(others)), "its disk is asked no more"
+    assert asking() == stuck
+    for one in shelf.recorded[1]:
+        assert read(one) == one.path.read_bytes()[:4]
+    os.close(os.open(hung.path, os.O_WRONLY | os.O_NONBLOCK))  # all of them come back
+    for thread in stuck:
+        thread.join(20)
+    hung.path.with_suffix(".away").rename(hung.path)
+    assert [read(one) for one in shelf.recorded[0]] == [one.path.read_bytes()[:4] for one in shelf.recorded[0]]
+
+
+@pytest.mark.fault("B34")
+def test_a_disk_that_hangs_while_a_copy_is_freed_holds_up_no_other(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(questions, "ANSWER_S", 0.5)
+    hung, answers = shelf.spools.volumes[0], threading.Event()
+    free_copy = hung.free_copy
+
+    def hang(camera_id: str, segment_id: str) -> None:
+        answers.wait(60)
+        free_copy(camera_id, segment_id)
+
+    monkeypatch.setattr(hung, "free_copy", hang)
+    uploader = Uploader(shelf.catalog, shelf.store, shelf.spools, SystemClock(), workers=1)
+    done = threading.Thread(target=lambda: [uploader.run_once() for _ in range(5)], daemon=True)
+    done.start()
+    done.join(30)
+    assert not done.is_alive(), "the round ends without the disk's answer"
+    assert shelf.states(1) == {("stored", False)}
+    assert shelf.states(0) == {("stored", True)}, "freed another time"
+    asking = [thread for thread in threading.enumerate() if thread.name == "volume"]
+    assert len(asking) == 1, "the disk is asked once"
+    answers.set()
+    asking[0].join(20)
+    uploader.close()
+    again = Uploader(shelf.catalog, shelf.store, shelf.spools, SystemClock())
+    again.run_once()
+    again.close()
+    assert shelf.states(0) == {("stored", False)}
+
+
+def test_a_disk_is_asked_again_after_a_moment_without_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container at its pids.max: `pthread_create` fails with EAGAIN, and a moment later it does not."""
+
+    def none_left(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    question = questions.Question(lambda: 1)
+    two: Lanes[int, int] = Lanes(2, lambda number: number)
+    with monkeypatch.context() as full:
+        full.setattr(threading.Thread, "start", none_left)
+        with pytest.raises(RuntimeError):
+            question.answer()
+        with pytest.raises(RuntimeError):
+            two.run([7])
+    assert question.answer() == 1
+    assert two.begun == []
+    assert two.run([7]) == [7]
+
+
 def test_a_volume_that_hangs_is_claimed_when_it_answers(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spools_module, "ANSWER_S", 0.5)
+    monkeypatch.setattr(questions, "ANSWER_S", 0.5)
     for place in ("a", "b"):
         shelf.hang(place)
     spools = shelf.opened()

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from config.clock import ManualClock, SystemClock
 from config.redact import Secret
+from storage import lanes
 from storage import uploader as uploader_module
 from storage.catalog import segments
 from storage.catalog.engine import Catalog
 from storage.catalog.segments import SegmentRow
+from storage.lanes import Lanes
 from storage.objects.base import ObjectStore
 from storage.objects.folder import FolderStore
 from storage.objects.s3 import S3Store
@@ -23,7 +28,7 @@ from storage.spool import Spool
 from storage.uploader import Uploader
 from tests.media import WALL_NS
 from tests.parts.s3 import S3Server
-from tests.parts.wait import until_async
+from tests.parts.wait import until, until_async
 from tests.storage.footage import CAMERA, NODE, Recorded, insert, make_spool, record
 
 
@@ -124,15 +129,72 @@ def test_one_damaged_segment_does_not_hold_up_the_others(
     data = bytearray(bad.path.read_bytes())
     data[len(data) // 2] ^= 1
     bad.path.write_bytes(data)
-    uploader = Uploader(catalog, store, spool, SystemClock())
+    clock = ManualClock(WALL_NS)
+    uploader = Uploader(catalog, store, spool, clock)
     for _ in range(3):
         uploader.run_once()
-    uploader.close()
+        clock.advance(uploader_module.LEFTOVERS_EVERY_S + 1)
     assert_stored(catalog, store, spool, good)
     assert row_of(catalog, bad.segment.id).state == "spooled"
     assert bad.path.exists()
     assert uploader.counters.corrupt == 1
     assert uploader.counters.away_since_ms is None
+    catalog.write(lambda c: segments.set_state(c, [bad.segment.id], ["spooled"], "lost"))
+    uploader.run_once()
+    uploader.close()
+    assert uploader.counters.corrupt == 0, "nobody waits for it any more"
+
+
+@pytest.mark.fault("B34")
+@pytest.mark.parametrize("hung_count", [1, 6])
+def test_a_file_that_hangs_while_it_is_read_costs_its_own_thread_and_is_named(
+    catalog: Catalog, store: FolderStore, spool: Spool, monkeypatch: pytest.MonkeyPatch, hung_count: int
+) -> None:
+    """The disk answers, and one file on it does not: nobody writes into the FIFO in its place."""
+    monkeypatch.setattr(lanes, "HANGS_S", 0.5)
+    monkeypatch.setattr(lanes, "STALL_S", 0.1)
+    hung, good = record(spool, float(hung_count)), record(spool, 3.0, wall_ns=WALL_NS + 60_000_000_000)
+    insert(catalog, [*hung, *good])
+    for one in hung:
+        one.path.unlink()
+        os.mkfifo(one.path)
+    uploader = Uploader(catalog, store, spool, SystemClock(), workers=2)
+
+    def rounds() -> None:
+        while uploader.run_once().stored or len(uploader.counters.hanging) < len(hung):
+            pass
+
+    working = threading.Thread(target=rounds, daemon=True)
+    working.start()
+    working.join(60)
+    assert not working.is_alive()
+    assert_stored(catalog, store, spool, good)
+    assert {row.id for row in uploader.counters.hanging} == {one.segment.id for one in hung}
+    for _ in range(3):
+        assert uploader.run_once().tried == 0, "what hangs is not asked again"
+    assert sum(thread.name == "lane" for thread in threading.enumerate()) == len(hung)
+    uploader.close()
+    for one in hung:
+        os.close(os.open(one.path, os.O_WRONLY))  # the disk answers: there is nothing in it
+    until(lambda: not uploader.run_once().tried and not uploader.counters.hanging, 20, "all have ended")
+    assert uploader.counters.corrupt == len(hung)
+    assert {row_of(catalog, one.segment.id).state for one in hung} == {"spooled"}
+
+
+@pytest.mark.fault("B8")
+def test_an_upload_over_a_slow_line_may_take_as_long_as_its_bytes_need(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It keeps its lane: others beside it would only share the line with it."""
+    monkeypatch.setattr(lanes, "HANGS_S", 0.0)
+    monkeypatch.setattr(lanes, "STALL_S", 0.01)
+    let_go = threading.Event()
+    two: Lanes[float, bool] = Lanes(2, lambda _: let_go.wait(30), lambda seconds: seconds)
+    assert two.run([0.0, 1_000.0]) == []
+    assert (two.begun, two.hanging, two.moving) == ([0.0, 1_000.0], [0.0], 1)
+    let_go.set()
+    until(lambda: not two.hanging, 20, "the one that took too long has ended")  # `finish` waits for none that hangs
+    assert two.finish(20) == [True, True]
+    row = SimpleNamespace(bytes=30_000_000)  # a minute at 4 Mbit/s
+    assert uploader_module._allowed_s(row) > 600  # type: ignore[arg-type]  # all it asks of the row
 
 
 def test_while_the_store_is_away_one_knock_a_round_and_the_backlog_is_told(

@@ -84,7 +84,7 @@ segment = Table(
     Column("deleted_ms", Ms, nullable=True),
     Column("delete_reason", JSON, nullable=True),
     CheckConstraint("end_ms >= start_ms", name="order"),
-    # Covers the timeline of a day: `storage.catalog.segments.spans_between` reads no row and no blob.
+    # Covers the timeline of a day: `storage.catalog.segments.stretches_between` reads no row and no blob.
     Index("ix_segment_timeline", "camera_id", "stream", "start_ms", "end_ms", "state", "class_", "run_id", "id"),
     Index("ix_segment_state_end", "state", "end_ms"),
     # Only the few that have a spool copy.

@@ -142,6 +142,17 @@ def test_what_was_appended_verifies_and_reads_back(catalog: Catalog) -> None:
     assert catalog.read(lambda c: log.tail(c, action="hold.release")) == []
 
 
+def test_a_reader_finds_who_acted_by_login_or_by_actor(catalog: Catalog) -> None:
+    for number, actor in enumerate(("user:li", "user:li wall:hall", "user:lin", "keeper", "token:li"), 1):
+        catalog.write(partial(log.append, now_ms=number, actor=actor, action="camera.add", subject="gate", details={}))
+
+    def found(actor: str) -> list[int]:
+        return [entry.seq for entry in catalog.read(lambda c: log.tail(c, actor=actor))]
+
+    assert found("li") == found("user:li") == [2, 1]
+    assert (found("wall:hall"), found("keeper"), found("token:li")) == ([2], [4], [5])
+
+
 @pytest.mark.fault("S19")
 def test_an_act_that_is_rolled_back_leaves_no_record(catalog: Catalog) -> None:
     fill(catalog, 1)

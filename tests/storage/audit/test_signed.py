@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import random
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -426,3 +427,41 @@ def test_a_changed_entry_before_the_head_is_the_chains_matter(node: Node) -> Non
     node.catalog.write(lambda c: c.execute(update(audit).where(audit.c.seq == 3).values(actor="user:x")))
     assert node.catalog.read(log.verify_catalog) == 3
     assert node.judged().cut is None
+
+
+# --- heads for others ------------------------------------------------------------------------------------------------
+
+
+def for_others(node: Node) -> signed.HeadSigner:
+    return signed.HeadSigner(node.catalog, node.store, NODE, PUBLIC, partial(crypto.sign, KEY))
+
+
+@pytest.mark.fault("S18")
+@pytest.mark.parametrize("filled_up", [False, True])
+def test_nobody_is_given_a_head_over_a_log_that_lost_what_was_signed(node: Node, filled_up: bool) -> None:
+    node.lived()
+    given = for_others(node).write(node.now_ms)
+    assert node.catalog.read(partial(log.checkpoint_holds, made=given, trusted_key=PUBLIC)) and given.seq == 40
+    node.cut(20)
+    if filled_up:
+        node.act(25)
+    with pytest.raises(TiergateError) as refused:
+        for_others(node).write(node.now_ms)
+    assert refused.value.reason.code == "ops.audit_cut"
+    assert {k: refused.value.reason.params[k] for k in ("from", "to")} == {"from": 21, "to": 40}
+    node.review()
+    assert for_others(node).write(node.now_ms).seq == node.catalog.read(log.head)[0]
+
+
+@pytest.mark.fault("S18")
+def test_nobody_is_given_a_head_while_the_store_cannot_say_what_was_signed(node: Node) -> None:
+    node.lived()
+    with node.store_away(), pytest.raises(TiergateError):
+        for_others(node).write(node.now_ms)
+    assert for_others(node).write(node.now_ms).seq == 40
+
+
+def test_a_node_that_has_signed_nothing_yet_gives_its_head(node: Node) -> None:
+    node.act(3)
+    assert for_others(node).write(node.now_ms).seq == 3
+    assert node.heads() == []  # the keeper's alone are kept

@@ -220,7 +220,7 @@ MOVES = st.lists(
 
 
 @given(moves=MOVES)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_whatever_the_order_exactly_the_cameras_of_the_regions_stand(moves: list[tuple[str, int, int]]) -> None:
     """Looked up anew from where the cameras are, after cameras and areas have come and moved in any order."""
     where: dict[str, str] = {}

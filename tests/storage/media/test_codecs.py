@@ -187,7 +187,7 @@ def _total(data: bytes) -> None:
 
 
 @pytest.mark.fault("S11")
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.binary(max_size=300))
 def test_parsers_are_total_on_garbage(data: bytes) -> None:
     for prefix in (b"", b"\x67", b"\x68", b"\x42\x01", b"\x40\x01", b"\x44\x01", b"\0\0\1\x67", b"\1"):
@@ -195,7 +195,7 @@ def test_parsers_are_total_on_garbage(data: bytes) -> None:
 
 
 @pytest.mark.fault("S11")
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.data())
 def test_parsers_are_total_on_mutated_sets(data: st.DataObject) -> None:
     codec = data.draw(st.sampled_from(BOTH))

@@ -185,7 +185,7 @@ PARSERS = (
 
 
 @pytest.mark.fault("S11")
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.data())
 def test_readers_are_total(data: st.DataObject) -> None:
     whole, ends, _ = sample_file()
@@ -202,7 +202,7 @@ def test_readers_are_total(data: st.DataObject) -> None:
 
 
 @pytest.mark.fault("S11")
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.binary(max_size=400))
 def test_readers_are_total_on_garbage(garbage: bytes) -> None:
     for parse in PARSERS:

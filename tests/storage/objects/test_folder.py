@@ -156,6 +156,45 @@ def test_a_name_whose_sync_failed_is_made_anew_before_it_is_synced_again(
     assert list((tmp_path / "objects" / ".incoming").iterdir()) == []
 
 
+@pytest.mark.fault("B13", "B30")
+@pytest.mark.parametrize("error", [errno.EIO, errno.EUCLEAN, errno.EACCES])
+def test_a_listing_leaves_out_nothing_because_it_cannot_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: int
+) -> None:
+    """What is left out is missing to whoever compares; of a folder that cannot be read nobody knows what it holds."""
+    store = make(tmp_path)
+    keys = [f"n/c/{name}" for name in ("a", "b", "c")]
+    for key in keys:
+        store.put_bytes(key, DATA)
+    sick = f"{store.root}/n/c/b"
+    lstat, scandir = os.lstat, os.scandir
+
+    def looks(path: str) -> os.stat_result:
+        if path == sick:
+            raise OSError(error, "it cannot be read")
+        return lstat(path)
+
+    monkeypatch.setattr(os, "lstat", looks)
+    if error == errno.EACCES:  # nobody said that the name is all that is left
+        with pytest.raises(TiergateError) as caught:
+            list(store.list())
+        assert caught.value.reason.params["problem"] == "EACCES"
+    else:
+        assert [(info.key, info.bytes) for info in store.list()] == [
+            (keys[0], len(DATA)), (keys[1], 0), (keys[2], len(DATA)),
+        ]  # fmt: skip
+
+    def opens(path: Path) -> object:
+        if path.name == "c":
+            raise OSError(error, "it cannot be read")
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", opens)
+    with pytest.raises(TiergateError) as caught:
+        list(store.list())
+    assert caught.value.reason.code == "media.store_unavailable"
+
+
 def test_empty_folders_of_past_hours_go_with_their_last_object(tmp_path: Path) -> None:
     store = make(tmp_path)
     put(store, tmp_path)

@@ -1,0 +1,50 @@
+"""A store that cannot give some objects, or none for a while: no real disk or server can be told to."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from storage.objects import base
+from storage.objects.base import ObjectInfo
+from storage.objects.folder import FolderStore
+
+
+class SickStore(FolderStore):
+    """Objects of `sick` answer with `problem`, those of `blind` with EIO already when they are looked at. `away`: none
+    is given any more, though names are still known, as by a disk that is gone. Nobody may delete those of `kept`.
+    `tries` counts what was refused."""
+
+    def __init__(self, root: Path, problem: str = "EIO") -> None:
+        super().__init__(root)
+        self.problem = problem
+        self.sick: set[str] = set()
+        self.blind: set[str] = set()
+        self.kept: set[str] = set()
+        self.away = False
+        self.tries: Counter[str] = Counter()
+
+    def _refuse(self, key: str, among: set[str]) -> None:
+        if self.away or key in among:
+            self.tries[key] += 1
+            raise base.unavailable(self.problem)
+
+    def head(self, key: str) -> ObjectInfo | None:
+        if key in self.blind:
+            self._refuse(key, self.blind)
+        return super().head(key)
+
+    def iter_range(self, key: str, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
+        self._refuse(key, self.sick | self.blind)
+        return super().iter_range(key, offset, length)
+
+    def fetch(self, key: str) -> tuple[ObjectInfo, Iterator[bytes]]:
+        self._refuse(key, self.sick | self.blind)
+        return super().fetch(key)
+
+    def delete(self, key: str, version_id: str | None = None) -> None:
+        if key in self.kept:
+            self.tries[key] += 1
+            raise base.refused("AccessDenied")
+        super().delete(key, version_id)
