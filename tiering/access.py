@@ -34,6 +34,7 @@ from tiering.grants import (
     Stream,
     Wall,
     about,
+    least,
     lower_stream,
     narrow,
 )
@@ -69,7 +70,11 @@ __all__ = [
 _UNCONFIRMED = frozenset({Function.LIVE, Function.STATUS, Function.CATALOG})
 #: Facts about a lower tier's camera that lie in the directory without any lease; never a picture.
 _DIRECTORY = frozenset({Function.STATUS, Function.CATALOG})
+_STEERING = frozenset({Function.PTZ, Function.TALK})
+#: Functions that may be about footage; `snapshot` and `hold` are only when a range is named.
+_RECORDED = frozenset({Function.PLAYBACK, Function.EXPORT, Function.SNAPSHOT, Function.HOLD})
 _NOTHING_MORE = Facts()
+_ALLOWED = {function: Reason("access.allowed", {"function": function}) for function in Function}
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,12 +143,12 @@ def decide(
     if not shared.visible:
         return _HIDDEN
     if wall.until_ms is None or now_ms >= wall.until_ms:
-        return Decision(False, True, Reason("access.nobody_on_duty"))
+        return _no(Reason("access.nobody_on_duty"))
     lacks = Reason("access.wall_lacks", {"function": function, "wall": wall.name})
     both = _both(_as_person(principal, function, resource, now_ms, facts), shared, lacks)
     if both.visible and function not in ON_WALLS:
-        return Decision(False, True, Reason("access.wall_function", {"function": function}))
-    return replace(both, until_ms=_earliest(both.until_ms, wall.until_ms)) if both.allow else both
+        return _no(Reason("access.wall_function", {"function": function}))
+    return replace(both, until_ms=least(both.until_ms, wall.until_ms)) if both.allow else both
 
 
 def _as_person(
@@ -167,7 +172,7 @@ def _both(one: Decision, other: Decision, lacks: Reason) -> Decision:
         return other if other.too_many else replace(other, reason=lacks)
     max_stream = lower_stream(one.max_stream, other.max_stream)
     counted = tuple(sorted({*one.counted_under, *other.counted_under}))
-    until_ms = _earliest(one.until_ms, other.until_ms)
+    until_ms = least(one.until_ms, other.until_ms)
     return replace(one, max_stream=max_stream, until_ms=until_ms, counted_under=counted)
 
 
@@ -186,24 +191,24 @@ def _decide(
         second = _judge(principal, grants, needed, resource, now_ms, facts)
         if not second.allow:
             return replace(second, reason=Reason("access.needs_other", {"function": function, "needed": needed}))
-        until_ms = _earliest(first.until_ms, second.until_ms)
+        until_ms = least(first.until_ms, second.until_ms)
         first = replace(first, max_stream=lower_stream(first.max_stream, second.max_stream), until_ms=until_ms)
-    if function is Function.EXPORT and facts.original:
+    if facts.original and function is Function.EXPORT:
         evidence = _evidence(principal, grants, resource, now_ms, facts)
         if not evidence.allow:
             return evidence
-        first = replace(first, until_ms=_earliest(first.until_ms, evidence.until_ms))
+        first = replace(first, until_ms=least(first.until_ms, evidence.until_ms))
     if facts.unmarked and watermarked(principal, resource.origin) and not principal.unmarked:
-        return Decision(False, True, Reason("access.stream_unmarked"))
+        return _no(Reason("access.stream_unmarked"))
     if facts.open_looks is None or not first.counted_under:
         return first
     # One more picture: what allowed it must do so without the grants under which no more may be open.
     full = [g for g in grants if g.id in first.counted_under and _is_full(g, facts.open_looks)]
     left = _judge(principal, [g for g in grants if g not in full], function, resource, now_ms, facts)
     if left.allow:
-        return replace(left, until_ms=_earliest(left.until_ms, first.until_ms))
+        return replace(left, until_ms=least(left.until_ms, first.until_ms))
     most = max(g.conditions.max_streams or 0 for g in full)
-    return Decision(False, True, Reason("access.too_many_open", {"most": most}))
+    return _no(Reason("access.too_many_open", {"most": most}))
 
 
 def functions(
@@ -246,9 +251,9 @@ def marks_export(principal: Principal, resource: CameraResource, now_ms: int, fa
 
 def narrowed(principal: Principal, by: Grant) -> Principal:
     """Whoever acts for `principal` within `by`: never more than either. What is denied to them stays denied."""
-    held = (*principal.grants, *(grant for role in sorted(principal.roles) for grant in ROLES.get(role, ())))
+    held = (*principal.grants, *_of_roles(principal))
     grants = Grants(grant if grant.effect == "deny" else narrow(grant, by) for grant in held)
-    expires_ms = _earliest(principal.expires_ms, by.conditions.valid_to_ms)
+    expires_ms = least(principal.expires_ms, by.conditions.valid_to_ms)
     return replace(principal, roles=frozenset(), grants=grants, expires_ms=expires_ms)
 
 
@@ -304,10 +309,9 @@ def _speaking(principal: Principal, resource: CameraResource, now_ms: int, facts
     if principal.kind == "token":
         shared = resource.sharing != "none" and resource.origin == "own"
         return [g for g in about(principal.grants, resource) if shared or g.effect == "deny"]
-    by_role = [grant for role in sorted(principal.roles) for grant in ROLES.get(role, ())]
     if resource.origin == "own":
-        given = about(principal.grants, resource)
-        return [g for g in (*given, *by_role) if g.effect == "deny" or _shared(g, principal, resource)]
+        held = [*about(principal.grants, resource), *_of_roles(principal)]
+        return held if _shared(principal, resource) else [g for g in held if g.effect == "deny" or not _of_unit(g)]
     allowed = role_functions(principal.roles)
     named = [lease for lease in resource.leases if lease.side == "held" and lease.names(principal)]
     directory = Grant("directory", "role", Resources(cameras=frozenset({resource.id})), allowed & _DIRECTORY)
@@ -315,9 +319,17 @@ def _speaking(principal: Principal, resource: CameraResource, now_ms: int, facts
     return [*denies, directory, *_lease_grants(named, now_ms, allowed)]
 
 
-def _shared(grant: Grant, principal: Principal, resource: CameraResource) -> bool:
+def _of_roles(principal: Principal) -> list[Grant]:
+    return [grant for role in sorted(principal.roles) for grant in ROLES.get(role, ())]
+
+
+def _of_unit(grant: Grant) -> bool:
+    return grant.source == "department"
+
+
+def _shared(principal: Principal, resource: CameraResource) -> bool:
     """A department's grant reaches another department's camera only if that camera is shared at all."""
-    if grant.source != "department" or resource.sharing != "none":
+    if resource.sharing != "none":
         return True
     return resource.department_id is not None and resource.department_id == principal.department_id
 
@@ -333,10 +345,10 @@ def _visible(grants: list[Grant], now_ms: int) -> bool:
     for grant in grants:
         if grant.effect == "deny" and grant.conditions.is_plain() and grant.conditions.holds_at(now_ms):
             hidden |= grant.functions
-    return any(
-        grant.effect == "allow" and not grant.functions <= hidden and grant.conditions.holds_at(now_ms)
-        for grant in grants
-    )
+    for grant in grants:
+        if grant.effect == "allow" and not grant.functions <= hidden and grant.conditions.holds_at(now_ms):
+            return True
+    return False
 
 
 def _evidence(
@@ -345,7 +357,7 @@ def _evidence(
     """May the caller make evidence of this footage? A person who may hold it: who answers for that it stays may also
     have it as it is. A token answers for nothing; a lease cannot carry `hold`, so of a lower tier's camera the
     person's role speaks."""
-    refused = Decision(False, True, Reason("access.original"))
+    refused = _no(Reason("access.original"))
     if principal.kind != "user":
         return refused
     if resource.origin == "lower":
@@ -360,54 +372,54 @@ def _evidence(
 
 def _needs(function: Function, facts: Facts) -> tuple[Function, ...]:
     """Functions that must be allowed as well: nobody steers blind; a still of the past is playback."""
-    if function in (Function.PTZ, Function.TALK):
+    if function in _STEERING:
         return (Function.LIVE,)
-    if function is Function.SNAPSHOT and facts.from_ms is not None:
+    if facts.from_ms is not None and function is Function.SNAPSHOT:
         return (Function.PLAYBACK,)
     return ()
 
 
 def _about_footage(function: Function, facts: Facts) -> bool:
-    recorded = function in (Function.PLAYBACK, Function.EXPORT, Function.SNAPSHOT, Function.HOLD)
-    return recorded and facts.from_ms is not None and facts.to_ms is not None
+    return facts.from_ms is not None and facts.to_ms is not None and function in _RECORDED
 
 
 def _judge(
     principal: Principal, grants: list[Grant], function: Function, resource: CameraResource, now_ms: int, facts: Facts
 ) -> Decision:
-    def no(reason: Reason) -> Decision:
-        return Decision(False, True, reason)
-
     if function in MEDIA and facts.purpose not in PURPOSES:
-        return no(Reason("access.purpose", {"purpose": facts.purpose}))
-    name = {"function": function}
+        return _no(Reason("access.purpose_unknown", {"purpose": facts.purpose[:40], "known": ", ".join(PURPOSES)}))
     relevant = [g for g in grants if function in g.functions]
     denies = [g for g in relevant if g.effect == "deny"]
     allows = [g for g in relevant if g.effect == "allow" and g.conditions.holds_at(now_ms)]
-    if any(_applies(g, function, now_ms, facts) is None for g in denies):
-        return no(Reason("access.denied", name))
+    if denies and any(_applies(g, function, now_ms, facts) is None for g in denies):
+        return _no(Reason("access.denied", {"function": function}))
     if not allows:
-        return no(_why_none(principal, function, resource, now_ms))
-    objections = [(g, _applies(g, function, now_ms, facts)) for g in allows]
-    fitting = [g for g, objection in objections if objection is None]
+        return _no(_why_none(principal, function, resource, now_ms))
+    objections = [_applies(g, function, now_ms, facts) for g in allows]
+    fitting = [g for g, objection in zip(allows, objections, strict=True) if objection is None]
     if not fitting:
-        return no(next(objection for _, objection in objections if objection is not None))
+        return _no(next(objection for objection in objections if objection is not None))
     if _about_footage(function, facts):
-        parts = [(g, _clip(g.conditions, now_ms, facts)) for g in fitting]
-        if _merged([part for _, part in parts if part is not None]) != [(facts.from_ms, facts.to_ms)]:
-            return no(_why_outside(fitting, now_ms))
-        fitting = [g for g, part in parts if part is not None]
+        parts = [_clip(g.conditions, now_ms, facts) for g in fitting]
+        if _merged([part for part in parts if part is not None]) != [(facts.from_ms, facts.to_ms)]:
+            return _no(_why_outside(fitting, now_ms))
+        fitting = [g for g, part in zip(fitting, parts, strict=True) if part is not None]
     max_stream: Stream = "main" if any(g.conditions.max_stream == "main" for g in fitting) else "sub"
     ends = [g.conditions.until_ms(now_ms) for g in fitting]
     until_ms = None if None in ends else max(e for e in ends if e is not None)
     for deny in denies:
         begins_ms = deny.conditions.valid_from_ms
         if begins_ms is not None and begins_ms > now_ms:
-            until_ms = _earliest(until_ms, begins_ms)
+            until_ms = least(until_ms, begins_ms)
     lease = next((g.id.removeprefix("lease:") for g in fitting if g.source == "lease"), None)
-    until_ms = _earliest(until_ms, principal.expires_ms)
+    until_ms = least(until_ms, principal.expires_ms)
     counted = _counted_under(fitting, function, now_ms, facts)
-    return Decision(True, True, Reason("access.allowed", name), max_stream, until_ms, lease, counted)
+    return Decision(True, True, _ALLOWED[function], max_stream, until_ms, lease, counted)
+
+
+def _no(reason: Reason) -> Decision:
+    """Refused, of a camera that the caller knows of."""
+    return Decision(False, True, reason)
 
 
 def _is_full(grant: Grant, open_looks: Mapping[str, int]) -> bool:
@@ -524,8 +536,3 @@ def _merged(parts: list[tuple[int, int]]) -> list[tuple[int, int]]:
         else:
             merged.append((low, high))
     return merged
-
-
-def _earliest(a: int | None, b: int | None) -> int | None:
-    known = [t for t in (a, b) if t is not None]
-    return min(known) if known else None

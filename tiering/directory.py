@@ -20,12 +20,14 @@ from storage.catalog.links import LinkRow
 from tiering import exchange, pins
 from tiering.cache_policy import HARD_TTL_MS
 from tiering.lease import canonical_json
+from tiering.steady import is_due
 from tiering.topology import TIER_ORDER
-from tiering.wire import Card, Directory, DirectoryCamera
+from tiering.wire import OWED_MAX, Card, Directory, DirectoryCamera
 
 COVERAGE_DAYS = 31
 COVERAGE_REFRESH_MS = 60_000
 SHANGHAI_OFFSET_MS = 8 * 3_600_000  #: Asia/Shanghai has had no other offset since 1991
+HELD_AFTER_MS = 2 * 60_000  #: a lease of this age has its row above, or the answer that carried it was lost
 ENDED_WINDOW_MS = HARD_TTL_MS  #: as long as anything of a lease may lie in a cache above
 
 
@@ -66,15 +68,17 @@ class DirectorySource:
         listed = tuple(cameras)
         text = canonical_json([node, [vars_of(c) for c in listed]])
         digest = hashlib.sha256(text.encode()).hexdigest()
-        ended, issued_ms = await self._catalog.aread(lambda c: (_ended(c, link, now_ms), pins.issued_ms(c)))
+        ended, owed, issued_ms = await self._catalog.aread(
+            lambda c: (_ended(c, link, now_ms), _owed(c, link, now_ms), pins.issued_ms(c))
+        )
         node["certificate_ms"] = issued_ms  # whoever holds an older statement asks for it
-        return Directory(digest, node, None if digest == known_digest else listed, tuple(ended))
+        return Directory(digest, node, None if digest == known_digest else listed, tuple(ended), tuple(owed))
 
     async def _coverage_of(self, camera: str, now_ms: int) -> dict[str, int]:
         """Day (start, epoch ms in Asia/Shanghai) -> seconds of footage. Past days are counted again each hour or so."""
         today = (now_ms + SHANGHAI_OFFSET_MS) // DAY_MS
         days = range(today - COVERAGE_DAYS + 1, today + 1)
-        if now_ms - self._counted_ms.get(camera, 0) >= COVERAGE_REFRESH_MS:
+        if is_due(self._counted_ms.get(camera), now_ms, COVERAGE_REFRESH_MS):
             fresh = camera in self._counted_ms and (now_ms // COVERAGE_REFRESH_MS) % 60
             wanted = [d for d in days if not fresh or d >= today - 1]
             self._counted_ms[camera] = now_ms
@@ -99,6 +103,10 @@ def vars_of(camera: DirectoryCamera) -> dict[str, Any]:
 def _ended(connection: Connection, link: LinkRow, now_ms: int) -> list[dict[str, Any]]:
     rows = leases.ended_unpurged(connection, link.id, now_ms - ENDED_WINDOW_MS)
     return [{"id": r.id, "ended_ms": r.ended_ms, "reason": r.end_reason or "ended"} for r in rows]
+
+
+def _owed(connection: Connection, link: LinkRow, now_ms: int) -> list[str]:
+    return leases.owed(connection, link.id, now_ms - HELD_AFTER_MS, now_ms, OWED_MAX)
 
 
 @dataclass(frozen=True, slots=True)

@@ -164,16 +164,14 @@ class Conditions:
         )
 
     def has_footage_limit(self) -> bool:
-        return any(v is not None for v in (self.footage_from_ms, self.footage_to_ms, self.look_back_ms))
+        return self.footage_from_ms is not None or self.footage_to_ms is not None or self.look_back_ms is not None
 
     def is_plain(self) -> bool:
         """True when nothing but validity limits it."""
         return self.weekly is None and self.networks is None and not self.has_footage_limit()
 
     def until_ms(self, now_ms: int) -> int | None:
-        ends = [self.valid_to_ms, None if self.weekly is None else week_end_ms(self.weekly, now_ms)]
-        known = [t for t in ends if t is not None]
-        return min(known) if known else None
+        return self.valid_to_ms if self.weekly is None else least(self.valid_to_ms, week_end_ms(self.weekly, now_ms))
 
     def admits_client(self, client: str | None) -> bool:
         if self.networks is None:
@@ -214,8 +212,9 @@ class Conditions:
         if raw.get("max_stream") not in (None, "main", "sub"):
             raise _malformed("conditions.max_stream")
         purposes = None if raw.get("purposes") is None else _texts(raw["purposes"], "conditions.purposes")
-        if purposes is not None and not purposes <= set(PURPOSES):
-            raise _malformed("conditions.purposes")
+        for purpose in sorted(purposes or ()):
+            if purpose not in PURPOSES:
+                raise _none_of("purpose", purpose, PURPOSES)
         return cls(
             **numbers,
             weekly=None if raw.get("weekly") is None else _weekly(raw["weekly"]),
@@ -258,16 +257,13 @@ class Grant:
 
     @classmethod
     def from_json(cls, id_: str, source: Literal["user", "department", "role", "token"], value: object) -> Grant:
-        """Raises access.grant_malformed."""
+        """Raises access.grant_malformed, access.function_unknown, access.purpose_unknown."""
         raw = _table(value, {"effect", "resources", "functions", "conditions", "within"}, "grant")
         effect = raw.get("effect", "allow")
         within = raw.get("within", ())
         if effect not in ("allow", "deny") or not isinstance(within, (list, tuple)):
             raise _malformed("effect")
-        try:
-            functions = frozenset(Function(f) for f in _texts(raw.get("functions", ()), "functions"))
-        except ValueError:
-            raise _malformed("functions") from None
+        functions = functions_of(_texts(raw.get("functions", ()), "functions"))
         return cls(
             id_,
             source,
@@ -287,21 +283,26 @@ class Grants(tuple[Grant, ...]):
 
     def __init__(self, grants: Iterable[Grant] = ()) -> None:
         del grants  # the tuple has them
-        self._by: dict[tuple[str, str], list[int]] = {}
+        self._by: dict[str, dict[str, list[int]]] = {selector: {} for selector in _SELECTORS}
+        self._all_own: list[int] = []
         for number, grant in enumerate(self):
-            for selector in _SELECTORS:
+            for selector, by in self._by.items():
                 for value in getattr(grant.resources, selector):
-                    self._by.setdefault((selector, value), []).append(number)
+                    by.setdefault(value, []).append(number)
             if grant.resources.all_own:
-                self._by.setdefault(("all_own", ""), []).append(number)
+                self._all_own.append(number)
 
     def about(self, camera: CameraResource) -> list[Grant]:
         """Those that name the camera in some way, in their order; the others cannot cover it (`Resources.covers`)."""
-        keys = [("cameras", camera.id), ("all_own", ""), ("departments", camera.department_id or "")]
-        keys += [("regions", region) for region in camera.regions]
-        keys += [("areas", area) for area in camera.areas]
         by = self._by
-        return [self[n] for n in sorted({n for key in keys if key in by for n in by[key]})]
+        numbers = [*self._all_own, *by["cameras"].get(camera.id, ())]
+        for region in camera.regions:
+            numbers += by["regions"].get(region, ())
+        for area in camera.areas:
+            numbers += by["areas"].get(area, ())
+        if camera.department_id is not None:
+            numbers += by["departments"].get(camera.department_id, ())
+        return [self[n] for n in (sorted(set(numbers)) if len(numbers) > 1 else numbers)]
 
 
 def about(grants: tuple[Grant, ...], camera: CameraResource) -> Iterable[Grant]:
@@ -434,13 +435,13 @@ def narrow(grant: Grant, by: Grant) -> Grant:
         grant.functions & by.functions,
         Conditions(
             valid_from_ms=_most(a.valid_from_ms, b.valid_from_ms),
-            valid_to_ms=_least(a.valid_to_ms, b.valid_to_ms),
+            valid_to_ms=least(a.valid_to_ms, b.valid_to_ms),
             footage_from_ms=_most(a.footage_from_ms, b.footage_from_ms),
-            footage_to_ms=_least(a.footage_to_ms, b.footage_to_ms),
-            look_back_ms=_least(a.look_back_ms, b.look_back_ms),
+            footage_to_ms=least(a.footage_to_ms, b.footage_to_ms),
+            look_back_ms=least(a.look_back_ms, b.look_back_ms),
             weekly=_both_weekly(a.weekly, b.weekly),
             max_stream=lower_stream(a.max_stream, b.max_stream),
-            max_streams=_least(a.max_streams, b.max_streams),
+            max_streams=least(a.max_streams, b.max_streams),
             purposes=_both_purposes(a.purposes, b.purposes),
             networks=_both_networks(a.networks, b.networks),
         ),
@@ -453,7 +454,8 @@ def _most(a: int | None, b: int | None) -> int | None:
     return b if a is None else a if b is None else max(a, b)
 
 
-def _least(a: int | None, b: int | None) -> int | None:
+def least(a: int | None, b: int | None) -> int | None:
+    """The smaller limit; None is none."""
     return b if a is None else a if b is None else min(a, b)
 
 
@@ -490,6 +492,18 @@ def _both_networks(a: tuple[str, ...] | None, b: tuple[str, ...] | None) -> tupl
 
 def _malformed(field: str) -> TiergateError:
     return TiergateError(Kind.INVALID, "access.grant_malformed", field=field)
+
+
+def _none_of(what: Literal["function", "purpose"], given: str, known: Iterable[str]) -> TiergateError:
+    return TiergateError(Kind.INVALID, f"access.{what}_unknown", **{what: given[:40], "known": ", ".join(known)})
+
+
+def functions_of(names: Iterable[str]) -> frozenset[Function]:
+    """Raises access.function_unknown."""
+    given = frozenset(names)
+    for name in sorted(given - set(Function)):
+        raise _none_of("function", name, Function)
+    return frozenset(Function(name) for name in given)
 
 
 def _table(value: object, known: set[str], name: str) -> Mapping[str, Any]:

@@ -13,6 +13,12 @@ from tiering.cache_policy import cache_until_ms
 from tiering.lease import LeaseRequest, LeaseTerms, until_its_end
 from tiering.mechanism import MINUTE_MS, Mechanism
 
+#: With these a lower node that is told of an end or a purge says that it has no such lease that anything could come of.
+#: Whatever else it answers (too busy, its catalog or store away, clocks apart) may be different the next time.
+NO_LEASE_BELOW = frozenset(
+    {"tier.lease_unknown", "tier.lease_signature", "tier.document_malformed", "tier.peer_unknown"}
+)
+
 
 def unlike_request(
     terms: LeaseTerms,

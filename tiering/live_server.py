@@ -1,8 +1,9 @@
 """Live pictures to the upper node: one session per request, as bytes of chunked CMAF.
 
 A session asks again each second whether its lease still holds, and the register's look may end it at any moment:
-expiry, release, revocation and a suspended link stop it within 5 s (I7). A lease that nobody confirmed in time, and a
-line that became too thin, switch it to `sub` in-band: new init, same response.
+expiry, release, revocation and a suspended link stop it within 5 s (I7), also where the peer has stopped reading and
+nothing can be said to it (`overstayed`). A lease that nobody confirmed in time, and a line that became too thin, switch
+it to `sub` in-band: new init, same response.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from contextlib import AsyncExitStack
 
 from config.errors import TiergateError
 from config.reasons import Reason
+from storage.catalog.engine import UNAVAILABLE
 from storage.catalog.links import LinkRow
 from storage.media.access_unit import AccessUnit, StreamConfig
 from tiering.cmaf import CmafWriter, Notice
@@ -23,6 +25,8 @@ from tiering.ports import LiveFrames, OpenLook
 from tiering.server import TierServer, refused
 
 CHECK_S = 1.0
+GIVE_WAY_S = 3.0
+BLIND_S = 60.0  #: while the catalog cannot be read a session goes on as allowed so long, as the node's own viewers do
 ALIVE_S = 5.0  #: a stream without pictures says that it lives: silence means a dead line
 
 
@@ -43,6 +47,11 @@ class LiveSession:
         self._look: OpenLook | None = None
         self._first: Notice | None = None
         self._writer = CmafWriter()
+        self._allowed = Permit(None)
+        self._asked_s = 0.0  #: when that was read
+        self._sent_on_s = 0.0  #: when `chunks` last looked whether it may go on
+        self._given_way = asyncio.Event()
+        self._closed = asyncio.Event()
 
     @property
     def stream(self) -> str:
@@ -63,12 +72,25 @@ class LiveSession:
         self._first = Notice("stream", _json(reduced or allowed.reason), self.stream)
 
     async def _permit(self) -> Permit:
-        allowed, _, self._terms = await self._server.permit(
+        self._allowed, _, self._terms = await self._server.permit(
             self._link, self._lease_id, self._camera, "live", self.stream
         )
-        return allowed
+        self._asked_s = asyncio.get_running_loop().time()
+        return self._allowed
+
+    async def _permit_now(self) -> Permit:
+        """As it is, or as it was while the catalog cannot be read; what a refusal says is in it."""
+        try:
+            return await self._permit()
+        except TiergateError as exc:
+            return Permit(None, exc.reason)
+        except UNAVAILABLE:
+            if asyncio.get_running_loop().time() - self._asked_s < BLIND_S:
+                return self._allowed
+            return Permit(None, Reason("access.register_away"))
 
     async def _open_look(self) -> None:
+        self._look = None
         await self._stack.aclose()
         self._stack = AsyncExitStack()
         opened = self._server.register.open(self._link, self._terms, self._camera, "live", self.stream)
@@ -78,7 +100,33 @@ class LiveSession:
         """Gives the place back and closes the register row."""
         if self._flow is not None:
             self._server.lines.leave(self._link, self._flow)
-        await self._stack.aclose()
+        try:
+            await self._stack.aclose()
+        finally:
+            self._closed.set()
+
+    async def overstayed(self) -> None:
+        """Returns when the session must be over and `chunks` does not see it, because the peer takes nothing."""
+        loop = asyncio.get_running_loop()
+        self._sent_on_s = loop.time()
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(CHECK_S):
+                    await self._given_way.wait()
+                    return
+            if loop.time() - self._sent_on_s < 2 * CHECK_S:
+                continue
+            look = self._look
+            if (look is not None and look.ended.is_set()) or (await self._permit_now()).stream is None:
+                return
+
+    async def give_way(self) -> None:
+        """The peer asks for the same again: to it this session is dead. Returns when it has left the line, or in vain
+        after `GIVE_WAY_S`."""
+        self._given_way.set()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(GIVE_WAY_S):
+                await self._closed.wait()
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
         """Bytes until the lease, the look or the camera's source ends; the last box says why."""
@@ -122,7 +170,7 @@ class LiveSession:
     ) -> AsyncGenerator[StreamConfig | AccessUnit | Notice | Permit, None]:
         """Frames, and signs of life while there are none; at last a `Permit` when something has changed."""
         loop = asyncio.get_running_loop()
-        checked_s = spoken_s = loop.time()
+        checked_s = spoken_s = self._sent_on_s = loop.time()
         pending = asyncio.ensure_future(anext(frames))
         try:
             while True:
@@ -133,7 +181,7 @@ class LiveSession:
                     await asyncio.wait({pending, ended}, timeout=CHECK_S, return_when=asyncio.FIRST_COMPLETED)
                 finally:
                     ended.cancel()
-                now_s = loop.time()
+                now_s = self._sent_on_s = loop.time()
                 if self._look.ended.is_set() or now_s - checked_s >= CHECK_S:
                     checked_s = now_s
                     changed = await self._changed()
@@ -158,10 +206,7 @@ class LiveSession:
 
     async def _changed(self) -> Permit | None:
         """None: go on. Else what is allowed from now on; a lesser stream has its place and its register row already."""
-        try:
-            allowed = await self._permit()
-        except TiergateError as exc:
-            return Permit(None, exc.reason)
+        allowed = await self._permit_now()
         if allowed.stream is None:
             return allowed
         look, flow = self._look, self._flow
@@ -179,6 +224,8 @@ class LiveSession:
             await self._open_look()
         except TiergateError as exc:
             return Permit(None, exc.reason)
+        except UNAVAILABLE:
+            return Permit(None, Reason("access.register_away"))
         return allowed
 
 

@@ -38,7 +38,7 @@ class NonceJournal:
         with self._path.open("a", encoding="ascii") as file:
             file.write(f"{time_ms} {name}\n")
         self._lines += 1
-        if self._lines > 20_000:
+        if self._lines > self._rewrite_at:
             self._rewrite(now_ms)
 
     def _rewrite(self, now_ms: int) -> None:
@@ -47,3 +47,4 @@ class NonceJournal:
         fresh.write_text("".join(f"{t} {n}\n" for n, t in self._seen.items()), encoding="ascii")
         fresh.replace(self._path)
         self._lines = len(self._seen)
+        self._rewrite_at = max(20_000, 2 * self._lines)  # a rewrite never comes before as many calls as it has lines

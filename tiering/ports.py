@@ -41,7 +41,8 @@ class Register(Protocol):
 
 class LiveFrames(Protocol):
     def watch(self, camera: str, stream: str) -> AsyncGenerator[StreamConfig | AccessUnit | Notice, None]:
-        """Own camera's stream: a config, then units from a key frame on; a new config begins a new epoch."""
+        """Own camera's stream: a config, then units from a key frame on; a new config begins a new epoch. Where it
+        ends without a reason it may be had again at once. Raises TiergateError with the reason where there is one."""
         ...
 
 

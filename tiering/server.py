@@ -8,12 +8,10 @@ not belong here: live streams (`tiering.live_server`), status codes and headers 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
 import hmac
 from collections.abc import Callable, Mapping
-from contextlib import AsyncExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import Connection
@@ -28,10 +26,12 @@ from storage import use_view
 from storage.audit import heads
 from storage.audit import log as audit
 from storage.audit.log import Checkpoint
+from storage.audit.signed import HeadSigner
 from storage.catalog import gaps, leases, links, peers, segments
 from storage.catalog.engine import Catalog
 from storage.catalog.leases import LeaseRow
-from storage.catalog.links import LinkRow
+from storage.catalog.links import InviteRow, LinkRow
+from storage.catalog.segments import SegmentRow
 from tiering import exchange, pins, wire
 from tiering.certificates import Said
 from tiering.directory import DirectorySource
@@ -53,13 +53,13 @@ from tiering.lease import (
 from tiering.lines import Lines
 from tiering.mechanism import SHIPPED, Mechanism
 from tiering.nonces import NonceJournal
-from tiering.ports import FootageReader, OpenLook, Register
+from tiering.ports import FootageReader, Register
 from tiering.quota import Quota
+from tiering.readings import Readings
 from tiering.signing import Signer, check_request, read_claim
-from tiering.steady import SteadyClock
+from tiering.steady import SteadyClock, is_due
 from tiering.topology import refuse_link
 
-LOOK_IDLE_S = 30.0  #: a playback's register row is closed this long after its last bytes
 PURGE_GRACE_MS = 3_600_000  #: a purge statement that is later than this is an alarm (REQUIREMENTS §3.6.7)
 
 Entropy = Callable[[int], bytes]
@@ -105,15 +105,6 @@ def ship_mechanisms(connection: Connection, now_ms: int) -> None:
         links.put_mechanism(connection, shipped.name, shipped.version, shipped.kind, shipped.as_json(), now_ms)
 
 
-@dataclass(slots=True)
-class _Reading:
-    """An open look at recorded footage: many range requests of one player are one row of the register."""
-
-    look: OpenLook
-    stack: AsyncExitStack
-    used_s: float
-
-
 class TierServer:
     def __init__(
         self,
@@ -126,6 +117,7 @@ class TierServer:
         lines: Lines,
         nonces: NonceJournal,
         entropy: Entropy,
+        head_signer: HeadSigner,
     ) -> None:
         self.card = card
         self.signer = signer
@@ -137,9 +129,9 @@ class TierServer:
         self._footage = footage
         self._nonces = nonces
         self._entropy = entropy
+        self._heads = head_signer
         self._directory = DirectorySource(catalog, card)
-        self._readings: dict[tuple[str, str, str], _Reading] = {}
-        self._opening = asyncio.Lock()
+        self.readings = Readings(register)
         self._seen_ms: dict[str, int] = {}
 
     # -- who asks --------------------------------------------------------------------------------------------------
@@ -153,7 +145,7 @@ class TierServer:
         now_ms = self.steady.wall_ms()
         check_request(claim, link.public_key, self.signer.node_id, method, target, body, now_ms)
         self._nonces.take(claim.node, claim.nonce, claim.time_ms, now_ms)
-        if now_ms - self._seen_ms.get(link.id, 0) >= 30_000:
+        if is_due(self._seen_ms.get(link.id), now_ms, 30_000):
             self._seen_ms[link.id] = now_ms
             await self.catalog.awrite(lambda c: links.seen(c, link.id, now_ms))
         return link
@@ -168,15 +160,22 @@ class TierServer:
         secret = wire.bytes_field(value, "secret", 20)
         now_ms = self.steady.wall_ms()
         check_request(claim, card.public_key, self.signer.node_id, "POST", target, body, now_ms)
-        self._nonces.take(claim.node, claim.nonce, claim.time_ms, now_ms)
         if card.node != key_id(card.public_key):
             raise TiergateError(Kind.INVALID, "tier.card_key")
         code_hash = DEFAULT_SUITE.digest(secret)
 
-        def change(connection: Connection) -> None:
+        def invited(connection: Connection) -> InviteRow:
             invite = links.get_invite(connection, code_hash)
             if invite is None or not hmac.compare_digest(invite.code_hash, code_hash) or now_ms >= invite.expires_ms:
                 raise TiergateError(Kind.FORBIDDEN, "tier.invite_over")
+            return invite
+
+        # Everybody has a key: nothing of who was not invited is remembered, and nobody waits for him to be written.
+        await self.catalog.aread(invited)
+        self._nonces.take(claim.node, claim.nonce, claim.time_ms, now_ms)
+
+        def change(connection: Connection) -> None:
+            invite = invited(connection)
             unfit = refuse_link(self.card.tier, card.tier, invite.peer_role)
             if unfit is not None:
                 raise refused(unfit, Kind.CONFLICT)
@@ -357,55 +356,39 @@ class TierServer:
         return found.as_json()
 
     async def segment(self, link: LinkRow, lease_id: str, segment_id: str, offset: int, length: int) -> bytes:
-        """A range of a segment that touches the lease's, paced to what the line has left. Raises tier.day_full."""
+        """A range of a segment that touches the lease's, paced to what the line has left. Cancelled, it waits no more.
+
+        What may be seen is decided before the range takes its place on the line, so that nobody waits in vain, and
+        again when its turn has come. Raises tier.day_full, tier.line_busy.
+        """
         if not 0 < length <= wire.RANGE_MAX_BYTES or offset < 0:
             raise TiergateError(Kind.INVALID, "tier.range_malformed", limit_bytes=wire.RANGE_MAX_BYTES)
         row = await self.catalog.aread(lambda c: segments.segment_of(c, segment_id))
         if row is None or row.kind != "own" or row.state not in segments.READABLE or offset >= row.bytes:
             raise TiergateError(Kind.NOT_FOUND, "tier.segment_unknown")
+        length = min(length, row.bytes - offset)
+        terms = await self._permit_segment(link, lease_id, row)
+        await self.quota.take(link, 0)
+        if await self.lines.pace(link, length):
+            terms = await self._permit_segment(link, lease_id, row)
+        async with self.readings.look(link, terms, row.camera_id, row.stream) as look:
+            await self.quota.take(link, length)
+            data = await self._footage.read(row, offset, length)
+            if look.ended.is_set():
+                if look.reason is not None:
+                    raise refused(look.reason)
+                raise TiergateError(Kind.UNAVAILABLE, "tier.stream_ended")  # closed with the process
+            look.add_bytes(len(data))
+            return data
+
+    async def _permit_segment(self, link: LinkRow, lease_id: str, row: SegmentRow) -> LeaseTerms:
+        """Raises with the reason when the lease does not allow this footage now."""
         answer, _, terms = await self.permit(
             link, lease_id, row.camera_id, "playback", row.stream, row.start_ms, max(row.end_ms, row.start_ms + 1)
         )
-        if answer.stream is None:
-            raise refused(answer.reason)
         if answer.stream != row.stream:
             raise refused(answer.reason)
-        length = min(length, row.bytes - offset)
-        await self.quota.take(link, length)
-        look = await self._look(link, terms, row.camera_id, row.stream)
-        await self.lines.pace(link, length)
-        data = await self._footage.read(row, offset, length)
-        look.add_bytes(len(data))
-        return data
-
-    async def _look(self, link: LinkRow, terms: LeaseTerms, camera: str, stream: str) -> OpenLook:
-        key = (terms.id, camera, stream)
-        async with self._opening:
-            now_s = asyncio.get_running_loop().time()
-            reading = self._readings.get(key)
-            if reading is not None and reading.look.ended.is_set():
-                await self._close(key)
-                reading = None
-            if reading is None:
-                stack = AsyncExitStack()
-                look = await stack.enter_async_context(self.register.open(link, terms, camera, "playback", stream))
-                reading = self._readings[key] = _Reading(look, stack, now_s)
-            reading.used_s = now_s
-            return reading.look
-
-    async def _close(self, key: tuple[str, str, str]) -> None:
-        reading = self._readings.pop(key, None)
-        if reading is not None:
-            await reading.stack.aclose()
-
-    async def close_idle(self, idle_s: float = LOOK_IDLE_S) -> None:
-        """Closes register rows of readers that have gone; the relay calls it each second and, with 0, at its end."""
-        now_s = asyncio.get_running_loop().time()
-        async with self._opening:
-            for key, reading in list(self._readings.items()):
-                if reading.look.ended.is_set() or now_s - reading.used_s >= idle_s:
-                    with contextlib.suppress(TiergateError):
-                        await self._close(key)
+        return terms
 
     # -- endings ---------------------------------------------------------------------------------------------------
 
@@ -430,15 +413,16 @@ class TierServer:
         return {"received_ms": now_ms, "accepted": clean}
 
     async def heads(self, link: LinkRow, value: Mapping[str, Any]) -> dict[str, Any]:
-        """The signed head of the other node's audit log, for that of ours: each keeps the other's."""
+        """The signed head of the other node's audit log, for that of ours: each keeps the other's. Theirs is kept also
+        where ours is refused."""
         theirs = head_from_json(value)
         now_ms = self.steady.now_ms()
+        await self.catalog.awrite(lambda c: keep_head(c, link, theirs, now_ms))
+        return {"checkpoint": (await self.signed_head()).as_json()}
 
-        def change(connection: Connection) -> Checkpoint:
-            keep_head(connection, link, theirs, now_ms)
-            return audit.signed_head(connection, self.signer.public_key, self.signer.sign, now_ms)
-
-        return {"checkpoint": (await self.catalog.awrite(change)).as_json()}
+    async def signed_head(self) -> Checkpoint:
+        """Of our audit log, for a linked node. Raises ops.audit_cut, media.store_unavailable."""
+        return await asyncio.to_thread(self._heads.write, self.steady.now_ms())
 
     async def certificates(self, link: LinkRow, value: Mapping[str, Any]) -> dict[str, Any]:
         """What each of the two says of its relay's certificate; over a suspended link too, which may be resumed."""
@@ -513,13 +497,16 @@ def add_link(
     actual = links.add(connection, fresh)
     links.set_exchange(connection, actual, exchange.PAIRING_RULES)
     ship_mechanisms(connection, now_ms)
-    details = {
+    details: dict[str, Any] = {
         "peer": card.node,
         "name": card.name,
         "role": role,
         "url": card.url,
         "key": hashlib.sha256(card.public_key).hexdigest(),
     }
+    current = links.get(connection, actual)
+    if current is not None and current.suspended_ms is not None:
+        details["suspended_ms"] = current.suspended_ms  # it was before, and stays so
     audit.append(connection, now_ms, actor, "link.add", actual, details)
     return actual
 
@@ -539,7 +526,7 @@ def read_index(
         if run is not None:
             runs.append(wire.RunEntry(run.id, run.init, run.codec, run.audio_codec, run.width, run.height))
     end_ms = rows[-1].end_ms if more else to_ms
-    missing = gaps.gaps_between(connection, camera, stream, from_ms, end_ms, 5000)
+    missing = gaps.gaps_between(connection, camera, stream, from_ms, end_ms, wire.INDEX_GAPS_MAX)
     return wire.FootageIndex(
         camera, stream, from_ms, to_ms, now_ms, tuple(runs),
         tuple(

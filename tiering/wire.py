@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from config.crypto import b64, unb64
 from config.errors import Kind, TiergateError
-from config.ids import CameraId, region_code
+from config.ids import CameraId, is_ulid, region_code
 from tiering.lease import LeaseRequest, Person, canonical_json
 from tiering.topology import TIER_ORDER
 
@@ -27,6 +27,7 @@ ANSWER_MAX_BYTES = 8 << 20
 TEXT_MAX = 500
 NAME_MAX = 120
 LIST_MAX = 200
+OWED_MAX = 500
 MINUTES_MAX = 7 * 24 * 60
 
 
@@ -284,6 +285,7 @@ class Directory:
     node: dict[str, Any]
     cameras: tuple[DirectoryCamera, ...] | None  #: None: as when `digest` was last given
     ended_leases: tuple[dict[str, Any], ...]  #: {"id", "ended_ms", "reason"} of leases over at the lower node
+    owed_leases: tuple[str, ...] = ()  #: ids of leases that the upper node should hold, or say that it has purged
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -304,7 +306,10 @@ class Directory:
             for e in list_field(value, "ended_leases", 1000)
             if isinstance(e, dict)
         ]
-        return cls(text_field(value, "digest", 64), node, listed, tuple(ended))
+        owed = texts_field(value, "owed_leases", OWED_MAX) if "owed_leases" in value else ()  # older nodes name none
+        if not all(is_ulid(lease_id) for lease_id in owed):
+            raise TiergateError(Kind.INVALID, "tier.body_malformed", field="owed_leases")
+        return cls(text_field(value, "digest", 64), node, listed, tuple(ended), owed)
 
 
 # -- reports -----------------------------------------------------------------------------------------------------------
@@ -350,7 +355,8 @@ def use_report_from_json(value: Mapping[str, Any], month: str) -> dict[str, Any]
 # -- recorded footage --------------------------------------------------------------------------------------------------
 
 RANGE_MAX_BYTES = 1 << 20  #: of one range request: it is signed, so it is held whole
-INDEX_SEGMENTS_MAX = 500
+INDEX_SEGMENTS_MAX = 500  #: of one answer, and so many runs
+INDEX_GAPS_MAX = 5000
 
 
 @dataclass(frozen=True, slots=True)
@@ -460,16 +466,17 @@ class FootageIndex:
         }  # fmt: skip
 
     @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> FootageIndex:
+    def from_json(cls, value: Mapping[str, Any], pages: int = 1) -> FootageIndex:
+        """One answer of a node, or what came of `pages` of them (`joined`)."""
         return cls(
             text_field(value, "camera", 20),
             text_field(value, "stream", 4),
             int_field(value, "from_ms"),
             int_field(value, "to_ms"),
             int_field(value, "now_ms"),
-            tuple(RunEntry.from_json(r) for r in list_field(value, "runs", INDEX_SEGMENTS_MAX)),
-            tuple(SegmentEntry.from_json(s) for s in list_field(value, "segments", INDEX_SEGMENTS_MAX)),
-            tuple(GapEntry.from_json(g) for g in list_field(value, "gaps", 5000)),
+            tuple(RunEntry.from_json(r) for r in list_field(value, "runs", pages * INDEX_SEGMENTS_MAX)),
+            tuple(SegmentEntry.from_json(s) for s in list_field(value, "segments", pages * INDEX_SEGMENTS_MAX)),
+            tuple(GapEntry.from_json(g) for g in list_field(value, "gaps", pages * INDEX_GAPS_MAX)),
             optional(value, "next_ms", int_field),
         )
 

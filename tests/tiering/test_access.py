@@ -97,7 +97,7 @@ def of_unit(draw: st.DrawFn) -> tuple[Grant, ...]:
 
 
 @given(of_unit(), of_unit(), st.sampled_from(["live", "playback", "export"]), st.integers(0, 3))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_a_posting_is_an_intersection(
     home: tuple[Grant, ...], there: tuple[Grant, ...], name: str, quarter: int
 ) -> None:
@@ -131,7 +131,7 @@ STREAMS = st.sampled_from(["main", "sub"])
 
 
 @given(st.lists(_anywhere(), max_size=6), st.sampled_from(["live", "playback", "export"]), st.integers(0, 1))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_grants_that_were_made_ready_say_what_they_say_one_by_one(given_: list[Grant], name: str, secrecy: int) -> None:
     camera, facts = replace(CAMERA, secrecy=secrecy), Facts(stream="main", from_ms=NOW - MINUTE, to_ms=NOW)
     for of in (user, token):
@@ -523,7 +523,7 @@ _facts = st.builds(
 _function = st.sampled_from(Function)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(st.lists(_any, max_size=4), _allow, _cameras, _function, _facts)
 def test_removing_an_allowing_grant_never_adds_access(
     some: list[Grant], one: Grant, camera: CameraResource, function: Function, facts: Facts
@@ -534,7 +534,7 @@ def test_removing_an_allowing_grant_never_adds_access(
     assert before.visible or not after.visible
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(st.lists(_any, max_size=3), _grants(st.just("deny")), _cameras, _function, _facts)
 def test_a_denial_never_adds_access(
     some: list[Grant], denial: Grant, camera: CameraResource, function: Function, facts: Facts
@@ -544,7 +544,7 @@ def test_a_denial_never_adds_access(
 
 
 @pytest.mark.fault("S13")
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(_allow, st.lists(_allow, min_size=1, max_size=4), _cameras, _function, _facts)
 def test_a_chain_of_narrowings_allows_no_more_than_any_link_of_it(
     first: Grant, chain: list[Grant], camera: CameraResource, function: Function, facts: Facts
@@ -585,7 +585,7 @@ def test_each_limit_survives_narrowing_from_either_side(limit: dict[str, Any], f
     assert not allowed(user(narrow(tight, wide)), "playback", **asked)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(st.lists(_any, max_size=4), _cameras, _function, _facts)
 def test_what_is_allowed_is_visible_and_what_is_invisible_looks_unknown(
     some: list[Grant], camera: CameraResource, function: Function, facts: Facts
@@ -596,7 +596,7 @@ def test_what_is_allowed_is_visible_and_what_is_invisible_looks_unknown(
         assert decision == decide(user(*some), function, None, NOW, facts)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(_any)
 def test_json_and_back_is_the_same_grant(one: Grant) -> None:
     assert Grant.from_json(one.id, "user", one.as_json()).as_json() == one.as_json()

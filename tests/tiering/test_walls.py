@@ -12,7 +12,7 @@ from tiering.access import Facts, Function, Grant, Wall, allowed_ranges, decide,
 
 
 @given(of_unit(), of_unit(), st.sampled_from(["live", "playback", "export"]), st.integers(0, 3))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_a_wall_is_an_intersection_of_looking_alone(
     person: tuple[Grant, ...], shared: tuple[Grant, ...], name: str, quarter: int
 ) -> None:

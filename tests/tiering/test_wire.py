@@ -59,7 +59,7 @@ def sent() -> tuple[StreamConfig, list[AccessUnit]]:
     return config, access_units("h264", packets, audio=aac, dts_offset=-90_000)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(st.integers(1, 5_000), min_size=1, max_size=20))
 def test_units_come_back_equal_however_the_bytes_are_cut(sizes: list[int]) -> None:
     config, units = sent()
