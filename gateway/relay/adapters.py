@@ -97,7 +97,11 @@ class RecorderFrames:
                     yield message.unit
                 elif message.state != "ended":
                     yield Notice(message.state, message.reason)
-        except (OSError, EOFError) as exc:
+                elif message.reason is None:
+                    return
+                else:
+                    raise TiergateError(Kind.UNAVAILABLE, message.reason["code"], **message.reason["params"])
+        except (OSError, EOFError, ValueError, LookupError, TypeError) as exc:  # gone, or it speaks something else
             raise TiergateError(Kind.UNAVAILABLE, "tier.live_away") from exc
         finally:
             if isinstance(messages, AsyncGenerator):

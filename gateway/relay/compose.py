@@ -50,7 +50,8 @@ def build_relay(settings: Settings, listener: socket.socket | None = None) -> Re
     looks = Looks(catalog, clock, principals, registers, watch)
     spools = make_spools(settings, clock, keys.node_id)
     evidence = EvidenceSource(catalog, make_evidence_store(settings))
-    footage = Footage(catalog, spools, make_store(settings), evidence=evidence)
+    store = make_store(settings)
+    footage = Footage(catalog, spools, store, evidence=evidence)
     service = RelayService(
         settings,
         catalog,
@@ -59,6 +60,7 @@ def build_relay(settings: Settings, listener: socket.socket | None = None) -> Re
         LooksRegister(looks),
         RecorderFrames(catalog, settings.paths.run_dir, client.watch),
         OwnFootage(footage),
+        store,
         make_store(settings, "cache"),
         listener,
     )

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 
 from config.errors import Kind, TiergateError
-from gateway.relay.pulls import PullOrder
+from gateway.relay.pulls import INDEX_PAGES_MAX, PullOrder
 from tiering.client import refusal_of
 from tiering.lease import Person, canonical_json
 from tiering.wire import FootageIndex
@@ -81,7 +81,7 @@ class RelayControl:
         """Segments (with init, fragments, hashes) and gaps of a lower node's camera."""
         path = f"/leases/{lease}/index/{camera}"
         query = {"from": str(from_ms), "to": str(to_ms), "stream": stream}
-        return FootageIndex.from_json(await self._json("GET", path, None, **query))
+        return FootageIndex.from_json(await self._json("GET", path, None, **query), INDEX_PAGES_MAX)
 
     async def read(self, lease: str, segment: str, camera: str, stream: str, offset: int, length: int) -> bytes:
         """Bytes of a lower node's segment, from the cache or over the line; shorter only at its end."""

@@ -11,17 +11,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from functools import partial
 
 from sqlalchemy import Connection
 
-from config.errors import TiergateError
+from config.errors import Kind, TiergateError
 from config.ids import is_ulid
 from config.reasons import Reason
 from config.units import HOUR_MS, month_before, month_of_ms, month_range_ms
 from gateway.relay.agreement import Agreement
 from gateway.relay.pulls import Pulls
+from gateway.relay.set_back import SettingBack
 from storage import use_view
 from storage.audit import log as audit
 from storage.catalog import cache as cache_rows
@@ -31,9 +32,11 @@ from storage.catalog.links import LinkRow
 from storage.objects.base import unavailable
 from tiering import directory, pins
 from tiering.lease import canonical_json
+from tiering.lease_answer import NO_LEASE_BELOW
 from tiering.server import PURGE_GRACE_MS, TierServer, head_from_json, keep_head
 from tiering.signing import Signer
-from tiering.wire import Directory
+from tiering.steady import is_due
+from tiering.wire import Directory, PurgeStatement
 
 _log = logging.getLogger(__name__)
 POLL_S = 5.0
@@ -41,13 +44,23 @@ PURGE_S = 2.0
 IDLE_S = 1.0
 HEADS_EVERY_MS, HEADS_LOOK_S = HOUR_MS, 60.0
 REPORTS_S = 600.0
+CLOCK_S = 5.0
 CERTIFICATES_S, CERTIFICATES_EVERY_MS = 2.0, 60_000
 SEEN_MS = 30_000  #: `last_seen_ms` is written this often, not at each poll
 SWEEP_S, STORE_SWEEP_EVERY_MS = 60.0, HOUR_MS  #: keys are looked through each minute; a listing of the store costs more
 ASIDE_EVERY_MS = 60_000  #: a node that names cameras which were not taken is asked for all of them again
 
+RETELL_MS, RETELL_LONGEST_MS = 1000, 60_000
+GIVE_BACK_AT_ONCE = 5  #: leases in one poll: whoever names more is in wrong hands, or had time to wait
+NOT_HELD = "not_held"  #: why a lease ended that the upper node never heard of
+
 #: With these a lower node says that it has closed the link, for now or for good: what we hold of it goes.
 _CLOSED = {"tier.link_suspended": "suspended", "tier.peer_unknown": "link_removed"}
+
+
+def retell_ms(tries: int) -> int:
+    """How long an end that was told so often in vain is not told again."""
+    return min(RETELL_MS << min(tries, 30), RETELL_LONGEST_MS)
 
 
 class PerLink:
@@ -81,13 +94,19 @@ class PerLink:
 
 
 class Keeping:
-    def __init__(self, pulls: Pulls, server: TierServer, signer: Signer, agreement: Agreement) -> None:
+    def __init__(
+        self, pulls: Pulls, server: TierServer, signer: Signer, agreement: Agreement, setting_back: SettingBack
+    ) -> None:
         self._pulls = pulls
         self._agreement = agreement
+        self._setting_back = setting_back
         self._server = server
         self._signer = signer
         self._digests: dict[str, str] = {}
         self._told: set[str] = set()
+        self._untold: dict[str, tuple[int, int]] = {}  #: lease -> (how often its end was told in vain, when last)
+        self._untaken: dict[str, tuple[int, int]] = {}  #: the same of purge statements
+        self._given_back: dict[str, set[str]] = {}  #: link -> leases named by its node that are not held, and audited
         self._ended: set[str] = set()
         self._overdue: set[str] = set()
         self._heads_ms: dict[str, int] = {}  #: link -> when heads were last exchanged
@@ -119,9 +138,10 @@ class Keeping:
             asyncio.create_task(self._loop(SWEEP_S, self.sweep), name="cache-sweep"),
             asyncio.create_task(self._loop(PURGE_S, self._begin_tells), name="endings"),
             asyncio.create_task(self._loop(PURGE_S, self._alarm), name="overdue-statements"),
-            asyncio.create_task(self._loop(IDLE_S, self._server.close_idle), name="idle-looks"),
+            asyncio.create_task(self._loop(IDLE_S, self._server.readings.close_idle), name="idle-looks"),
             asyncio.create_task(self._loop(HEADS_LOOK_S, self.exchange_heads), name="audit-heads"),
             asyncio.create_task(self._loop(CERTIFICATES_S, self.exchange_certificates), name="certificates"),
+            asyncio.create_task(self._loop(CLOCK_S, self._setting_back.look), name="clock-set-back"),
             asyncio.create_task(self._loop(REPORTS_S, self.fetch_reports), name="reports-of-use"),
         ]
         try:
@@ -130,7 +150,7 @@ class Keeping:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, self._polls.stop(), self._tells.stop(), return_exceptions=True)
-            await self._server.close_idle(0)
+            await self._server.readings.close()
             await self._server.quota.give_back()
 
     async def _loop(self, interval_s: float, work: Callable[[], Awaitable[object]]) -> None:
@@ -156,7 +176,7 @@ class Keeping:
 
     async def _poll_one(self, link: LinkRow) -> None:
         now_ms = self._pulls.clock.now_ms()
-        if link.id in self.aside and now_ms - self._asked_all_ms.get(link.id, 0) >= ASIDE_EVERY_MS:
+        if link.id in self.aside and is_due(self._asked_all_ms.get(link.id), now_ms, ASIDE_EVERY_MS):
             self._asked_all_ms[link.id] = now_ms
             self._digests.pop(link.id, None)  # a camera may have changed hands since: only a whole list says so
         sighting = self._agreement.sighting()
@@ -171,11 +191,12 @@ class Keeping:
             return
         self.problems.pop(link.id, None)
         await self._agreement.heard(sighting)
+        await self._give_back(link, found.owed_leases)
         issued_ms = found.node.get("certificate_ms")
         if isinstance(issued_ms, int) and issued_ms > (link.tls_issued_ms or 0):
             self._newer.add(link.id)
         now_ms = self._pulls.clock.now_ms()
-        fresh = link.last_seen_ms is not None and now_ms - link.last_seen_ms < SEEN_MS
+        fresh = not is_due(link.last_seen_ms, now_ms, SEEN_MS)
         ended = {str(entry["id"]) for entry in found.ended_leases}
         if fresh and found.cameras is None and ended <= self._ended:
             return  # nothing new: each commit wakes every process of the node
@@ -189,6 +210,41 @@ class Keeping:
             self.aside.pop(link.id, None)
         for lease_id in stored.over:
             self._pulls.ended(lease_id, Reason("tier.lease_ended"))
+
+    async def _give_back(self, link: LinkRow, named: Sequence[str]) -> None:
+        """Ends leases of the lower node that nobody here holds: it granted them, and its answer was lost. They could
+        not be used, and count below.
+
+        Nothing is to be remembered for it: a lease without a row is one that no request here waits for any more, and
+        it is named as long as the lower node misses its end or the statement that nothing of it is kept.
+        """
+        if not named or self._pulls.is_asking(link.id):
+            return
+        unheld = await self._pulls.catalog.aread(lambda c: leases.unheld(c, named))
+        known = self._given_back[link.id] = self._given_back.get(link.id, set()) & set(unheld)
+        for lease_id in sorted(unheld, key=known.__contains__)[:GIVE_BACK_AT_ONCE]:
+            if is_new := lease_id not in known:
+                now_ms = self._pulls.clock.now_ms()
+                await self._pulls.catalog.awrite(partial(_unheld, link=link, lease_id=lease_id, now_ms=now_ms))
+                known.add(lease_id)
+            try:
+                await self._give_one_back(link, lease_id)
+            except TiergateError as exc:
+                if is_new:
+                    _log.warning("a lease is not given back yet", extra={"lease": lease_id, "code": exc.reason.code})
+
+    async def _give_one_back(self, link: LinkRow, lease_id: str) -> None:
+        client, now_ms = self._pulls.pool.of(link), self._pulls.clock.now_ms()
+        await client.end(lease_id, NOT_HELD)
+        kept = self._signed(await asyncio.to_thread(self._pulls.cache.purge, lease_id, now_ms))
+        await client.purge_statement(kept["statement"], kept["signature"])
+
+    def _signed(self, statement: PurgeStatement) -> dict[str, str]:
+        """Raises media.store_unavailable when something is left."""
+        if statement.remaining or not statement.key_destroyed:
+            raise unavailable("objects are left")
+        text = canonical_json(statement.as_json())
+        return {"statement": text, "signature": self._signer.sign(text.encode()).as_text()}
 
     async def _close(self, link: LinkRow, reason: Reason) -> None:
         """The lower node has closed the link: it cannot tell of single leases any more, and means all of them."""
@@ -206,7 +262,7 @@ class Keeping:
         below = await self._pulls.catalog.aread(lambda c: links.all_of(c, "lower"))
         for link in below:
             now_ms, last_ms = self._pulls.clock.now_ms(), self._heads_ms.get(link.id)
-            if link.usable and link.id not in self.problems and (last_ms is None or now_ms - last_ms >= HEADS_EVERY_MS):
+            if link.usable and link.id not in self.problems and is_due(last_ms, now_ms, HEADS_EVERY_MS):
                 try:
                     await self._exchange(link, now_ms)
                 except TiergateError as exc:
@@ -215,8 +271,8 @@ class Keeping:
                     self._heads_ms[link.id] = now_ms
 
     async def _exchange(self, link: LinkRow, now_ms: int) -> None:
-        catalog, sign = self._pulls.catalog, self._signer.sign
-        ours = await catalog.aread(lambda c: audit.signed_head(c, self._signer.public_key, sign, now_ms))
+        catalog = self._pulls.catalog
+        ours = await self._server.signed_head()
         theirs = head_from_json(await self._pulls.pool.of(link).heads(ours.as_json()))
         if not await catalog.awrite(lambda c: keep_head(c, link, theirs, now_ms)):
             _log.error("the audit log of the lower node has gone back", extra={"link": link.id, "seq": theirs.seq})
@@ -232,9 +288,9 @@ class Keeping:
         await asyncio.gather(*(self._exchange_certificates(link, issued_ms, now_ms) for link in due))
 
     def _is_due(self, link: LinkRow, issued_ms: int, now_ms: int) -> bool:
-        last_ms, last_issued_ms = self._said.get(link.id, (0, -1))
+        last_ms, last_issued_ms = self._said.get(link.id, (None, -1))
         unknown = issued_ms > (link.tls_told_ms or 0) and last_issued_ms != issued_ms
-        return link.id in self._newer or unknown or now_ms - last_ms >= CERTIFICATES_EVERY_MS
+        return link.id in self._newer or unknown or is_due(last_ms, now_ms, CERTIFICATES_EVERY_MS)
 
     async def _exchange_certificates(self, link: LinkRow, issued_ms: int, now_ms: int) -> None:
         self._newer.discard(link.id)
@@ -316,11 +372,7 @@ class Keeping:
     def _purge(self, lease_id: str, now_ms: int) -> None:
         """Raises media.store_unavailable when something is left. No block is written between the look and the row."""
         with self._pulls.cache.alone(lease_id):
-            statement = self._pulls.cache.purge(lease_id, now_ms)
-            if statement.remaining or not statement.key_destroyed:
-                raise unavailable("objects are left")
-            text = canonical_json(statement.as_json())
-            kept = {"statement": text, "signature": self._signer.sign(text.encode()).as_text()}
+            kept = self._signed(self._pulls.cache.purge(lease_id, now_ms))
             self._pulls.catalog.write(partial(_purged, lease_id=lease_id, kept=kept, now_ms=now_ms))
         self._stuck.discard(lease_id)
 
@@ -329,7 +381,7 @@ class Keeping:
         objects each hour. The lower node gets a statement that is true now."""
         cache, now_ms = self._pulls.cache, self._pulls.clock.now_ms()
         await self._sweep(await asyncio.to_thread(cache.with_keys), now_ms)
-        if self._swept_ms is None or now_ms - self._swept_ms >= STORE_SWEEP_EVERY_MS:
+        if is_due(self._swept_ms, now_ms, STORE_SWEEP_EVERY_MS):
             await self._sweep(await asyncio.to_thread(cache.with_objects), now_ms)
             self._swept_ms = now_ms
 
@@ -343,6 +395,11 @@ class Keeping:
                 work = self._pulls.cache.purge if row is None else self._purge
                 await self._each(lease_id, partial(work, lease_id, now_ms))
 
+    async def tell(self) -> None:
+        """Tells every lower node, once, what it must know of endings; over when all have answered or are given up."""
+        below = await self._pulls.catalog.aread(lambda c: links.all_of(c, "lower"))
+        await asyncio.gather(*self._tells.begin(below))
+
     async def _begin_tells(self) -> None:
         self._tells.begin(await self._pulls.catalog.aread(lambda c: links.all_of(c, "lower")))
 
@@ -355,26 +412,42 @@ class Keeping:
         await self._retell(link)
 
     async def _send_statements(self, link: LinkRow) -> None:
-        catalog = self._pulls.catalog
+        catalog, now_ms = self._pulls.catalog, self._pulls.clock.now_ms()
         for row in await catalog.aread(leases.purged_unacknowledged):
             statement = row.purge_statement
-            if statement is None or row.link_id != link.id:
+            tries, last_ms = self._untaken.get(row.id, (0, None))
+            if statement is None or row.link_id != link.id or not is_due(last_ms, now_ms, retell_ms(tries)):
                 continue
+            answer = None
             try:
                 await self._pulls.pool.of(link).purge_statement(statement["statement"], statement["signature"])
             except TiergateError as exc:
-                _log.warning("a purge statement was not taken", extra={"lease": row.id, "code": exc.reason.code})
-                continue
-            values = {"purge_statement": {**statement, "acknowledged_ms": self._pulls.clock.now_ms()}}
-            await catalog.awrite(partial(leases.change, lease_id=row.id, side="held", values=values))
+                answer = exc.reason.code
+                _log.warning("a purge statement was not taken", extra={"lease": row.id, "code": answer})
+                if exc.kind is Kind.RATE_LIMITED:
+                    return  # nor would the others be: the next round goes on
+                if answer not in NO_LEASE_BELOW:
+                    self._untaken[row.id] = tries + 1, now_ms
+                    continue
+            # Taken; or the node below was set up anew and knows of no such lease: it waits for no statement.
+            kept = {**statement, "acknowledged_ms": now_ms} | ({} if answer is None else {"answer": answer})
+            await catalog.awrite(partial(leases.change, lease_id=row.id, side="held", values={"purge_statement": kept}))
+            self._untaken.pop(row.id, None)
 
     async def _retell(self, link: LinkRow) -> None:
         catalog, now_ms = self._pulls.catalog, self._pulls.clock.now_ms()
         rows = await catalog.aread(partial(leases.of_link, link_id=link.id, side="held", since_ms=now_ms))
         for row in rows:
-            if row.ended_ms is not None and row.expires_ms > now_ms and row.id not in self._told:
-                if await self._pulls.tell_end(link, row.id, row.end_reason or "released"):
-                    self._told.add(row.id)
+            if row.ended_ms is None or row.expires_ms <= now_ms or row.id in self._told:
+                continue
+            tries, last_ms = self._untold.get(row.id, (0, None))
+            if not is_due(last_ms, now_ms, retell_ms(tries)):
+                continue
+            if await self._pulls.tell_end(link, row.id, row.end_reason or "released"):
+                self._told.add(row.id)
+                self._untold.pop(row.id, None)
+            else:
+                self._untold[row.id] = tries + 1, now_ms
 
     async def _alarm(self) -> None:
         """Our side as the lower node: an upper node that owes a purge statement for an hour stands in the audit log."""
@@ -393,6 +466,10 @@ def _store(
         details = {"count": len(stored.aside), "cameras": list(stored.aside[:20])}
         audit.append(connection, now_ms, f"node:{link.peer_node}", "link.cameras_aside", link.id, details)
     return stored
+
+
+def _unheld(connection: Connection, link: LinkRow, lease_id: str, now_ms: int) -> None:
+    audit.append(connection, now_ms, "system:relay", "lease.end", lease_id, {"reason": NOT_HELD, "link": link.id})
 
 
 def _closed(connection: Connection, link: LinkRow, code: str, now_ms: int) -> None:

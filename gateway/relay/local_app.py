@@ -16,11 +16,11 @@ from starlette.routing import Route
 
 from config.units import parse_time_ms
 from gateway.relay.keeping import Keeping
+from gateway.relay.limits import LinkLimits
 from gateway.relay.pulls import PullOrder, Pulls
-from gateway.relay.tier_app import guarded, number, read_body, unknown
+from gateway.relay.tier_app import guarded, number, read_body, unknown, while_there
 from gateway.relay.upstream import Upstreams
 from tiering import wire
-from tiering.lines import Lines
 
 READ_MAX_BYTES = 8 << 20
 
@@ -50,7 +50,7 @@ def build(
     pulls: Pulls,
     keeping: Keeping,
     upstreams: Upstreams,
-    lines: Lines,
+    limits: LinkLimits,
     accept: Callable[[str, str, str | None], Awaitable[str]],
 ) -> Starlette:
     Work = Callable[[Request, dict[str, Any]], Awaitable[dict[str, Any] | bytes]]
@@ -99,7 +99,9 @@ def build(
         if length == 0:
             return b""
         camera, stream = query.get("camera", ""), query.get("stream", "main")
-        return await pulls.read(params["lease"], params["segment"], camera, stream, offset, length)
+        return await while_there(
+            request, pulls.read(params["lease"], params["segment"], camera, stream, offset, length)
+        )
 
     async def link(_: Request, value: dict[str, Any]) -> dict[str, Any]:
         code, actor = wire.text_field(value, "code", 2000, 1), wire.text_field(value, "actor", 120, 1)
@@ -110,6 +112,7 @@ def build(
     async def status(_: Request, __: dict[str, Any]) -> dict[str, Any]:
         return {
             "upstreams": len(upstreams),
+            "refused": dict(limits.refused),
             "problems": {link_id: reason.as_json() for link_id, reason in keeping.troubles.items()},
         }
 

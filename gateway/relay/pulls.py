@@ -7,6 +7,7 @@ belong here: who of our people may pull (`gateway.web.routers.pulls`), the loops
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -32,14 +33,14 @@ from tiering.lease import (
     permit,
     verify_document,
 )
-from tiering.lease_answer import unlike_renewal, unlike_request
-from tiering.mechanism import MINUTE_MS
+from tiering.lease_answer import NO_LEASE_BELOW, unlike_renewal, unlike_request
+from tiering.mechanism import MINUTE_MS, Mechanism
 from tiering.server import events_of, mechanism_of, renewed_values, row_of, terms_of
 from tiering.signing import SKEW_MS, Signer
 from tiering.steady import SteadyClock
 from tiering.wire import FootageIndex, joined
 
-INDEX_PAGES_MAX = 20
+INDEX_PAGES_MAX = 21  #: of one range: 10 500 segments
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +80,7 @@ class Pulls:
         self.cache = cache
         self._signer = signer
         self._quota_bytes = quota_bytes
+        self._asking: Counter[str] = Counter()  #: link -> requests for a lease that have no row yet
         self._fetching: dict[tuple[str, str, int], asyncio.Task[bytes]] = {}
         self.ended: Callable[[str, Reason], None] = lambda lease, reason: None  #: the upstreams' ear
 
@@ -114,7 +116,8 @@ class Pulls:
             raise TiergateError(Kind.FORBIDDEN, "tier.exchange_none", peer=link.peer_name)
         mechanism = await self.catalog.aread(lambda c: mechanism_of(c, order.mechanism))
         if mechanism is None:
-            raise TiergateError(Kind.INVALID, "tier.mechanism_unknown", name=order.mechanism)
+            known = await self.catalog.aread(links.mechanism_names)
+            raise TiergateError(Kind.INVALID, "tier.mechanism_none", name=order.mechanism[:40], known=", ".join(known))
         now_ms = self.clock.now_ms()
         if "playback" in mechanism.functions and order.from_ms is None:
             # "live and the last two hours": an operator who pulls wants to scrub back without a second lease
@@ -125,6 +128,15 @@ class Pulls:
             _lesser(order.max_stream, mechanism.max_stream), order.approver, order.from_ms, order.to_ms,
             order.cache_minutes,
         )  # fmt: skip
+        self._asking[link.id] += 1
+        try:
+            return await self._ask(order.actor, link, request, mechanism, now_ms)
+        finally:
+            self._asking[link.id] -= 1
+
+    async def _ask(
+        self, actor: str, link: LinkRow, request: LeaseRequest, mechanism: Mechanism, now_ms: int
+    ) -> tuple[LeaseRow, list[dict[str, Any]]]:
         document, signature, narrowed = await self.pool.of(link).request_lease(request)
         terms = verify_document(document, signature, link.public_key)
         unlike = unlike_request(
@@ -136,10 +148,14 @@ class Pulls:
 
         def change(connection: Connection) -> None:
             leases.add(connection, row)
-            audit.append(connection, now_ms, order.actor, "lease.hold", row.id, {"document": document})
+            audit.append(connection, now_ms, actor, "lease.hold", row.id, {"document": document})
 
         await self.catalog.awrite(change)
         return row, narrowed
+
+    def is_asking(self, link_id: str) -> bool:
+        """Whether a lease may be on its way up over the link, or wait for its row."""
+        return self._asking[link_id] > 0
 
     async def row(self, lease_id: str) -> LeaseRow:
         found = await self.catalog.aread(lambda c: leases.get(c, lease_id, "held"))
@@ -181,6 +197,9 @@ class Pulls:
         _refuse(unlike_renewal(terms, old, reason, minutes, now_ms=now_ms, slack_ms=2 * SKEW_MS))
 
         def change(connection: Connection) -> None:
+            current = leases.get(connection, lease_id, "held")
+            if current is None or current.ended_ms is not None:  # it ended while the answer was on its way
+                raise TiergateError(Kind.FORBIDDEN, "tier.lease_ended")
             leases.change(connection, lease_id, "held", renewed_values(terms, document, signature))
             audit.append(connection, now_ms, actor, "lease.renew", lease_id, {"document": document})
 
@@ -204,10 +223,11 @@ class Pulls:
         return await self.row(lease_id)
 
     async def tell_end(self, link: LinkRow, lease_id: str, why: str) -> bool:
+        """Whether the lower node need not be told again."""
         try:
             await self.pool.of(link).end(lease_id, why)
         except TiergateError as exc:
-            return exc.kind is not Kind.UNAVAILABLE  # a refusal will not become a yes
+            return exc.reason.code in NO_LEASE_BELOW
         return True
 
     # -- what is allowed on our side ---------------------------------------------------------------------------------
@@ -241,7 +261,7 @@ class Pulls:
         link = await self._playback(lease_id, camera, stream, from_ms, to_ms)
         client = self.pool.of(link)
         pages = [await client.index(lease_id, camera, stream, from_ms, to_ms)]
-        for _ in range(INDEX_PAGES_MAX):
+        while len(pages) < INDEX_PAGES_MAX:
             next_ms = pages[-1].next_ms
             if next_ms is None or next_ms >= to_ms:
                 break

@@ -12,21 +12,27 @@ import secrets
 import socket
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import uvicorn
 from starlette.applications import Starlette
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from config.clock import Clock
 from config.settings import Settings, split_listen
+from gateway.ops import clock_evidence
 from gateway.relay import local_app, pairing, tier_app
 from gateway.relay.agreement import Agreement
 from gateway.relay.certificate import RelayCertificate
 from gateway.relay.keeping import Keeping
+from gateway.relay.limits import LinkLimits
 from gateway.relay.live_socket import RelayLiveSocket
 from gateway.relay.peers import PeerPool
 from gateway.relay.pulls import Pulls
+from gateway.relay.set_back import SettingBack
 from gateway.relay.upstream import Upstreams
+from storage.audit.signed import HeadSigner
 from storage.catalog.engine import Catalog
 from storage.media.access_unit import AccessUnit, StreamConfig
 from storage.objects.base import ObjectStore
@@ -37,7 +43,6 @@ from tiering.nonces import NonceJournal
 from tiering.ports import FootageReader, LiveFrames, Register
 from tiering.server import TierServer
 from tiering.signing import Signer
-from tiering.steady import SteadyClock
 
 #: Unsent bytes the kernel may hold per connection: more would hide a full line from us for seconds (MEASUREMENTS B4).
 NOTSENT_LOWAT_BYTES = 16_384
@@ -55,10 +60,12 @@ class RelayService:
         register: Register,
         frames: LiveFrames,
         footage: FootageReader,
+        store: ObjectStore,
         cache_store: ObjectStore,
         listener: socket.socket | None = None,
     ) -> None:
-        """`listener`: a bound socket that the supervisor hands down; else the settings' address is bound here."""
+        """`store`: where the keeper puts the signed heads of the audit log. `listener`: a bound socket that the
+        supervisor hands down; else the settings' address is bound here."""
         self._settings = settings
         self._clock = clock
         self._run_dir = settings.paths.run_dir
@@ -71,19 +78,24 @@ class RelayService:
             RelayCertificate(settings, catalog, clock, self._introduce) if settings.relay.tls_cert is not None else None
         )
         self.lines = Lines(settings.relay.max_main, settings.relay.max_sub)
+        self.limits = LinkLimits(clock)
         nonces = NonceJournal(self._run_dir / "relay.nonces", clock.wall_ns() // 1_000_000)
+        heads = HeadSigner(catalog, store, signer.node_id, signer.public_key, signer.sign)
         self.server = TierServer(
-            self.card, signer, catalog, clock, register, footage, self.lines, nonces, secrets.token_bytes
+            self.card, signer, catalog, clock, register, footage, self.lines, nonces, secrets.token_bytes, heads
         )
         keys = LeaseKeys(settings.paths.keys_dir / "leases", secrets.token_bytes)
         self.cache = Cache(cache_store, keys, catalog, secrets.token_bytes)
-        steady = SteadyClock(clock)
+        steady = self.server.steady
         self._pool = PeerPool(catalog, signer, steady.wall_ms, secrets.token_bytes, settings.relay.allowed_networks)
         self.pulls = Pulls(catalog, steady, signer, self._pool, self.cache, settings.relay.cache_max_bytes)
         self.upstreams = Upstreams(self._open_upstream, self.pulls.live_check, settings.live.linger_s)
         self.pulls.ended = self.upstreams.end_lease
         self._agreement = Agreement(catalog, clock)
-        self.keeping = Keeping(self.pulls, self.server, signer, self._agreement)
+        is_assumed = settings.retention.clock_source == "trusted"
+        evidence = partial(clock_evidence.gather, clock, cache_store, catalog, is_assumed)
+        self.setting_back = SettingBack(catalog, steady, evidence, self.upstreams.end_lease)
+        self.keeping = Keeping(self.pulls, self.server, signer, self._agreement, self.setting_back)
         self._signer = signer
         self._catalog = catalog
         self._frames = frames
@@ -123,12 +135,13 @@ class RelayService:
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Purges what is overdue, then serves until the block ends. Raises what loading the certificate raises."""
+        await self.setting_back.look()
         await self.keeping.purge_due()
-        outside = _server(tier_app.build(self.server, self._frames, self._agreement))
+        outside = _server(tier_app.build(self.server, self._frames, self._agreement, self.limits))
         if self.certificate is not None:
             await asyncio.to_thread(self.certificate.open)
             outside.config.ssl_context_factory = self.certificate.context
-        inside = _server(local_app.build(self.pulls, self.keeping, self.upstreams, self.lines, self._accept))
+        inside = _server(local_app.build(self.pulls, self.keeping, self.upstreams, self.limits, self._accept))
         local = unix_socket(self.control_socket)
         async with contextlib.AsyncExitStack() as stack:
             stack.push_async_callback(self._pool.close)
@@ -170,11 +183,20 @@ def unix_socket(path: Path) -> socket.socket:
 
 def _server(app: Starlette) -> uvicorn.Server:
     config = uvicorn.Config(
-        app, log_config=None, access_log=False, lifespan="off", server_header=False, date_header=False,
+        app, http=_Cuttable, log_config=None, access_log=False, lifespan="off", server_header=False, date_header=False,
         timeout_graceful_shutdown=1, timeout_keep_alive=35, h11_max_incomplete_event_size=64 * 1024,
         proxy_headers=False,
     )  # fmt: skip
     return _Quiet(config)
+
+
+class _Cuttable(HttpToolsProtocol):
+    """An answer may cut its connection: closing one waits until the peer has taken what is on its way."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
+        super().connection_made(transport)
+        transport.set_write_buffer_limits(tier_app.PIECE_BYTES)  # under TLS eight times that waits, and grows old
+        self.app_state = {**self.app_state, tier_app.ABORT: transport.abort}
 
 
 class _Quiet(uvicorn.Server):

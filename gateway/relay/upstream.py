@@ -16,6 +16,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from config.errors import Kind, TiergateError
 from config.reasons import Reason
 from gateway.live.wire import Config, encode_config, encode_event, encode_unit
+from storage.catalog.engine import UNAVAILABLE
 from storage.media.access_unit import AccessUnit, StreamConfig
 from tiering.cmaf import Notice
 
@@ -28,6 +29,10 @@ Check = Callable[[str, str, str], Awaitable[Reason | None]]  #: why it must stop
 GOP_BYTES = 16 << 20
 QUEUE_BYTES = 8 << 20
 RETRY_S = (0.5, 1.0, 2.0, 5.0)
+#: Of responses that ended: the next one may be better. The lower node's catalog or recorder is away, or a camera is on
+#: its way from one recorder to another.
+PASSING = frozenset(("tier.stream_ended", "tier.live_away", "camera.not_here", "access.register_away"))
+AWAY = (Kind.UNAVAILABLE, Kind.ENVIRONMENT)
 LINGER_S = 10.0
 CHECK_S = 2.0
 
@@ -86,10 +91,12 @@ class Upstream:
         self._gone = gone
         self._watchers: set[Watcher] = set()
         self._config: bytes | None = None
-        self._state: bytes | None = None  #: the last event, for joiners
+        self._stream: bytes | None = None  #: which one the lower node gives and why, for joiners
+        self._state: bytes | None = None  #: the last other event since then, for joiners
         self._gop: list[tuple[bytes, bool]] = []
         self._gop_bytes = 0
         self._epoch = 0
+        self._has_unit = False  #: of the response that runs, or was the last
         self._idle: asyncio.TimerHandle | None = None
         self.over = False
         self._task = asyncio.create_task(self._run(), name=f"upstream-{key[1]}")
@@ -99,6 +106,8 @@ class Upstream:
             self._idle.cancel()
             self._idle = None
         watcher = Watcher()
+        if self._stream is not None:
+            watcher.push(self._stream, False, False)
         if self._state is not None:
             watcher.push(self._state, False, False)
         if self._config is not None:
@@ -149,17 +158,19 @@ class Upstream:
                 try:
                     ended = await self._one_response()
                     last = ended
-                    if ended is not None and str(ended.get("code", "")) != "tier.stream_ended":
+                    if ended is not None and ended.get("code") not in PASSING:
                         return
+                    if ended is not None and ended["code"] != "tier.stream_ended":
+                        self._offline(ended)
                 except TiergateError as exc:
                     last = exc.reason
-                    if exc.kind is not Kind.UNAVAILABLE:
+                    if exc.kind not in AWAY:
                         return
-                    self._state = encode_event("offline", exc.reason.as_json())
-                    self._tell(self._state)
-                    failures += 1
-                else:
-                    failures = 1
+                    self._offline(exc.reason.as_json())
+                except UNAVAILABLE as exc:
+                    last = Reason("ops.catalog_away", {"problem": type(exc).__name__})
+                    self._offline(last.as_json())
+                failures = 1 if self._has_unit else failures + 1
                 await asyncio.sleep(RETRY_S[min(failures, len(RETRY_S)) - 1])
         except asyncio.CancelledError:
             last = last or Reason("tier.stream_ended")
@@ -170,18 +181,26 @@ class Upstream:
             checker.cancel()
             self._finish(last)
 
+    def _offline(self, reason: dict[str, object]) -> None:
+        self._state = encode_event("offline", reason)
+        self._tell(self._state)
+
     async def _watch_lease(self) -> None:
         """Our own side of the lease: it ends here by our clock and rows even if the lower node is silent."""
         while True:
             await asyncio.sleep(CHECK_S)
-            with contextlib.suppress(TiergateError):
+            try:
                 reason = await self._check(*self._key)
-                if reason is not None:
-                    self.end(reason)
-                    return
+            except Exception:
+                _log.exception("a lease cannot be looked at", extra={"lease": self._key[0], "camera": self._key[1]})
+                continue
+            if reason is not None:
+                self.end(reason)
+                return
 
     async def _one_response(self) -> dict[str, object] | None:
         """Carries one response; the reason with which the lower node ended it."""
+        self._has_unit = False
         async with contextlib.aclosing(self._open(*self._key)) as items:
             async for item in items:
                 if isinstance(item, AccessUnit):
@@ -193,6 +212,9 @@ class Upstream:
                     self._tell(self._config)
                 elif item.state == "ended":
                     return item.reason
+                elif item.state == "stream":
+                    self._stream, self._state = encode_event(item.state, _with_stream(item)), None
+                    self._tell(self._stream)
                 elif item.state != "alive":
                     self._state = encode_event(item.state, _with_stream(item))
                     self._tell(self._state)
@@ -200,6 +222,7 @@ class Upstream:
 
     def _unit(self, unit: AccessUnit) -> None:
         unit.epoch = self._epoch
+        self._has_unit = True
         key = unit.opens_group
         message = encode_unit(unit)
         if key:

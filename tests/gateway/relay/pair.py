@@ -167,7 +167,7 @@ async def node(folder: Path, clock: ManualClock, tier: str, region: str, **relay
     cache_store.ensure()
     pictures, footage = Pictures(), StoreFootage(store)
     service = RelayService(
-        settings, catalog, clock, KeySigner(keys), LooksRegister(looks), pictures, footage, cache_store
+        settings, catalog, clock, KeySigner(keys), LooksRegister(looks), pictures, footage, store, cache_store
     )
     async with watch.running(), looks.watching(), service.running():
         control = RelayControl(service.control_socket)
@@ -199,14 +199,29 @@ def add_camera(connection: Any, made: cameras.NewCamera, lower: Node) -> None:
 
 
 @contextlib.asynccontextmanager
-async def pair(folder: Path, **relay: Any) -> AsyncIterator[tuple[Node, Node]]:
-    """(upper, lower), linked, with the lower one's directory already above."""
-    clock = ManualClock()
+async def two_nodes(folder: Path, clock: ManualClock, **relay: Any) -> AsyncIterator[tuple[Node, Node]]:
+    """(upper, lower), of next tiers, on one clock; linked only if they were so the last time."""
     async with (
         node(folder / "upper", clock, "street", "210102001") as upper,
         node(folder / "lower", clock, "community", "210102001001", **relay) as lower,
     ):
-        add_cameras(lower)
-        code, _ = await pairing.invite(lower.catalog, lower.service.card, "upper", "user:test", lower.now_ms)
-        await upper.control.accept_link(code, "user:duty")
+        yield upper, lower
+
+
+async def link_up(upper: Node, lower: Node) -> None:
+    """For the first time: with cameras below, and their directory above afterwards."""
+    add_cameras(lower)
+    await link_again(upper, lower)
+
+
+async def link_again(upper: Node, lower: Node) -> None:
+    code, _ = await pairing.invite(lower.catalog, lower.service.card, "upper", "user:test", lower.now_ms)
+    await upper.control.accept_link(code, "user:duty")
+
+
+@contextlib.asynccontextmanager
+async def pair(folder: Path, **relay: Any) -> AsyncIterator[tuple[Node, Node]]:
+    """(upper, lower), linked, with the lower one's directory already above."""
+    async with two_nodes(folder, ManualClock(), **relay) as (upper, lower):
+        await link_up(upper, lower)
         yield upper, lower

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from config.clock import ManualClock, wall_ms
+from config.errors import Kind, TiergateError
 from config.units import DAY_MS
 from gateway.ops import clock_evidence
 from gateway.relay.agreement import Agreement
 from storage.catalog.engine import Catalog
+from storage.catalog.links import LinkRow
 from storage.objects.base import ObjectStore
 from storage.objects.folder import FolderStore
 from storage.sweeper import Sweeper
@@ -71,7 +74,32 @@ async def test_a_node_whose_clock_went_31_days_ahead_finds_nobody_who_agrees(
         assert swept(lower.catalog, lower.store, lower.clock) == "retention.clock_contradicted"
 
 
-async def test_it_is_told_seldom_but_of_a_clock_that_was_set_at_once(tmp_path: Path) -> None:
+async def test_a_clock_that_is_set_while_two_nodes_talk_is_not_agreed_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with pair(tmp_path) as (upper, lower):
+        server, clock, right_ms = lower.service.server, lower.clock, lower.now_ms
+        real = server.authenticate
+
+        async def set_ahead(*call: Any) -> LinkRow:
+            if wall_ms(clock) - right_ms > DAY_MS:  # the two share a clock here, and would agree from now on
+                raise TiergateError(Kind.UNAVAILABLE, "tier.peer_away", problem="test")
+            link = await real(*call)
+            clock.step_wall(31 * DAY_MS / 1000)
+            return link
+
+        clock.advance(1800)  # what was told at the pairing is old
+        right_ms = lower.now_ms
+        monkeypatch.setattr(server, "authenticate", set_ahead)
+        await upper.service.keeping.poll()
+        assert lower.now_ms - right_ms == 31 * DAY_MS
+        for node in (upper, lower):
+            assert peer_ms(node.catalog, node.store, clock) == right_ms
+
+
+async def test_it_is_told_seldom_but_of_a_clock_that_was_set_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     url = f"sqlite:///{tmp_path / 'catalog.db'}"
     new_catalog(url)
     catalog, store, clock = Catalog(url), FolderStore(tmp_path / "objects"), ManualClock()
@@ -84,4 +112,6 @@ async def test_it_is_told_seldom_but_of_a_clock_that_was_set_at_once(tmp_path: P
         now = catalog.read(clock_evidence.last_agreed)
         assert (now == before, now == version) == (told, not told)
     assert peer_ms(catalog, store, clock) == wall_ms(clock)
+    monkeypatch.setattr(clock_evidence, "boot_id", lambda: "after a reboot")
+    assert peer_ms(catalog, store, clock) is None, "the steady hand has begun anew"
     catalog.close()

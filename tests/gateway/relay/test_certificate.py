@@ -25,7 +25,7 @@ from gateway.ops.certificates import make_private_ca
 from gateway.ops.locks import KEYS_LOCK, alone
 from gateway.relay import certificate as certificate_module
 from gateway.relay import keeping as keeping_module
-from gateway.relay import pairing, pairs
+from gateway.relay import pairs
 from gateway.relay.certificate import RelayCertificate
 from gateway.relay.http import PeerTransport, certificate_sha256, http_over
 from storage.audit import log as audit
@@ -33,7 +33,7 @@ from storage.catalog import links
 from storage.catalog.engine import Catalog
 from storage.catalog.links import LinkRow
 from tests.gateway.knife import Knife
-from tests.gateway.relay.pair import CAMERA, Node, add_cameras, node
+from tests.gateway.relay.pair import CAMERA, Node, link_again, link_up, node
 from tests.gateway.relay.test_pull import pull, watch
 from tests.gateway.relay.test_routes import certificate as self_signed
 from tests.parts.catalog import new_catalog
@@ -76,14 +76,8 @@ async def pair(folder: Path, clock: ManualClock) -> AsyncIterator[tuple[Node, No
         node(folder / "upper", clock, "street", "210102001", **tls(folder / "upper", clock)) as upper,
         node(folder / "lower", clock, "community", "210102001001", **tls(folder / "lower", clock)) as lower,
     ):
-        add_cameras(lower)
-        await link(upper, lower)
+        await link_up(upper, lower)
         yield upper, lower
-
-
-async def link(upper: Node, lower: Node) -> None:
-    code, _ = await pairing.invite(lower.catalog, lower.service.card, "upper", "user:test", lower.now_ms)
-    await upper.control.accept_link(code, "user:duty")
 
 
 def row(node_: Node) -> LinkRow:
@@ -396,7 +390,7 @@ async def test_who_is_left_behind_is_named_and_must_be_paired_again(
         [entry] = lower.catalog.read(lambda c: list(audit.entries(c, action="relay.certificate_shown")))
         assert entry.details["left_behind"] == [upper.keys.node_id]
         clock.advance(1)
-        await link(upper, lower)
+        await link_again(upper, lower)
         assert await problem(upper) is None and said(lower) == [("ok", "ops.certificate_ok")]
         assert row(upper).id == id_ and row(upper).tls_sha256 == state(lower).shown
 

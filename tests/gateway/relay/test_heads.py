@@ -13,6 +13,7 @@ from config.units import HOUR_MS
 from gateway.ops import doctor
 from storage.audit import heads, log
 from storage.audit.log import Entry
+from storage.audit.signed import Signer
 from storage.catalog import facts, links
 from storage.catalog.tables import audit
 from tests.gateway.relay.pair import Node, pair
@@ -111,3 +112,18 @@ async def test_a_head_that_the_node_did_not_sign_is_not_kept(tmp_path: Path) -> 
         assert upper.catalog.read(lambda c: facts.get(c, f"audit.head.{lower.keys.node_id}")) is None
         actions = upper.catalog.read(lambda c: set(c.execute(select(audit.c.action)).scalars()))
         assert actions.isdisjoint({heads.KEPT, heads.WENT_BACK})
+
+
+@pytest.mark.fault("S18")
+@pytest.mark.parametrize("cut_one", ["upper", "lower"])
+async def test_a_node_whose_log_was_cut_gives_no_head_and_keeps_the_others(tmp_path: Path, cut_one: str) -> None:
+    async with pair(tmp_path) as (upper, lower):
+        node, peer = (upper, lower) if cut_one == "upper" else (lower, upper)
+        assert Signer(node.catalog, node.store, node.keys.node_id, node.keys.node).write(node.now_ms) is not None
+        end = entries(node)[-1].seq
+        node.catalog.write(lambda c: c.execute(delete(audit).where(audit.c.seq == end)))
+        node.catalog.write(lambda c: log.append(c, node.now_ms, "user:nobody", "camera.change", "x", {}))
+        await upper.service.keeping.exchange_heads()
+        assert peer.catalog.read(lambda c: heads.seen(c, node.keys.node_id)) is None
+        if node is lower:  # the upper one, which calls, has given its own already
+            assert lower.catalog.read(lambda c: heads.seen(c, upper.keys.node_id)) is not None

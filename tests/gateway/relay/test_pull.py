@@ -22,10 +22,11 @@ from gateway.relay.pulls import PullOrder
 from storage.catalog import cache, leases, links, peers
 from storage.catalog.tables import audit, cache_object, exchange_rule, register
 from storage.catalog.tables import lease as lease_table
-from tests.gateway.relay.pair import CAMERA, OTHER, SECRET, Node, node, pair
+from tests.gateway.relay.pair import CAMERA, OTHER, SECRET, Node, link_up, node, pair
 from tests.parts.wait import until_async
 from tiering import server
 from tiering.cache import tier_scope_check
+from tiering.client import PeerClient
 from tiering.lease import LeaseDecision, Person, decide_request, from_document, renew
 
 DUTY = Person("王值班", "街道综治中心")
@@ -81,6 +82,14 @@ async def ended(messages: AsyncIterator[Config | Unit | Event], timeout_s: float
 
 def objects(node_: Node) -> list[str]:
     return [o.key for o in node_.cache_store.list()]
+
+
+async def test_a_mechanism_that_does_not_exist_is_refused_with_those_that_do(tmp_path: Path) -> None:
+    async with pair(tmp_path) as (upper, _):
+        with pytest.raises(TiergateError) as caught:
+            await pull(upper, mechanism="drill")
+        reason = caught.value.reason
+        assert (reason.code, reason.params["known"]) == ("tier.mechanism_none", "emergency, supervision")
 
 
 async def test_pairing_carries_the_directory_up_and_never_a_restricted_camera(tmp_path: Path) -> None:
@@ -206,6 +215,29 @@ async def test_a_lower_node_that_renews_another_lease_than_it_granted_is_refused
         await upper.control.renew(id_, "still burning", 60, "user:duty")
         renewed = upper.catalog.read(lambda c: leases.get(c, id_, "held"))
         assert renewed is not None and renewed.expires_ms == upper.now_ms + 60 * 60_000
+
+
+@pytest.mark.fault("S16")
+async def test_a_renewal_that_comes_after_the_end_gives_no_cache_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with pair(tmp_path) as (upper, _):
+        lease = await pull(upper)
+        renew_below = PeerClient.renew
+
+        async def overtaken(client: PeerClient, *asked: Any) -> Any:
+            answer = await renew_below(client, *asked)
+            await upper.service.pulls.end(lease, "released", "user:second")
+            return answer
+
+        monkeypatch.setattr(PeerClient, "renew", overtaken)
+        with pytest.raises(TiergateError) as over:
+            await upper.control.renew(lease, "still burning", 60, "user:duty")
+        assert over.value.reason.code == "tier.lease_ended"
+        row = upper.catalog.read(lambda c: leases.get(c, lease, "held"))
+        assert row is not None and row.ended_ms == row.cache_until_ms == upper.now_ms
+        actions = upper.catalog.read(lambda c: list(c.execute(select(audit.c.action)).scalars()))
+        assert "lease.end" in actions and "lease.renew" not in actions
 
 
 async def test_units_arrive_as_they_left(tmp_path: Path) -> None:
@@ -359,16 +391,10 @@ async def test_purges_that_meet_are_one(tmp_path: Path) -> None:
 
 @pytest.mark.fault("S16")
 async def test_a_node_that_was_down_purges_before_it_serves(tmp_path: Path) -> None:
-    from config.clock import ManualClock
-
     clock = ManualClock()
     async with node(tmp_path / "upper", clock, "street", "210102001") as upper:
         async with node(tmp_path / "lower", clock, "community", "210102001001") as lower:
-            from tests.gateway.relay.pair import add_cameras
-
-            add_cameras(lower)
-            code, _ = await pairing.invite(lower.catalog, lower.service.card, "upper", "user:test", lower.now_ms)
-            await upper.control.accept_link(code, "user:duty")
+            await link_up(upper, lower)
             segment = lower.record(CAMERA, lower.now_ms - 60_000)
             lease = await pull(upper)
             await upper.control.read(lease, segment.id, CAMERA, "main", 0, 100)
@@ -382,17 +408,12 @@ async def test_a_node_that_was_down_purges_before_it_serves(tmp_path: Path) -> N
 
 
 async def test_the_quota_passes_through_and_keeps_nothing(tmp_path: Path) -> None:
-    from config.clock import ManualClock
-    from tests.gateway.relay.pair import add_cameras
-
     clock = ManualClock()
     async with (
         node(tmp_path / "upper", clock, "street", "210102001", cache_max_bytes=1000) as upper,
         node(tmp_path / "lower", clock, "community", "210102001001") as lower,
     ):
-        add_cameras(lower)
-        code, _ = await pairing.invite(lower.catalog, lower.service.card, "upper", "user:test", lower.now_ms)
-        await upper.control.accept_link(code, "user:duty")
+        await link_up(upper, lower)
         segment = lower.record(CAMERA, lower.now_ms - 60_000)
         lease = await pull(upper)
         data = await upper.control.read(lease, segment.id, CAMERA, "main", 10, 50)

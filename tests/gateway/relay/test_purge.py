@@ -5,24 +5,28 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import json
 import threading
+from collections import Counter
 from collections.abc import AsyncIterator
 from concurrent.futures import TimeoutError as Late
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import delete, select
 
 from config.clock import ManualClock
-from config.errors import TiergateError
-from gateway.relay import pairing
+from config.errors import Kind, TiergateError
 from storage.catalog import leases, links
 from storage.catalog.leases import LeaseRow
+from storage.catalog.links import LinkRow
 from storage.catalog.segments import SegmentRow
 from storage.catalog.tables import audit
-from tests.gateway.relay.pair import CAMERA, Node, add_cameras, node, pair
+from storage.catalog.tables import lease as lease_table
+from tests.gateway.relay.pair import CAMERA, Node, add_cameras, link_again, link_up, node, pair, two_nodes
 from tests.gateway.relay.test_pull import objects, pull
 from tests.parts.wait import until_async
 from tiering.cache import LeaseKeys, object_key, tier_scope_check
@@ -132,13 +136,8 @@ async def test_an_object_that_does_not_go_keeps_no_key_and_no_other_lease(
 async def test_an_odd_row_stops_neither_purge_nor_start(tmp_path: Path) -> None:
     """A lease as one node could once give it: its id is none."""
     clock = ManualClock()
-    async with (
-        node(tmp_path / "upper", clock, "street", "210102001") as upper,
-        node(tmp_path / "lower", clock, "community", "210102001001") as lower,
-    ):
-        add_cameras(lower)
-        code, _ = await pairing.invite(lower.catalog, lower.service.card, "upper", "user:test", lower.now_ms)
-        await upper.control.accept_link(code, "user:duty")
+    async with two_nodes(tmp_path, clock) as (upper, lower):
+        await link_up(upper, lower)
         first, _ = await cached(upper, lower, minutes=10, cache_minutes=0)
         second, _ = await cached(upper, lower, minutes=30, cache_minutes=0)
         odd = replace(held(upper, first), id="x", cache_until_ms=0)
@@ -282,8 +281,7 @@ async def test_an_ending_is_told_as_long_as_there_may_be_a_cache(tmp_path: Path)
     async with node(tmp_path / "lower", clock, "community", "210102001001") as lower:
         add_cameras(lower)
         async with node(tmp_path / "upper", clock, "street", "210102001") as upper:
-            code, _ = await pairing.invite(lower.catalog, lower.service.card, "upper", "user:test", lower.now_ms)
-            await upper.control.accept_link(code, "user:duty")
+            await link_again(upper, lower)
             lease, _ = await cached(upper, lower)
         [link] = lower.catalog.read(links.all_of)
         clock.advance(60)
@@ -293,3 +291,36 @@ async def test_an_ending_is_told_as_long_as_there_may_be_a_cache(tmp_path: Path)
             assert held(again, lease).cache_until_ms > again.now_ms
             await gone(again, lease)
             assert held(again, lease).end_reason == "suspended"
+
+
+async def test_a_statement_of_a_lease_that_nobody_below_knows_is_sent_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with pair(tmp_path) as (upper, lower):
+        unknown, refused = [(await cached(upper, lower))[0] for _ in range(2)]
+        lower.catalog.write(lambda c: c.execute(delete(lease_table).where(lease_table.c.id == unknown)))
+        server, asked = lower.service.server, Counter[str]()
+        real = server.purge_statement
+
+        async def listening(link: LinkRow, value: Any) -> dict[str, Any]:
+            lease = json.loads(value["statement"])["lease_id"]
+            asked[lease] += 1
+            if lease == refused:
+                raise TiergateError(Kind.INVALID, "tier.body_malformed", field="statement")
+            return await real(link, value)
+
+        monkeypatch.setattr(server, "purge_statement", listening)
+        for lease in (unknown, refused):
+            await upper.control.end(lease, "released", "user:duty")
+        upper.clock.advance(3600)
+        await gone(upper, unknown, refused)
+        for _ in range(20):
+            await upper.service.keeping.tell()
+        kept = held(upper, unknown).purge_statement
+        assert kept is not None and kept["answer"] == "tier.lease_unknown" and asked[unknown] == 1
+        assert 1 <= asked[refused] <= 3, "what is refused is not said again at each round"
+        monkeypatch.setattr(server, "purge_statement", real)
+        upper.clock.advance(60)
+        await upper.service.keeping.tell()
+        row = lower.catalog.read(partial(leases.get, lease_id=refused, side="granted"))
+        assert row is not None and row.purged_ms is not None

@@ -15,7 +15,7 @@ from config.units import DAY_MS, HOUR_MS
 from gateway.live.wire import Unit
 from gateway.ops import doctor
 from gateway.ops.alarms import Alarms, look
-from gateway.ops.findings import Finding
+from gateway.ops.findings import Answer, Finding
 from storage.catalog import leases, links
 from storage.catalog.links import BYTES_PER_DAY, LinkRow
 from storage.catalog.segments import SegmentRow
@@ -170,8 +170,9 @@ async def test_a_used_up_quota_is_an_alarm_within_two_looks(tmp_path: Path) -> N
         await Upper(upper, lower).take_everything(lease, [row], 30)
         seen = findings(lower)
         assert [(one.level, one.reason.code) for one in seen] == [("bad", "ops.quota_full")]
-        memory, _ = look(Alarms(), seen, lower.now_ms, ("a", "b"), (), "warn")
-        _, news = look(memory, seen, lower.now_ms + 30_000, ("c", "d"), (), "warn")  # a look each half minute
+        said = [Answer("quotas", tuple(seen))]
+        memory, _ = look(Alarms(), said, lower.now_ms, ("a", "b"), (), "warn")
+        _, news = look(memory, said, lower.now_ms + 30_000, ("c", "d"), (), "warn")  # a look each half minute
         assert [one.turn for one in news] == ["raised"]
         allow(lower, 11_500_000)
         assert [(one.level, one.reason.code) for one in findings(lower)] == [("warn", "ops.quota_low")]

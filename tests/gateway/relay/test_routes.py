@@ -49,7 +49,7 @@ async def half(folder: Path, tier: str, region: str) -> AsyncIterator[Half]:
     services = site.services
     relay = RelayService(
         site.settings, site.catalog, site.clock, KeySigner(services.keys), LooksRegister(services.looks), Pictures(),
-        footage, cache,
+        footage, store, cache,
     )  # fmt: skip
     async with site.running(), relay.running():
         try:

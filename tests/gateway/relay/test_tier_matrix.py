@@ -218,7 +218,7 @@ def _link(lower: Node, key: Key, role: str = "upper") -> None:
 @pytest.mark.fault("S1")
 def test_every_call_is_in_the_table(tmp_path: Path) -> None:
     none: Any = None
-    assert cells(tier_app.build(none, none, none)) == set(ROUTES)
+    assert cells(tier_app.build(none, none, none, none)) == set(ROUTES)
 
 
 @pytest.mark.fault("S1", "S14")
