@@ -76,7 +76,7 @@ export function Banners() {
   const ending = shift_ms > 0 && at >= shift_ms - WARN_MS;
   if (!alive.length && !broken && !ending) return null;
   /** @param {string[]} ids */
-  const names = (ids) => ids.slice(0, 3).map((id) => cameras.get(id)?.name || id).join("、") + (ids.length > 3 ? t("more", { count: ids.length - 3 }) : "");
+  const names = (ids) => ids.slice(0, 3).map((id) => cameras.get(id)?.name || id).join(t("between")) + (ids.length > 3 ? t("more", { count: ids.length - 3 }) : "");
   const shownWatched = more ? watched : watched.slice(0, 1);
   return html`<aside class="banners" aria-label=${t("banner.label")}>
     ${ending && html`<${ShiftEnds} until_ms=${shift_ms} at=${at} />`}

@@ -59,11 +59,16 @@ export function Form({ fields, submit, onSubmit, onDone, onCancel, check, onChan
     if (problems[name]) setProblems({ ...problems, [name]: "" });
     onChange?.(next);
   };
+  /** @param {string} name */
+  const goTo = (name) => /** @type {HTMLElement | null | undefined} */ (box.current?.querySelector(`[name="${name}"]`))?.focus();
   /** @param {Event} e */
   const send = async (e) => {
     e.preventDefault();
     const wrong = check?.(values);
-    if (wrong) return setProblems(wrong);
+    if (wrong) {
+      setProblems(wrong);
+      return goTo(Object.keys(wrong)[0]);
+    }
     setBusy(true);
     setProblems({});
     try {
@@ -75,7 +80,7 @@ export function Form({ fields, submit, onSubmit, onDone, onCancel, check, onChan
       const words = say(error);
       const at = error instanceof ApiError ? fieldOf(error, shown) : "";
       setProblems({ [at]: words });
-      if (at) /** @type {HTMLElement | null | undefined} */ (box.current?.querySelector(`[name="${at}"]`))?.focus();
+      if (at) goTo(at);
     }
   };
   return html`<form class=${cx("form", two && "two")} ref=${box} onSubmit=${send}>

@@ -83,7 +83,7 @@ export function ShareWords() {
       <dt>${t("share.functions")}</dt><dd>${(session.functions || []).map((/** @type {string} */ f) => html`<span key=${f} class="chip">${tk("function", f)}</span>`)}</dd>
       ${session.valid_until_ms && html`<dt>${t("share.until")}</dt><dd>${stamp(session.valid_until_ms)}</dd>`}
       <dt>${t("share.cameras", { count: cameras.size })}</dt><dd><ul class="share-cameras">${[...cameras.values()].slice(0, 200).map((c) => html`<li key=${c.id}><b>${c.name}</b><span class="mono dim">${c.id}</span>
-        <span class="dim">${(c.functions || []).map((f) => tk("function", f)).join("、")}</span></li>`)}</ul></dd></dl></div>`;
+        <span class="dim">${(c.functions || []).map((f) => tk("function", f)).join(t("between"))}</span></li>`)}</ul></dd></dl></div>`;
 }
 
 export function Share() {

@@ -2,7 +2,7 @@
 // The line at the top: which node this is, what one does here, what time it is, who is signed in.
 
 import { WaitingCount } from "./admin/approvals.js";
-import { cx, html } from "./dom.js";
+import { cx, html, useEffect, useRef } from "./dom.js";
 import { useNow } from "./clock.js";
 import { say, setLanguage, t, tk } from "./i18n.js";
 import { Icon } from "./icons.js";
@@ -24,12 +24,39 @@ function Clock() {
   return html`<time class="clock" title="UTC+8"><span>${day(at)} ${t(`weekday.${parts(at).weekday}`)}</span><b>${clock(at)}</b></time>`;
 }
 
+/** A list under its button in the top line: Esc and a press elsewhere close it; after Esc the focus is on the button. */
+function useMenu() {
+  const box = useRef(/** @type {HTMLDetailsElement | null} */ (null));
+  useEffect(() => {
+    /** @param {PointerEvent} e */
+    const press = (e) => { if (box.current && !box.current.contains(/** @type {Node} */ (e.target))) box.current.open = false; };
+    /** @param {KeyboardEvent} e */
+    const key = (e) => {
+      if (e.key !== "Escape" || !box.current?.open) return;
+      e.stopPropagation();
+      closeMenu(box.current);
+    };
+    addEventListener("pointerdown", press);
+    addEventListener("keydown", key, true);
+    return () => { removeEventListener("pointerdown", press); removeEventListener("keydown", key, true); };
+  }, []);
+  return box;
+}
+
+/** The button keeps the focus: what is hidden cannot, and a dialog gives it back to whoever had it.
+ * @param {HTMLDetailsElement} menu */
+function closeMenu(menu) {
+  menu.open = false;
+  menu.querySelector("summary")?.focus();
+}
+
 /** What stands wrong on this node, for those who may know: how much, and behind it each sentence with its next step. */
 function Alarms() {
   const alarms = useStore(store, (s) => s.alarms);
+  const box = useMenu();
   if (!alarms.length) return null;
   const level = alarms.some((one) => one.level === "bad") ? "bad" : "warn";
-  return html`<details class="menu" id="alarms"><summary class=${cx("tool", "wide", "alarms", level)} role="status" title=${t("alarms.title", { count: alarms.length })}><${Icon} name="warn" /><span class="label">${t("alarms.title", { count: alarms.length })}</span></summary>
+  return html`<details class="menu" id="alarms" ref=${box}><summary class=${cx("tool", "wide", "alarms", level)} title=${t("alarms.title", { count: alarms.length })}><${Icon} name="warn" /><span class="label" role="status">${t("alarms.title", { count: alarms.length })}</span></summary>
     <div class="menu-body alarm-list" role="list">${alarms.map((one) => html`<div key=${`${one.check}/${say(one.reason)}`} role="listitem" class=${one.level} data-check=${one.check}><strong>${say(one.reason)}</strong>
       <span>${say(one.next)}</span><small class="dim">${tk("alarm_level", one.level)} · ${t("alarms.since", { at: stamp(one.since_ms, false) })}</small></div>`)}</div></details>`;
 }
@@ -47,6 +74,7 @@ export function TopBar() {
   const reachable = useStore(store, (s) => s.reachable), known_ms = useStore(store, (s) => s.known_ms);
   const lower = useStore(store, (s) => [...s.cameras.values()].some((c) => c.origin === "lower"));
   useStore(store, (s) => s.language);
+  const menu = useMenu();
   const admin = sections(session);
   const duty = byOwnName(session) && lower;
   return html`<header class="topbar">
@@ -65,8 +93,8 @@ export function TopBar() {
     <${Clock} />
     <${LanguageSwitch} />
     <button type="button" class="tool" aria-label=${t("keys.help")} title="?" onClick=${() => openDialog("help")}><${Icon} name="help" /></button>
-    <details class="menu" id="user-menu"><summary class="tool wide"><${Icon} name="user" /><span class="label">${session?.name || ""}</span></summary>
-      <div class="menu-body" role="menu" onClick=${(/** @type {any} */ e) => { if (e.target.closest("button")) e.currentTarget.closest("details").open = false; }}>
+    <details class="menu" id="user-menu" ref=${menu}><summary class="tool wide"><${Icon} name="user" /><span class="label">${session?.name || ""}</span></summary>
+      <div class="menu-body" role="menu" onClick=${(/** @type {any} */ e) => { if (e.target.closest("button")) closeMenu(e.currentTarget.closest("details")); }}>
         <p><strong>${session?.name}</strong><span class="dim">${session?.unit || ""}</span></p>
         <button type="button" role="menuitem" onClick=${() => openDialog("share")}>${t("menu.share")}</button>
         ${byOwnName(session) && html`<button type="button" role="menuitem" onClick=${() => openDialog("password")}>${t("menu.password")}</button>`}

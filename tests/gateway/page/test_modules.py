@@ -175,7 +175,7 @@ def test_lag_follows_the_measured_rules() -> None:
     answer = run_js("""
         import { LagTarget, advise } from "./player/lag.js";
         const base = { start_s: 0, last_start_s: 0, end_s: 10, target_s: 0.15, age_ms: 60000, placed: true };
-        const at = (current_s, more) => advise({ ...base, current_s, ...more });
+        const at = (current_s, more) => advise({ ...base, groups: [], current_s, ...more });
         const lag = new LagTarget(); const seen = [lag.target_s];
         lag.tick(0);
         lag.stalled(1000);
@@ -186,14 +186,13 @@ def test_lag_follows_the_measured_rules() -> None:
         }
         console.log(JSON.stringify({
           far: at(7), early: at(9.5, { age_ms: 1000 }), late: at(9.7), right: at(9.85), close: at(9.95),
-          hole: at(2, { last_start_s: 5 }), fresh: at(0, { placed: false }), long: at(29.85, { end_s: 30 }), seen,
+          hole: at(2, { last_start_s: 5 }), fresh: at(0, { placed: false }), seen,
         }));
     """)
     assert answer["far"]["seek_s"] == pytest.approx(9.85)
     assert answer["early"]["seek_s"] == pytest.approx(9.85)
     assert [answer[k]["rate"] for k in ("late", "right", "close")] == [1.1, 1, 0.95]
     assert "seek_s" in answer["hole"] and "seek_s" in answer["fresh"] and "seek_s" not in answer["right"]
-    assert answer["long"]["trim_to_s"] == 20
     assert answer["seen"] == pytest.approx([0.15, 0.2, 0.2, 0.19, 0.06])
 
 
@@ -215,6 +214,33 @@ def test_timeline_arithmetic() -> None:
     """)
     assert answer["share"] == pytest.approx(answer["before"])
     assert answer == answer | {"ahead": True, "step": 300_000, "at": "network", "next": 20, "merged": 1, "gap": 10}
+
+
+@needs_node
+def test_a_tile_says_why_it_shows_the_small_stream_and_stops_when_the_large_is_back() -> None:
+    shown = run_js("""
+      import { TilePlayer } from './player/tile.js';
+      const tile = new TilePlayer(/** @type {any} */ ({}), () => {});
+      const player = { config: { mime: 'video/mp4', codec: 'avc1', stream: 'main', note: null } };
+      tile.front = player;
+      tile.showing = 'live/cam/main/mse';
+      const said = [], hear = (word) => {
+        if (word.mime) player.config = word;
+        tile.hear(player, word);
+        said.push([tile.status.stream, tile.status.limited, tile.status.note && tile.status.note.code]);
+      };
+      const why = { code: 'tier.reduced_for_line', en: 'thin', zh: 'thin' };
+      hear({ state: 'stream', reason: { ...why, stream: 'sub' } });
+      hear({ mime: 'video/mp4', codec: 'avc1', stream: 'sub', note: why });
+      hear({ state: 'stream', reason: { code: 'tier.unconfirmed', stream: 'sub' } });
+      hear({ state: 'stream', reason: { stream: 'main' } });
+      console.log(JSON.stringify(said));
+      process.exit();  // a page's clock ticks for ever
+    """)
+    assert shown == [
+        ["sub", True, "tier.reduced_for_line"], ["sub", True, "tier.reduced_for_line"],
+        ["sub", True, "tier.unconfirmed"], ["main", False, None],
+    ]  # fmt: skip
 
 
 @needs_node

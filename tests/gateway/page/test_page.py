@@ -145,7 +145,7 @@ def test_footage_is_shown_to_a_person_concerned_and_nothing_is_taken(page_node: 
     until(lambda: shown in looks(), 20, "the register has the request")
     page.click("#back-to-live")
     until(lambda: states(page)[0]["state"] == "playing", 30, "live again")
-    assert page.locator(".badge.assist").count() == 0
+    page.wait_for_selector(".badge.assist", state="detached")
     assert english.complaints == []
 
 
@@ -281,7 +281,7 @@ def test_keyboard_alone(page_node: PageNode, english: Chromium) -> None:
     page = english.page
     sign_in(page, page_node)
     page.keyboard.press("9")
-    assert page.locator(".tile").count() == 9
+    until(lambda: page.locator(".tile").count() == 9, 5, "nine tiles")
     page.keyboard.press("ArrowRight")
     page.keyboard.press("/")
     page.keyboard.type("路口 02")
@@ -314,7 +314,9 @@ def test_a_click_beside_the_boxes_of_a_list_ticks_none(page_node: PageNode, engl
     page.click(".admin-head button.primary")
     roles = page.get_by_role("group", name="Roles")
     ticked = "(all) => all.filter((one) => one.checked).map((one) => one.parentElement.textContent)"
+    roles.locator("input").first.wait_for()
     before = roles.locator("input").evaluate_all(ticked)
+    assert before == ["operator"]
     roles.locator("span").first.click()
     edge = roles.locator(".checks").bounding_box()
     assert edge is not None

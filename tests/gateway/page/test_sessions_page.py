@@ -33,6 +33,18 @@ def test_a_sign_in_that_one_does_not_know_is_ended_and_ones_own_is_signing_out(
                 until(lambda count=count: rows.count() == count - 1, 10, "one less")  # type: ignore[misc]  # a bound default
             assert elsewhere.get("/api/v1/cameras").status_code == 401
         page.keyboard.press("Escape")
+        page.wait_for_selector("dialog", state="detached")
+        focused = "document.activeElement === document.querySelector('#user-menu summary')"
+        until(lambda: page.evaluate(focused), 5, "the focus is back where the dialog was asked for")
+        page.keyboard.press("Enter")
+        page.wait_for_selector("#user-menu[open]")
+        page.keyboard.press("Escape")
+        page.wait_for_selector("#user-menu:not([open])")
+        assert page.evaluate(focused)
+        page.keyboard.press("Enter")
+        page.wait_for_selector("#user-menu[open]")
+        page.click(".brand")
+        page.wait_for_selector("#user-menu:not([open])")
         page.click("#view-admin")
         page.click("[data-section=sessions]")
         row = page.locator("tbody tr:has-text('this one')")

@@ -48,4 +48,6 @@ def test_a_stream_password_is_made_shown_once_and_revoked(tmp_path: Path, browse
         page.click("dialog button.danger")
         until(lambda: node.get("/stream-passwords")["items"][0]["state"] == "revoked", 20, "it is revoked")
         until(lambda: page.locator("section.panel td.acts button.danger").count() == 0, 20, "the page says so")
+        in_nav = "document.activeElement.closest('.admin-nav') !== null"
+        until(lambda: page.evaluate(in_nav), 5, "what was pressed is gone: the next Tab goes on in this section")
         assert browser.complaints == []

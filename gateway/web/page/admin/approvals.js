@@ -20,7 +20,7 @@ export function WaitingCount() {
 /** @param {{approval: any, give: boolean, onClose: () => void, onDone: () => void}} props */
 function DecideDialog({ approval, give, onClose, onDone }) {
   const cameras = useStore(store, (s) => s.cameras);
-  const names = (approval.params.cameras || []).map((/** @type {string} */ id) => cameras.get(id)?.name || id).join("、");
+  const names = (approval.params.cameras || []).map((/** @type {string} */ id) => cameras.get(id)?.name || id).join(t("between"));
   return html`<${Dialog} title=${t(give ? "approvals.give" : "approvals.refuse")} onClose=${onClose}>
     <p class="plain">${say(approval.what)}</p>
     <dl class="facts"><div><dt>${t("approvals.requester")}</dt><dd>${approval.requester_name}</dd></div>

@@ -54,15 +54,16 @@ function IssueDialog({ onClose, onDone }) {
   const [values, setValues] = useState(/** @type {any} */ ({ functions: ["live"], cameras: [] }));
   const [issued, setIssued] = useState(/** @type {any} */ (null));
   if (!departments.items) return null;
-  const start = { department: departments.items[0]?.id || "", functions: ["live"], expires: day(now() + 30 * DAY) };
+  const offered = departments.items.filter((d) => !d.removed_ms);
+  const start = { department: offered[0]?.id || "", functions: ["live"], expires: day(now() + 30 * DAY) };
   if (issued) {
     return html`<${Dialog} title=${t("tokens.issued")} onClose=${onDone}>${issued.plain && html`<p class="plain">${say(issued.plain)}</p>`}<${Once} label=${t("tokens.once")} value=${issued.token} />
       <div class="form-acts"><button type="button" onClick=${onDone}>${t("close")}</button></div><//>`;
   }
   return html`<${Dialog} title=${t("tokens.issue")} onClose=${onClose} wide><${Form} submit=${t("tokens.issue")} onCancel=${onClose} onChange=${setValues} onDone=${setIssued}
-    check=${(/** @type {any} */ v) => (!v.cameras.length ? { cameras: t("pull.choose_one") } : !v.functions.length ? { functions: t("tokens.choose_function") } : null)}
+    check=${(/** @type {any} */ v) => (!v.department ? { department: t("tokens.no_department") } : !v.cameras.length ? { cameras: t("pull.choose_one") } : !v.functions.length ? { functions: t("tokens.choose_function") } : null)}
     onSubmit=${(/** @type {any} */ v) => post("/tokens", grantOf(v))} fields=${[
-      { name: "department", label: t("cameras.department"), type: "select", value: start.department, options: departments.items.filter((d) => !d.removed_ms).map((d) => [d.id, d.name]) },
+      { name: "department", label: t("cameras.department"), type: "select", value: start.department, options: offered.map((d) => [d.id, d.name]), hint: offered.length ? undefined : t("tokens.no_department") },
       { name: "label", label: t("tokens.label"), required: true, hint: t("tokens.label_hint") },
       { name: "cameras", label: t("areas.cameras"), type: "checks", options: [...cameras.values()].filter((c) => c.origin !== "lower" && c.sharing !== "none").map((c) => [c.id, c.name]), hint: t("tokens.shared_only") },
       { name: "functions", label: t("share.functions"), type: "checks", value: start.functions, options: FUNCTIONS.map((f) => [f, tk("function", f)]) },
@@ -82,7 +83,7 @@ export function TokensPage() {
   return html`<${Page} title=${t("admin.tokens")} note=${t("tokens.note")} tools=${html`<button type="button" class="primary" id="token-issue" onClick=${() => setOpen({ issue: true })}>${t("tokens.issue")}</button>`}>
     <${Table} rowKey=${(/** @type {any} */ k) => k.jti} rows=${tokens.items} error=${tokens.error} dim=${(/** @type {any} */ k) => k.revoked_ms || k.expires_ms < at} columns=${[
       { name: "label", label: t("tokens.label") }, { name: "department", label: t("cameras.department"), show: (/** @type {any} */ k) => k.department || k.department_id },
-      { name: "plain", label: t("tokens.plain"), show: (/** @type {any} */ k) => (k.grant?.functions || []).map((/** @type {string} */ f) => tk("function", f)).join("、"), wide: true },
+      { name: "plain", label: t("tokens.plain"), show: (/** @type {any} */ k) => (k.grant?.functions || []).map((/** @type {string} */ f) => tk("function", f)).join(t("between")), wide: true },
       { name: "state", label: t("tokens.state"), show: state }, { name: "expires_ms", label: t("share.until"), show: (/** @type {any} */ k) => stamp(k.expires_ms, false) }, { name: "issued_by", label: t("tokens.issued_by") },
     ]} acts=${(/** @type {any} */ k) => !k.revoked_ms && k.expires_ms >= at && html`<button type="button" class="small danger" onClick=${() => setOpen({ revoke: k })}>${t("tokens.revoke")}</button>`} />
     <${StreamPasswords} />

@@ -9,7 +9,7 @@ import { Dialog } from "../dialogs/dialog.js";
 import { Form } from "../form.js";
 import { t, tk } from "../i18n.js";
 import { running, unconfirmed } from "../shapes.js";
-import { openDialog, showCameras, store } from "../state.js";
+import { openDialog, refreshLeases, showCameras, store, toast } from "../state.js";
 import { useStore } from "../store.js";
 import { fromInput, inputStamp, stamp } from "../time.js";
 import { Page, Table, doing, useList } from "./parts.js";
@@ -33,16 +33,20 @@ export function IncidentsPage() {
 export function PullsPage() {
   const leases = useStore(store, (s) => s.leases);
   const cameras = useStore(store, (s) => s.cameras);
+  const [open, setOpen] = useState(/** @type {any} */ (null));
+  const close = () => setOpen(null);
   const at = useNow();
   const rows = [...leases].sort((a, b) => b.issued_ms - a.issued_ms);
   return html`<${Page} title=${t("admin.pulls")} tools=${html`<button type="button" class="primary" onClick=${() => openDialog("pull", {})}>${t("view.pull")}</button>`}>
     <${Table} rowKey=${(/** @type {any} */ l) => `${l.side}${l.id}`} rows=${rows} dim=${(/** @type {any} */ l) => !running(l, at)} columns=${[
-      { name: "side", label: t("pulls.side"), show: (/** @type {any} */ l) => t(`side.${l.side === "granted" ? "granted" : "held"}`) }, { name: "kind", label: t("pull.mechanism"), show: (/** @type {any} */ l) => tk("mechanism", l.kind) }, { name: "case", label: t("pull.case") },
-      { name: "reason", label: t("pull.reason"), wide: true }, { name: "persons", label: t("lease.persons") }, { name: "cameras", label: t("areas.cameras"), show: (/** @type {any} */ l) => l.cameras.map((/** @type {string} */ id) => cameras.get(id)?.name || id).join("、"), wide: true },
-      { name: "issued_ms", label: t("lease.from"), show: (/** @type {any} */ l) => stamp(l.issued_ms, false) }, { name: "expires_ms", label: t("lease.until"), show: (/** @type {any} */ l) => stamp(l.ended_ms ?? l.expires_ms, false) },
+      { name: "kind", label: t("pull.mechanism"), show: (/** @type {any} */ l) => html`${tk("mechanism", l.kind)}<br /><span class="dim">${t(`side.${l.side === "granted" ? "granted" : "held"}`)}</span>` }, { name: "case", label: t("pull.case"), wide: true },
+      { name: "reason", label: t("pull.reason"), wide: true }, { name: "persons", label: t("lease.persons"), wide: true }, { name: "cameras", label: t("areas.cameras"), show: (/** @type {any} */ l) => l.cameras.map((/** @type {string} */ id) => cameras.get(id)?.name || id).join(t("between")), wide: true },
+      { name: "expires_ms", label: t("pulls.time"), show: (/** @type {any} */ l) => html`${stamp(l.issued_ms, false)}<br />– ${stamp(l.ended_ms ?? l.expires_ms, false)}` },
       { name: "state", label: t("tokens.state"), show: (/** @type {any} */ l) => t(!running(l, at) ? "pulls.over" : unconfirmed(l, at) ? "banner.unconfirmed" : "pulls.runs") },
     ]} acts=${(/** @type {any} */ l) => html`<button type="button" class="small" onClick=${() => openDialog("lease", { lease: l })}>${t("banner.details")}</button>
-      ${unconfirmed(l, at) && html`<button type="button" class="small" onClick=${() => void confirmLease(l.id)}>${t("banner.confirm")}</button>`}
+      ${unconfirmed(l, at) && l.side === "held" && html`<button type="button" class="small" onClick=${() => void confirmLease(l.id)}>${t("banner.confirm")}</button>`}
       ${running(l, at) && l.side === "held" && html`<button type="button" class="small danger" onClick=${() => void endPull(l.id)}>${t("banner.end")}</button>`}
-      ${running(l, at) && l.side === "granted" && html`<button type="button" class="small danger" onClick=${() => void doing(() => post(`/leases/${l.id}/revoke`), t("saved"))}>${t("tokens.revoke")}</button>`}`} /><//>`;
+      ${running(l, at) && l.side === "granted" && html`<button type="button" class="small danger" onClick=${() => setOpen(l)}>${t("tokens.revoke")}</button>`}`} />
+    ${open && html`<${Dialog} title=${t("tokens.revoke")} onClose=${close}><p>${t("pulls.revoke_text", { case: open.case, peer: open.peer })}</p><${Form} danger submit=${t("tokens.revoke")} onCancel=${close} onDone=${() => { close(); toast(t("saved"), "good"); void refreshLeases(); }}
+      onSubmit=${(/** @type {any} */ v) => post(`/leases/${open.id}/revoke`, { reason: v.reason.trim() })} fields=${[{ name: "reason", label: t("pull.reason"), type: "textarea", rows: 2, required: true }]} /><//>`}<//>`;
 }

@@ -1,11 +1,11 @@
 // @ts-check
 // What every admin view is made of: a loaded list, a table, a page with a form beside it, a confirmation.
 
-import { cx, html, useCallback, useEffect, useRef, useState } from "../dom.js";
+import { cx, html, useCallback, useEffect, useLayoutEffect, useRef, useState } from "../dom.js";
 import { list } from "../api.js";
 import { say, t } from "../i18n.js";
 import { toast } from "../state.js";
-import { Dialog } from "../dialogs/dialog.js";
+import { Dialog, giveBack } from "../dialogs/dialog.js";
 
 /** A list of the API and how to load it again. @param {string} path @param {Record<string, unknown>} [query] @param {number} [most] */
 export function useList(path, query = {}, most = 2000) {
@@ -34,10 +34,13 @@ export function useList(path, query = {}, most = 2000) {
 
 /** @param {{columns: Column[], rows: any[] | null, error?: any, acts?: (row: any) => any, rowKey: (row: any) => string, empty?: string, dim?: (row: any) => boolean}} props */
 export function Table({ columns, rows, error, acts, rowKey, empty, dim }) {
+  const box = useRef(/** @type {HTMLElement | null} */ (null));
+  const had = Boolean(box.current?.contains(document.activeElement)); // a row that goes takes the focus with it
+  useLayoutEffect(() => { if (had && document.activeElement === document.body) giveBack(null); });
   if (error) return html`<p class="form-problem" role="alert">${say(error)}</p>`;
   if (!rows) return html`<p class="fine" role="status">${t("loading")}</p>`;
   if (!rows.length) return html`<p class="none">${empty || t("nothing")}</p>`;
-  return html`<div class="table-box"><table><thead><tr>${columns.map((c) => html`<th key=${c.name} scope="col" class=${cx(c.end && "end")}>${c.label}</th>`)}${acts && html`<th scope="col"><span class="sr">${t("acts")}</span></th>`}</tr></thead>
+  return html`<div class="table-box" ref=${box}><table><thead><tr>${columns.map((c) => html`<th key=${c.name} scope="col" class=${cx(c.end && "end")}>${c.label}</th>`)}${acts && html`<th scope="col"><span class="sr">${t("acts")}</span></th>`}</tr></thead>
     <tbody>${rows.map((row) => html`<tr key=${rowKey(row)} class=${dim?.(row) ? "dim-row" : ""}>${columns.map((c) => html`<td key=${c.name} class=${cx(c.mono && "mono", c.wide && "wide", c.end && "end")}>${c.show ? c.show(row) : row[c.name] ?? "–"}</td>`)}
       ${acts && html`<td class="acts">${acts(row)}</td>`}</tr>`)}</tbody></table></div>`;
 }

@@ -44,7 +44,7 @@ export function RetentionPage() {
     ]} acts=${(/** @type {any} */ c) => !c.for_hold && html`<button type="button" class="small" onClick=${() => setOpen({ set: c })}>${t("edit")}</button>`} />
     ${shown?.sweep && html`<p class=${shown.sweep.refused_since_ms ? "form-problem" : "fine"}>${t("retention.last_sweep", { at: stamp(shown.sweep.last_success_ms) })} ${say(shown.sweep.refused_reason)}</p>`}
     ${plan && html`<section class="panel"><h2>${t("retention.plan")}</h2><${Told} value=${plan} /></section>`}
-    <section class="panel"><h2>${t("retention.explain")}</h2><${Form} submit=${t("filter")} onDone=${setTold} onSubmit=${(/** @type {any} */ v) => get("/retention/explain", { camera: v.camera, at: fromInput(v.at) })}
+    <section class="panel"><h2>${t("retention.explain")}</h2><${Form} submit=${t("retention.explain_act")} onDone=${setTold} onSubmit=${(/** @type {any} */ v) => get("/retention/explain", { camera: v.camera, at: fromInput(v.at) })}
       fields=${[{ name: "camera", label: t("retention.camera"), type: "select", value: [...cameras.keys()][0], options: [...cameras.values()].map((c) => [c.id, c.name]) }, { name: "at", label: t("retention.at"), type: "datetime", value: inputStamp(now() - HOUR), required: true }]} />
       ${told && html`<${Told} value=${told} />`}</section>
     ${open?.set && html`<${Dialog} title=${tk("class", open.set.name)} onClose=${close}><${Form} submit=${t("save")} onCancel=${close} onDone=${() => { close(); void load(); }} onSubmit=${async (/** @type {any} */ v) => { const done = await put(`/retention/${open.set.name}`, { months: Number(v.months), legal_basis: v.legal_basis || undefined }); toast(done.reason || t("saved"), "good"); void refreshApprovals(); }}
@@ -64,7 +64,7 @@ export function HoldsPage() {
   /** @param {any} h */
   const provisional = (h) => waiting.some((a) => a.action === "hold.add" && a.subject === h.id);
   /** @param {any} h */
-  const names = (h) => (h.cameras || []).map((/** @type {any} */ c) => cameras.get(c.id || c)?.name || c.id || c).join("、");
+  const names = (h) => (h.cameras || []).map((/** @type {any} */ c) => cameras.get(c.id || c)?.name || c.id || c).join(t("between"));
   return html`<${Page} title=${t("admin.holds")} note=${t("holds.note")} tools=${html`<button type="button" class="primary" onClick=${() => setOpen({ add: true })}>${t("holds.add")}</button>`}>
     <${Table} rowKey=${(/** @type {any} */ h) => h.id} rows=${holds.items} error=${holds.error} dim=${(/** @type {any} */ h) => Boolean(h.released_ms)} columns=${[
       { name: "case", label: t("pull.case"), show: (/** @type {any} */ h) => h.case_no }, { name: "reason", label: t("pull.reason"), wide: true }, { name: "cameras", label: t("areas.cameras"), show: names, wide: true },

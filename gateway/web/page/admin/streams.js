@@ -55,7 +55,7 @@ export function StreamPasswords() {
   return html`<section class="panel" aria-label=${t("streams.title")}><header class="admin-head"><div><h2>${t("streams.title")}</h2><p class="dim">${t("streams.note")}</p></div><span class="grow"></span><button type="button" id="stream-password-create" onClick=${() => setOpen({ create: true })}>${t("streams.create")}</button></header>
     <${Table} rowKey=${(/** @type {any} */ p) => p.id} rows=${passwords.items} error=${passwords.error} dim=${(/** @type {any} */ p) => p.state !== "valid"} columns=${[
       { name: "label", label: t("tokens.label") }, { name: "id", label: t("streams.username"), mono: true }, { name: "owner_name", label: t("streams.owner") },
-      { name: "cameras", label: t("areas.cameras"), show: (/** @type {any} */ p) => p.cameras.map((/** @type {string} */ id) => cameras.get(id)?.name || id).join("、"), wide: true },
+      { name: "cameras", label: t("areas.cameras"), show: (/** @type {any} */ p) => p.cameras.map((/** @type {string} */ id) => cameras.get(id)?.name || id).join(t("between")), wide: true },
       { name: "state", label: t("tokens.state"), show: state }, { name: "expires_ms", label: t("share.until"), show: (/** @type {any} */ p) => stamp(p.expires_ms, false) }, { name: "created_by", label: t("tokens.issued_by") },
     ]} acts=${(/** @type {any} */ p) => p.state === "valid" && html`<button type="button" class="small danger" onClick=${() => setOpen({ revoke: p })}>${t("tokens.revoke")}</button>`} />
     ${open?.create && html`<${CreateDialog} onClose=${close} onDone=${() => { close(); void passwords.load(); }} />`}

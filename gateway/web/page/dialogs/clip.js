@@ -26,7 +26,7 @@ export function ClipDialog({ camera, from_ms, to_ms }) {
   }, [range.from_ms, range.to_ms]);
   if (!one) return null;
   return html`<${Dialog} title=${t("clip.title", { name: one.name })}>
-    <${Form} submit=${t("clip.make")} fields=${[
+    <${Form} submit=${t("clip.make")} onCancel=${closeDialog} fields=${[
       { name: "from", label: t("clip.from"), type: "datetime", value: inputStamp(from_ms), required: true },
       { name: "to", label: t("clip.to"), type: "datetime", value: inputStamp(to_ms), required: true },
       { name: "reason", label: t("clip.reason"), type: "textarea", required: true, hint: t("clip.reason_hint") },

@@ -30,7 +30,7 @@ function LeaseDialog({ lease }) {
   /** @type {[string, any][]} */
   const rows = [
     [t("lease.persons"), lease.persons], [t("lease.peer"), lease.peer], [t("lease.kind"), tk("mechanism", lease.kind)], [t("lease.case"), lease.case], [t("lease.reason"), lease.reason],
-    [t("lease.cameras"), lease.cameras.map((id) => cameras.get(id)?.name || id).join("、")], [t("lease.from"), stamp(lease.issued_ms)], [t("lease.until"), stamp(lease.expires_ms)],
+    [t("lease.cameras"), lease.cameras.map((id) => cameras.get(id)?.name || id).join(t("between"))], [t("lease.from"), stamp(lease.issued_ms)], [t("lease.until"), stamp(lease.expires_ms)],
     [t("lease.range"), lease.from_ms ? `${stamp(lease.from_ms)} – ${stamp(lease.to_ms)}` : t("lease.live_only")],
     [t("lease.cache_until"), stamp(lease.cache_until_ms)], [t("lease.confirmed"), lease.confirmed_ms ? stamp(lease.confirmed_ms) : lease.confirm_by_ms ? t("lease.confirm_by", { at: stamp(lease.confirm_by_ms) }) : "–"],
   ];

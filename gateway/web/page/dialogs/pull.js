@@ -66,7 +66,7 @@ export function PullDialog({ cameras = [], incident = null }) {
           if (one) setChosen(new Set(one.cameras));
         }}><option value="">–</option>${incidents.map((one) => html`<option key=${one.id} value=${one.id}>${one.number} ${one.place}</option>`)}</select></label>`}
         <${Choose} chosen=${chosen} onChange=${setChosen} /></div>
-      <${Form} key=${picked?.id || "none"} submit=${t("pull.start")} onDone=${closeDialog} onSubmit=${submit}
+      <${Form} key=${picked?.id || "none"} submit=${t("pull.start")} onCancel=${closeDialog} onDone=${closeDialog} onSubmit=${submit}
         check=${(/** @type {any} */ v) => (!chosen.size ? { "": t("pull.choose_one") } : [...v.reason.trim()].length < 5 ? { reason: t("clip.reason_short") } : null)}
         fields=${[
           { name: "mechanism", label: t("pull.mechanism"), type: "radio", value: "emergency", options: [["emergency", tk("mechanism", "emergency")], ["supervision", tk("mechanism", "supervision")]] },

@@ -3,6 +3,7 @@
 // and is not used again; whoever owns the tile decides about the next.
 
 import { socketAddress } from "../api.js";
+import { opensGroup } from "./fragment.js";
 import { advise, LagTarget } from "./lag.js";
 
 /** Text of the server on the socket. @typedef {{mime?: string, width?: number, height?: number, codec?: string, stream?: string,
@@ -44,7 +45,10 @@ export class MsePlayer {
     this.queue = [];
     /** @type {SourceBuffer | null} */
     this.buffer = null;
-    this.trimming = false;
+    /** Of the buffer, oldest first. @type {import("./lag.js").Group[]} */
+    this.groups = [];
+    /** Where the buffer ended before a key frame that is being appended. @type {number | null} */
+    this.opening_s = null;
 
     const Source = /** @type {any} */ (window).ManagedMediaSource || window.MediaSource;
     /** @type {MediaSource} */
@@ -98,6 +102,7 @@ export class MsePlayer {
           // A new stream starts its own time: what is buffered of the old one only stands in the way.
           this.buffer.abort();
           this.buffer.remove(0, Infinity);
+          this.groups = [];
           this.placed = false;
           return;
         }
@@ -119,9 +124,11 @@ export class MsePlayer {
       }
       const joined = new Uint8Array(size);
       let at = 0;
-      for (const chunk of this.queue.splice(0, count)) {
-        joined.set(new Uint8Array(/** @type {ArrayBuffer} */ (chunk)), at);
-        at += /** @type {ArrayBuffer} */ (chunk).byteLength;
+      const ranges = this.buffer.buffered, before_s = ranges.length ? ranges.end(ranges.length - 1) : 0;
+      for (const chunk of /** @type {ArrayBuffer[]} */ (this.queue.splice(0, count))) {
+        if (opensGroup(chunk)) this.opening_s = before_s;
+        joined.set(new Uint8Array(chunk), at);
+        at += chunk.byteLength;
       }
       this.buffer.appendBuffer(joined);
     } catch (error) {
@@ -136,9 +143,11 @@ export class MsePlayer {
       const now_ms = performance.now();
       this.lag.tick(now_ms);
       const last = ranges.length - 1;
+      if (this.opening_s !== null) this.groups.push({ from_s: this.opening_s, to_s: ranges.end(last) });
+      this.opening_s = null;
       const advice = advise({
         start_s: ranges.start(0), last_start_s: ranges.start(last), end_s: ranges.end(last), current_s: this.video.currentTime,
-        target_s: this.lag.target_s, age_ms: now_ms - this.started_ms, placed: this.placed,
+        target_s: this.lag.target_s, age_ms: now_ms - this.started_ms, placed: this.placed, groups: this.groups,
       });
       if (advice.seek_s !== undefined) {
         this.video.currentTime = advice.seek_s;
@@ -146,8 +155,10 @@ export class MsePlayer {
       }
       if (this.video.playbackRate !== advice.rate) this.video.playbackRate = advice.rate;
       if (this.video.paused) void this.video.play().catch(() => {});
-      if (advice.trim_to_s !== undefined) {
-        this.buffer.remove(0, advice.trim_to_s);
+      const { trim_to_s } = advice;
+      if (trim_to_s !== undefined) {
+        this.groups = this.groups.filter((group) => group.from_s >= trim_to_s);
+        this.buffer.remove(0, trim_to_s);
         return;
       }
     }

@@ -46,6 +46,8 @@ export class TilePlayer {
     this.preparing = "";
     this.tries = 0;
     this.retry = 0;
+    /** Refused by what the page knows of the camera, and by no answer: over as soon as it knows better. */
+    this.withheld = false;
     this.asked = 0;
     this.heartbeat = setInterval(() => this.beat(), 500);
   }
@@ -78,8 +80,9 @@ export class TilePlayer {
 
   /** @param {import("../shapes.js").Camera} camera */
   showLive(camera) {
-    if (!mayDo(camera, "live")) return this.refuse("forbidden", null);
-    if (standing(camera) === "disabled") return this.refuse("disabled", null);
+    if (!mayDo(camera, "live")) return this.withhold("forbidden");
+    if (standing(camera) === "disabled") return this.withhold("disabled");
+    if (this.withheld) this.stopAll();
     const asked = camera.max_stream === "sub" ? "sub" : this.want.live?.stream || "sub";
     const heard = this.want.sound ? soundPath(camera) : null;
     const stream = heard?.stream || (asked === "sub" && !camera.streams?.sub && camera.max_stream !== "sub" ? "main" : asked);
@@ -131,21 +134,24 @@ export class TilePlayer {
     this.tries = 0;
     this.front.video.classList.remove("behind");
     old?.stop();
-    const given = this.front.config?.stream || stream;
-    this.tell({
-      ...NOTHING, state: "playing", stream: given, method, codec: this.front.config?.codec || null,
-      limited: (this.want.live?.stream === "main" || stream === "main") && given === "sub", note: this.front.config?.note || null,
-    });
+    this.tell({ ...NOTHING, state: "playing", method, ...this.given(this.front.config, stream) });
     this.applySound();
+  }
+
+  /** What is shown of the stream that was asked for, and why it is less. @param {import("./mse.js").Word | null | undefined} config @param {string} asked */
+  given(config, asked) {
+    const stream = config?.stream || asked;
+    return { stream, codec: config?.codec || null, limited: (this.want.live?.stream === "main" || asked === "main") && stream === "sub", note: config?.note || null };
   }
 
   /** @param {any} player @param {import("./mse.js").Word} word */
   hear(player, word) {
     if (player !== this.front && player !== this.back) return;
-    if (word.mime && player === this.front) {
-      const asked = this.showing.split("/")[2];
-      this.tell({ stream: word.stream || asked, codec: word.codec || null, limited: asked === "main" && word.stream === "sub", note: word.note || null });
+    if (word.state === "stream" && player.config) {
+      // What a lower tier gives changes while it runs: with a new announcement or, when the reason alone does, without.
+      player.config = { ...player.config, stream: word.reason?.stream || player.config.stream, note: word.reason?.code ? word.reason : null };
     }
+    if ((word.mime || word.state === "stream") && player === this.front) this.tell(this.given(player.config, this.showing.split("/")[2]));
     if (word.state === "refused") this.refuse(/^media\./.test(word.reason?.code || "") ? "codec" : "forbidden", word.reason || null);
     else if (word.state === "offline" || word.state === "ended") this.tell({ state: "offline", reason: word.reason || null });
     else if (word.state === "connecting" && !this.status.reason) this.tell({ state: "connecting" });
@@ -225,13 +231,20 @@ export class TilePlayer {
     }, REFUSED_MS);
   }
 
+  /** @param {State} state */
+  withhold(state) {
+    this.refuse(state, null);
+    this.withheld = true;
+  }
+
   // --- recorded ---------------------------------------------------------------------------------------------------
 
   /** @param {Want} before */
   showReplay(before) {
     const { camera, replay, rate, paused } = this.want;
     if (!camera || !replay) return;
-    if (!mayDo(camera, "playback")) return this.refuse("forbidden", null);
+    if (!mayDo(camera, "playback")) return this.withhold("forbidden");
+    if (this.withheld) return this.openReplay(replay.at_ms);
     const current = /** @type {HlsPlayer | null} */ (this.front?.method === "hls" ? this.front : this.back?.method === "hls" ? this.back : null);
     if (current && before.replay && before.camera?.id === camera.id) {
       const moved = before.replay.nonce !== replay.nonce;
@@ -257,6 +270,7 @@ export class TilePlayer {
     this.dropBack();
     clearTimeout(this.retry);
     this.retry = 0;
+    this.withheld = false;
     this.preparing = wish;
     this.tell({ ...NOTHING, state: "replay_wait", method: "hls", stream: "main", skipped: this.status.skipped });
     const player = new HlsPlayer(camera.id, { at_ms, rate: this.want.rate, paused: this.want.paused, why: this.want.replay?.why }, {
@@ -353,6 +367,7 @@ export class TilePlayer {
   stopAll() {
     clearTimeout(this.retry);
     this.retry = 0;
+    this.withheld = false;
     this.dropBack();
     this.front?.stop();
     this.front = null;
