@@ -3,6 +3,9 @@
 ``async with looks.open(principal, Function.LIVE, camera_id, …) as look`` decides, writes the register row before it
 returns, re-decides whenever the catalog moves and at least each 5 s, and closes the row at the end. Whoever sends bytes
 races its own waiting against `look.ended` and stops when it is set. Every byte of media that leaves passes under one.
+A right that is gone ends what runs on it within `RELOAD_S`, even where no notice of the change comes: rights are read
+anew so early that a reading of `REVIEW_S` is over by then. A catalog that takes longer delays what is new in it alone;
+by what is known looks are decided at each tick meanwhile.
 Where the grant allows only so many pictures at once, they are counted in the transaction that writes the row.
 """
 
@@ -11,10 +14,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import replace
-from typing import TypedDict, Unpack
+from typing import TypedDict, TypeVar, Unpack
 
+from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from config.clock import Clock, wall_ms
@@ -32,11 +36,16 @@ from storage.use_view import REFUSED
 from tiering.access import MEDIA, CameraResource, Decision, Facts, Function, Principal, Stream, decide
 
 TICK_S = 1.0
-RELOAD_S = 5.0  #: re-read rights at least this often, moved or not
+PAUSE_S = TICK_S / 4  #: a busy catalog moves all the time: not more than four reviews a second
+RELOAD_S = 5.0  #: rights that are gone, moved stamp or not, have ended their looks within this (I7)
+REVIEW_S = 1.0  #: what reading and deciding may take for that
+_READ_AGAIN_S = RELOAD_S - REVIEW_S - PAUSE_S  #: from one reading's begin to the next's
 REFUSED_S = 60.0  #: the same person, camera and function refused again within this long is no new entry
 MOST_REFUSED = 10_000
 BLIND_S = 60.0  #: looks go on this long on what was last known while the catalog cannot be read
 _log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 def refuse(decision: Decision) -> TiergateError:
@@ -99,6 +108,7 @@ class Looks:
         self._registers = registers
         self._watch = watch
         self._open: set[Look] = set()
+        self._unread: set[Look] = set()  #: came since rights were last read: what they rest on may be older
         self._refused_ns: dict[tuple[str, Function, str], int] = {}
         self._loaded_ns = 0
         self._stamp = -1
@@ -265,9 +275,11 @@ class Looks:
     def attach(self, look: Look) -> None:
         """From now on reviewed by the shared task. For looks whose register row is kept elsewhere (session paths)."""
         self._open.add(look)
+        self._unread.add(look)
 
     def detach(self, look: Look) -> None:
         self._open.discard(look)
+        self._unread.discard(look)
 
     @contextlib.asynccontextmanager
     async def watching(self) -> AsyncIterator[None]:
@@ -281,35 +293,54 @@ class Looks:
 
     async def _run(self) -> None:
         while True:
-            await self._watch.wait(self._stamp, TICK_S)
+            await self._watch.wait(self._stamp, min(TICK_S, self._read_again_in_s()))
             try:
                 await self.review()
             except Exception:
                 _log.exception("running looks cannot be re-decided")
                 self._end_when_blind()
-            await asyncio.sleep(TICK_S / 4)  # a busy catalog moves all the time: not more than four reviews a second
+            await asyncio.sleep(PAUSE_S)
+
+    def _read_again_in_s(self) -> float:
+        return max(0.0, _READ_AGAIN_S - (self._clock.monotonic_ns() - self._loaded_ns) / 1e9)
 
     async def review(self) -> None:
-        """Re-decides every running look; rights are read again when the catalog moved or 5 s have passed."""
+        """Re-decides every running look; rights are read again when the catalog moved, when a look came, and before
+        those that were read are 5 s old."""
         now_ns, stamp, open_looks = self._clock.monotonic_ns(), self._watch.stamp, list(self._open)
         if not open_looks:
             self._stamp, self._loaded_ns = stamp, now_ns
             return
-        now_ms = wall_ms(self._clock)
-        if stamp != self._stamp or now_ns - self._loaded_ns >= RELOAD_S * 1e9:
+        if stamp != self._stamp or self._unread or self._read_again_in_s() == 0:
+            now_ms = wall_ms(self._clock)
             wanted = list({key_of(look.principal): look.principal for look in open_looks}.values())
             cameras = sorted({look.camera.id for look in open_looks})
-            principals, found = await self._catalog.aread(
+            principals, found = await self._read(
                 lambda c: (self._principals.reload(c, wanted, now_ms), resources.load(c, cameras, now_ms))
             )
             self._stamp, self._loaded_ns = stamp, now_ns
+            self._unread.difference_update(open_looks)
             for look in open_looks:
                 fresh, camera = principals.get(key_of(look.principal)), found.get(look.camera.id)
                 if fresh is None or camera is None:
-                    _cut(look, now_ms)
+                    _cut(look, wall_ms(self._clock))
                     continue
                 look.principal, look.camera = fresh, camera
-        for look in open_looks:
+        self._decide_again(open_looks)
+
+    async def _read(self, query: Callable[[Connection], T]) -> T:
+        """While the catalog takes its time, looks are decided by what is known: no expiry waits for it."""
+        reading = asyncio.ensure_future(self._catalog.aread(query))
+        try:
+            while not (await asyncio.wait({reading}, timeout=TICK_S))[0]:
+                self._end_when_blind()
+            return reading.result()
+        finally:
+            reading.cancel()
+
+    def _decide_again(self, looks: Iterable[Look]) -> None:
+        now_ms = wall_ms(self._clock)
+        for look in looks:
             if not look.ended.is_set():
                 self._review_one(look, now_ms)
 
@@ -321,13 +352,11 @@ class Looks:
             _cut(look, now_ms)
 
     def _end_when_blind(self) -> None:
-        now_ms = wall_ms(self._clock)
-        blind = self._clock.monotonic_ns() - self._loaded_ns >= BLIND_S * 1e9
+        if self._clock.monotonic_ns() - self._loaded_ns < BLIND_S * 1e9:
+            self._decide_again(self.running)
+            return
         for look in self.running:
-            if blind:
-                look.end("error", Reason("access.register_away"))
-            else:
-                self._review_one(look, now_ms)
+            look.end("error", Reason("access.register_away"))
 
 
 def _cut(look: Look, now_ms: int) -> None:

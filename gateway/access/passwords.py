@@ -5,6 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import OrderedDict, deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TypeVar
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
@@ -13,6 +17,8 @@ from config.clock import Clock
 from config.errors import Kind, TiergateError
 from config.redact import Secret
 from gateway.access.networks import network_of
+
+T = TypeVar("T")
 
 LEAST_CHARACTERS = 10
 _COMMON = frozenset(
@@ -25,7 +31,8 @@ AT_ONCE = 2  #: 64 MiB each: more at once would let a flood of sign-ins take the
 class Passwords:
     def __init__(self, hasher: PasswordHasher | None = None) -> None:
         self._hasher = hasher or PasswordHasher()
-        self._slots = asyncio.Semaphore(AT_ONCE)
+        #: Of their own: whatever keeps the process's other threads, nobody is kept from signing in.
+        self._threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="passwords")
         self._nobody = self._hasher.hash("a password that nobody has")
 
     def hash_now(self, password: Secret) -> str:
@@ -33,14 +40,15 @@ class Passwords:
         return self._hasher.hash(password.reveal())
 
     async def hash(self, password: Secret) -> str:
-        async with self._slots:
-            return await asyncio.to_thread(self._hasher.hash, password.reveal())
+        return await self._in_thread(partial(self._hasher.hash, password.reveal()))
 
     async def verify(self, stored: str | None, password: Secret) -> bool:
         """False for None, after the same work as for a wrong password."""
-        async with self._slots:
-            right = await asyncio.to_thread(self._matches, stored or self._nobody, password)
+        right = await self._in_thread(partial(self._matches, stored or self._nobody, password))
         return right and stored is not None
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
     def _matches(self, stored: str, password: Secret) -> bool:
         with contextlib.suppress(VerificationError, InvalidHashError):

@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from config.errors import Kind, TiergateError
 from config.units import HOUR_MS
 from storage.audit import log as audit
-from storage.catalog import people, sessions
+from storage.catalog import sessions
 from storage.catalog import shifts as rows
 from storage.catalog.people import User
 from storage.catalog.shifts import Shift, Why
@@ -28,15 +28,12 @@ HOURS_MOST = 12
 def sign_on(
     connection: Connection, principal: Principal, person: User, id_: str, hours: int, client: str, now_ms: int
 ) -> Shift:
-    """`person` is on duty from now on, whoever was before is not any more. It ends with the wall's own sign-in at the
-    latest. Raises access.not_a_wall, access.session_over, access.bad_login, access.must_change."""
+    """`person`, as they are in this transaction, is on duty from now on, whoever was before is not any more. It ends
+    with the wall's own sign-in at the latest. Raises access.not_a_wall, access.session_over, access.must_change."""
     id_hash, account = _of_wall(principal)
     session = sessions.sessions(connection, [id_hash]).get(id_hash)
     if session is None or session.ended_ms is not None or now_ms >= session.expires_ms:
         raise TiergateError(Kind.UNAUTHENTICATED, "access.session_over")
-    person = people.require_user(connection, person.id)
-    if person.wall or person.disabled_ms is not None:
-        raise TiergateError(Kind.FORBIDDEN, "access.bad_login")
     if person.must_change:
         raise TiergateError(Kind.FORBIDDEN, "access.must_change")
     actor = f"user:{person.login} wall:{account.login}"

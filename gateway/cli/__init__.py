@@ -1,8 +1,8 @@
 """gateway.cli: the `tiergate` command. One file per noun; imports are lazy, so that ``--help`` is quick.
 
 Belongs here: reading arguments, calling the API (or files, for the commands that work without a running node),
-printing. Does not belong here: decisions. `init doctor store backup restore user reset-password` work on files,
-audited as ``os:<login>``; everything else is a call to the API as the user of ``tiergate login``.
+printing. Does not belong here: decisions. `init doctor store backup restore`, `user reset-password|add-first` work on
+files, audited as ``os:<login>``; everything else is a call to the API as the user of ``tiergate login``.
 """
 
 from __future__ import annotations

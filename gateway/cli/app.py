@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import os
 import pwd
+import re
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -12,6 +14,7 @@ from typing import Any
 import typer
 
 from config.errors import Kind, TiergateError
+from config.names import nearest
 from config.reasons import TABLE, parameter_names
 from gateway import __version__
 from gateway.cli import context
@@ -64,7 +67,7 @@ def build(only: str | None = None) -> typer.Typer:
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
         help="Video-surveillance sharing and retention gateway of one governance centre.",
-        epilog="Anywhere on the line: --config FILE, --url URL of another node, --json, --lang en|zh.",
+        epilog="Anywhere on the line: --config FILE, --url URL of another node, --json, --lang en|zh. Or: --version.",
     )
 
     @root.callback()
@@ -76,10 +79,17 @@ def build(only: str | None = None) -> typer.Typer:
             continue
         module = importlib.import_module(f"gateway.cli.{module_name}")
         if hasattr(module, "app"):
-            root.add_typer(module.app, name=word, help=help_text, no_args_is_help=True)
+            root.add_typer(module.app, name=word, help=help_text, short_help=help_text, no_args_is_help=True)
+            for command in module.app.registered_commands:
+                command.short_help = _first_sentence(command.help or "")
         else:
-            root.command(name=word, help=help_text)(module.command)
+            root.command(name=word, help=help_text, short_help=help_text)(module.command)
     return root
+
+
+def _first_sentence(help_text: str) -> str:
+    """What a list of commands says of one. The library would cut it off after some forty characters."""
+    return re.split(r"(?<=[.?!])\s+(?=[A-Z`-])", help_text, maxsplit=1)[0]
 
 
 def run(argv: Sequence[str]) -> int:
@@ -105,7 +115,7 @@ def run(argv: Sequence[str]) -> int:
         return 0
     except Exception as error:
         if hasattr(error, "format_message"):  # typer's own usage errors
-            return _misused(error, only)
+            return _misused(error, rest)
         if isinstance(error, OSError) and error.filename is not None:
             return context.fail(_of_system(error))
         if os.environ.get("TIERGATE_DEBUG"):
@@ -131,19 +141,27 @@ def _user() -> str:
         return str(os.geteuid())
 
 
-def _misused(error: Any, only: str | None) -> int:
+def _misused(error: Any, rest: Sequence[str]) -> int:
     """typer's complaint as one of our sentences; a line without any command is answered by the help itself."""
     at = getattr(error, "ctx", None)
-    command = getattr(at, "command_path", None) or f"tiergate {only or ''}".strip()
+    command = getattr(at, "command_path", None) or " ".join(["tiergate", *_command_in(rest)])
     kind, problem = type(error).__name__, str(error.format_message()).strip().rstrip(".")
     if kind == "NoArgsIsHelpError":
         print(error.format_message() if at is None else at.get_help(), file=sys.stderr)
         return 2
+    unknown = re.match(r"No such command (['\"])(.*?)\1(?:\.|$)", problem)
+    if unknown is not None:
+        known = getattr(getattr(at, "command", None), "commands", {})
+        near = ", ".join(nearest(unknown[2], known, lambda name: (name,), most=3))
+        said = {"given": unknown[2], "near": near or {"en": "none", "zh": "无"}, "command": command}
+        return context.fail(TiergateError(Kind.INVALID, "cli.command_unknown", **said))
     option = getattr(error, "option_name", None) or _name_of(getattr(error, "param", None))
     if kind == "NoSuchOption":
         code = "cli.option_unknown"
     elif kind == "MissingParameter" and option:
         code = "cli.option_missing"
+    elif kind == "BadOptionUsage" and option:
+        code = "cli.option_empty"
     elif kind == "BadParameter" and option:
         code, problem = "cli.option_bad", str(error.message).strip().rstrip(".")
     else:
@@ -151,6 +169,14 @@ def _misused(error: Any, only: str | None) -> int:
     found = {"option": option, "problem": problem, "command": command}
     words = {name: found[name] for name in parameter_names(TABLE[code][0])}
     return context.fail(TiergateError(Kind.INVALID, code, **words))
+
+
+def _command_in(rest: Sequence[str]) -> list[str]:
+    """The words of the line that name the command, as far as they do."""
+    if not rest or rest[0] not in NOUNS:
+        return []
+    group = hasattr(importlib.import_module(f"gateway.cli.{NOUNS[rest[0]][0]}"), "app")
+    return list(itertools.takewhile(lambda word: not word.startswith("-"), rest[: 2 if group else 1]))
 
 
 def _name_of(param: Any) -> str:

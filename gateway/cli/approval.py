@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli import client, context
+from gateway.cli import client, context, named
 
 app = typer.Typer()
 
@@ -33,5 +33,5 @@ def refuse(approval: _ID, words: Annotated[str, typer.Option(help="Why.")]) -> N
 
 
 def _decide(approval: str, decision: str, words: str) -> None:
-    answer = client.post(f"/approvals/{client.part(approval)}", {"decision": decision, "words": words})
+    answer = client.post(named.at("approval", approval), {"decision": decision, "words": words})
     context.show(answer if context.GLOBALS.json else answer["outcome"][context.language()])

@@ -10,6 +10,7 @@ import typer
 from config.errors import Kind, TiergateError
 from config.units import format_time_ms
 from gateway.cli import client, context
+from gateway.cli.files import new_file
 
 app = typer.Typer()
 
@@ -18,7 +19,9 @@ app = typer.Typer()
 def tail(
     count: Annotated[int, typer.Option("--count", "-n", min=1, max=1000, help="How many.")] = 20,
     action: Annotated[str | None, typer.Option(help="Only this action; `hold.` means all of holds.")] = None,
-    actor: Annotated[str | None, typer.Option(help="Only this actor, for example user:admin.")] = None,
+    actor: Annotated[
+        str | None, typer.Option(help="Only this actor: a login, or a whole one as shown (node:…, token:…).")
+    ] = None,
 ) -> None:
     found = client.get("/audit", limit=count, action=action, actor=actor)
     if not context.GLOBALS.json:
@@ -117,25 +120,36 @@ def review(words: Annotated[str, typer.Option(help="What was found.")]) -> None:
     context.show(client.post("/audit/review", {"words": words}))
 
 
-@app.command(help="The whole log as NDJSON with a head signed now; `audit verify FILE` needs nothing but that file.")
+@app.command(
+    help="The whole log as NDJSON with a head signed now; `audit verify FILE` needs nothing but that file. Where the "
+    "node signs none, because the log lost what was signed or the store does not answer, it has the entries alone."
+)
 def export(file: Annotated[Path, typer.Argument(help="New file.")]) -> None:
     from storage.audit.log import FORMAT, canonical_json
 
-    if file.exists():
-        raise TiergateError(Kind.CONFLICT, "cli.file_exists", path=file)
-    head = client.get("/audit/checkpoint")  # first: whatever is written afterwards is behind the signed head
     items: list[dict[str, Any]] = []
-    cursor: str | None = None
-    while True:
-        page = client.get("/audit", limit=1000, cursor=cursor)
-        items += page["items"]
-        cursor = page["next"]
-        if cursor is None:
-            break
-    lines = [{"kind": "tiergate-audit", "format": FORMAT}]
-    lines += [{"kind": "entry", **item} for item in reversed(items)]
-    lines.append({"kind": "checkpoint", **head})
-    with file.open("xb") as target:
+    head: dict[str, Any] | None = None
+    refused: TiergateError | None = None
+    with new_file(file) as target:
+        try:
+            head = client.get("/audit/checkpoint")  # first: whatever is written afterwards is behind the signed head
+        except TiergateError as exc:
+            if exc.kind not in (Kind.CONFLICT, Kind.UNAVAILABLE):
+                raise
+            refused = exc
+        cursor: str | None = None
+        while True:
+            page = client.get("/audit", limit=1000, cursor=cursor)
+            items += page["items"]
+            cursor = page["next"]
+            if cursor is None:
+                break
+        lines = [{"kind": "tiergate-audit", "format": FORMAT}]
+        lines += [{"kind": "entry", **item} for item in reversed(items)]
+        if head is not None:
+            lines.append({"kind": "checkpoint", **head})
         for line in lines:
             target.write(canonical_json(line) + b"\n")
-    context.show({"file": str(file), "entries": len(items), "signed_seq": head["seq"]})
+    context.show({"file": str(file), "entries": len(items), "signed_seq": head["seq"] if head is not None else None})
+    if refused is not None:
+        raise refused

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli import client, context
+from gateway.cli import client, context, named
 from gateway.cli.login import read_password
 
 app = typer.Typer()
@@ -36,9 +36,9 @@ def open_(
 
 @app.command(help="Make a seal void, or end the rights of an opened one.")
 def end(seal_id: _ID) -> None:
-    context.show(client.delete(f"/break-glass/{client.part(seal_id)}"), _COLUMNS)
+    context.show(client.delete(named.at("seal", seal_id)), _COLUMNS)
 
 
 @app.command(help="Say, as somebody else, what you found in the register of those hours.")
 def review(seal_id: _ID, words: Annotated[str, typer.Option(help="What was found.")]) -> None:
-    context.show(client.post(f"/break-glass/{client.part(seal_id)}/review", {"words": words}), _COLUMNS)
+    context.show(client.post(named.at("seal", seal_id) + "/review", {"words": words}), _COLUMNS)

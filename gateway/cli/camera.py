@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from config.clock import SystemClock
-from gateway.cli import client, context
+from gateway.cli import client, context, named
 from gateway.cli.files import read_csv
 from gateway.cli.login import read_password
 
@@ -70,19 +70,19 @@ def _first_picture(camera: dict[str, Any], wait_s: float) -> dict[str, Any]:
 
 @app.command("list", help="Cameras of your catalogue.")
 def list_(
-    region: Annotated[str | None, typer.Option(help="Only this region and what lies in it.")] = None,
+    region: Annotated[str | None, typer.Option(help="Only this region, by name or code, and what lies in it.")] = None,
     scope: Annotated[str, typer.Option(help="own, lower or all.")] = "own",
     query: Annotated[str | None, typer.Option("--q", help="Text in name, id or place.")] = None,
 ) -> None:
-    found = client.everything("/cameras", region=region, scope=scope, q=query)
+    found = client.everything("/cameras", region=named.maybe("region", region), scope=scope, q=query)
     if not context.GLOBALS.json:
         found["items"] = [_flat(c) for c in found["items"]]
     context.show(found, _COLUMNS)
 
 
 @app.command(help="Everything about one camera.")
-def show(camera: Annotated[str, typer.Argument(help="20-digit id.")]) -> None:
-    context.show(client.get(f"/cameras/{client.part(camera)}"))
+def show(camera: Annotated[str, typer.Argument(help="Its name, or its 20-digit id.")]) -> None:
+    context.show(client.get(named.at("camera", camera)))
 
 
 @app.command(help="Register a camera by RTSP URL, or by --onvif. Its id is generated unless given.")
@@ -95,8 +95,8 @@ def add(
     sub: Annotated[str | None, typer.Option("--sub", help="rtsp://… of the sub stream.")] = None,
     username: UserName = None,
     password_stdin: PasswordStdin = False,
-    region: Annotated[str | None, typer.Option(help="Region code; default: this node's.")] = None,
-    department: Annotated[str | None, typer.Option(help="Department id.")] = None,
+    region: Annotated[str | None, typer.Option(help="Region, by name or code; default: this node's.")] = None,
+    department: Annotated[str | None, typer.Option(help="Department, by name or id.")] = None,
     site_type: Annotated[
         str | None, typer.Option(help="street, entrance, square, …; forbidden places are refused.")
     ] = None,
@@ -126,8 +126,8 @@ def add(
         "sub_url": sub,
         "username": username,
         "password": _password(username, password_stdin),
-        "region": region,
-        "department_id": department,
+        "region": named.maybe("region", region),
+        "department_id": named.maybe("department", department),
         "site_type": site_type,
         "place": place,
         "sharing": sharing,
@@ -163,7 +163,7 @@ def discover(
 
 @app.command("set", help="Change a camera.")
 def set_(
-    camera: Annotated[str, typer.Argument(help="20-digit id.")],
+    camera: Annotated[str, typer.Argument(help="Its name, or its 20-digit id.")],
     name: Annotated[str | None, typer.Option()] = None,
     url: Annotated[str | None, typer.Option("--main", help="New main stream, rtsp://….")] = None,
     sub: Annotated[str | None, typer.Option("--sub", help="New sub stream.")] = None,
@@ -171,8 +171,8 @@ def set_(
     password_stdin: PasswordStdin = False,
     enabled: Annotated[bool | None, typer.Option("--enable/--disable")] = None,
     sharing: Annotated[str | None, typer.Option(help="none, departments or upper.")] = None,
-    department: Annotated[str | None, typer.Option(help="Department id.")] = None,
-    region: Annotated[str | None, typer.Option(help="Region code.")] = None,
+    department: Annotated[str | None, typer.Option(help="Department, by name or id.")] = None,
+    region: Annotated[str | None, typer.Option(help="Region, by name or code.")] = None,
     place: Annotated[str | None, typer.Option()] = None,
     audio: Annotated[bool | None, typer.Option("--audio/--no-audio")] = None,
     audio_basis: Annotated[str | None, typer.Option(help="Reason and document that allow sound.")] = None,
@@ -190,8 +190,8 @@ def set_(
         "password": _password(username, password_stdin),
         "enabled": enabled,
         "sharing": sharing,
-        "department_id": department,
-        "region": region,
+        "department_id": named.maybe("department", department),
+        "region": named.maybe("region", region),
         "place": place,
         "audio": audio,
         "audio_basis": audio_basis,
@@ -201,18 +201,18 @@ def set_(
     given: dict[str, Any] = {k: v for k, v in body.items() if v is not None}
     if schedule == "always":
         given["schedule"] = None
-    context.show(_warned(client.patch(f"/cameras/{client.part(camera)}", given)))
+    context.show(_warned(client.patch(named.at("own camera", camera), given)))
 
 
 @app.command(help="How long the recorder of a camera's owner keeps; without options: what was attested so far.")
 def attest(
-    camera: Annotated[str, typer.Argument(help="20-digit id of a camera with recorded_by=owner.")],
+    camera: Annotated[str, typer.Argument(help="Name or 20-digit id of a camera with recorded_by=owner.")],
     days: Annotated[int | None, typer.Option(help="Days that the owner's recorder keeps; 0: nothing.")] = None,
     by: Annotated[str | None, typer.Option(help="Who of the owner's unit answers for it.")] = None,
     document: Annotated[str | None, typer.Option(help="Number or name of the document that says so.")] = None,
     until: Annotated[str | None, typer.Option(help="Until when it holds, RFC 3339; at most 366 days.")] = None,
 ) -> None:
-    path = f"/cameras/{client.part(camera)}/attestations"
+    path = named.at("own camera", camera) + "/attestations"
     given = (days, by, document, until)
     if given == (None, None, None, None):
         context.show(client.get(path), ["days", "attested_by", "document", "valid_until_ms", "made_ms", "made_by"])
@@ -228,14 +228,14 @@ def attest(
     help="Ask the recorder of a camera's owner, by ONVIF Profile G, whether it has the footage it answers for.",
 )
 def check_owner(
-    camera: Annotated[str, typer.Argument(help="20-digit id of a camera with recorded_by=owner.")],
+    camera: Annotated[str, typer.Argument(help="Name or 20-digit id of a camera with recorded_by=owner.")],
     at: Annotated[
         str | None, typer.Option(help="Of this time, RFC 3339; default: instants drawn over what is promised.")
     ] = None,
     past: Annotated[bool, typer.Option("--past", help="Only show what was asked so far; nothing is asked.")] = False,
 ) -> None:
     """Ends with 1 when footage is missing or could not be asked for."""
-    path = f"/cameras/{client.part(camera)}/owner-checks"
+    path = named.at("own camera", camera) + "/owner-checks"
     columns = ["at_ms", "verdict", "reason", "asked_ms", "asked_by"]
     if past:
         if at is not None:
@@ -250,8 +250,8 @@ def check_owner(
 
 
 @app.command(help="Take a camera out of service. Its footage stays as long as it must.")
-def remove(camera: Annotated[str, typer.Argument(help="20-digit id.")]) -> None:
-    client.delete(f"/cameras/{client.part(camera)}")
+def remove(camera: Annotated[str, typer.Argument(help="Its name, or its 20-digit id.")]) -> None:
+    client.delete(named.at("own camera", camera))
     context.say("removed; its footage stays until its time ends", "已移除；录像按保存期限保留")
 
 

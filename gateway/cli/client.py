@@ -21,6 +21,7 @@ import httpx
 from config.errors import HTTP_STATUS, Kind, TiergateError
 from config.reasons import TABLE
 from gateway.cli import context
+from gateway.cli.files import new_file
 
 _TIMEOUT_S = httpx.Timeout(60.0, connect=5.0)
 _KIND_OF_STATUS = {status: kind for kind, status in HTTP_STATUS.items()} | {400: Kind.INVALID}
@@ -33,7 +34,9 @@ class ApiError(TiergateError):
         kind = _KIND_OF_STATUS.get(status, Kind.UNAVAILABLE if status >= 500 else Kind.INVALID)
         code = str(problem.get("code", ""))
         params = problem.get("params") or {}
-        if code in TABLE:
+        if code in ("access.not_signed_in", "access.session_over"):
+            super().__init__(kind, "cli.not_signed_in")
+        elif code in TABLE:
             super().__init__(kind, code, **params)
         else:
             super().__init__(kind, "cli.api", status=status, title=str(problem.get("title", ""))[:200])
@@ -164,27 +167,18 @@ def download(path: str, params: dict[str, Any], target: Path) -> tuple[int, http
     stands in its register.
     """
     query = {k: v for k, v in params.items() if v is not None}
-    part = target.with_name(target.name + ".part")
     written = 0
     try:
-        if target.exists():
-            raise TiergateError(Kind.CONFLICT, "cli.file_exists", path=target)
-        with open(part, "xb") as file:
-            try:
-                with _connected() as client, client.stream("GET", f"/api/v1{path}", params=query) as answer:
-                    if not answer.is_success:
-                        answer.read()
-                        raise _refusal(answer)
-                    for chunk in answer.iter_bytes():
-                        written += file.write(chunk)
-                file.flush()
-                os.fsync(file.fileno())
-                part.rename(target)
-            except BaseException:
-                part.unlink(missing_ok=True)
-                raise
-    except FileExistsError:
-        raise TiergateError(Kind.CONFLICT, "cli.file_exists", path=part) from None
+        with (
+            new_file(target) as file,
+            _connected() as client,
+            client.stream("GET", f"/api/v1{path}", params=query) as answer,
+        ):
+            if not answer.is_success:
+                answer.read()
+                raise _refusal(answer)
+            for chunk in answer.iter_bytes():
+                written += file.write(chunk)
     except OSError as exc:
         raise TiergateError(Kind.ENVIRONMENT, "cli.file_unwritable", path=target) from exc
     return written, answer.headers

@@ -8,11 +8,11 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli import client, context
+from gateway.cli import client, context, named
 
 
 def command(
-    camera: Annotated[str, typer.Argument(help="20-digit id.")],
+    camera: Annotated[str, typer.Argument(help="Its name, or its 20-digit id.")],
     from_: Annotated[str, typer.Option("--from", help="Start, as 2026-11-24T15:20:00+08:00.")],
     to: Annotated[str, typer.Option("--to", help="End, written alike.")],
     reason: Annotated[str, typer.Option(help="Why; stands in the register.")],
@@ -33,7 +33,7 @@ def command(
     query = {"from": from_, "to": to, "reason": reason, "case_no": case, "purpose": purpose}
     if watermark is not None:
         query["watermark"] = str(watermark).lower()
-    written, said = client.download(f"/cameras/{client.part(camera)}/clip.mp4", query, output)
+    written, said = client.download(named.at("camera", camera) + "/clip.mp4", query, output)
     gaps, damaged = (json.loads(said.get(f"X-Tiergate-{name}", "[]")) for name in ("Gaps", "Damaged"))
     context.show({"file": str(output), "bytes": written, "gaps": gaps, "damaged": damaged})
     if gaps:

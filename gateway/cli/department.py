@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli import client, context
+from gateway.cli import client, context, named
 
 app = typer.Typer()
 
@@ -19,12 +19,12 @@ def list_() -> None:
 @app.command(help="Add a department.")
 def add(
     name: Annotated[str, typer.Argument(help="Name.")],
-    region: Annotated[str | None, typer.Option(help="Region code; default: this node's.")] = None,
+    region: Annotated[str | None, typer.Option(help="Region, by name or code; default: this node's.")] = None,
 ) -> None:
-    context.show(client.post("/departments", {"name": name, "region": region}))
+    context.show(client.post("/departments", {"name": name, "region": named.maybe("region", region)}))
 
 
 @app.command(help="Remove a department; its tokens end.")
-def remove(department: Annotated[str, typer.Argument(help="Department id.")]) -> None:
-    client.delete(f"/departments/{client.part(department)}")
+def remove(department: Annotated[str, typer.Argument(help="Its name, or its id.")]) -> None:
+    client.delete(named.at("department", department))
     context.say("removed", "已删除")

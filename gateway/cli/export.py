@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from config.errors import Kind, TiergateError
-from gateway.cli import client, context
+from gateway.cli import client, context, named
 
 app = typer.Typer()
 
@@ -18,7 +18,7 @@ app = typer.Typer()
     "judges it. For people who may export and hold it."
 )
 def evidence(
-    cameras: Annotated[list[str], typer.Argument(help="20-digit ids, up to 16.")],
+    cameras: Annotated[list[str], typer.Argument(help="By name or 20-digit id, up to 16.")],
     from_: Annotated[str, typer.Option("--from", help="Start, as 2026-11-24T15:20:00+08:00.")],
     to: Annotated[str, typer.Option("--to", help="End, written alike; at most 24 h later.")],
     reason: Annotated[str, typer.Option(help="Why; stands in the register and in the package.")],
@@ -28,8 +28,8 @@ def evidence(
     purpose: Annotated[str, typer.Option(help="What for; stands in the register.")] = "evidence",
 ) -> None:
     query = {
-        "camera": cameras, "from": from_, "to": to, "reason": reason, "case_no": case, "stream": stream,
-        "purpose": purpose,
+        "camera": named.each("own camera", cameras), "from": from_, "to": to, "reason": reason, "case_no": case,
+        "stream": stream, "purpose": purpose,
     }  # fmt: skip
     written, _ = client.download("/exports/evidence.zip", query, output)
     context.show({"file": str(output), "bytes": written})

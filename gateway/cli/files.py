@@ -1,11 +1,16 @@
-"""Files that people hand in: read whole, judged before anything is sent, faults as one sentence."""
+"""Files that people hand in: read whole, judged before anything is sent, faults as one sentence. Files that people get:
+whole, or not there.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 from config.errors import Kind, TiergateError
 
@@ -42,3 +47,27 @@ def read_csv(path: Path, one_of: Sequence[str]) -> Iterator[tuple[int, dict[str,
         raise TiergateError(
             Kind.INVALID, "cli.csv_malformed", path=path, line=reader.line_num + 1, problem=exc
         ) from exc
+
+
+@contextlib.contextmanager
+def new_file(target: Path) -> Iterator[BinaryIO]:
+    """To be written into: it has its name when it is whole and on the disk; what is broken off leaves `.part` at most.
+    Never over a file that is there. Raises cli.file_exists, OSError."""
+    part = target.with_name(target.name + ".part")
+    if target.exists():
+        raise TiergateError(Kind.CONFLICT, "cli.file_exists", path=target)
+    try:
+        file = part.open("xb")
+    except FileExistsError:
+        raise TiergateError(Kind.CONFLICT, "cli.file_exists", path=part) from None
+    try:
+        with file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        part.rename(target)
+    except BaseException as exc:
+        part.unlink(missing_ok=True)
+        if isinstance(exc, OSError) and exc.filename is None:  # a write that fails does not say where
+            exc.filename = str(target)
+        raise

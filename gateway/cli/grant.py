@@ -6,9 +6,11 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli import client, context
+from gateway.cli import client, context, named
+from tiering.access import Function
 
 app = typer.Typer()
+_FUNCTIONS = ", ".join(Function)
 
 
 @app.command("list", help="All grants.")
@@ -22,9 +24,9 @@ def list_() -> None:
 @app.command(help="Give or (with --deny) forbid functions on cameras or regions.")
 def add(
     subject_kind: Annotated[str, typer.Argument(help="user, role or department.")],
-    subject: Annotated[str, typer.Argument(help="Its id or name.")],
-    function: Annotated[list[str], typer.Option(help="May be given again.")],
-    camera: Annotated[list[str] | None, typer.Option(help="Camera id; may be given again.")] = None,
+    subject: Annotated[str, typer.Argument(help="Its name, login or id.")],
+    function: Annotated[list[str], typer.Option(help=f"One of {_FUNCTIONS}; may be given again.")],
+    camera: Annotated[list[str] | None, typer.Option(help="Camera, by name or id; may be given again.")] = None,
     region: Annotated[list[str] | None, typer.Option(help="Region subtree; may be given again.")] = None,
     deny: Annotated[bool, typer.Option("--deny", help="Forbid instead: deny always wins.")] = False,
     max_stream: Annotated[str | None, typer.Option(help="`sub` to give sub streams only.")] = None,
@@ -38,16 +40,16 @@ def add(
     conditions = {"max_stream": max_stream, "max_streams": max_streams, "valid_to": valid_to}
     body = {
         "subject_kind": subject_kind,
-        "subject": subject,
+        "subject": named.one(subject_kind, subject) if subject_kind in ("user", "department") else subject,
         "effect": "deny" if deny else "allow",
         "functions": function,
-        "resources": {"cameras": camera or [], "regions": region or []},
+        "resources": {"cameras": named.each("own camera", camera), "regions": named.each("region", region)},
         "conditions": {k: v for k, v in conditions.items() if v},
     }
     context.show(client.post("/grants", body))
 
 
 @app.command(help="Take a grant back.")
-def revoke(grant: Annotated[str, typer.Argument(help="Grant id.")]) -> None:
-    client.delete(f"/grants/{client.part(grant)}")
+def revoke(grant: Annotated[str, typer.Argument(help="Its id, from `grant list`.")]) -> None:
+    client.delete(named.at("grant", grant))
     context.say("revoked", "已撤销")

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gateway.cli import client, context
+from gateway.cli import client, context, named
 
 app = typer.Typer()
 
@@ -27,7 +27,7 @@ def list_(everything: Annotated[bool, typer.Option("--all")] = False) -> None:
 
 @app.command(help="Hold footage of cameras from … to …; the range may lie in the future.")
 def add(
-    camera: Annotated[list[str], typer.Argument(metavar="CAMERA…")],
+    camera: Annotated[list[str], typer.Argument(metavar="CAMERA…", help="By name or id.")],
     from_: Annotated[str, typer.Option("--from", help="Start, as 2026-11-24T15:20:00+08:00.")],
     to: Annotated[str, typer.Option("--to", help="End, written alike.")],
     case: Annotated[str, typer.Option(help="Case number.")],
@@ -36,7 +36,7 @@ def add(
     review: Annotated[str, typer.Option(help="Reviewed after, at most 90d.")] = "90d",
 ) -> None:
     body = {
-        "cameras": camera,
+        "cameras": named.each("camera", camera),
         "from": from_,
         "to": to,
         "case_no": case,
@@ -49,10 +49,10 @@ def add(
 
 @app.command(help="Release a hold. What another hold covers stays.")
 def release(
-    hold: Annotated[str, typer.Argument(help="Hold id.")],
+    hold: Annotated[str, typer.Argument(help="Its case number, or its id.")],
     reason: Annotated[str, typer.Option(help="Why.")],
 ) -> None:
-    _told(client.post(f"/holds/{client.part(hold)}/release", {"reason": reason}))
+    _told(client.post(named.at("hold", hold) + "/release", {"reason": reason}))
 
 
 def _told(answer: dict[str, Any]) -> None:

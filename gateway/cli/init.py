@@ -6,7 +6,6 @@ Loses nothing: it refuses where a node is already.
 from __future__ import annotations
 
 import os
-import re
 import secrets
 import sys
 from pathlib import Path
@@ -17,7 +16,7 @@ from sqlalchemy import Connection
 
 from config.clock import make_clock
 from config.errors import Kind, TiergateError
-from config.ids import LOGIN_PATTERN, region_code
+from config.ids import region_code
 from config.load import DEFAULT_FILE, load
 from config.redact import Secret
 from config.settings import build, is_loopback, split_listen
@@ -54,6 +53,8 @@ def command(
         Path | None, typer.Option(help="File with the URL of an empty PostgreSQL database; default: SQLite.")
     ] = None,
 ) -> None:
+    from gateway.cli.offline import check_first
+
     path = context.config_path().resolve()
     if path.exists():
         raise TiergateError(Kind.CONFLICT, "cli.already_initialised", path=path)
@@ -79,14 +80,12 @@ def command(
         certificates = {"tls_cert": str(folder / "keys" / "tls.crt"), "tls_key": str(folder / "keys" / "tls.key")}
         for section in ("web", "relay"):
             tables[section] |= certificates
-    person = person.strip()
-    if not re.fullmatch(LOGIN_PATTERN, login) or not person:
-        raise TiergateError(Kind.INVALID, "cli.first_user")
+    check_first(login, person)
     build(tables)  # every value is judged before the first file is written
     password = sys.stdin.readline().rstrip("\n") if password_stdin else secrets.token_urlsafe(12)
     if not password:
         raise TiergateError(Kind.INVALID, "cli.password_missing")
-    _make(path, folder, tables, hosts, login, person, Secret(password))
+    _make(path, folder, tables, hosts, login, person.strip(), Secret(password))
     answer = {"config": str(path), "data": str(folder), "login": login, "url": _url(listen, bool(hosts))}
     context.show(answer if password_stdin else answer | {"password": password})
     context.say(
@@ -129,7 +128,7 @@ def _make(
     from gateway.access.ids import fresh_id
     from gateway.access.keys import ensure_keys
     from gateway.access.passwords import Passwords, check_strength
-    from gateway.cli.offline import operator
+    from gateway.cli.offline import FIRST_ROLES, operator
     from gateway.ops.certificates import make_private_ca
     from storage.audit import log as audit
     from storage.catalog import node, people, places
@@ -156,11 +155,10 @@ def _make(
         def write(connection: Connection) -> None:
             node.own(connection, keys.node_id)
             places.seed_regions(connection, settings.node.region, settings.node.tier, settings.node.name, now_ms)
-            roles = ("system_admin", "security_admin", "audit_admin", "duty")
             digest = Passwords().hash_now(password)
             people.add_user(
                 connection,
-                people.User(fresh_id(clock), login, person, None, "", roles, digest, False, now_ms, None),
+                people.User(fresh_id(clock), login, person, None, "", FIRST_ROLES, digest, False, now_ms, None),
             )
             audit.append(connection, now_ms, operator(), "node.init", keys.node_id, {"login": login})
 

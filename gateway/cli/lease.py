@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli import client, context
+from gateway.cli import client, context, named
 
 app = typer.Typer()
 
@@ -22,13 +22,13 @@ def list_(
 
 
 @app.command(help="Confirm an emergency lease as the second person.")
-def confirm(lease: Annotated[str, typer.Argument(help="Lease id.")]) -> None:
-    context.show(client.post(f"/leases/{client.part(lease)}/confirm"))
+def confirm(lease: Annotated[str, typer.Argument(help="Its case number, or its id.")]) -> None:
+    context.show(client.post(named.at("lease", lease) + "/confirm"))
 
 
 @app.command(help="End a lease that we granted.")
 def revoke(
-    lease: Annotated[str, typer.Argument(help="Lease id.")],
+    lease: Annotated[str, typer.Argument(help="Its case number, or its id.")],
     reason: Annotated[str, typer.Option(help="Why.")],
 ) -> None:
-    context.show(client.post(f"/leases/{client.part(lease)}/revoke", {"reason": reason}))
+    context.show(client.post(named.at("lease", lease) + "/revoke", {"reason": reason}))

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gateway.cli import client, context
+from gateway.cli import client, context, named
 
 app = typer.Typer()
 
@@ -44,7 +44,7 @@ def accept(code: Annotated[str, typer.Argument(help="The code.")]) -> None:
 
 @app.command("set", help="Change a link's capacity, kind or daily quota of pictures.")
 def set_(
-    link: Annotated[str, typer.Argument(help="Link id.")],
+    link: Annotated[str, typer.Argument(help="The other node's name, or the link's id.")],
     capacity_bps: Annotated[int | None, typer.Option(help="Capacity of the line in bit/s.")] = None,
     kind: Annotated[str | None, typer.Option(help="dedicated, shared or diode.")] = None,
     bytes_per_day: Annotated[
@@ -52,20 +52,20 @@ def set_(
     ] = None,
 ) -> None:
     body = {"capacity_bps": capacity_bps, "kind": kind, "bytes_per_day": bytes_per_day}
-    context.show(client.patch(f"/links/{client.part(link)}", {k: v for k, v in body.items() if v is not None}))
+    context.show(client.patch(named.at("link", link), {k: v for k, v in body.items() if v is not None}))
 
 
 @app.command(help="Suspend a link (or --resume): running pulls stop; the other side is told.")
 def suspend(
-    link: Annotated[str, typer.Argument(help="Link id.")],
+    link: Annotated[str, typer.Argument(help="The other node's name, or the link's id.")],
     resume: Annotated[bool, typer.Option("--resume")] = False,
 ) -> None:
-    context.show(client.patch(f"/links/{client.part(link)}", {"suspended": not resume}))
+    context.show(client.patch(named.at("link", link), {"suspended": not resume}))
 
 
 @app.command(help="Remove a link for good.")
-def remove(link: Annotated[str, typer.Argument(help="Link id.")]) -> None:
-    client.delete(f"/links/{client.part(link)}")
+def remove(link: Annotated[str, typer.Argument(help="The other node's name, or the link's id.")]) -> None:
+    client.delete(named.at("link", link))
     context.say("removed", "已删除")
 
 

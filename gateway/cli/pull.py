@@ -6,12 +6,14 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli import client, context
+from gateway.cli import client, context, named
 from gateway.cli.lease import COLUMNS
 
 app = typer.Typer()
 
-Cameras = Annotated[list[str], typer.Argument(metavar="CAMERA…", help="20-digit ids of a lower node's cameras.")]
+Cameras = Annotated[
+    list[str], typer.Argument(metavar="CAMERA…", help="A lower node's cameras, by name or 20-digit id.")
+]
 Case = Annotated[str, typer.Option(help="Case or incident number.")]
 Why = Annotated[str, typer.Option(help="Why, in words.")]
 Minutes = Annotated[int, typer.Option(help="How long.")]
@@ -20,7 +22,13 @@ To = Annotated[str | None, typer.Option("--to", help="Recorded range: end, writt
 
 
 def _pull(mechanism: str, cameras: list[str], case: str, reason: str, minutes: int, **more: str | None) -> None:
-    body = {"mechanism": mechanism, "cameras": cameras, "case": case, "reason": reason, "minutes": minutes}
+    body = {
+        "mechanism": mechanism,
+        "cameras": named.each("lower camera", cameras),
+        "case": case,
+        "reason": reason,
+        "minutes": minutes,
+    }
     context.show(client.post("/pulls", body | {k: v for k, v in more.items() if v is not None}), COLUMNS)
 
 
@@ -51,6 +59,6 @@ def list_() -> None:
 
 
 @app.command(help="End a pull; its temporary cache goes at once.")
-def stop(lease: Annotated[str, typer.Argument(help="Lease id.")]) -> None:
-    client.delete(f"/pulls/{client.part(lease)}")
+def stop(lease: Annotated[str, typer.Argument(help="Its case number, or the id of its lease.")]) -> None:
+    client.delete(named.at("pull", lease))
     context.say("ended", "已结束")

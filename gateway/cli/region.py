@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli import client, context
+from gateway.cli import client, context, named
 from gateway.cli.files import read_text
 
 app = typer.Typer()
@@ -23,9 +23,11 @@ def add(
     code: Annotated[str, typer.Argument(help="Division code, 2/4/6/9/12 significant digits.")],
     name: Annotated[str, typer.Argument(help="Name.")],
     tier: Annotated[str, typer.Option(help="city, district, street or community.")],
-    parent: Annotated[str | None, typer.Option(help="Parent code; default by prefix.")] = None,
+    parent: Annotated[str | None, typer.Option(help="Parent, by name or code; default by prefix.")] = None,
 ) -> None:
-    context.show(client.post("/regions", {"code": code, "name": name, "tier": tier, "parent": parent}))
+    context.show(
+        client.post("/regions", {"code": code, "name": name, "tier": tier, "parent": named.maybe("region", parent)})
+    )
 
 
 @app.command("import", help="Import regions from CSV: code,name,tier[,parent[,code_source]].")

@@ -8,25 +8,29 @@ from typing import Annotated, Any
 import typer
 
 from config.names import made_visible
-from gateway.cli import client, context
+from gateway.cli import client, context, named
 
 app = typer.Typer()
 
 From = Annotated[str | None, typer.Option("--from", help="Start, as 2026-11-24T15:20:00+08:00; default 24 hours ago.")]
 To = Annotated[str | None, typer.Option("--to", help="End, written alike; default now.")]
-Camera = Annotated[list[str] | None, typer.Option("--camera", help="Only this camera; may be given again.")]
+Camera = Annotated[
+    list[str] | None, typer.Option("--camera", help="Only this camera, by name or id; may be given again.")
+]
 
 
 @app.command(help="Per camera and day: seconds of footage, what is missing by cause, the longest gap.")
 def coverage(from_: From = None, to: To = None, camera: Camera = None) -> None:
     columns = ["camera_id", "day", "footage_s", "coverage", "gaps_s", "unexplained_s", "longest_gap_s"]
-    found = client.get("/reports/coverage", **{"from": from_, "to": to, "camera": camera or None})
+    found = client.get(
+        "/reports/coverage", **{"from": from_, "to": to, "camera": named.each("own camera", camera) or None}
+    )
     context.show(found, columns)
 
 
 @app.command(help="Every gap longer than 2 s with its cause, how complete the camera-days are, and the sums.")
 def gaps(from_: From = None, to: To = None, camera: Camera = None) -> None:
-    query = {"from": from_, "to": to, "camera": camera or None}
+    query = {"from": from_, "to": to, "camera": named.each("own camera", camera) or None}
     found: dict[str, Any] = client.get("/reports/gaps", **query)
     while found["next"] is not None:
         following = client.get("/reports/gaps", cursor=found["next"], **query)
@@ -73,7 +77,7 @@ def _say_sum(total: dict[str, Any]) -> None:
 
 @app.command(help="How far back each camera's footage reaches against what is promised, and what stands too long.")
 def retention(camera: Camera = None) -> None:
-    found: dict[str, Any] = client.get("/reports/retention", camera=camera or None)
+    found: dict[str, Any] = client.get("/reports/retention", camera=named.each("own camera", camera) or None)
     columns = [
         "camera_id", "class", "state", "promised_days", "attained_days", "breaks_ms", "overkept_segments", "reason",
     ]  # fmt: skip

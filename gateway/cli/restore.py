@@ -25,7 +25,7 @@ def command(
     ] = False,
     passphrase_file: PassphraseFile = None,
 ) -> None:
-    from gateway.cli.offline import operator
+    from gateway.cli.offline import note_unread_journal, operator
     from gateway.ops import backup_work
 
     passphrase = read_passphrase(passphrase_file, Secret(""), repeat=False)
@@ -34,6 +34,8 @@ def command(
         with_store=not without_store,
     )  # fmt: skip
     context.show(done.as_json())
+    if done.agreed is not None:
+        note_unread_journal(done.agreed.unread)
     if done.dropped:
         classes = ", ".join(sorted(change.class_name for change in done.dropped))
         context.say(

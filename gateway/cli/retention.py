@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli import client, context, policy_file
+from gateway.cli import client, context, named, policy_file
 
 app = typer.Typer()
 
@@ -88,11 +88,12 @@ def forecast(
 @app.command(help="Which rule keeps the footage of a camera at a time, and when it goes.")
 def explain(
     target: Annotated[
-        str, typer.Argument(metavar="CAMERA@TIME", help="For example 2102…0001@2026-11-24T15:20:00+08:00.")
+        str,
+        typer.Argument(metavar="CAMERA@TIME", help="For example 东门@2026-11-24T15:20:00+08:00; name or id."),
     ],
 ) -> None:
-    camera, _, at = target.partition("@")
-    context.show(client.get("/retention/explain", camera=camera, at=at or None))
+    camera, at = target.rpartition("@")[::2] if "@" in target else (target, "")
+    context.show(client.get("/retention/explain", camera=named.one("camera", camera), at=at or None))
 
 
 @app.command(

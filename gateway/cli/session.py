@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli import client, context
+from gateway.cli import client, context, named
 
 app = typer.Typer()
 
@@ -21,7 +21,10 @@ def list_(user: Annotated[str | None, typer.Option(help="Of this login.")] = Non
 
 @app.command(help="End sign-ins: what is looked at under them ends within seconds.")
 def end(
-    session: Annotated[list[str], typer.Argument(metavar="SESSION...", help="Their ids, from `session list`.")],
+    session: Annotated[
+        list[str],
+        typer.Argument(metavar="SESSION...", help="Their ids, from `session list`; or a login that has one only."),
+    ],
 ) -> None:
     for id_ in session:
-        client.delete(f"/sessions/{client.part(id_)}")
+        client.delete(named.at("session", id_))

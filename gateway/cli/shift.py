@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli import client, context
+from gateway.cli import client, context, named
 
 app = typer.Typer()
 
@@ -21,5 +21,7 @@ def list_(
 
 
 @app.command(help="End a shift: what is looked at under it ends within seconds, the wall stays signed in.")
-def end(shift_id: Annotated[str, typer.Argument(metavar="SHIFT", help="Its id, from `shift list`.")]) -> None:
-    context.show(client.delete(f"/shifts/{client.part(shift_id)}"), _COLUMNS)
+def end(
+    shift_id: Annotated[str, typer.Argument(metavar="SHIFT", help="The wall, who is on duty there, or its id.")],
+) -> None:
+    context.show(client.delete(named.at("shift", shift_id)), _COLUMNS)

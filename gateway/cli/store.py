@@ -46,14 +46,23 @@ def check(
         answer["repair"] = done.as_json()
     context.show(answer)
     if not found.whole:
-        raise TiergateError(Kind.CONFLICT, "ops.store_findings", count=len(found.findings))
+        raise TiergateError(Kind.CONFLICT, "ops.store_findings", count=len(found.findings) + len(found.unreadable))
 
 
 @app.command(help="Rows for every object that has none, with the holds and classes that the store's journal remembers.")
 def rebuild() -> None:
+    from gateway.cli.offline import nobody_administers, note_unread_journal
     from gateway.ops import store_work
 
-    context.show(store_work.rebuild_store(context.settings()))
+    settings = context.settings()
+    answer = store_work.rebuild_store(settings)
+    context.show(answer)
+    note_unread_journal(answer["journal"]["unreadable"])
+    if nobody_administers(settings):
+        context.note(
+            "Nobody can sign in: people are in backups alone. Add an administrator: tiergate user add-first LOGIN",
+            "尚无人可以登录：用户只在备份中。请添加管理员：tiergate user add-first LOGIN",
+        )
 
 
 @app.command(

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from config.errors import Kind, TiergateError
-from gateway.cli import client, context
+from gateway.cli import client, context, named
 
 app = typer.Typer()
 
@@ -20,8 +20,8 @@ def list_() -> None:
 
 @app.command(help="Make a stream password. It is shown once.")
 def create(
-    owner: Annotated[str, typer.Option("--for", help="token:ID or user:LOGIN; it never reaches further.")],
-    cameras: Annotated[list[str], typer.Option(help="Camera ids, comma between them; may be given again.")],
+    owner: Annotated[str, typer.Option("--for", help="token:LABEL or user:LOGIN; it never reaches further.")],
+    cameras: Annotated[list[str], typer.Option(help="Cameras, by name or id, comma between them; may be given again.")],
     label: Annotated[str, typer.Option(help="What it is for and who keeps it.")],
     until: Annotated[str, typer.Option(help="How long it works (8h, 30d), or the moment of its end.")] = "30d",
     network: Annotated[
@@ -34,12 +34,13 @@ def create(
 ) -> None:
     kind, _, name = owner.partition(":")
     if kind not in ("token", "user") or not name:
-        raise TiergateError(Kind.INVALID, "cli.option_choice", option="--for", choices="token:ID, user:LOGIN")
+        raise TiergateError(Kind.INVALID, "cli.option_choice", option="--for", choices="token:LABEL, user:LOGIN")
+    listed = [one.strip() for given in cameras for one in given.split(",") if one.strip()]
     body = {
         "owner_kind": kind,
-        "owner": name,
+        "owner": named.one(kind, name),
         "label": label,
-        "cameras": [id_.strip() for given in cameras for id_ in given.split(",") if id_.strip()],
+        "cameras": named.each("own camera", listed),
         "expires": until,
         "networks": network,
         "max_stream": max_stream,
@@ -49,5 +50,7 @@ def create(
 
 
 @app.command(help="Revoke a stream password: running streams stop within seconds.")
-def revoke(stream_password: Annotated[str, typer.Argument(help="Its id, which is also its user name.")]) -> None:
-    context.show(client.post(f"/stream-passwords/{client.part(stream_password)}/revoke"))
+def revoke(
+    stream_password: Annotated[str, typer.Argument(help="Its label, or its id, which is also its user name.")],
+) -> None:
+    context.show(client.post(named.at("stream password", stream_password) + "/revoke"))

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from config.errors import Kind, TiergateError
-from gateway.cli import client, context
+from gateway.cli import client, context, named
 
 app = typer.Typer()
 
@@ -19,11 +19,11 @@ def list_() -> None:
 
 @app.command(help="Issue a token. It is shown once.")
 def issue(
-    department: Annotated[str, typer.Argument(help="Department id.")],
+    department: Annotated[str, typer.Argument(help="Department, by name or id.")],
     label: Annotated[str, typer.Option(help="What it is for.")],
-    camera: Annotated[list[str], typer.Option(help="Camera id; may be given again.")],
+    camera: Annotated[list[str], typer.Option(help="Camera, by name or id; may be given again.")],
     function: Annotated[
-        list[str], typer.Option(help="live, playback, snapshot, export, ptz, status; may be given again.")
+        list[str], typer.Option(help="live, playback, snapshot, export, ptz, status, catalog; may be given again.")
     ],
     expires: Annotated[str, typer.Option(help="How long it works: 8h, 30d.")] = "30d",
     footage_from: Annotated[
@@ -37,9 +37,9 @@ def issue(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask after the plain words.")] = False,
 ) -> None:
     body = {
-        "department_id": department,
+        "department_id": named.one("department", department),
         "label": label,
-        "cameras": camera,
+        "cameras": named.each("own camera", camera),
         "functions": function,
         "expires": expires,
         "footage_from": footage_from,
@@ -87,5 +87,5 @@ def rotate_key(
 
 
 @app.command(help="Revoke a token: running pictures stop within seconds.")
-def revoke(jti: Annotated[str, typer.Argument(help="Token id.")]) -> None:
-    context.show(client.post(f"/tokens/{client.part(jti)}/revoke"))
+def revoke(jti: Annotated[str, typer.Argument(help="Its label, or its id.")]) -> None:
+    context.show(client.post(named.at("token", jti) + "/revoke"))

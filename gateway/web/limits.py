@@ -15,7 +15,7 @@ from config.clock import Clock
 from config.errors import Kind, TiergateError
 from config.settings import Web
 from gateway.access.networks import network_of
-from gateway.web.buckets import Buckets
+from gateway.buckets import Buckets
 from tiering.access import Principal
 
 CALLERS = 10_000  #: of each kind; about 200 bytes each

@@ -5,6 +5,7 @@ Belongs here: names of the parts. Does not belong here: their making, or any log
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
@@ -60,6 +61,17 @@ class Services:
 
     async def read(self, query: Callable[[Connection], T]) -> T:
         return await self.catalog.aread(query)
+
+    async def read_apart(self, query: Callable[[Connection], T]) -> T:
+        """A long read on a connection of its own: the process's one catalog thread stays free."""
+        return await asyncio.to_thread(self._apart, query)
+
+    def _apart(self, query: Callable[[Connection], T]) -> T:
+        catalog = Catalog(self.settings.catalog_url)
+        try:
+            return catalog.read(query)
+        finally:
+            catalog.close()
 
     async def write(self, change: Callable[[Connection], T]) -> T:
         """A transaction of this process; running looks, caches and the event stream hear of it at once."""

@@ -7,7 +7,10 @@ what is opened by it (`gateway.web.routers.session`, `gateway.web.routers.shifts
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+from sqlalchemy import Connection
 
 from config.errors import Kind, TiergateError
 from config.redact import Secret
@@ -15,6 +18,8 @@ from gateway.web.services import Services
 from storage.audit import log as audit
 from storage.catalog import people
 from storage.catalog.people import User
+
+T = TypeVar("T")
 
 
 @contextlib.contextmanager
@@ -26,16 +31,44 @@ def one_try(services: Services, client: str, login: str | None) -> Iterator[None
     begun.right()
 
 
-async def whose(
-    services: Services, login: str, password: Secret, client: str, *, refused: str, kind: Kind, walls: bool
-) -> User:
-    """The enabled account of this login and password; a wall's only where `walls`. `refused`: action of the audit log
-    for one that is not. Raises access.bad_login, of that `kind`, after the same work whoever was named."""
+async def by_password(
+    services: Services,
+    login: str,
+    password: Secret,
+    client: str,
+    act: Callable[[Connection, User], T],
+    *,
+    refused: str,
+    kind: Kind,
+    walls: bool,
+) -> T:
+    """What `act` makes of the enabled account of this login and password, in a writing transaction; a wall's only where
+    `walls`. `refused`: action of the audit log for one that is not. Raises access.bad_login, of that `kind`, after the
+    same work whoever was named."""
     user = await services.read(lambda c: people.user_by_login(c, login))
     usable = user is not None and user.disabled_ms is None and (walls or not user.wall)
     right = await services.passwords.verify(user.password_hash if user is not None and usable else None, password)
-    if user is None or not usable or not right:
-        now_ms = services.now_ms()
-        await services.write(lambda c: audit.append(c, now_ms, f"client:{client}", refused, login[:60], {}))
+
+    def write(connection: Connection) -> tuple[T] | None:
+        again = unchanged(connection, user) if user is not None and right else None
+        if again is not None:
+            return (act(connection, again),)
+        audit.append(connection, services.now_ms(), f"client:{client}", refused, login[:60], {})
+        return None
+
+    done = await services.write(write)
+    if done is None:
         raise TiergateError(kind, "access.bad_login")
-    return user
+    return done[0]
+
+
+def unchanged(connection: Connection, proven: User) -> User | None:
+    """The account as it is now; None where it was disabled, or given another password, since its password was proven.
+
+    Whoever ends the sign-ins of an account does not see one that is on its way: argon2 takes its time, and waits its
+    turn. So what a password opens looks again, in the transaction that opens it.
+    """
+    now = people.users(connection, [proven.id]).get(proven.id)
+    if now is None or now.disabled_ms is not None or now.password_hash != proven.password_hash:
+        return None
+    return now

@@ -102,14 +102,10 @@ async def change_area(
     services = services_of(request)
     if body.cameras and body.regions:
         raise TiergateError(Kind.INVALID, "access.area_mixed")
-    values: dict[str, Any] = {}
-    for field in ("name", "document_no"):
-        if field in body.model_fields_set:
-            values[field] = getattr(body, field)
 
     def write(connection: Connection) -> Area | None:
         now_ms = services.now_ms()
-        places.change_area(connection, area_id, values)
+        places.change_area(connection, area_id, body.name, body.document_no)
         if "to" in body.model_fields_set:
             places.set_area_end(connection, area_id, body.to, now_ms)
         if body.regions:

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import Field
 from sqlalchemy import Connection
 
-from config.errors import Kind, TiergateError
+from config.errors import Kind
 from config.ids import region_code
 from gateway.access.ids import fresh_id
 from gateway.web.policy import policy
@@ -101,4 +101,4 @@ async def remove_department(
 
 def _exists(connection: Connection, department_id: str) -> None:
     if department_id not in places.departments(connection):
-        raise TiergateError(Kind.NOT_FOUND, "access.department_unknown", department=department_id[:40])
+        raise places.department_unknown(connection, department_id, Kind.NOT_FOUND)

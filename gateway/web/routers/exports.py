@@ -26,12 +26,13 @@ from gateway.evidence import contents, sending
 from gateway.evidence.verifier import AUDIT_ACTION
 from gateway.playback import hls
 from gateway.playback.footage import Footage
-from gateway.web.downloads import Download
+from gateway.web.downloads import Download, pieces
 from gateway.web.policy import client_of, policy
+from gateway.web.routers.checkpoints import newest_head_of
 from gateway.web.routers.playback import From, Purpose, StreamName, To, playback_of
 from gateway.web.services import Services, services_of
 from gateway.web.wire import CaseNo, Why
-from storage.audit import log
+from storage.audit import log, signed
 from tiering.access import Function, Principal, Stream
 
 router = APIRouter(prefix="/api/v1/exports", tags=["exports"])
@@ -57,7 +58,8 @@ async def evidence(
     For people who may export and hold footage of each of the cameras, which must be this node's own. Segments are not
     cut: the caller must be allowed the time that the first and the last show beyond the window, too. Nothing of the
     window may still be being recorded. The package breaks off, without a signature, when a right ends or bytes cannot
-    be read; ``tiergate export verify`` judges it.
+    be read; ``tiergate export verify`` judges it. It carries a signed head of the audit log: over a log that does not
+    hold what was signed before there is none, and no package until somebody has reviewed it (409 ``ops.audit_cut``).
     """
     if len(reason.strip()) < REASON_MINIMUM:
         raise TiergateError(Kind.INVALID, "media.play_reason_short", minimum=REASON_MINIMUM)
@@ -74,6 +76,7 @@ async def evidence(
         if resource.origin != "own":
             raise TiergateError(Kind.CONFLICT, "media.evidence_own_only", camera=id_)
     await _require_recorded(services, footage, ids, stream, from_ms, to_ms)
+    head = await newest_head_of(services)
     found = await services.read(lambda c: contents.read(c, ids, stream, from_ms, to_ms))
     async with contextlib.AsyncExitStack() as stack:
         looks: list[Look] = []
@@ -89,14 +92,14 @@ async def evidence(
                 )
             )  # fmt: skip
         maker = _maker(services, principal, purpose, reason.strip(), case_no, looks)
-        chunks = sending.send(footage, found, maker, partial(_record, services, principal, maker.package_id))
+        chunks = sending.send(footage, found, maker, partial(_record, services, principal, maker.package_id, head))
         stack.push_async_callback(chunks.aclose)
         first = await anext(chunks)  # what cannot begin is said with a reason
         headers = {
             "Content-Disposition": f'attachment; filename="{_file_name(ids, from_ms, to_ms)}"',
             "Cache-Control": "no-store",
         }
-        return Download(_sent(first, chunks, looks), headers, "application/zip", stack.pop_all())
+        return Download(_sent(first, chunks, looks), looks, headers, "application/zip", stack.pop_all())
     raise AssertionError("not reached")
 
 
@@ -137,12 +140,14 @@ def _maker(
 
 
 async def _record(
-    services: Services, principal: Principal, package_id: str, details: dict[str, Any]
+    services: Services, principal: Principal, package_id: str, head: log.Checkpoint | None, details: dict[str, Any]
 ) -> tuple[log.Entry, log.Checkpoint]:
-    """The entry, and the head that it is at this moment: nobody else writes in between."""
+    """The entry, and the head that it is at this moment: nobody else writes in between. `head`: the newest one when
+    the package was begun, which the log must still hold."""
     now_ms = services.now_ms()
 
     def write(connection: Connection) -> tuple[log.Entry, log.Checkpoint]:
+        signed.require_held(connection, head)
         log.append(connection, now_ms, principal.actor, AUDIT_ACTION, package_id, details)
         (entry,) = log.tail(connection, 1)
         return entry, log.checkpoint(connection, services.keys.node, now_ms)
@@ -155,10 +160,9 @@ async def _sent(
 ) -> AsyncIterator[bytes]:
     part: sending.Part | None = first
     while part is not None:
-        if any(look.ended.is_set() for look in looks):
-            raise ConnectionAbortedError("a look was ended")
-        looks[part.camera].add_bytes(len(part.data))
-        yield part.data
+        for piece in pieces(part.data):
+            looks[part.camera].add_bytes(len(piece))
+            yield piece
         part = await anext(chunks, None)
 
 

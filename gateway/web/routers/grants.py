@@ -13,6 +13,7 @@ from config.ids import region_code
 from config.units import parse_time_ms
 from gateway.access.ids import fresh_id
 from gateway.web.policy import policy
+from gateway.web.routers.users import check_roles
 from gateway.web.services import services_of
 from gateway.web.wire import Body, Cursor, Limit, page, paged
 from storage.approval_rules import Governance
@@ -20,7 +21,7 @@ from storage.audit import log as audit
 from storage.catalog import cameras, people, places
 from storage.catalog import grants as rows
 from storage.catalog.grants import GrantRow
-from tiering.access import ROLES, Grant, Principal, widens_own
+from tiering.access import Grant, Principal, widens_own
 
 router = APIRouter(prefix="/api/v1", tags=["grants"])
 _TIMES = ("valid_from", "valid_to", "footage_from", "footage_to")
@@ -104,8 +105,8 @@ def _check_subject(connection: Connection, kind: str, subject: str) -> None:
         people.require_user(connection, subject)
     elif kind == "department":
         places.require_department(connection, subject)
-    elif subject not in ROLES:
-        raise TiergateError(Kind.INVALID, "access.role_unknown", role=subject[:40])
+    else:
+        check_roles([subject])
 
 
 def _check_resources(connection: Connection, grant: Grant) -> None:

@@ -26,6 +26,7 @@ from gateway.live import fmp4_stream, whep
 from gateway.live.choice import Choice, Codec, Offered, Path, Refusal, Transport, choose, parse_can
 from gateway.live.hub import Entry, Notice, Picture, Started, StreamKey, Viewer
 from gateway.live.service import HeldSession, LiveService
+from gateway.web.downloads import SENT_BYTES
 from gateway.web.frames import EXTENSION
 from gateway.web.policy import client_of, policy
 from gateway.web.services import Services, services_of
@@ -210,23 +211,28 @@ async def _pump(socket: WebSocket, wish: _Wish, choice: Choice, viewer: Viewer, 
 
 
 def _grouped(entries: list[Entry]) -> list[Started | Notice | list[Picture]]:
-    """Pictures that follow each other, together."""
+    """Pictures that follow each other, together: as many as the server is given at once, and a large one alone."""
     groups: list[Started | Notice | list[Picture]] = []
+    group_bytes = 0
     for entry in entries:
         if not isinstance(entry, Picture):
             groups.append(entry)
-        elif groups and isinstance(groups[-1], list):
+            continue
+        group_bytes += len(entry.fragment)
+        if groups and isinstance(groups[-1], list) and group_bytes <= SENT_BYTES:
             groups[-1].append(entry)
         else:
             groups.append([entry])
+            group_bytes = len(entry.fragment)
     return groups
 
 
 def _announcement(started: Started, choice: Choice, audio: bool) -> str:
-    note = choice.note.as_json() if choice.note else None
-    path = choice.path.value
+    """A lower tier's reason to give less comes before ours: it may change while the picture runs."""
+    note = started.granted.note or (choice.note.as_json() if choice.note else None)
+    stream, path = started.granted.stream or choice.stream, choice.path.value
     return json.dumps(
-        fmp4_stream.announcement(started.config, choice.stream, started.epoch, audio, path=path, note=note),
+        fmp4_stream.announcement(started.config, stream, started.epoch, audio, path=path, note=note),
         ensure_ascii=False,
     )
 
@@ -311,7 +317,7 @@ class _LiveFile(Response):
         super().__init__(
             headers={
                 "Cache-Control": "no-store",
-                "X-Tiergate-Stream": served.choice.stream,
+                "X-Tiergate-Stream": served.started.granted.stream or served.choice.stream,
                 "X-Tiergate-Mime": fmp4_stream.mime(served.started.config, audio),
             }
         )

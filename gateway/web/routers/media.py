@@ -6,17 +6,16 @@ opening a session (`gateway.web.routers.playback`), its life (`gateway.access.me
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi import Path as PathParameter
-from starlette.responses import StreamingResponse
 
 from config.errors import Kind, TiergateError
 from gateway.access.looks import Look
 from gateway.playback import hls
 from gateway.playback.footage import Piece
+from gateway.web.downloads import Pictures, counted
 from gateway.web.policy import client_of, policy
 from gateway.web.routers.playback import PLAYLIST, playback_of
 from gateway.web.services import services_of
@@ -100,19 +99,9 @@ async def entry(request: Request, session: Session, segment_id: SegmentId, ordin
     headers["Content-Length"] = str(body.size)
     # The first chunk before the status line: what cannot be read is an error, not a broken body.
     first = await anext(body.chunks)
-    return StreamingResponse(
-        _counted(look, first, body.chunks), 200 if wanted is None else 206, headers, media_type=ENTRY
+    return Pictures(
+        counted(look, first, body.chunks), [look], headers, ENTRY, status_code=200 if wanted is None else 206
     )
-
-
-async def _counted(look: Look, first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    look.add_bytes(len(first))
-    yield first
-    async for chunk in rest:
-        if look.ended.is_set():
-            raise ConnectionAbortedError("the look was ended")
-        look.add_bytes(len(chunk))
-        yield chunk
 
 
 @router.get("/key/{segment_id}/{ordinal}.m4s", response_class=Response)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Annotated, cast
 
 from fastapi import APIRouter, Query, Request, Response
@@ -20,7 +19,7 @@ from gateway.access.purposes import REASON_MINIMUM
 from gateway.live.hub import StreamKey
 from gateway.playback import burnt, clip, hls
 from gateway.playback.service import PlaybackService
-from gateway.web.downloads import Download
+from gateway.web.downloads import Download, counted
 from gateway.web.policy import client_of, policy
 from gateway.web.services import Services, services_of
 from gateway.web.wire import CaseNo, Why
@@ -173,7 +172,7 @@ async def clip_file(
             chunks = clip.send(part.footage, planned)
         stack.push_async_callback(chunks.aclose)
         first = await anext(chunks)  # what cannot begin is said with a reason
-        return Download(_sent(first, chunks, look), headers, "video/mp4", stack.pop_all())
+        return Download(counted(look, first, chunks), [look], headers, "video/mp4", stack.pop_all())
     raise AssertionError("not reached")
 
 
@@ -181,17 +180,6 @@ def _words(services: Services, look: Look, case_no: str | None) -> burnt.Words:
     who, lease = look.principal, look.camera.lease(look.constraints.lease_id)
     case = case_no or (lease.case_no if lease is not None else None)
     return burnt.Words(who.unit or services.settings.node.name, who.name, services.now_ms(), case)
-
-
-async def _sent(first: bytes, chunks: AsyncGenerator[bytes, None], look: Look) -> AsyncIterator[bytes]:
-    chunk: bytes | None = first
-    while chunk is not None:
-        if look.ended.is_set():
-            # A file cut short must not look whole: the connection breaks before its last chunk.
-            raise ConnectionAbortedError("the look was ended")
-        look.add_bytes(len(chunk))
-        yield chunk
-        chunk = await anext(chunks, None)
 
 
 @router.get("/snapshot.jpg", response_class=Response)

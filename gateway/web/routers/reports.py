@@ -3,10 +3,8 @@ looked how much and what for; what an assessment of the whole needs to know."""
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
-from collections.abc import Callable
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from sqlalchemy import Connection
@@ -25,7 +23,6 @@ from storage.audit import log as audit
 from storage.catalog import cameras as camera_rows
 from storage.catalog import owner_checks
 from storage.catalog.cameras import Camera
-from storage.catalog.engine import Catalog
 from storage.gap_view import Account, account
 from storage.gaps import Coverage, Hole, Ledger, coverage, days
 from storage.reach_view import kept_elsewhere
@@ -34,7 +31,6 @@ from storage.sampled_view import assessments
 from storage.sweeper import Policies
 from tiering.access import Principal
 
-T = TypeVar("T")
 router = APIRouter(prefix="/api/v1/reports", tags=["reports"])
 
 MOST_CAMERA_DAYS = 3_000
@@ -43,15 +39,6 @@ DAY_IN_ORDER = 0.95
 
 From = Annotated[TimeMs | None, Query(alias="from")]
 Cameras = Annotated[list[str] | None, Query(max_length=500)]
-
-
-def _apart(services: Services, query: Callable[[Connection], T]) -> T:
-    """A long read on a connection of its own: the process's one catalog thread stays free. Not from an event loop."""
-    catalog = Catalog(services.settings.catalog_url)
-    try:
-        return catalog.read(query)
-    finally:
-        catalog.close()
 
 
 def _stretch(services: Services, from_ms: int | None, to_ms: int | None) -> tuple[int, int, int]:
@@ -127,7 +114,7 @@ async def show(
                     items.append(_json(camera_id, day, coverage(told.footage, rows, told.from_ms, told.to_ms)))
         return items
 
-    return page(await asyncio.to_thread(_apart, services, read))
+    return page(await services.read_apart(read))
 
 
 @router.get("/gaps")
@@ -182,7 +169,7 @@ async def gaps(
         sampled = _sampled(connection, policies, wanted, stretch)
         return page(items[:limit], following) | _sums(ledgers) | {"recorded_by_owner": sampled}
 
-    return await asyncio.to_thread(_apart, services, read)
+    return await services.read_apart(read)
 
 
 def _sampled(
@@ -325,7 +312,7 @@ async def retention(
             },
         }
 
-    return await asyncio.to_thread(_apart, services, read)
+    return await services.read_apart(read)
 
 
 # --- use -------------------------------------------------------------------------------------------------------------
@@ -335,7 +322,7 @@ async def retention(
 async def use(
     request: Request,
     principal: Annotated[Principal, policy(role=("audit_admin", "duty"))],
-    month: Annotated[str | None, Query(max_length=7)] = None,
+    month: Annotated[str | None, Query(max_length=40)] = None,
 ) -> dict[str, Any]:
     """Who looked how often, how long, at how much and what for, in a month of Asia/Shanghai (`2026-11`; default: this
     one, until now). That it was read is audited.
@@ -359,7 +346,7 @@ async def use(
             "next": None,
         }
 
-    found = await asyncio.to_thread(_apart, services, read)
+    found = await services.read_apart(read)
     await services.write(lambda c: audit.append(c, now_ms, principal.actor, "report.read", f"use {wanted}", {}))
     return found
 
@@ -372,6 +359,6 @@ async def impact(
     and catalog as they are; no secret, no address of a camera. That it was read is audited."""
     services = services_of(request)
     now_ms = services.now_ms()
-    found = await asyncio.to_thread(_apart, services, lambda c: impact_view.gather(c, services.settings, now_ms))
+    found = await services.read_apart(lambda c: impact_view.gather(c, services.settings, now_ms))
     await services.write(lambda c: audit.append(c, now_ms, principal.actor, "report.read", "impact", {}))
     return found

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import Field
@@ -39,7 +38,6 @@ from storage.spools import make_spools
 from storage.sweeper import Policies, Sweeper, SweepReport
 from tiering.access import Principal
 
-T = TypeVar("T")
 router = APIRouter(prefix="/api/v1/retention", tags=["retention"])
 
 
@@ -166,7 +164,7 @@ async def plan(
         seen = footage.visible_cameras(connection, principal, services.now_ms(), client)
         return plan_view(connection, policies, at_ms, seen), refusal, second
 
-    items, refusal, second = await asyncio.to_thread(_apart, services, read)
+    items, refusal, second = await services.read_apart(read)
     going = [item for item in items if not item.keep]
     return page([item.as_json() for item in items]) | {
         "at_ms": at_ms,
@@ -215,7 +213,7 @@ async def forecast(
             more.append(promise.planned(policies, class_name, add, bit_rate_bps, now_ms))
         return promise.gather(connection, services.settings, now_ms, more)
 
-    found, flows = await asyncio.to_thread(_apart, services, read)
+    found, flows = await services.read_apart(read)
     return page([flow.as_json() for flow in flows]) | {
         "now_ms": now_ms,
         "standing_bytes": found.standing_bytes,
@@ -227,15 +225,6 @@ async def forecast(
         "days": list(found.days),
         "reason": promise.verdict(found).as_json(),
     }
-
-
-def _apart(services: Services, query: Callable[[Connection], T]) -> T:
-    """A long read on a connection of its own: the process's one catalog thread stays free. Not from an event loop."""
-    catalog = Catalog(services.settings.catalog_url)
-    try:
-        return catalog.read(query)
-    finally:
-        catalog.close()
 
 
 @router.get("/explain")

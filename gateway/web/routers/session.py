@@ -16,10 +16,11 @@ from gateway.access.passwords import check_strength
 from gateway.access.tokens import plain_words
 from gateway.web.policy import SESSION_COOKIE, client_of, policy
 from gateway.web.services import Services, services_of
-from gateway.web.signing import one_try, whose
+from gateway.web.signing import by_password, one_try, unchanged
 from gateway.web.wire import Body
 from storage.audit import log as audit
 from storage.catalog import cameras, grants, people, sessions
+from storage.catalog.people import User
 from tiering.access import ON_WALLS, Function, Grant, Principal, Resources, functions, role_functions, watermarked
 
 router = APIRouter(prefix="/api/v1", tags=["session"])
@@ -126,17 +127,16 @@ async def sign_in(
 
 
 async def _by_password(services: Services, login: str, password: Secret, client: str) -> str:
-    user = await whose(
-        services, login, password, client, refused="session.refuse", kind=Kind.UNAUTHENTICATED, walls=True
-    )
-    actor = f"{'wall' if user.wall else 'user'}:{user.login}"
-
-    def start(connection: Connection) -> str:
+    def start(connection: Connection, user: User) -> str:
         secret, _ = services.sessions.start(connection, user_id=user.id, client=client)
+        actor = f"{'wall' if user.wall else 'user'}:{user.login}"
         audit.append(connection, services.now_ms(), actor, "session.start", user.login, {"client": client})
         return secret
 
-    return await services.write(start)
+    return await by_password(
+        services, login, password, client, start,
+        refused="session.refuse", kind=Kind.UNAUTHENTICATED, walls=True,
+    )  # fmt: skip
 
 
 async def _by_token(services: Services, text: str, client: str) -> str:
@@ -188,6 +188,8 @@ async def change_password(
     keep = None if principal.session is None else bytes.fromhex(principal.session)
 
     def change(connection: Connection) -> None:
+        if unchanged(connection, user) is None:
+            raise TiergateError(Kind.FORBIDDEN, "access.bad_login")
         people.change_user(connection, user.id, {"password_hash": digest, "must_change": False})
         sessions.end_sessions_of(connection, user.id, services.now_ms(), keep)
         audit.append(connection, services.now_ms(), principal.actor, "user.password", user.login, {})

@@ -14,7 +14,7 @@ from gateway.access.ids import fresh_id
 from gateway.web.policy import client_of, policy
 from gateway.web.routers.session import describe
 from gateway.web.services import services_of
-from gateway.web.signing import one_try, whose
+from gateway.web.signing import by_password, one_try
 from gateway.web.wire import Body, Cursor, Limit, page, paged
 from storage.catalog import shifts as rows
 from storage.catalog.shifts import Shift
@@ -54,12 +54,12 @@ async def sign_on(request: Request, body: SignOn, principal: AtWall) -> dict[str
     if principal.wall is None:
         raise TiergateError(Kind.CONFLICT, "access.not_a_wall")
     with one_try(services, client, body.login):
-        person = await whose(
+        id_, now_ms = fresh_id(services.clock), services.now_ms()
+        shift = await by_password(
             services, body.login, Secret(body.password), client,
+            lambda c, person: shifts.sign_on(c, principal, person, id_, body.hours, client, now_ms),
             refused="shift.refuse", kind=Kind.FORBIDDEN, walls=False,
         )  # fmt: skip
-        id_, now_ms = fresh_id(services.clock), services.now_ms()
-        shift = await services.write(lambda c: shifts.sign_on(c, principal, person, id_, body.hours, client, now_ms))
     fresh = await services.read(lambda c: services.principals.by_session(c, shift.session_hash, services.now_ms()))
     return await describe(services, fresh)
 

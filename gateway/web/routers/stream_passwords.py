@@ -24,7 +24,7 @@ from storage.audit import log as audit
 from storage.catalog import grants, people
 from storage.catalog import stream_passwords as rows
 from storage.catalog.stream_passwords import StreamPasswordRow
-from tiering.access import Facts, Function, Principal, decide, watermarked
+from tiering.access import Facts, Function, Principal, Stream, decide, watermarked
 
 router = APIRouter(prefix="/api/v1", tags=["tokens"])
 
@@ -99,8 +99,8 @@ def _owner(services: Services, connection: Connection, body: NewStreamPassword) 
 
 def _prepare(
     services: Services, connection: Connection, body: NewStreamPassword, principal: Principal
-) -> tuple[StreamPasswordRow, str]:
-    """The row, and what its owner is called. Raises what stands in the way."""
+) -> tuple[StreamPasswordRow, str, dict[str, Stream]]:
+    """The row, what its owner is called, and the best stream of each camera. Raises what stands in the way."""
     now_ms = services.now_ms()
     owner = _owner(services, connection, body)
     ends_ms = expiry_ms(body.expires, now_ms)
@@ -118,16 +118,18 @@ def _prepare(
         raise TiergateError(Kind.INVALID, "access.stream_unmarked_basis")
     holder = within(owner, row)
     found = resources.load(connection, row.cameras, now_ms)
+    best: dict[str, Stream] = {}
     for camera_id in row.cameras:
         decision = decide(holder, Function.LIVE, found.get(camera_id), now_ms, Facts(stream="sub", unmarked=True))
         if not decision.visible:
             raise TiergateError(Kind.CONFLICT, "access.stream_beyond", camera=camera_id[:40])
         if not decision.allow and decision.reason.code not in _PASSING:
             raise TiergateError(Kind.CONFLICT, decision.reason.code, **decision.reason.params)
-    return row, owner.name if owner.kind == "user" else f"{owner.name} ({owner.unit})"
+        best[camera_id] = decision.max_stream if decision.allow else body.max_stream
+    return row, owner.name if owner.kind == "user" else f"{owner.name} ({owner.unit})", best
 
 
-def _addresses(services: Services, row: StreamPasswordRow) -> list[str]:
+def _addresses(services: Services, best: dict[str, Stream]) -> list[str]:
     """Where each camera is read, without any password in it; none while RTSP is off."""
     on = services.settings.rtsp.listeners
     if not on:
@@ -137,7 +139,7 @@ def _addresses(services: Services, row: StreamPasswordRow) -> list[str]:
     if host in ("", "0.0.0.0", "::"):  # noqa: S104 - compared, not bound
         host = urlsplit(services.settings.web.public_url or "").hostname or host
     shown = f"[{host}]" if ":" in host else host
-    return [f"{scheme}://{shown}:{port}/{camera}/{row.max_stream}" for camera in row.cameras]
+    return [f"{scheme}://{shown}:{port}/{camera}/{stream}" for camera, stream in best.items()]
 
 
 @router.get("/stream-passwords")
@@ -166,16 +168,16 @@ async def create(
     services = services_of(request)
     password: Secret = stream_passwords.fresh_password()
 
-    def write(connection: Connection) -> tuple[StreamPasswordRow, str]:
-        row, owner = _prepare(services, connection, body, principal)
+    def write(connection: Connection) -> tuple[StreamPasswordRow, str, dict[str, Stream]]:
+        row, owner, best = _prepare(services, connection, body, principal)
         stream_passwords.keep(connection, services.clock, services.secrets, row.id, password)
         rows.add(connection, row)
         now_ms = services.now_ms()
         audit.append(connection, now_ms, principal.actor, "stream_password.create", row.id, as_json(row, owner, now_ms))
-        return row, owner
+        return row, owner, best
 
-    row, owner = await services.write(write)
-    shown = {"username": row.id, "password": password.reveal(), "urls": _addresses(services, row)}
+    row, owner, best = await services.write(write)
+    shown = {"username": row.id, "password": password.reveal(), "urls": _addresses(services, best)}
     return as_json(row, owner, services.now_ms()) | shown
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
@@ -29,8 +28,6 @@ from tiering.access import Facts, Function, Principal, allowed_ranges, decide
 
 router = APIRouter(prefix="/api/v1", tags=["cameras"])
 MOST_HOURS = 24 * 31
-#: Segments in these states are drawn; whether their bytes are there.
-_SHOWN = {**dict.fromkeys(segments.READABLE, True), "deleting": False, "deleted": False}
 
 
 @router.get("/cameras/{camera_id}/timeline")
@@ -82,14 +79,9 @@ def read_spans(
     holes = gaps.gaps_between(connection, camera_id, stream, low, high)
     # A damaged segment has a gap row of its own id: it is still shown as footage, and said to be so.
     marked = {g.id: g.cause for g in holes if g.to_ms != g.from_ms}
-    footage: list[Footage] = []
-    removed: list[Removed] = []
-    found = segments.spans_between(connection, camera_id, stream, low, high)
-    for is_there, class_, cause, start_ms, end_ms in _stretches(found, marked):
-        if is_there:
-            footage.append(Footage(start_ms, end_ms, class_, cause=cause))
-        else:
-            removed.append(Removed(start_ms, end_ms))
+    found = segments.stretches_between(connection, camera_id, stream, low, high, marked)
+    footage = [Footage(s.start_ms, s.end_ms, s.class_, cause=s.mark) for s in found if s.readable]
+    removed = [Removed(s.start_ms, s.end_ms) for s in found if not s.readable]
     missing = [Gap(g.from_ms, g.to_ms, g.cause) for g in holes]
     footage += being_recorded(connection, camera_id, stream, now_ms)
     camera = cameras.cameras(connection, [camera_id]).get(camera_id)
@@ -97,28 +89,6 @@ def read_spans(
         missing.append(Gap(from_ms, min(camera.created_ms, to_ms), "not_registered"))
     spans = build_timeline(footage, missing, from_ms, to_ms, now_ms, removed)
     return [_span_json(s, holes) for s in spans]
-
-
-def _stretches(
-    found: Iterable[segments.SegmentSpan], marked: Mapping[str, str]
-) -> Iterator[tuple[bool, str, str | None, int, int]]:
-    """(whether the bytes are there, class, mark, start, end) of neighbours that say the same: a day is some 1 400
-    segments, each where the one before it ends."""
-    said: tuple[bool, str, str | None] | None = None
-    since = until = 0
-    for id_, _, state, class_, start_ms, end_ms in found:
-        is_there = _SHOWN.get(state)
-        if is_there is None:
-            continue
-        says = (is_there, class_, marked.get(id_))
-        if says == said and start_ms <= until:
-            until = max(until, end_ms)
-            continue
-        if said is not None:
-            yield (*said, since, until)
-        said, since, until = says, start_ms, end_ms
-    if said is not None:
-        yield (*said, since, until)
 
 
 def being_recorded(connection: Connection, camera_id: str, stream: str, now_ms: int) -> list[Footage]:

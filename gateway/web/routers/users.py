@@ -75,7 +75,7 @@ def check_roles(roles: list[str]) -> None:
     """Raises access.role_unknown."""
     for role in roles:
         if role not in ROLES:
-            raise TiergateError(Kind.INVALID, "access.role_unknown", role=role[:40])
+            raise TiergateError(Kind.INVALID, "access.role_unknown", role=role[:40], known=", ".join(ROLES))
 
 
 @router.get("/users")

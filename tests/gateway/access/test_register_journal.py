@@ -184,7 +184,7 @@ def _nested(values: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
 VALUES = st.recursive(st.none() | st.booleans() | st.integers() | st.text(), _nested)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     lines=st.lists(
         st.binary(max_size=40)

@@ -11,7 +11,7 @@ import pytest
 from config.reasons import Reason
 from gateway.ops import alarms
 from gateway.ops.alarms import LOOKS, Alarms, look
-from gateway.ops.findings import Finding
+from gateway.ops.findings import Answer, Finding
 from storage.catalog import facts
 from storage.catalog.cameras import change_camera
 from tests.gateway.web.site import Site, add_camera, site_in
@@ -29,7 +29,7 @@ def stand(site: Site, *findings: Finding, looks: int = LOOKS) -> None:
     """As the keeper's looks leave it."""
     state = Alarms()
     for now_ms in range(looks):
-        state, _ = look(state, findings, now_ms, (f"id{now_ms}{n}" for n in range(99)), (), "warn")
+        state, _ = look(state, [Answer("all", findings)], now_ms, (f"id{now_ms}{n}" for n in range(99)), (), "warn")
     site.catalog.write(lambda c: facts.set(c, alarms.FACT, state.as_json()))
 
 

@@ -355,7 +355,7 @@ _STEPS = st.tuples(st.sampled_from([*PEOPLE, "token"]), st.booleans(), st.sample
 
 @pytest.mark.fault("S17")
 @given(st.lists(_STEPS, max_size=6))
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 def test_it_is_done_at_most_once_and_only_by_a_second_person_in_time(
     bench: Bench, steps: list[tuple[str, bool, int]]
 ) -> None:

@@ -58,6 +58,14 @@ async def test_cameras_and_regions_together_are_refused_and_change_nothing(site:
         assert (listed["id"], listed["cameras"], listed["regions"]) == (made["id"], [], [])
 
 
+async def test_what_is_given_as_nothing_stays_as_it_is(site: Site) -> None:
+    async with await site.sign_in("admin") as admin:
+        made = (await admin.post("/api/v1/areas", json={"name": "甲", "document_no": "文 1"})).json()
+        nothing = {"name": None, "document_no": None, "cameras": None, "regions": None}
+        answer = await admin.patch(f"/api/v1/areas/{made['id']}", json=nothing)
+        assert (answer.status_code, answer.json()) == (200, made)
+
+
 async def test_whoever_ends_an_area_takes_no_class_from_what_was_recorded(site: Site) -> None:
     site.user("duty", ("duty",))
     now_ms = site.now_ms()

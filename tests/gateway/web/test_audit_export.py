@@ -11,6 +11,7 @@ from sqlalchemy import delete
 from config import crypto
 from gateway.access.keys import load_keys
 from gateway.ops.rotation import rotate_sealing, rotate_token
+from gateway.web.routers.checkpoints import newest_head_of
 from storage.audit import log as audit
 from storage.audit import signed
 from storage.audit.log import FORMAT, canonical_json, verify_export
@@ -18,12 +19,14 @@ from storage.audit.signed import Signer
 from storage.catalog.tables import audit as audit_table
 from storage.objects import make_store
 from tests.gateway.web.site import ALL_ROLES, Site, site_in
+from tests.parts.hanging_disk import HangingDisk
 
 
 async def test_the_signed_head_makes_a_cut_end_visible(tmp_path: Path) -> None:
     with site_in(tmp_path) as site:
         site.user("admin", ALL_ROLES)
         site.user("watcher", ("operator",))
+        make_store(site.settings).ensure()
         async with await site.sign_in("admin") as admin, await site.sign_in("watcher") as watcher:
             assert (await watcher.get("/api/v1/audit/checkpoint")).status_code == 403
             head = (await admin.get("/api/v1/audit/checkpoint")).json()
@@ -36,6 +39,20 @@ async def test_the_signed_head_makes_a_cut_end_visible(tmp_path: Path) -> None:
     assert whole.whole and whole.checkpoints == 1 and whole.entries == len(items) >= 2
     assert not verify_export([*lines[:-2], lines[-1]], public).whole  # the last entry is missing
     assert not verify_export(lines, crypto.DEFAULT_SUITE.public_key(bytes(32))).whole  # signed by somebody else
+
+
+@pytest.mark.fault("B34", "S18")
+async def test_a_store_that_hangs_is_one_that_does_not_answer(tmp_path: Path, hanging: HangingDisk) -> None:
+    with site_in(tmp_path / "node", store={"folder": str(hanging.path)}) as site:
+        site.user("admin", ALL_ROLES)
+        async with await site.sign_in("admin") as admin:
+            for _ in range(8):  # more than there are threads for such work
+                answer = await admin.get("/api/v1/audit/checkpoint")
+                assert (answer.status_code, answer.json()["code"]) == (503, "ops.disk_silent")
+            end = (await admin.get("/api/v1/audit/verify")).json()["end"]
+            assert (end["state"], end["problem"]["code"]) == ("unknown", "ops.disk_silent")
+        assert await newest_head_of(site.services) is None, "evidence in the spools does not wait for it"
+    hanging.fail()
 
 
 def keeper(site: Site) -> Signer:
@@ -67,6 +84,8 @@ async def test_a_cut_end_is_told_and_reviewed_by_who_may(tmp_path: Path) -> None
 
             site.catalog.write(lambda c: c.execute(delete(audit_table).where(audit_table.c.seq >= seq)))
             cut = {"from_seq": 1, "to_seq": seq, "signed_ms": site.now_ms()}
+            unsigned = await auditor.get("/api/v1/audit/checkpoint")
+            assert (unsigned.status_code, unsigned.json()["code"]) == (409, "ops.audit_cut")
             told = (await auditor.get("/api/v1/audit/verify")).json()
             assert told == {"whole": True, "broken_at_seq": None, "end": {"state": "cut", **cut}}
             site.clock.advance(60)
@@ -77,6 +96,7 @@ async def test_a_cut_end_is_told_and_reviewed_by_who_may(tmp_path: Path) -> None
             site.clock.advance(60)
             assert hand.write(site.now_ms()) is not None
             assert (await auditor.get("/api/v1/audit/verify")).json()["end"]["state"] == "holds"
+            assert (await auditor.get("/api/v1/audit/checkpoint")).status_code == 200
         (entry,) = site.catalog.read(lambda c: audit.entries(c, action=signed.REVIEWED))
         assert (entry.actor, entry.details["words"], entry.details["cut"]) == ("user:auditor", words["words"], cut)
 

@@ -20,7 +20,7 @@ from websockets.asyncio.client import connect
 from config.clock import ManualClock
 from config.errors import Kind, TiergateError
 from config.settings import Web
-from gateway.web.buckets import Buckets
+from gateway.buckets import Buckets
 from gateway.web.limits import BURST_S, RateLimits
 from gateway.web.routers import events
 from storage.catalog import cameras, grants, places
@@ -50,7 +50,7 @@ def test_a_bucket_gives_its_burst_and_then_its_rate() -> None:
 
 
 @pytest.mark.fault("S23")
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.integers(1, 50),
     st.integers(1, 20),
@@ -74,7 +74,7 @@ def test_it_is_the_bucket_that_one_would_draw(per_s: int, burst: int, asked: lis
 
 
 @pytest.mark.fault("S23")
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(1, 8), st.lists(st.tuples(st.integers(0, 30), st.integers(0, S)), max_size=200))
 def test_no_crowd_of_callers_grows_it(most: int, asked: list[tuple[int, int]]) -> None:
     buckets, now_ns = Buckets(1, 1, most), 0

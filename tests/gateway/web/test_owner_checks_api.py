@@ -16,7 +16,7 @@ from gateway.cameras.owner_recorder import OwnerRecorders
 from gateway.cli.app import run
 from gateway.ingest.logins import Logins
 from gateway.ops import alarms, checks_catalog, doctor, job_state, owner_checks
-from gateway.ops.findings import Finding
+from gateway.ops.findings import Answer, Finding
 from gateway.ops.metrics import read_facts, render
 from gateway.ops.owner_checks import ACTOR, Round
 from gateway.ops.probe import Probe
@@ -131,7 +131,7 @@ async def test_missing_footage_is_a_finding_after_the_second_answer_and_is_told_
 
     alarm = alarms.Alarms()
     for _ in range(alarms.LOOKS):
-        alarm, _ = alarms.look(alarm, [finding], site.now_ms(), iter("ab"), ["hook"], "warn")
+        alarm, _ = alarms.look(alarm, [Answer("owner_checks", (finding,))], site.now_ms(), iter("ab"), ["hook"], "warn")
     assert [(one.turn, one.check, one.waits_for) for one in alarm.waiting] == [("raised", "owner_checks", ("hook",))]
 
     async with await site.sign_in("admin") as admin:

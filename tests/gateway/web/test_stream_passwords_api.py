@@ -65,6 +65,14 @@ async def test_it_is_shown_once_and_the_list_and_the_audit_name_it_without_its_s
     assert made["password"] not in repr(rows)
 
 
+async def test_the_addresses_are_of_streams_that_the_owner_may_have(
+    site: Site, make: Maker, admin: httpx.AsyncClient
+) -> None:
+    site.user("inspector", ("inspection",))
+    made = (await admin.post("/api/v1/stream-passwords", json=body("inspector", make.cameras["mine"]))).json()
+    assert made["urls"] == [f"rtsp://10.1.2.3:8554/{make.cameras['mine']}/sub"]
+
+
 async def test_what_its_owner_may_not_it_is_not_made_for(site: Site, make: Maker, admin: httpx.AsyncClient) -> None:
     site.user("watcher", ("operator",))
     site.user("keeper", ("analysis",))

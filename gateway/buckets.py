@@ -2,7 +2,7 @@
 
 A bucket is kept as the moment at which it will be full again (GCRA): one number, no timer, and a caller who has been
 quiet long enough looks like one who never came. Belongs here: the arithmetic. Does not belong here: who counts as a
-caller and how much one may ask (`gateway.web.limits`).
+caller and how much one may ask (`gateway.web.limits`, `gateway.relay.limits`).
 """
 
 from __future__ import annotations
