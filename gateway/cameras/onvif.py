@@ -333,6 +333,9 @@ async def connect(
             raise TiergateError(
                 Kind.INVALID, "camera.onvif_credentials", address=shown, offset_s=round(offset_s)
             ) from exc
+        system = getattr(exc, "os_error", exc)
+        if isinstance(system, OSError) and (system.errno or 0) > 0:
+            text = os.strerror(system.errno or 0)  # the library's own words name its objects
         problem = text[:120] or type(exc).__name__
         raise TiergateError(Kind.UNAVAILABLE, "camera.onvif_unreachable", address=shown, problem=problem) from exc
     finally:

@@ -116,10 +116,10 @@ def open_volume(catalog: Catalog, shard: int, spool: Spool) -> None:
                 raise  # not the camera's fault: all of them are looked at again when the catalog answers
             # Its files stay for another start; no camera must wait for a file that is sick.
             _log.exception("a camera's unfinished files cannot be salvaged", extra={"camera": camera})
-    if report.salvaged or report.adopted or report.quarantined:
+    if report.salvaged or report.adopted or report.quarantined or report.returned:
         _log.info(
             "salvage", extra={
                 "volume": spool.name, "salvaged": len(report.salvaged), "adopted": len(report.adopted),
-                "quarantined": len(report.quarantined),
+                "quarantined": len(report.quarantined), "returned": len(report.returned),
             },
         )  # fmt: skip

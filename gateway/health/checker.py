@@ -25,7 +25,7 @@ from gateway.health.judge import HISTORY, Judgement, Sample, Verdict, is_suspici
 from gateway.live.hub import StreamKey, Watch
 from gateway.live.wire import Config, Unit
 from storage.catalog import health
-from storage.catalog.engine import CHUNK_ROWS, Catalog
+from storage.catalog.engine import CHUNK_ROWS, UNAVAILABLE, Catalog
 from storage.catalog.health import HealthRow, Watched
 from storage.media.access_unit import VideoConfig
 
@@ -33,6 +33,7 @@ _log = logging.getLogger(__name__)
 
 KEY_FRAME_S = 6.0  #: a key frame comes at once from what is cached; a stream that gives none is offline
 AT_ONCE = 4
+PAUSE_S = 1.0  #: between rounds, most of which find no camera due
 SUSPICIOUS_S = 5.0  #: the next look at a camera that looked black or still
 
 #: (parameters, key access unit) -> 320 x 180 luma bytes. Raises TiergateError.
@@ -62,14 +63,22 @@ class Checker:
         self.checks = 0
 
     async def run(self) -> None:
-        """Until cancelled. A failure of one round is logged and the next one comes."""
-        await self._recall()
+        """Until cancelled. A failure of one round is logged and the next one comes.
+
+        No round comes before it is known what the catalog has: a trouble that goes on keeps its beginning.
+        """
+        recalled = False
         while True:
             try:
+                if not recalled:
+                    await self._recall()
+                    recalled = True
                 await self.round()
+            except UNAVAILABLE as exc:
+                _log.warning("picture checks wait for the catalog: %s", type(exc).__name__)
             except (TiergateError, OSError, ValueError):
                 _log.exception("a round of picture checks failed")
-            await asyncio.sleep(1.0)
+            await asyncio.sleep(PAUSE_S)
 
     async def _recall(self) -> None:
         rows = await self._catalog.aread(health.read)
@@ -118,7 +127,7 @@ class Checker:
             if wall_ns == state.wall_ns:
                 return None  # the same key frame still: a long GOP
             luma = await self._examine(video, data)
-        except (TiergateError, OSError, EOFError) as exc:
+        except (TiergateError, OSError, EOFError, *UNAVAILABLE) as exc:  # which socket it is, the catalog knows
             _log.info("no sample of %s: %s", camera.camera_id, type(exc).__name__)
             state.luma = b""
             return None

@@ -30,7 +30,9 @@ _WAITING_MAX = 200_000
 
 
 class Ledger:
-    """`put` from any thread; never blocks."""
+    """`put` from any thread; never blocks. `dropped` counts the changes that never came into the catalog."""
+
+    dropped = 0
 
     def __init__(self, catalog: Catalog, interval_s: float = 0.2) -> None:
         self._catalog = catalog
@@ -48,6 +50,7 @@ class Ledger:
         with self._wake:
             if len(self._waiting) >= _WAITING_MAX:
                 self._waiting.popleft()
+                self.dropped += 1
                 _log.error("the catalog has been away too long; a change is lost and will be salvaged from files")
             self._waiting.append((change, then))
             self._wake.notify_all()
@@ -103,6 +106,8 @@ class Ledger:
                 return batch
             if len(batch) == 1:
                 _log.exception("a change does not fit the catalog and is dropped")
+                with self._wake:
+                    self.dropped += 1
                 return []
             # One bad change must not take the others with it.
             for at, one in enumerate(batch):

@@ -20,7 +20,10 @@ Belongs here: those decisions. Does not belong here: reading clocks (`gateway.in
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+
+from storage.segmenter import SEAM_NS
 
 _NS = 1_000_000_000
 
@@ -65,6 +68,19 @@ class Change:
     era: Era
     jumped_ns: int = 0  #: forward, without footage between
     correction: Correction | None = None
+
+
+def floor_ns(ends_ns: Mapping[str, int], now_ns: int) -> int | None:
+    """Up to where a recorder's clock, which says `now_ns`, has to wait for footage that exists; `ends_ns` by camera.
+
+    The media clock of one camera may run ahead of ours, and what a crash left of it then ends a little after now. That
+    is for this camera alone to wait for (`Segmenter.not_before`), not for the time of all others. Two cameras do not
+    tell the same lie, and no lie is longer than a segment bears: such ends show that our clock itself is behind.
+    """
+    ordered = sorted(ends_ns.values())
+    if len(ordered) > 1 and ordered[-1] - now_ns <= SEAM_NS:
+        return ordered[-2]
+    return ordered[-1] if ordered else None
 
 
 class Timekeeper:

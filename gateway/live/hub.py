@@ -14,8 +14,8 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from config.reasons import Reason
 from gateway.live import fmp4_stream, rtp
@@ -47,21 +47,38 @@ Watch = Callable[[StreamKey], AsyncGenerator[Config | Unit | Event, None]]
 
 
 @dataclass(frozen=True, slots=True)
+class Granted:
+    """What a lower tier gives of the stream that was asked for, which its line, mechanism or a lease that nobody
+    confirmed may reduce while it runs."""
+
+    stream: str | None = None  #: None: nothing was said, it is the one that was asked for
+    note: dict[str, object] | None = None  #: why it is less, as a reason's JSON
+
+    @classmethod
+    def of(cls, reason: Mapping[str, object] | None) -> Granted:
+        """Of a `stream` event, whose reason is ``{"stream"}``, with a reason's own keys when there is one."""
+        said = dict(reason or {})
+        stream = said.pop("stream", None)
+        return cls(stream if stream in ("main", "sub") else None, said if "code" in said else None)
+
+
+@dataclass(frozen=True, slots=True)
 class Started:
     """Parameters of what follows: the viewer needs a new init segment."""
 
     config: StreamConfig
     epoch: int
     sets: tuple[bytes, ...]  #: parameter sets for RTP
+    granted: Granted = Granted()
 
     @classmethod
-    def of(cls, config: Config) -> Started:
-        return cls(config.stream, config.epoch, rtp.parameter_sets(config.stream))
+    def of(cls, config: Config, granted: Granted) -> Started:
+        return cls(config.stream, config.epoch, rtp.parameter_sets(config.stream), granted)
 
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """`offline`, `online` or `ended`, with the reason's JSON."""
+    """`offline`, `online` or `ended`, with the reason's JSON; or `stream`: what is given changes (`Granted`)."""
 
     state: str
     reason: dict[str, object] | None
@@ -238,6 +255,7 @@ class _Feed:
     gop: list[Picture] = field(default_factory=list)
     gop_bytes: int = 0
     started: Started | None = None
+    granted: Granted = Granted()
     notice: Notice | None = None  #: set while there is no picture
     timeline: fmp4_stream.Timeline = field(default_factory=fmp4_stream.Timeline)
     task: asyncio.Task[None] | None = None
@@ -303,6 +321,7 @@ class _Feed:
         """The recorder's socket is gone; it may come back with a new process."""
         self._forget()
         self.started = None
+        self.granted = Granted()
         if self.notice is None or self.notice.state != "offline":
             self.notice = Notice("offline", Reason("media.live_recorder_away").as_json())
             self._offer(self.notice)
@@ -313,13 +332,17 @@ class _Feed:
 
     def _config(self, config: Config) -> None:
         self._forget()
-        self.started = Started.of(config)
+        self.started = Started.of(config, self.granted)
         self.timeline.start(config.stream)
         self._offer(self.started)
 
     def _event(self, event: Event) -> None:
         notice = Notice(event.state, event.reason)
-        if event.state == "online":
+        if event.state == "stream":
+            self.granted = Granted.of(event.reason)
+            if self.started is not None:
+                self.started = replace(self.started, granted=self.granted)
+        elif event.state == "online":
             if self.notice is None:
                 return  # nobody was told of anything else
             self.notice = None

@@ -2,7 +2,8 @@
 
 A finding is looked for every half minute. It is an alarm when two looks in a row see it, and over when two in a row do
 not: a camera that reconnects, a disk at its edge, are no news. An alarm that gets worse is news again; one that gets
-better is not, before it is over. News waits in a queue until every hook of the settings has taken it.
+better is not, before it is over. What a check cannot ask it does not judge: the alarms that came of it stay as they
+are. News waits in a queue until every hook of the settings has taken it.
 
 Belongs here: which alarms stand, what is news, what waits for whom. Does not belong here: the checks
 (`gateway.ops.doctor`), the hooks (`gateway.ops.alarm_hooks`), when it is looked (`gateway.processes.keeper`).
@@ -14,7 +15,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
-from gateway.ops.findings import Finding, Level
+from gateway.ops.findings import Answer, Finding, Level
 
 Turn = Literal["raised", "worse", "cleared"]
 
@@ -39,7 +40,12 @@ _SUBJECTS = (
     "bucket",
     "rule",
     "what",
+    "seal",
+    "place",
+    "link",
 )
+#: Of these sentences also that: elsewhere it may change while the fault is the same, as why a camera gives no picture.
+_SUBJECTS_OF: Mapping[str, tuple[str, ...]] = {"ops.gaps_open": ("cause",)}
 _RANK: Mapping[Level, int] = {"ok": 0, "warn": 1, "bad": 2}
 
 
@@ -79,6 +85,8 @@ class Alarms:
     by_key: Mapping[str, Alarm] = field(default_factory=dict)
     waiting: tuple[News, ...] = ()
     dropped: int = 0  #: news that nobody took before it had to make room
+    #: By key, the check that was asked; absent of alarms that an older version left.
+    asked: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def standing(self) -> list[Alarm]:
@@ -91,6 +99,7 @@ class Alarms:
             "by_key": {key: asdict(alarm) for key, alarm in self.by_key.items()},
             "waiting": [asdict(news) | {"waits_for": list(news.waits_for)} for news in self.waiting],
             "dropped": self.dropped,
+            "asked": dict(self.asked),
         }
 
     @classmethod
@@ -102,21 +111,30 @@ class Alarms:
             {key: Alarm(**alarm) for key, alarm in value["by_key"].items()},
             tuple(News(**news | {"waits_for": tuple(news["waits_for"])}) for news in value["waiting"]),
             value["dropped"],
+            value.get("asked", {}),
         )
 
 
 def key_of(finding: Finding) -> str:
     """What it is about, whatever its numbers say."""
-    params = finding.reason.params
-    return "|".join([finding.check, finding.reason.code, *(str(params[name]) for name in _SUBJECTS if name in params)])
+    code, params = finding.reason.code, finding.reason.params
+    names = (*_SUBJECTS, *_SUBJECTS_OF.get(code, ()))
+    return "|".join([finding.check, code, *(str(params[name]) for name in names if name in params)])
 
 
 def look(
-    before: Alarms, findings: Iterable[Finding], now_ms: int, ids: Iterable[str], hooks: Collection[str], least: Level
+    before: Alarms, answers: Collection[Answer], now_ms: int, ids: Iterable[str], hooks: Collection[str], least: Level
 ) -> tuple[Alarms, list[News]]:
     """(the memory after this look, what is news). `least`: findings below it are nobody's alarm."""
     fresh = iter(ids)
-    seen = {key_of(f): f for f in findings if f.level != "ok" and _RANK[f.level] >= _RANK[least]}
+    seen: dict[str, Finding] = {}
+    asked: dict[str, str] = {}
+    for answer in answers:
+        for finding in answer.findings:
+            if finding.level != "ok" and _RANK[finding.level] >= _RANK[least]:
+                key = key_of(finding)
+                seen[key], asked[key] = finding, answer.check
+    unknown = {answer.check for answer in answers if not answer.whole}
     by_key: dict[str, Alarm] = {}
     news: list[News] = []
 
@@ -145,6 +163,12 @@ def look(
     for key, known in before.by_key.items():
         if key in seen:
             continue
+        check = before.asked.get(key)
+        if check is not None:
+            asked[key] = check
+        if check in unknown or (check is None and unknown):
+            by_key[key] = known
+            continue
         alarm = replace(known, seen=0, missed=known.missed + 1)
         if alarm.told == "ok":
             continue
@@ -154,7 +178,8 @@ def look(
             tell("cleared", alarm)
     waiting = [*before.waiting, *(one for one in news if one.waits_for)]
     over = max(0, len(waiting) - MOST_WAITING)
-    return Alarms(by_key, tuple(waiting[over:]), before.dropped + over), news
+    still_asked = {key: check for key, check in asked.items() if key in by_key}
+    return Alarms(by_key, tuple(waiting[over:]), before.dropped + over, still_asked), news
 
 
 def taken(before: Alarms, hook: str, ids: Collection[str]) -> Alarms:

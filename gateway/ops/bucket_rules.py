@@ -36,6 +36,7 @@ class BucketState:
     plan: Plan
     differences: tuple[Difference, ...]
     problem: Reason | None = None  #: why the bucket has no rules, or was not asked
+    unread: bool = False  #: the bucket did not say which rules it has
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -111,7 +112,7 @@ def _compare(settings: Settings, plan: Plan) -> BucketState:
     try:
         standing = read_rules(store)
     except TiergateError as error:
-        return BucketState(store.bucket, plan, (), error.reason)
+        return BucketState(store.bucket, plan, (), error.reason, unread=True)
     if standing is None:
         return BucketState(store.bucket, plan, (), Reason("retention.rules_none", {"bucket": store.bucket}))
     told = lifecycle.differences(plan.rules, standing, plan.shortest_days)

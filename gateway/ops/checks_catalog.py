@@ -14,7 +14,8 @@ from gateway.access.keys import load_keys
 from gateway.access.secrets import Secrets
 from gateway.cameras import factory_accounts, known_firmware
 from gateway.ops import bucket_rules, job_state, promise
-from gateway.ops.findings import Finding, Level, fine, found
+from gateway.ops.disks import store_silent
+from gateway.ops.findings import Finding, Level, NotAsked, fine, found
 from gateway.ops.probe import Probe
 from storage import aside, canary, damage, evidence_state, scrub, sweeper
 from storage.audit import heads as audit_heads
@@ -82,8 +83,8 @@ def accounts(connection: Connection, probe: Probe) -> Iterator[Finding]:
     """Cameras that anybody on their network can open (FAULTS S9)."""
     try:
         secrets = Secrets(load_keys(probe.settings))
-    except TiergateError:
-        return  # `keys` says so
+    except TiergateError as exc:
+        raise NotAsked from exc  # `keys` says so
     known = factory_accounts.cameras_with(connection, secrets)
     for id_ in known[:MOST_LINES]:
         yield found("accounts", "warn", Reason("camera.factory_account", {"camera": id_}),
@@ -122,16 +123,20 @@ def gaps(connection: Connection, probe: Probe) -> Iterator[Finding]:
 
 
 def recorders(connection: Connection, probe: Probe) -> Iterator[Finding]:
-    hung = 0
+    hung = dropped = 0
     for shard in recorder_status.shards(connection):
-        hung += (facts.get(connection, f"{recorder_status.WATCHDOG_FACT}{shard}") or {}).get("hung", 0)
+        said = facts.get(connection, f"{recorder_status.WATCHDOG_FACT}{shard}") or {}
+        hung, dropped = hung + said.get("hung", 0), dropped + said.get("dropped", 0)
         if shard >= recorder_status.ALONE:
             held = connection.execute(select(camera.c.id).where(camera.c.shard == shard)).scalars().first()
             reason = Reason("ops.camera_alone", {"camera": held or "?"})
             yield found("recorders", "warn", reason, Reason("ops.camera_alone_next", {"camera": held or "?"}))
+    if dropped:
+        reason = Reason("ops.changes_dropped", {"count": dropped})
+        yield found("recorders", "bad", reason, Reason("ops.changes_dropped_next"))
     if hung:
         yield found("recorders", "warn", Reason("ops.threads_hung", {"count": hung}), Reason("ops.threads_hung_next"))
-    else:
+    elif not dropped:
         yield fine("recorders", "ops.recorders_ok")
 
 
@@ -147,6 +152,9 @@ def backlog(connection: Connection, probe: Probe) -> Iterator[Finding]:
     uploads = facts.get(connection, job_state.UPLOADS) or {}
     if uploads.get("corrupt"):
         yield found("backlog", "bad", Reason("ops.corrupt", {"count": uploads["corrupt"]}), Reason("ops.corrupt_next"))
+    if hanging := uploads.get("hanging"):
+        reason = Reason("ops.uploads_hang", {"count": len(hanging), **hanging[0]})
+        yield found("backlog", "bad", reason, Reason("ops.uploads_hang_next"))
 
 
 def sweep(connection: Connection, probe: Probe) -> Iterator[Finding]:
@@ -347,12 +355,10 @@ def evidence(connection: Connection, probe: Probe) -> Iterator[Finding]:
 
 def rules(connection: Connection, probe: Probe) -> Iterator[Finding]:
     """Rules that the buckets carry out by themselves. That uploads end is the keeper's work where a store cannot."""
-    if probe.quick:
-        return
     try:
         plans = bucket_rules.plans(connection, probe.settings, load_keys(probe.settings).node_id)
-    except TiergateError:
-        return  # the keys have a line of their own
+    except TiergateError as exc:
+        raise NotAsked from exc  # the keys have a line of their own
     states = bucket_rules.compare(probe.settings, plans)
     told = [(state.bucket, one) for state in states for one in state.differences]
     danger = [(bucket, one.rule) for bucket, one in told if one.change == "dangerous"]
@@ -364,6 +370,8 @@ def rules(connection: Connection, probe: Probe) -> Iterator[Finding]:
         yield found("rules", "warn", Reason("ops.rules_differ", {"count": len(differ)}), Reason("ops.rules_next"))
     elif told and not danger:
         yield fine("rules", "ops.rules_ok")
+    if any(state.unread for state in states):
+        raise NotAsked  # `store` says so of a store that is away
 
 
 def audit_log(connection: Connection, probe: Probe) -> Iterator[Finding]:
@@ -388,6 +396,10 @@ def audit_end(connection: Connection, probe: Probe) -> Iterator[Finding]:
     """The log against the newest signed head that the store keeps, where the catalog's owner cannot mend it. What
     cannot be compared is no good sign."""
     following = Reason("ops.audit_end_next")
+    hangs = store_silent(probe.settings)
+    if hangs is not None:
+        yield found("audit", "warn", Reason("ops.audit_unread", {"problem": hangs}), following)
+        raise NotAsked
     try:
         keys, store = load_keys(probe.settings), make_store(probe.settings)
         standing = signed.judge(lambda query: query(connection), store, keys.node_id, keys.node_public, probe.now_ms)
@@ -395,7 +407,7 @@ def audit_end(connection: Connection, probe: Probe) -> Iterator[Finding]:
         gone = marked is not None and signed.read_head(store, marked, keys.node_public) is None
     except TiergateError as exc:
         yield found("audit", "warn", Reason("ops.audit_unread", {"problem": exc.reason}), following)
-        return
+        raise NotAsked from exc
     newest, began_ms = standing.newest, audit.began_ms(connection)
     if standing.cut is not None:
         if facts.get(connection, signed.CUT) is None:  # else `audit_cut` has said it
@@ -411,8 +423,12 @@ def audit_end(connection: Connection, probe: Probe) -> Iterator[Finding]:
 
 
 def _cut(told: Mapping[str, int]) -> Finding:
-    params = {"at": format_time_ms(told["signed_ms"], local=True), "from": told["from_seq"], "to": told["to_seq"]}
-    return found("audit", "bad", Reason("ops.audit_cut", params), Reason("ops.audit_cut_next"))
+    return found("audit", "bad", Reason("ops.audit_cut", signed.shown(told)), Reason("ops.audit_cut_next"))
+
+
+def _named(row: links.LinkRow) -> dict[str, object]:
+    """Two nodes may have the same name."""
+    return {"link": row.id, "name": row.peer_name}
 
 
 def peers(connection: Connection, probe: Probe) -> Iterator[Finding]:
@@ -420,16 +436,17 @@ def peers(connection: Connection, probe: Probe) -> Iterator[Finding]:
     following = Reason("ops.link_next")
     bad = False
     for row in rows:
+        named = _named(row)
         if row.suspended_ms is not None:
             bad = True
-            yield found("links", "warn", Reason("ops.link_suspended", {"name": row.peer_name}), following)
+            yield found("links", "warn", Reason("ops.link_suspended", named), following)
         elif row.last_seen_ms is None:
             bad = True
-            yield found("links", "warn", Reason("ops.link_never", {"name": row.peer_name}), following)
+            yield found("links", "warn", Reason("ops.link_never", named), following)
         elif row.peer_role == "lower" and probe.now_ms - row.last_seen_ms > LINK_SILENT_MS:
             bad = True
             minutes = (probe.now_ms - row.last_seen_ms) // _MINUTE_MS
-            reason = Reason("ops.link_silent", {"name": row.peer_name, "minutes": minutes})
+            reason = Reason("ops.link_silent", named | {"minutes": minutes})
             yield found("links", "bad", reason, following)
     if rows and not bad:
         yield fine("links", "ops.links_ok", count=len(rows))
@@ -444,11 +461,11 @@ def heads(connection: Connection, probe: Probe) -> Iterator[Finding]:
         if last.back_ms is not None and probe.now_ms - last.back_ms < HEAD_BACK_SHOWN_MS:
             bad = True
             at = format_time_ms(last.back_ms, local=True)
-            reason = Reason("ops.head_back", {"name": row.peer_name, "at": at})
+            reason = Reason("ops.head_back", _named(row) | {"at": at})
             yield found("heads", "bad", reason, Reason("ops.head_back_next"))
         elif row.usable and probe.now_ms - last.at_ms > HEAD_OLD_MS:
             bad = True
-            reason = Reason("ops.head_old", {"name": row.peer_name, "hours": (probe.now_ms - last.at_ms) // HOUR_MS})
+            reason = Reason("ops.head_old", _named(row) | {"hours": (probe.now_ms - last.at_ms) // HOUR_MS})
             yield found("heads", "warn", reason, Reason("ops.link_next"))
     if given and not bad:
         yield fine("heads", "ops.heads_ok", count=len(given))
@@ -460,7 +477,7 @@ def quotas(connection: Connection, probe: Probe) -> Iterator[Finding]:
     bad = False
     for row in above:
         left = quota.left(connection, row, probe.now_ms)
-        params = {"name": row.peer_name, "limit_mb": row.bytes_per_day // 1_000_000, "left_mb": left // 1_000_000}
+        params = _named(row) | {"limit_mb": row.bytes_per_day // 1_000_000, "left_mb": left // 1_000_000}
         following = Reason("ops.quota_next", {"link": row.id})
         if left < quota.FULL_BYTES:
             bad = True
@@ -476,7 +493,8 @@ def broken_glass(connection: Connection, probe: Probe) -> Iterator[Finding]:
     """Loud from the moment a seal is opened until somebody else has reviewed it."""
     for row in break_glass.unreviewed(connection):
         until_ms = row.until_ms or 0
-        params = {"person": row.person, "at": format_time_ms(row.used_ms or 0, local=True), "reason": row.reason}
+        at = format_time_ms(row.used_ms or 0, local=True)
+        params = {"seal": row.id, "person": row.person, "at": at, "reason": row.reason}
         reason = Reason("ops.break_glass_unreviewed", params)
         if until_ms > probe.now_ms:
             reason = Reason("ops.break_glass_open", params | {"until": format_time_ms(until_ms, local=True)})
@@ -485,7 +503,7 @@ def broken_glass(connection: Connection, probe: Probe) -> Iterator[Finding]:
 
 def pulls(connection: Connection, probe: Probe) -> Iterator[Finding]:
     for row in leases.unconfirmed_late(connection, probe.now_ms):
-        reason = Reason("ops.lease_unconfirmed", {"case": row.case_no})
+        reason = Reason("ops.lease_unconfirmed", {"lease": row.id, "case": row.case_no})
         yield found("leases", "warn", reason, Reason("ops.lease_next"))
     for row in leases.to_purge(connection, probe.now_ms - PURGE_LATE_MS):
         minutes = (probe.now_ms - row.cache_until_ms) // _MINUTE_MS

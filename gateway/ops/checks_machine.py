@@ -7,6 +7,7 @@ import os
 import socket
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from enum import Enum
 from functools import partial
 from pathlib import Path
 
@@ -15,11 +16,12 @@ from sqlalchemy import Connection
 
 from config.errors import TiergateError
 from config.reasons import Reason, text
-from config.settings import Listener, is_loopback, split_listen
+from config.settings import Listener, Settings, is_loopback, split_listen
 from config.units import HOUR_MS
 from gateway.access import journal
 from gateway.access.keys import load_keys
-from gateway.ops.findings import Finding, Level, fine, found
+from gateway.ops.disks import ask_each, folders_of, own_folders, silent
+from gateway.ops.findings import Finding, Level, NotAsked, fine, found
 from gateway.ops.locks import KEYS_LOCK, is_held
 from gateway.ops.probe import Probe
 from gateway.ops.signs import read_sign
@@ -31,7 +33,8 @@ from storage.catalog.status import shards
 from storage.clock_trust import AGREE_WITHIN_MS
 from storage.objects import make_store
 from storage.objects.folder import FolderStore
-from storage.spool import free_space
+from storage.questions import ask
+from storage.spool import FreeSpace, free_space
 from tiering import pins
 
 _PAGE = Path(__file__).parents[1] / "web" / "page"
@@ -69,16 +72,36 @@ def folders(probe: Probe) -> Iterator[Finding]:
     wanted = {"data": paths.data, "catalog": paths.catalog_dir, "keys": paths.keys_dir}
     made_later = {"run": paths.run_dir, **paths.spool_dirs}
     bad = False
-    for what, folder in (wanted | {k: v for k, v in made_later.items() if v.exists()}).items():
-        if folder.is_dir() and os.access(folder, os.W_OK | os.X_OK):
+    for what, state in ask_each(wanted | made_later, lambda _, folder: _folder_state(folder)).items():
+        if isinstance(state, OSError):
+            raise state
+        if state is _FolderState.USABLE or (state is _FolderState.ABSENT and what in made_later):
             continue
         bad = True
-        missing = not folder.is_dir()
-        code = "ops.folder_missing" if missing else "ops.folder_readonly"
-        params: dict[str, object] = {"what": what} if missing else {"what": what, "user": _user()}
+        if isinstance(state, Reason):
+            continue  # `disks` says it
+        readonly = state is _FolderState.READ_ONLY
+        code = "ops.folder_readonly" if readonly else "ops.folder_missing"
+        params: dict[str, object] = {"what": what, "user": _user()} if readonly else {"what": what}
+        folder = (wanted | made_later)[what]
         yield found("folders", "bad", Reason(code, params), Reason("ops.folder_next", {"folder": folder}))
     if not bad:
         yield fine("folders", "ops.folders_ok")
+
+
+class _FolderState(Enum):
+    USABLE = "usable"
+    ABSENT = "absent"
+    NO_FOLDER = "no folder"  #: something else has its name
+    READ_ONLY = "read-only"
+
+
+def _folder_state(folder: Path) -> _FolderState:
+    if not folder.exists():
+        return _FolderState.ABSENT
+    if not folder.is_dir():
+        return _FolderState.NO_FOLDER
+    return _FolderState.USABLE if os.access(folder, os.W_OK | os.X_OK) else _FolderState.READ_ONLY
 
 
 def _user() -> str:
@@ -132,21 +155,35 @@ def register(probe: Probe) -> Iterator[Finding]:
         yield fine("register", "ops.register_ok")
 
 
+def unreachable(settings: Settings) -> list[Finding]:
+    """Of the node's own folders those whose disk hangs: whatever else asks them would not come back."""
+    own = own_folders(settings)
+    answers = ask_each(own, lambda _, folder: folder.exists())
+    hung = {own[name]: answer for name, answer in answers.items() if isinstance(answer, Reason)}
+    return [_silent(reason) for folder, reason in hung.items() if hung.keys().isdisjoint(folder.parents)]
+
+
+def _silent(reason: Reason) -> Finding:
+    return found("disks", "bad", reason, Reason("ops.disk_silent_next"))
+
+
 def disks(probe: Probe) -> Iterator[Finding]:
     limits = probe.settings.spool
     spools = probe.settings.paths.spool_dirs
-    folders = {**spools, "data": probe.settings.paths.data}
-    if probe.settings.store.kind == "folder":
-        folders["store"] = probe.settings.store_folder
+    folders = folders_of(probe.settings)
     told = probe.catalog.read(volume_state.read) if probe.catalog is not None else {}
     known = probe.catalog.read(partial(_known, spools=spools)) if probe.catalog is not None else {}
-    for name, folder in folders.items():
-        if name in spools and (wrong := _wrong_volume(name, folder, known.get(name))) is not None:
-            yield found("disks", "bad", wrong, Reason("ops.volume_next", {"folder": folder}))
+    for name, answer in ask_each(folders, partial(_look_at, known=known)).items():
+        if isinstance(answer, Reason):
+            yield _silent(answer)
             continue
-        try:
-            free = free_space(folder)
-        except OSError:
+        if isinstance(answer, OSError):
+            continue
+        wrong, free = answer
+        if wrong is not None:
+            yield found("disks", "bad", wrong, Reason("ops.volume_next", {"folder": folders[name]}))
+            continue
+        if free is None:
             continue
         percent = round(free.percent, 1)
         params = {"volume": name, "percent": percent, "free_gb": round(free.bytes_free / 1e9, 1)}
@@ -158,9 +195,15 @@ def disks(probe: Probe) -> Iterator[Finding]:
         elif free.read_only or (said is not None and said["code"] not in _SPACE):
             problem = said[probe.settings.node.language] if said is not None else "EROFS"
             reason = Reason("ops.volume_trouble", {"volume": name, "problem": problem})
-            yield found("disks", "bad", reason, Reason("ops.volume_next", {"folder": folder}))
+            yield found("disks", "bad", reason, Reason("ops.volume_next", {"folder": folders[name]}))
         else:
             yield fine("disks", "ops.disk_ok", **params)
+
+
+def _look_at(name: str, folder: Path, known: Mapping[str, str | None]) -> tuple[Reason | None, FreeSpace | None]:
+    """(what is wrong with the volume, else its space). Raises OSError."""
+    wrong = _wrong_volume(name, folder, known.get(name))
+    return (wrong, None) if wrong is not None else (None, free_space(folder))
 
 
 #: What a recorder says of space is said better by the numbers of this moment.
@@ -188,20 +231,28 @@ def store(probe: Probe) -> Iterator[Finding]:
     try:
         opened = make_store(probe.settings)
         if isinstance(opened, FolderStore):
-            if not opened.root.exists():
+            if not ask(opened.root, partial(_is_made, opened)):
                 return  # not made yet: the keeper does it; one that is lost is the keeper's job "store" failing
-            _ = opened.volume_id
         else:
             opened.head("probe")
         server_ms = opened.server_time()
-    except TiergateError as error:
-        reason = Reason("ops.store_bad", {"problem": text(error.reason, probe.settings.node.language)})
+    except (TiergateError, TimeoutError) as error:
+        said = error.reason if isinstance(error, TiergateError) else silent("store", probe.settings.store_folder)
+        reason = Reason("ops.store_bad", {"problem": text(said, probe.settings.node.language)})
         yield found("store", "bad", reason, Reason("ops.store_next", {"where": where}))
-        return
+        raise NotAsked from error  # what its clock says
     yield fine("store", "ops.store_ok")
     if server_ms is not None and abs(server_ms - probe.now_ms) > AGREE_WITHIN_MS:
         offset_s = round((probe.now_ms - server_ms) / 1000)
         yield found("clock", "bad", Reason("ops.clock_store_far", {"offset_s": offset_s}), Reason("ops.clock_next"))
+
+
+def _is_made(opened: FolderStore) -> bool:
+    """Raises media.volume_missing."""
+    if not opened.root.exists():
+        return False
+    _ = opened.volume_id
+    return True
 
 
 def clock(probe: Probe) -> Iterator[Finding]:
@@ -341,10 +392,11 @@ def _unaware(connection: Connection, now_ms: int) -> Iterator[Finding]:
     if state is None:
         return
     for row in pins.waiting(connection, state):
+        named: dict[str, object] = {"link": row.id, "name": row.peer_name}
         if state.coming is None:
-            reason, following = Reason("ops.certificate_behind", {"name": row.peer_name}), "ops.certificate_behind_next"
+            reason, following = Reason("ops.certificate_behind", named), "ops.certificate_behind_next"
             yield found("certificates", "bad", reason, Reason(following))
         elif now_ms - state.announced_ms >= HOUR_MS:
             hours = (now_ms - state.announced_ms) // HOUR_MS
-            reason = Reason("ops.certificate_waits", {"name": row.peer_name, "hours": hours})
+            reason = Reason("ops.certificate_waits", named | {"hours": hours})
             yield found("certificates", "warn", reason, Reason("ops.certificate_waits_next"))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 
 from sqlalchemy import Connection
 
@@ -17,7 +18,7 @@ from config.clock import Clock
 from config.reasons import Reason
 from config.settings import Settings
 from gateway.ops import checks_catalog, checks_machine
-from gateway.ops.findings import Finding
+from gateway.ops.findings import Answer, Finding, NotAsked
 from gateway.ops.probe import Probe
 from storage.catalog import migrate
 from storage.catalog.engine import Catalog
@@ -85,6 +86,7 @@ METRICS: dict[str, str | None] = {
     "tiergate_gaps_open": "gaps",
     "tiergate_recorder_watchdog_restarts": None,
     "tiergate_recorder_hung_threads": "recorders",
+    "tiergate_recorder_dropped_changes": "recorders",
     "tiergate_register_open_rows": None,
     "tiergate_rtsp_connections": None,
     "tiergate_rtsp_streams": None,
@@ -100,6 +102,7 @@ METRICS: dict[str, str | None] = {
     "tiergate_recorded_time_ahead_seconds": "clock",
     "tiergate_disk_free_bytes": "disks",
     "tiergate_disk_free_ratio": "disks",
+    "tiergate_disk_answers": "disks",
     "tiergate_spool_volume_trouble": "disks",
     "tiergate_job_success_age_seconds": "jobs",
     "tiergate_job_failing_seconds": "jobs",
@@ -107,6 +110,7 @@ METRICS: dict[str, str | None] = {
     "tiergate_sweep_refused_seconds": "sweep",
     "tiergate_store_away_seconds": "store",
     "tiergate_uploads_corrupt": "backlog",
+    "tiergate_uploads_hanging": "backlog",
     "tiergate_audit_checkpoint_age_seconds": "audit",
     "tiergate_store_needed_bytes": None,
     "tiergate_store_capacity_bytes": None,
@@ -146,23 +150,40 @@ METRICS: dict[str, str | None] = {
 def examine(
     settings: Settings, clock: Clock, quick: bool = False, wanted: Callable[[str], bool] = lambda name: True
 ) -> Iterator[Finding]:
-    """All findings, the good ones too. A check that itself fails is a finding and stops no other.
+    """All findings, the good ones too; see `answers`."""
+    for answer in answers(settings, clock, quick, wanted):
+        yield from answer.findings
 
-    `quick` shortens the walk over the audit log; `wanted` chooses checks by name.
+
+def answers(
+    settings: Settings, clock: Clock, quick: bool = False, wanted: Callable[[str], bool] = lambda name: True
+) -> Iterator[Answer]:
+    """One of each check. A check that itself fails has a finding that says so, and stops no other.
+
+    `quick` leaves out the walk over the audit log; `wanted` chooses checks by name. Where a disk with the node's own
+    folders hangs, that is said and nothing else: no check would come back from it. Without the catalog no answer is
+    whole: checks of the machine look into it too.
     """
+    machine = [check for check in _MACHINE if wanted(check.__name__)]
+    of_catalog = [check for check in _CATALOG if wanted(check.__name__)]
+    hung = tuple(checks_machine.unreachable(settings))
+    if hung:
+        for name in (check.__name__ for check in (*machine, *of_catalog)):
+            yield Answer(name, hung if name == "disks" else (), whole=False)
+        return
     catalog = _open(settings)
     probe = Probe(settings, clock, catalog, quick)
     try:
-        for check in _MACHINE:
-            if wanted(check.__name__):
-                yield from _safe(check.__name__, lambda check=check: list(check(probe)))  # type: ignore[misc]  # a bound default
-        if catalog is None:
-            return
-        for look in _CATALOG:
-            if wanted(look.__name__):
-                yield from _safe(
+        for check in machine:
+            said = _safe(check.__name__, lambda check=check: _answer(check.__name__, check(probe)))  # type: ignore[misc]  # a bound default
+            yield said if catalog is not None else replace(said, whole=False)
+        for look in of_catalog:
+            if catalog is None:
+                yield Answer(look.__name__, whole=False)
+            else:
+                yield _safe(
                     look.__name__,
-                    lambda look=look, catalog=catalog: catalog.read(lambda c: list(look(c, probe))),  # type: ignore[misc]  # bound defaults
+                    lambda look=look, catalog=catalog: catalog.read(lambda c: _answer(look.__name__, look(c, probe))),  # type: ignore[misc]  # bound defaults
                 )
     finally:
         if catalog is not None:
@@ -179,10 +200,21 @@ def _open(settings: Settings) -> Catalog | None:
         return None
 
 
-def _safe(name: str, work: Callable[[], list[Finding]]) -> list[Finding]:
+def _safe(name: str, ask: Callable[[], Answer]) -> Answer:
     try:
-        return work()
+        return ask()
     except Exception as error:
         _log.debug("check failed", exc_info=True)
         reason = Reason("ops.check_failed", {"check": name, "problem": type(error).__name__})
-        return [Finding(name, "bad", reason, Reason("ops.check_failed_next"))]
+        return Answer(name, (Finding(name, "bad", reason, Reason("ops.check_failed_next")),), whole=False)
+
+
+def _answer(name: str, findings: Iterable[Finding]) -> Answer:
+    """What is found before a check comes upon something that it cannot ask counts."""
+    said: list[Finding] = []
+    try:
+        for finding in findings:
+            said.append(finding)
+    except NotAsked:
+        return Answer(name, tuple(said), whole=False)
+    return Answer(name, tuple(said))

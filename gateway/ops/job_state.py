@@ -17,7 +17,9 @@ JOB_NAMES = (
     "catalog", "backup", "alarms", "reports", "owners",
 )  # fmt: skip
 _PREFIX = "job."
-UPLOADS = "keeper.uploads"  #: fact: {"behind", "away_since_ms", "failures", "corrupt", "problem"} of the uploader
+#: fact: {"behind", "away_since_ms", "failures", "corrupt", "hanging", "problem"} of the uploader; of what hangs
+#: {"segment", "camera"}
+UPLOADS = "keeper.uploads"
 FORECAST = "keeper.forecast"  #: fact: {"needed_bytes", "capacity_bytes", "full_ms"}, the last two or null
 OWNERS = "keeper.owners"  #: fact: `gateway.ops.owner_checks.told`
 PROMISES = "keeper.promises"  #: fact: `gateway.ops.promise.told`

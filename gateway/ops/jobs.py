@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -37,7 +38,11 @@ class Job:
 
 
 class Jobs:
-    """Runs jobs on an APScheduler in this event loop, each in a thread, none twice at once."""
+    """Runs jobs on an APScheduler in this event loop, each in a thread, none twice at once.
+
+    There is a thread for each: those that a dead disk holds, for as long as it is dead, are in nobody's way. asyncio's
+    own pool has six on a machine with two cores, and the end of the loop would wait for it.
+    """
 
     def __init__(self, catalog: Catalog, clock: Clock) -> None:
         self._catalog = catalog
@@ -50,6 +55,7 @@ class Jobs:
             job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
         )
         self._watch: asyncio.Task[None] | None = None
+        self._threads = ThreadPoolExecutor(len(JOB_NAMES), "job")
 
     def add(self, job: Job) -> None:
         if job.name not in JOB_NAMES:
@@ -65,14 +71,19 @@ class Jobs:
         offset_ns = self._clock.wall_ns() - self._clock.monotonic_ns()
         self._watch = asyncio.create_task(self._follow_clock(offset_ns), name="jobs-clock")
 
+    async def first(self, name: str, timeout_s: float) -> None:
+        """One run before the others; they begin without it when it takes longer."""
+        await asyncio.wait({self._begin(name)}, timeout=timeout_s)
+
     async def stop(self, timeout_s: float = 10.0) -> None:
-        """No new runs; those that run are waited for."""
+        """No new runs; those that run are waited for so long. One that hangs ends with the process."""
         if self._watch is not None:
             self._watch.cancel()
         if self._scheduler.running:
             self._scheduler.shutdown(wait=False)
         if self._running:
             await asyncio.wait(list(self._running.values()), timeout=timeout_s)
+        self._threads.shutdown(wait=False)
 
     def _schedule(self, job: Job, first: datetime) -> None:
         self._scheduler.add_job(
@@ -87,17 +98,22 @@ class Jobs:
 
     async def _start(self, name: str) -> None:
         """The scheduler cancels what it waits for when it is shut down; a job under way is not to be torn."""
-        task = asyncio.create_task(self.run(name), name=f"job-{name}")
-        self._running[name] = task
-        task.add_done_callback(lambda _: self._running.pop(name, None))
-        await asyncio.shield(task)
+        await asyncio.shield(self._begin(name))
+
+    def _begin(self, name: str) -> asyncio.Task[None]:
+        """The run that is under way, else a new one."""
+        task = self._running.get(name)
+        if task is None:
+            task = self._running[name] = asyncio.create_task(self.run(name), name=f"job-{name}")
+            task.add_done_callback(lambda _: self._running.pop(name, None))
+        return task
 
     async def run(self, name: str) -> None:
         """One run, now. Never raises for a failure of the job."""
         job = self._jobs[name]
         problem = None
         try:
-            await asyncio.to_thread(job.work)
+            await asyncio.get_running_loop().run_in_executor(self._threads, job.work)
         except TiergateError as error:
             problem = error.reason.code
             _log.warning("job failed", extra={"job": name, "code": problem, "reason": str(error)})

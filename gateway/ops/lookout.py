@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 
 from sqlalchemy import Connection
@@ -20,7 +20,7 @@ from config.units import HOUR_MS
 from gateway.ops import alarms, doctor
 from gateway.ops.alarm_hooks import Hook, message
 from gateway.ops.alarms import Alarms, News
-from gateway.ops.findings import Finding
+from gateway.ops.findings import Answer
 from storage.audit import log as audit
 from storage.catalog import facts
 from storage.catalog.engine import Catalog
@@ -28,7 +28,7 @@ from storage.catalog.engine import Catalog
 _log = logging.getLogger(__name__)
 
 ACTOR = "keeper"
-#: What `doctor.SLOW` names is looked at so often; between, its last word stands.
+#: What `doctor.SLOW` names is asked so often; between, its last word stands. What could not be asked is not put off.
 SLOW_EVERY_MS = HOUR_MS
 
 
@@ -41,16 +41,15 @@ class Lookout:
         self._clock = clock
         self._node_id = node_id
         self._hooks = hooks
-        self._slow: list[Finding] = []
-        self._slow_next_ns = 0
+        self._slow: dict[str, tuple[int, Answer]] = {}  #: by check, when it is asked again, and its last word
 
     def look(self) -> None:
         """Raises the last trouble of a hook, after everything else is done."""
-        findings = self._findings()
+        answers = self._answers()
         now_ms = wall_ms(self._clock)
         before = read(self._catalog)
         after, news = alarms.look(
-            before, findings, now_ms, _ids(now_ms), self._hooks.keys(), self._settings.alarms.least
+            before, answers, now_ms, _ids(now_ms), self._hooks.keys(), self._settings.alarms.least
         )
         after = alarms.only_for(after, self._hooks.keys())
 
@@ -66,15 +65,14 @@ class Lookout:
             _log.warning("alarm", extra={"turn": one.turn, "check": one.check, "code": one.reason["code"]})
         self._deliver(after)
 
-    def _findings(self) -> list[Finding]:
+    def _answers(self) -> list[Answer]:
         now_ns = self._clock.monotonic_ns()
-        if now_ns >= self._slow_next_ns:
-            self._slow = self._examine(lambda name: name in doctor.SLOW)
-            self._slow_next_ns = now_ns + SLOW_EVERY_MS * 1_000_000
-        return [*self._examine(lambda name: name not in doctor.SLOW), *self._slow]
-
-    def _examine(self, wanted: Callable[[str], bool]) -> list[Finding]:
-        return list(doctor.examine(self._settings, self._clock, quick=True, wanted=wanted))
+        rest = {name: said for name, (next_ns, said) in self._slow.items() if now_ns < next_ns}
+        answers = list(doctor.answers(self._settings, self._clock, quick=True, wanted=lambda name: name not in rest))
+        for answer in answers:
+            if answer.check in doctor.SLOW and answer.whole:
+                self._slow[answer.check] = (now_ns + SLOW_EVERY_MS * 1_000_000, answer)
+        return [*answers, *rest.values()]
 
     def _deliver(self, state: Alarms) -> None:
         """In order, hook by hook; what one hook does not take waits there and holds up no other."""

@@ -6,7 +6,6 @@ Another room adds a reader to `READERS`.
 
 from __future__ import annotations
 
-import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -17,9 +16,11 @@ from prometheus_client.registry import Collector
 from sqlalchemy import Connection, func, select
 
 from config.errors import Kind, TiergateError
+from config.reasons import Reason
 from config.settings import Settings, is_loopback
 from config.units import HOUR_MS
 from gateway.ops import alarms, job_state, signs
+from gateway.ops.disks import ask_each, folders_of
 from storage import canary, damage, evidence_state, scrub, sweeper
 from storage.audit import signed
 from storage.catalog import (
@@ -115,11 +116,14 @@ def _footage(connection: Connection, settings: Settings, now_ms: int) -> Iterabl
 def _recorders(connection: Connection, settings: Settings, now_ms: int) -> Iterable[Metric]:
     restarts: list[tuple[tuple[str, ...], float]] = []
     hung: list[tuple[tuple[str, ...], float]] = []
+    dropped: list[tuple[tuple[str, ...], float]] = []
     for shard in status.shards(connection):
         found = facts.get(connection, f"{status.WATCHDOG_FACT}{shard}")
         for name, count in sorted((found or {}).items()):
             if name == "hung":
                 hung.append(((str(shard),), float(count)))
+            elif name == "dropped":
+                dropped.append(((str(shard),), float(count)))
             else:
                 restarts.append(((str(shard), name), float(count)))
     yield Metric(
@@ -130,6 +134,8 @@ def _recorders(connection: Connection, settings: Settings, now_ms: int) -> Itera
         tuple(restarts),
     )
     yield Metric("tiergate_recorder_hung_threads", "Threads of cameras that do not end.", ("shard",), tuple(hung))
+    help_ = "Changes that a recorder has not brought into the catalog since its start, and will not."
+    yield Metric("tiergate_recorder_dropped_changes", help_, ("shard",), tuple(dropped))
 
 
 def _access(connection: Connection, settings: Settings, now_ms: int) -> Iterable[Metric]:
@@ -148,17 +154,7 @@ def _access(connection: Connection, settings: Settings, now_ms: int) -> Iterable
     yield Metric("tiergate_link_seen_age_seconds", "Time since a peer was heard.", ("peer", "role"), tuple(seen))
 
 
-def _disks(connection: Connection, settings: Settings, now_ms: int) -> Iterable[Metric]:
-    free: list[tuple[tuple[str, ...], float]] = []
-    scarce: list[tuple[tuple[str, ...], float]] = []
-    for name, folder in (*settings.paths.spool_dirs.items(), ("data", settings.paths.data)):
-        with contextlib.suppress(OSError):
-            found = free_space(folder)
-            free.append(((name,), float(found.bytes_free)))
-            scarce.append(((name,), found.percent / 100))
-    yield Metric("tiergate_disk_free_bytes", "Bytes that the node may still take.", ("volume",), tuple(free))
-    help_ = "What is left of bytes or of inodes, whichever is scarcer."
-    yield Metric("tiergate_disk_free_ratio", help_, ("volume",), tuple(scarce))
+def _volumes(connection: Connection, settings: Settings, now_ms: int) -> Iterable[Metric]:
     told = volume_state.read(connection)
     trouble = tuple(((name,), float(reason is not None)) for name, reason in told.items())
     yield Metric("tiergate_spool_volume_trouble", "1 while the recorders do not trust it.", ("volume",), trouble)
@@ -184,6 +180,8 @@ def _keeping(connection: Connection, settings: Settings, now_ms: int) -> Iterabl
     yield _one("tiergate_store_away_seconds", "How long the store has taken nothing; 0: it does.", away)
     corrupt = None if uploads is None else float(uploads["corrupt"])
     yield _one("tiergate_uploads_corrupt", "Segments whose spool copy is not what its row says.", corrupt)
+    hanging = None if uploads is None else float(len(uploads.get("hanging", ())))
+    yield _one("tiergate_uploads_hanging", "Segments whose upload has begun and does not end.", hanging)
     forecast = facts.get(connection, job_state.FORECAST) or {}
     needed = forecast.get("needed_bytes")
     yield _one("tiergate_store_needed_bytes", "Most that the store must hold, by the forecast.", needed)
@@ -371,7 +369,7 @@ READERS: list[Reader] = [
     _footage,
     _recorders,
     _access,
-    _disks,
+    _volumes,
     _keeping,
     _alarms,
     _whole,
@@ -401,6 +399,27 @@ class _Collector(Collector):
                 yield family
 
 
+def disks(settings: Settings) -> list[Metric]:
+    """Asked of the disks, and not in a transaction: one that hangs is waited for (`storage.questions`)."""
+    free: list[tuple[tuple[str, ...], float]] = []
+    scarce: list[tuple[tuple[str, ...], float]] = []
+    answers: list[tuple[tuple[str, ...], float]] = []
+    for name, found in ask_each(folders_of(settings), lambda _, folder: free_space(folder)).items():
+        if isinstance(found, OSError):
+            continue
+        answers.append(((name,), float(not isinstance(found, Reason))))
+        if not isinstance(found, Reason):
+            free.append(((name,), float(found.bytes_free)))
+            scarce.append(((name,), found.percent / 100))
+    ratio = "What is left of bytes or of inodes, whichever is scarcer."
+    said = "0 while the disk hangs: nothing that asks it comes back."
+    return [
+        Metric("tiergate_disk_free_bytes", "Bytes that the node may still take.", ("volume",), tuple(free)),
+        Metric("tiergate_disk_free_ratio", ratio, ("volume",), tuple(scarce)),
+        Metric("tiergate_disk_answers", said, ("volume",), tuple(answers)),
+    ]
+
+
 def looks_running(count: float | None) -> Metric:
     return _one("tiergate_looks_running", "Looks going on in the process that answers.", count)
 
@@ -408,7 +427,8 @@ def looks_running(count: float | None) -> Metric:
 def requests_refused(counts: Mapping[str, int]) -> Metric:
     return Metric(
         "tiergate_requests_refused_total",
-        "Requests that the process that answers has refused with 429 since it began, because they came too often.",
+        "Requests refused with 429 because they came too often, since the process that answers began; `node_…`: calls "
+        "of linked nodes, since the relay began.",
         ("of",),
         tuple(((of,), float(count)) for of, count in sorted(counts.items())),
     )

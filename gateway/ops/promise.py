@@ -6,6 +6,7 @@ Belongs here: gathering, and the sentence on each camera. Does not belong here: 
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from storage.classes import class_of
 from storage.forecast import ASSUMED_BPS, Basis, Forecast, Inflow, forecast, stay_days
 from storage.gaps import NOT_DUE, merged
 from storage.plan_view import outflow
+from storage.questions import ask
 from storage.reach import MOST_MISSING, Reach, gaps_break_ms
 from storage.reach_view import Overkept, overkept, reaches
 from storage.sweeper import Policies
@@ -61,10 +63,11 @@ def capacity_bytes(settings: Settings, standing_bytes: int) -> int | None:
     """What may stand in the store before new footage is no longer admitted; None: unknown."""
     limits = [settings.store.capacity_bytes]
     if settings.store.kind == "folder":
-        volume = os.statvfs(_existing(settings.store_folder))
-        # A folder store ends where admission does: below `spool.min_free_percent` ordinary cameras are refused.
-        reserve = int(volume.f_blocks * volume.f_frsize * settings.spool.min_free_percent / 100)
-        limits.append(max(0, standing_bytes + volume.f_bavail * volume.f_frsize - reserve))
+        with contextlib.suppress(TimeoutError):  # a disk that hangs says nothing
+            volume = ask(settings.store_folder, lambda: os.statvfs(_existing(settings.store_folder)))
+            # A folder store ends where admission does: below `spool.min_free_percent` ordinary cameras are refused.
+            reserve = int(volume.f_blocks * volume.f_frsize * settings.spool.min_free_percent / 100)
+            limits.append(max(0, standing_bytes + volume.f_bavail * volume.f_frsize - reserve))
     return min((limit for limit in limits if limit is not None), default=None)
 
 

@@ -95,7 +95,12 @@ def metrics_page() -> str:
         found = catalog.read(lambda c: metrics.read_facts(c, Settings(), 0))
     finally:
         catalog.close()
-    found += [metrics.looks_running(None), metrics.requests_refused({}), *metrics.rtsp(0, 0, {}, 0, 0)]
+    found += [
+        *metrics.disks(Settings()),
+        metrics.looks_running(None),
+        metrics.requests_refused({}),
+        *metrics.rtsp(0, 0, {}, 0, 0),
+    ]
     lines = [
         _HEAD + "# Metrics\n",
         "`/metrics`, SI units. What is not known is absent, never 0. *doctor*: the check of `tiergate doctor` that",

@@ -101,7 +101,10 @@ def check_store(
         spools = make_spools(settings, clock, load_keys(settings).node_id)
         store = make_store(settings)
         report = check.check(catalog, store, spools, wall_ms(clock), wanted)
-        details = {"rows": report.rows, "objects": report.objects, "findings": len(report.findings), "level": level}
+        details = {
+            "rows": report.rows, "objects": report.objects, "findings": len(report.findings),
+            "unreadable": len(report.unreadable), "level": level,
+        }  # fmt: skip
         record(catalog, wall_ms(clock), "store.check", "store", details)
         if not repair:
             return report, None
@@ -128,8 +131,9 @@ def rebuild_store(settings: Settings, progress: Callable[[RebuildReport], None] 
         policy.restamped = journal.restore_restamps(catalog, remembered)
         policy.tombstones = journal.restore_tombstones(catalog, remembered)
         catalog.write(partial(_finish, node_id=node_id))
-        if policy != journal.Restored():
-            record(catalog, wall_ms(clock), "store.restore", "journal", asdict(policy))
+        if policy != journal.Restored() or remembered.unreadable:
+            details = {**asdict(policy), "unreadable": remembered.unreadable}
+            record(catalog, wall_ms(clock), "store.restore", "journal", details)
     return {
         "objects": report.objects,
         "added": report.added,

@@ -9,14 +9,19 @@ Nothing reads a whole segment where a range will do: an entry of two seconds of 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Protocol
+
+from sqlalchemy import Connection
 
 from config.clock import wall_ms
 from config.errors import Kind, TiergateError
+from config.units import HOUR_MS
 from storage import damage
 from storage.catalog import gaps, segments
 from storage.catalog.engine import Catalog
@@ -27,12 +32,13 @@ from storage.media.access_unit import StreamConfig
 from storage.media.boxes import HEAD_MAX_BYTES, parse_init, parse_moof, salvage
 from storage.media.fragment_index import FragmentEntry
 from storage.media.playback_index import PlaybackSegment
+from storage.objects.asked import AskedStore
 from storage.objects.base import ObjectStore
-from storage.spool import OpenPart, Spool
-from storage.spools import Spools
+from storage.spool import OpenPart
+from storage.spools import ReadAt, Spools
 
 CHUNK_BYTES = 1 << 20
-WINDOW_SEGMENTS = 3_000  #: 24 h of minutes, and the breaks of a bad line
+WINDOW_SEGMENTS = 50_000  #: 24 h of the shortest segments (2 s) are 43 200; the rest is for the breaks of a bad line
 _CONFIGS = 256
 _SECOND = 4_096
 _ACTOR = "system:web"
@@ -79,14 +85,14 @@ class Footage:
     def __init__(
         self,
         catalog: Catalog,
-        spool: Spool | Spools,
+        spool: Spools,
         store: ObjectStore,
         lower: LowerFootage | None = None,
         evidence: EvidenceSource | None = None,
     ) -> None:
         self._catalog = catalog
         self._spool = spool
-        self._store = store
+        self._store = AskedStore(store)
         self.lower = lower
         self._evidence = evidence
         #: Segments whose main copy is gone or damaged and whose second copy was compared whole.
@@ -98,18 +104,15 @@ class Footage:
     async def window(
         self, camera_id: str, stream: str, from_ms: int, to_ms: int, lease_id: str | None = None
     ) -> list[Piece]:
-        """Pieces that touch ``[from_ms, to_ms)``, oldest first."""
+        """All pieces that touch ``[from_ms, to_ms)``, oldest first. Raises time.range_too_long rather than leave the
+        end out: it would look as if nothing had been recorded."""
         if lease_id is not None:
             return await self._below().window(lease_id, camera_id, stream, from_ms, to_ms)
         # Open parts first: one that is sealed in between then comes from its row, and is not missing in both.
-        parts = await asyncio.to_thread(self._open_pieces, camera_id, stream)
-        rows, marked = await self._catalog.aread(
-            lambda c: (
-                segments.segments_between(c, camera_id, stream, from_ms, to_ms, limit=WINDOW_SEGMENTS),
-                {g.id for g in gaps.gaps_between(c, camera_id, stream, from_ms, to_ms) if g.to_ms != g.from_ms},
-            )
+        parts = await self._parts_that_show(camera_id, stream)
+        pieces = await self._catalog.aread(
+            partial(_sealed, camera_id=camera_id, stream=stream, from_ms=from_ms, to_ms=to_ms)
         )
-        pieces = {row.id: piece_of(row, damaged=row.id in marked) for row in rows}
         for part in parts:
             if part.start_ms < to_ms and part.end_ms > from_ms:
                 pieces.setdefault(part.segment_id, part)
@@ -126,12 +129,16 @@ class Footage:
         if row is not None:
             mine = row.camera_id == camera_id and row.stream == stream and row.state in segments.READABLE
             return piece_of(row) if mine else None
-        parts = await asyncio.to_thread(self._open_pieces, camera_id, stream)
+        parts = await self._parts_that_show(camera_id, stream)
         return next((part for part in parts if part.segment_id == segment_id), None)
 
     async def growing(self, camera_id: str, stream: str, from_ms: int, to_ms: int) -> Piece | None:
-        """The first segment of ``[from_ms, to_ms)`` that is still being recorded."""
-        parts = await asyncio.to_thread(self._open_pieces, camera_id, stream)
+        """The first segment of ``[from_ms, to_ms)`` that is still being recorded. Raises media.play_bytes_away: with a
+        disk that does not answer nobody knows."""
+        try:
+            parts = await asyncio.to_thread(self._open_pieces, camera_id, stream)
+        except OSError as exc:
+            raise TiergateError(Kind.UNAVAILABLE, "media.play_bytes_away") from exc
         touching = (part for part in parts if part.start_ms < to_ms and part.end_ms > from_ms)
         return min(touching, key=lambda part: part.start_ms, default=None)
 
@@ -140,16 +147,19 @@ class Footage:
             raise TiergateError(Kind.UNAVAILABLE, "media.play_lower_away")
         return self.lower
 
+    async def _parts_that_show(self, camera_id: str, stream: str) -> list[Piece]:
+        """None where the disk does not answer: what is in the store is shown all the same."""
+        try:
+            return await asyncio.to_thread(self._open_pieces, camera_id, stream)
+        except OSError:
+            return []
+
     def _open_pieces(self, camera_id: str, stream: str) -> list[Piece]:
-        found = (self._open_piece(part) for part in self._spool.open_parts(camera_id))
+        found = self._spool.of_open_parts(camera_id, self._open_piece)
         return [piece for piece in found if piece is not None and piece.stream == stream]
 
-    def _open_piece(self, part: OpenPart) -> Piece | None:
+    def _open_piece(self, part: OpenPart, read: ReadAt) -> Piece | None:
         """A part file by its own box headers; None of one that has nothing to show yet."""
-
-        def read(offset: int, count: int) -> bytes:
-            return self._spool.read(part.camera_id, part.segment_id, offset, count) or b""
-
         whole = salvage(read, part.bytes, check_samples=False)
         if whole.init is None or whole.init.identity is None or not whole.fragments:
             return None
@@ -201,9 +211,10 @@ class Footage:
                 return await asyncio.to_thread(self._evidence.read, piece.object_key, offset, length)
             except TiergateError:
                 self._second.pop(piece.segment_id, None)  # away, or gone since: the main copy is asked again
-        data = await asyncio.to_thread(self._spool.read, piece.camera_id, piece.segment_id, offset, length)
-        if data is not None:
-            return data
+        with contextlib.suppress(OSError):  # a spool disk that is sick: most of what there is, the store has
+            data = await asyncio.to_thread(self._spool.read, piece.camera_id, piece.segment_id, offset, length)
+            if data is not None:
+                return data
         key = piece.object_key
         if key is None:  # it was open when it was found, and has gone to the store since
             row = await self._catalog.aread(lambda c: segments.segment_of(c, piece.segment_id))
@@ -264,6 +275,17 @@ class Footage:
                     raise TiergateError(Kind.UNAVAILABLE, "media.play_bytes_away")
                 offset += len(data)
                 yield data
+
+
+def _sealed(connection: Connection, camera_id: str, stream: str, from_ms: int, to_ms: int) -> dict[str, Piece]:
+    """By id. Unpacking the fragments of a day takes a second, so it is done in the thread that reads the rows."""
+    rows = segments.segments_between(connection, camera_id, stream, from_ms, to_ms, limit=WINDOW_SEGMENTS + 1)
+    if len(rows) > WINDOW_SEGMENTS:
+        fit_hours = (rows[-1].start_ms - from_ms) // HOUR_MS
+        raise TiergateError(Kind.TOO_LARGE, "time.range_too_long", limit_hours=max(1, fit_hours))
+    found = gaps.gaps_between(connection, camera_id, stream, from_ms, to_ms, limit=WINDOW_SEGMENTS)
+    marked = {gap.id for gap in found if gap.to_ms != gap.from_ms}
+    return {row.id: piece_of(row, damaged=row.id in marked) for row in rows}
 
 
 def _is_fragment(data: bytearray, size: int) -> bool:

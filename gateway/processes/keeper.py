@@ -64,6 +64,7 @@ REPORTS_S = 600  #: whether a month is over
 OWNERS_S = 600  #: whose turn it is to have its owner's recorder asked
 _ROUND_MOST_S = 540.0  #: a round of that is ended then; what it has asked is written down
 _LOCK_WAIT_S = 10.0
+_STORE_WAIT_S = 10.0  #: a store that answers does so by then; the disk of one that does not may hang for days
 _UPLOADER_PAUSE_S = 5.0
 
 
@@ -84,8 +85,9 @@ class Keeper:
             aside=Aside(parts.store, parts.spools, settings.retention.grace_hours * HOUR_MS),
         )
         self._evidence = EvidenceKeeper(
-            parts.sweep_catalog, parts.store, parts.evidence, parts.clock, parts.mender, self._clock_trusted
-        )
+            parts.sweep_catalog, parts.store, parts.evidence, parts.clock, parts.mender, self._clock_trusted,
+            parts.node_id,
+        )  # fmt: skip
         self._evidence_ready = self._lock_tried = False
         self._signer = Signer(parts.catalog, parts.store, parts.node_id, parts.node_key)
         self._asking = Asking(parts.settings_file)
@@ -113,7 +115,7 @@ class Keeper:
             self.jobs.add(Job(name, interval_s, work))
 
     async def run(self, stopping: asyncio.Event) -> None:
-        await self.jobs.run("store")  # before the others, so that their first run finds a store
+        await self.jobs.first("store", _STORE_WAIT_S)  # so that the others' first run finds a store
         self.jobs.start()
         uploads = asyncio.create_task(self._upload(stopping), name="uploads")
         await stopping.wait()
@@ -289,6 +291,7 @@ class Keeper:
             "away_since_ms": counters.away_since_ms,
             "failures": counters.failures,
             "corrupt": counters.corrupt,
+            "hanging": [{"segment": row.id, "camera": row.camera_id} for row in counters.hanging],
             "problem": counters.last_reason and counters.last_reason.as_json(),
         }
         if state == self._told:

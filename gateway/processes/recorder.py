@@ -24,10 +24,11 @@ from sqlalchemy import Connection
 
 from config.clock import Deadline, wall_ms
 from config.reasons import Reason
+from config.units import NS_PER_MS
 from gateway.access.ids import fresh_id
 from gateway.compose.recorder import RecorderParts, build_recorder
 from gateway.ingest.source import GapCause
-from gateway.ingest.timekeeping import UNKNOWN
+from gateway.ingest.timekeeping import UNKNOWN, floor_ns
 from gateway.processes import child
 from storage.catalog import facts
 from storage.catalog.engine import UNAVAILABLE
@@ -149,7 +150,7 @@ class Recorder:
 
     def _tell_watchdog(self) -> None:
         fleet = self._parts.fleet
-        found = {**fleet.restarts(), "hung": fleet.hung()}
+        found = {**fleet.restarts(), "hung": fleet.hung(), "dropped": self._parts.ledger.dropped}
         if found != self._told:
             self._told = found
             self._parts.ledger.put(partial(facts.set, key=f"{WATCHDOG_FACT}{self._shard}", value=found))
@@ -199,13 +200,13 @@ class Recorder:
         """The end of what is recorded: nothing may be dated before it, unless a clock that is right proves it wrong."""
         parts = self._parts
         wanted = await parts.catalog.aread(partial(duties, shard=self._shard, now_ms=wall_ms(parts.clock)))
-        ends = []
+        ends_ns: dict[str, int] = {}
         for duty in wanted:
             if duty.recorded:
                 known = await self._past((duty.camera_id, duty.stream))
                 if known.accounted_ms is not None and not (parts.time.certain and known.trust == UNKNOWN):
-                    ends.append(known.accounted_ms)
-        return max(ends) * 1_000_000 if ends else None
+                    ends_ns[duty.camera_id] = max(known.accounted_ms * NS_PER_MS, ends_ns.get(duty.camera_id, 0))
+        return floor_ns(ends_ns, parts.clock.wall_ns())
 
     def _tick(self) -> None:
         while not self._ticking.wait(TICK_S):

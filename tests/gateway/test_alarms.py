@@ -24,7 +24,7 @@ from gateway.access.keys import ensure_keys
 from gateway.cli.app import run as tiergate
 from gateway.ops import alarm_hooks, alarms, doctor
 from gateway.ops.alarms import LOOKS, Alarms, look, taken
-from gateway.ops.findings import Finding, Level
+from gateway.ops.findings import Answer, Finding, Level
 from gateway.ops.lookout import Lookout, read
 from storage.audit import log as audit
 from storage.catalog import facts
@@ -41,8 +41,8 @@ def low(volume: str, level: Level = "warn", percent: float = 4.0) -> Finding:
     return Finding("disks", level, Reason(code, params), Reason("ops.disk_next"))
 
 
-def offline(camera: str, level: Level = "bad") -> Finding:
-    params = {"camera": camera, "name": "门", "cause": "network"}
+def offline(camera: str, level: Level = "bad", cause: str = "network") -> Finding:
+    params = {"camera": camera, "name": "门", "cause": cause}
     return Finding("cameras", level, Reason("ops.camera_offline", params), Reason("ops.camera_next", params))
 
 
@@ -51,9 +51,8 @@ def looks(*each: list[Finding], least: Level = "warn") -> tuple[Alarms, list[lis
     state, ids = Alarms(), (f"id{n}" for n in count())
     told: list[list[tuple[str, str]]] = []
     for now_ms, findings in enumerate(each):
-        state, news = look(
-            Alarms.from_json(json.loads(json.dumps(state.as_json()))), findings, now_ms, ids, HOOKS, least
-        )
+        known = Alarms.from_json(json.loads(json.dumps(state.as_json())))
+        state, news = look(known, [Answer("all", tuple(findings))], now_ms, ids, HOOKS, least)
         told.append([(one.turn, one.reason["params"].get("camera") or one.check) for one in news])
     return state, told
 
@@ -79,6 +78,11 @@ def test_numbers_may_change_but_another_camera_is_another_alarm() -> None:
     assert [alarm.reason["params"].get("percent") for alarm in state.standing] == [None, 3.5]
 
 
+def test_an_offline_camera_is_one_alarm_whatever_the_cause() -> None:
+    causes = ("network", "network", "credentials", "network", "credentials", "credentials")
+    assert looks(*[[offline("A", cause=cause)] for cause in causes])[1] == [[], [("raised", "A")], [], [], [], []]
+
+
 def test_worse_is_news_and_better_is_not() -> None:
     state, told = looks(*[[offline("A", level)] for level in ("warn", "warn", "bad", "warn", "bad")])
     assert told == [[], [("raised", "A")], [("worse", "A")], [], []]
@@ -102,6 +106,31 @@ def test_news_alternate_and_say_what_stands(each: list[set[str]]) -> None:
             assert standing
         if len(each) >= LOOKS and not any(camera in cameras for cameras in each[-LOOKS:]):
             assert not standing
+
+
+@pytest.mark.parametrize("left_by", ["this version", "an older one"])
+def test_what_cannot_be_asked_stays_as_it_is(left_by: str) -> None:
+    """An older version did not write down which check an alarm came of."""
+    ids = (f"id{n}" for n in count())
+    everything = [Answer("cameras", (offline("A"),)), Answer("disks", (low("data"),))]
+    state = Alarms()
+    for now_ms in range(LOOKS):
+        state, _ = look(state, everything, now_ms, ids, HOOKS, "warn")
+    written = state.as_json()
+    if left_by == "an older one":
+        del written["asked"]
+    state = Alarms.from_json(written)
+    unknown = [Answer("cameras", (offline("B"),), whole=False), Answer("disks", whole=False)]
+    for now_ms in range(2, 6):
+        state, news = look(state, unknown, now_ms, ids, HOOKS, "warn")
+        assert [(one.turn, one.reason["params"]["camera"]) for one in news] == [("raised", "B")] * (now_ms == 3)
+    assert len(state.standing) == 3, "what it did find counts"
+    told = []
+    for now_ms in range(6, 6 + LOOKS):
+        state, news = look(state, [Answer("cameras", (offline("A"),)), Answer("disks")], now_ms, ids, HOOKS, "warn")
+        told += [(one.turn, one.check) for one in news]
+    assert sorted(told) == [("cleared", "cameras"), ("cleared", "disks")]
+    assert [alarm.reason["params"]["camera"] for alarm in state.standing] == ["A"]
 
 
 def test_each_hook_gets_everything_and_the_oldest_makes_room() -> None:
@@ -183,7 +212,7 @@ def test_a_fault_is_told_to_program_and_webhook_and_its_end_too(
     monkeypatch.setenv("TIERGATE_ALARMS__SECRET", "not for programs")
     settings = settings_of(tmp_path, command=[str(program)], webhook=receiver.url, secret="s3cret")
     findings: list[Finding] = [low("data", "bad")]
-    monkeypatch.setattr(doctor, "examine", lambda *_, wanted, **__: findings if wanted("disks") else [])
+    monkeypatch.setattr(doctor, "answers", lambda *_, **__: [Answer("disks", tuple(findings))])
     catalog, clock = Catalog(settings.catalog_url), ManualClock()
     watch = lookout(settings, catalog, clock)
     watch.look()
@@ -216,7 +245,7 @@ def test_news_that_is_not_taken_waits_in_order_and_holds_up_no_other_hook(
 ) -> None:
     settings = settings_of(tmp_path, command=[str(program)], webhook=receiver.url)
     findings: list[Finding] = [low("data", "bad")]
-    monkeypatch.setattr(doctor, "examine", lambda *_, wanted, **__: findings if wanted("disks") else [])
+    monkeypatch.setattr(doctor, "answers", lambda *_, **__: [Answer("disks", tuple(findings))])
     catalog = Catalog(settings.catalog_url)
     watch = lookout(settings, catalog, ManualClock())
     receiver.answers = 302  # a redirect is not followed and not taken
@@ -273,12 +302,12 @@ def test_what_costs_much_is_looked_at_once_an_hour(tmp_path: Path, monkeypatch: 
     names = [check.__name__ for check in (*doctor._MACHINE, *doctor._CATALOG)]
     assert set(names) > doctor.SLOW
 
-    def examine(*_: object, wanted: Any, **__: object) -> list[Finding]:
+    def answers(*_: object, wanted: Any, **__: object) -> list[Answer]:
         chosen = [name for name in names if wanted(name)]
         asked.extend(chosen)
-        return [offline("A")] if "promises" in chosen else []
+        return [Answer(name, (offline("A"),) if name == "promises" else ()) for name in chosen]
 
-    monkeypatch.setattr(doctor, "examine", examine)
+    monkeypatch.setattr(doctor, "answers", answers)
     catalog, clock = Catalog(settings.catalog_url), ManualClock()
     watch = lookout(settings, catalog, clock)
     for _ in range(3):

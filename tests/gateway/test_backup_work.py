@@ -147,6 +147,7 @@ def test_a_new_machine_is_the_old_node_and_knows_what_came_after_the_backup(mach
     assert told == {
         "objects": len(before) - 1 + len(waiting) + len(after), "adopted": len(after), "unreadable": 0,
         "deleted_since": 1, "arrived_since": len(waiting), "missing": 0, "approvals_ended": 0,
+        "journal_unreadable": (),
     }  # fmt: skip
     assert states(catalog, before) == ["deleted", *["stored"] * (len(before) - 1)]
     assert set(states(catalog, waiting)) == set(states(catalog, after)) == {"stored"}

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import hashlib
 import os
+import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
@@ -25,7 +26,7 @@ from gateway.ops.job_state import JobState
 from gateway.ops.locks import KEEPER_LOCK, alone, is_held
 from gateway.processes import keeper as keeper_module
 from gateway.processes.keeper import Keeper
-from storage import damage, journal, scrub, spools, sweeper, use_view, volume
+from storage import damage, journal, questions, scrub, sweeper, use_view, volume
 from storage.audit import log as audit
 from storage.catalog import facts, register, retention_rows, segments
 from storage.catalog.engine import Catalog
@@ -138,7 +139,7 @@ async def test_a_spool_volume_that_hangs_costs_its_own_uploads_and_nothing_else(
     """At the keeper's start already: an identity that nobody can read to its end, as on a dead network disk."""
     monkeypatch.setattr(keeper_module, "JOURNAL_S", 0.05)
     monkeypatch.setattr(keeper_module, "BACKLOG_WARN_MS", 200)
-    monkeypatch.setattr(spools, "ANSWER_S", 0.5)
+    monkeypatch.setattr(questions, "ANSWER_S", 0.5)
     hung = tmp_path / "hung"
     paths = {"data": str(tmp_path / "data"), "extra_spools": [str(hung)]}
     settings = build({"paths": paths, "retention": {"clock_source": "trusted"}})
@@ -160,6 +161,32 @@ async def test_a_spool_volume_that_hangs_costs_its_own_uploads_and_nothing_else(
         assert catalog.read(lambda c: segments.existing(c, [stuck.id])) == {stuck.id: "spooled"}
     finally:
         os.close(os.open(hung / volume.IDENTITY_FILE, os.O_RDWR))  # lets the thread that reads it go
+        catalog.close()
+
+
+@pytest.mark.fault("B34")
+async def test_a_store_that_hangs_from_the_start_keeps_no_other_job_from_running(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers, asked = threading.Event(), 0
+
+    def hang(_keeper: Keeper) -> None:
+        nonlocal asked
+        asked += 1
+        answers.wait(30)
+
+    monkeypatch.setattr(Keeper, "make_store_ready", hang)
+    monkeypatch.setattr(keeper_module, "_STORE_WAIT_S", 0.1)
+    catalog = Catalog(settings.catalog_url)
+    try:
+        async with running(settings):
+            others = set(job_state.JOB_NAMES) - {"store"}
+            await until(lambda: set(job_states(catalog)) == others, "all other jobs have run")
+            assert asked == 1, "it is not asked anew while it hangs"
+            answers.set()
+            await until(lambda: "store" in job_states(catalog), "it ends as any other")
+    finally:
+        answers.set()
         catalog.close()
 
 

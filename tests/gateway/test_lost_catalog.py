@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -101,3 +102,33 @@ def test_a_lost_catalog_is_never_begun_anew_in_silence(
         assert [row.id for row in catalog.read(retention_rows.holds)] == ["H"]
         catalog.close()
         assert holds_of(node) == ["H"]
+
+
+def test_a_node_rebuilt_without_a_backup_gets_its_first_administrator_once(tmp_path: Path) -> None:
+    password = "a password of 25 letters\n"
+    add = ("user", "add-first", "li", "--name", "李", "--password-stdin")
+
+    def refused(status: int) -> str:
+        return str(node.cli(*add, stdin=password, expect=status)["error"]["code"])
+
+    with Node(tmp_path / "node", settings=QUICK) as node:
+        node.init()
+        assert refused(1) == "cli.administrator_there"
+        hold(node)
+        lose_catalog(node)
+        assert refused(3) == "ops.catalog_missing"
+        done = node.run("store", "rebuild")
+        assert done.returncode == 0 and "user add-first" in done.stderr
+        keys = load(node.config, {}).paths.keys_dir
+        if os.geteuid() == 0:
+            os.chown(keys, 65534, -1)
+            assert refused(3) == "cli.not_node_user"
+            os.chown(keys, 0, -1)
+        made = node.cli(*add, stdin=password)
+        assert refused(1) == "cli.administrator_there"
+        node.launch()
+        until(node.ready, 60, "the node is back")
+        node.cli("login", "li", "--password-stdin", stdin=password)
+        (entry,) = node.cli("audit", "tail", "--action", "user.add_first")["items"]
+        assert (entry["actor"][:3], entry["subject"]) == ("os:", made["id"])
+        node.cli("user", "add", "wang", "--name", "王", "--role", "duty", "--password-stdin", stdin=password)

@@ -12,6 +12,8 @@ from config.errors import TiergateError
 from config.settings import Settings, build
 from config.units import DAY_MS
 from gateway.access.keys import ensure_keys
+from gateway.cli import context
+from gateway.cli.offline import note_unread_journal
 from gateway.ops import own_catalog, store_work
 from storage import journal
 from storage.audit import log as audit
@@ -26,6 +28,7 @@ from storage.sweeper import Policies
 from storage.uploader import Uploader
 from tests.parts.catalog import new_catalog
 from tests.storage.footage import NODE, Recorded, insert, record
+from tests.storage.sick import SickStore
 
 NOW_MS = SystemClock().wall_ns() // 1_000_000
 
@@ -115,6 +118,31 @@ def test_a_lost_catalog_comes_back_with_its_holds(settings: Settings, stored: li
     assert again["added"] == 0 and again["journal"]["holds"] == 0
 
 
+@pytest.mark.fault("B30", "B31")
+def test_a_journal_that_cannot_be_read_is_said_aloud(
+    settings: Settings, stored: list[Recorded], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The hold that only it told of is not known, and footage under it would go: people must hear of it."""
+    lose_catalog(settings)
+    sick = SickStore(settings.store_folder)
+    sick.sick = {info.key for info in sick.list(journal.journal_prefix(ensure_keys(settings).node_id))}
+    monkeypatch.setattr(store_work, "make_store", lambda _: sick)
+    answer = store_work.rebuild_store(settings)
+    assert (answer["added"], answer["journal"]["holds"]) == (len(stored), 0)
+    assert answer["journal"]["unreadable"] == sorted(sick.sick) != []
+    catalog = Catalog(settings.catalog_url)
+    (entry,) = catalog.read(lambda c: audit.entries(c, action="store.restore"))
+    catalog.close()
+    assert entry.details["unreadable"] == sorted(sick.sick)
+    monkeypatch.setattr(context.GLOBALS, "language", "en")
+    note_unread_journal(answer["journal"]["unreadable"])
+    assert "The store's journal cannot be read whole (unreadable objects: 1)" in capsys.readouterr().err
+    note_unread_journal([])
+    assert capsys.readouterr().err == ""
+    sick.sick.clear()
+    assert store_work.rebuild_store(settings)["journal"]["holds"] == 1
+
+
 def test_a_neighbours_footage_in_the_same_bucket_is_not_adopted(settings: Settings, strange: list[Recorded]) -> None:
     """A row would make it ours: our sweep would delete it by our classes."""
     lose_catalog(settings)
@@ -151,6 +179,31 @@ def test_nothing_works_on_a_catalog_that_is_nobodys_until_a_rebuild_has_come_to_
     own_catalog.require(settings)
     with store_work.open_catalog(settings) as catalog:
         assert [row.id for row in catalog.read(retention_rows.holds)] == ["H"]
+
+
+def test_a_rebuild_that_was_killed_behind_the_footage_tells_it_all_the_next_time(
+    settings: Settings, stored: list[Recorded], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its next run finds no footage to add; what segments do not know of themselves is still to be told."""
+
+    def times(catalog: Catalog) -> list[tuple[int, ...]]:
+        columns = segment.c.end_ms, segment.c.created_ms, segment.c.stored_ms  # the last is not in the file
+        return [tuple(row) for row in catalog.read(lambda c: c.execute(select(*columns).order_by(segment.c.id)).all())]
+
+    with store_work.open_catalog(settings) as catalog:
+        wanted = times(catalog)
+    lose_catalog(settings)
+
+    def killed(_catalog: Catalog, _store: object, _found: journal.Journal) -> int:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(journal, "restore_kept", killed)
+        with pytest.raises(KeyboardInterrupt):
+            store_work.rebuild_store(settings)
+    assert store_work.rebuild_store(settings)["added"] == 0
+    with store_work.open_catalog(settings) as catalog:
+        assert times(catalog) == wanted
 
 
 def test_an_empty_catalog_in_the_lost_ones_place_takes_no_hold_out_of_the_journal(

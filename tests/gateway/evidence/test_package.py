@@ -13,7 +13,7 @@ from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import Connection, insert, update
+from sqlalchemy import Connection, delete, insert, update
 
 from config.errors import TiergateError
 from gateway.cli import app as cli
@@ -21,14 +21,16 @@ from gateway.evidence import contents, sending, verifier
 from gateway.playback.footage import Piece
 from storage import damage
 from storage.audit import log
+from storage.audit.signed import Signer
 from storage.catalog import grants, places, retention_rows, segments
 from storage.catalog.engine import Catalog
 from storage.catalog.grants import GrantRow
 from storage.catalog.retention_rows import HoldRow
 from storage.catalog.segments import SegmentRow
+from storage.catalog.tables import audit, segment
 from storage.catalog.tables import camera as camera_table
-from storage.catalog.tables import segment
 from storage.objects import make_store
+from storage.objects.base import unavailable
 from storage.objects.folder import FolderStore
 from tests.gateway.evidence.packages import (
     CONFIG,
@@ -201,7 +203,7 @@ async def test_what_a_package_cannot_be_is_said(node: Rig, monkeypatch: pytest.M
         ({"from_s": 50.0, "to_s": 60.0}, 404, "media.play_nothing"),
         ({"from_s": 4.0, "to_s": 4.0}, 422, "time.range_empty"),
         ({"to_s": 90_000.0}, 413, "time.range_too_long"),
-        ({"purpose": "fun"}, 403, "access.purpose"),
+        ({"purpose": "fun"}, 403, "access.purpose_unknown"),
     )
     for more, status, code in refused:
         answer = await ask(node, headers, **more)
@@ -221,6 +223,68 @@ async def test_what_a_package_cannot_be_is_said(node: Rig, monkeypatch: pytest.M
     answer = await ask(node, headers, other)
     assert (answer.status_code, answer.json()["code"]) == (413, "media.evidence_too_much")
     assert await node.register() == []
+
+
+def keeper_signs(node: Rig) -> str | None:
+    keys = node.services.keys
+    return Signer(node.services.catalog, stored(node), keys.node_id, keys.node).write(node.services.now_ms())
+
+
+async def signed_log(node: Rig) -> None:
+    """One entry, and its head in the store."""
+    stored(node).ensure()
+    await node.services.write(lambda c: log.append(c, 1, "user:x", "camera.add", "gate", {}))
+    assert keeper_signs(node) is not None
+
+
+@pytest.mark.fault("S18")
+@pytest.mark.parametrize("kept_by", ["the store", "the catalog alone"])
+async def test_over_a_cut_log_there_is_no_package(node: Rig, monkeypatch: pytest.MonkeyPatch, kept_by: str) -> None:
+    await node.record(CONFIG, UNITS)
+    headers = await node.sign_in("duty")
+    await signed_log(node)
+    await node.services.write(lambda c: c.execute(delete(audit)))
+    if kept_by == "the catalog alone":
+        assert keeper_signs(node) is None, "it tells of the cut"
+        store_is_away(monkeypatch)
+    answer = await ask(node, headers)
+    assert (answer.status_code, answer.json()["code"]) == (409, "ops.audit_cut")
+    assert await node.register() == []
+
+
+@pytest.mark.fault("S18")
+async def test_a_store_that_is_away_keeps_nobody_from_evidence_that_is_in_the_spool(
+    node: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await node.record(CONFIG, UNITS)
+    headers = await node.sign_in("duty")
+    store_is_away(monkeypatch)
+    assert (await ask(node, headers)).status_code == 200
+
+
+def store_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(*_: object) -> None:
+        raise unavailable("refused")
+
+    monkeypatch.setattr(FolderStore, "list", away)
+
+
+@pytest.mark.fault("S18")
+async def test_a_log_that_is_cut_while_the_package_is_sent_is_not_signed(
+    node: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await node.record(CONFIG, UNITS)
+    headers = await node.sign_in("duty")
+    await signed_log(node)
+    honest = node.playback.footage.read
+
+    async def read(piece: Piece, offset: int, length: int) -> bytes:
+        await node.services.write(lambda c: c.execute(delete(audit)))
+        return await honest(piece, offset, length)
+
+    monkeypatch.setattr(node.playback.footage, "read", read)
+    with pytest.raises(httpx.RemoteProtocolError):
+        await ask(node, headers)
 
 
 async def test_what_is_still_being_recorded_is_waited_for(node: Rig) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from fractions import Fraction
@@ -13,6 +14,7 @@ import av
 import numpy as np
 import pytest
 from av.video.codeccontext import VideoCodecContext
+from sqlalchemy.exc import OperationalError
 
 from config.clock import ManualClock
 from gateway.health import checker as checker_module
@@ -21,7 +23,7 @@ from gateway.live.hub import StreamKey
 from gateway.processes.decoding import DecoderPool
 from storage.catalog import health
 from storage.catalog.engine import Catalog
-from storage.catalog.health import Watched
+from storage.catalog.health import HealthRow, Watched
 from storage.catalog.tables import camera, camera_stream, metadata, region
 from storage.media.access_unit import AccessUnit, StreamConfig
 from tests.gateway.live.serving import LiveSocket, shifted, watch_socket
@@ -164,6 +166,58 @@ async def test_of_a_camera_that_is_removed_nothing_is_kept(bench: Bench, monkeyp
     monkeypatch.setattr(health, "watched", lambda c: [])
     await bench.checker.round()
     assert state == {}
+
+
+async def test_a_catalog_that_is_away_for_a_moment_ends_no_checks(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The worker ends with its checks, and clips and transcodes with the worker."""
+    monkeypatch.setattr(checker_module, "PAUSE_S", 0.01)
+    bench.catalog.write(lambda c: health.write(c, [HealthRow(CAMERA, "frozen", 7, 8, None, None)]))
+    aread, awrite = bench.catalog.aread, bench.catalog.awrite
+    answers = iter((False, True, False))  # what is recalled, and a round, each once in vain
+    written = asyncio.Event()
+
+    async def now_and_then(query: Any) -> Any:
+        if not next(answers, True):
+            raise OperationalError("SELECT", None, ConnectionError("the server was started anew"))
+        return await aread(query)
+
+    async def told(change: Any) -> Any:
+        await awrite(change)
+        written.set()
+
+    monkeypatch.setattr(bench.catalog, "aread", now_and_then)
+    monkeypatch.setattr(bench.catalog, "awrite", told)
+    bench.camera.push(*shifted(UNITS[:1], 540_000))
+    checks = asyncio.create_task(bench.checker.run(), name="checks")
+    seen = asyncio.create_task(written.wait(), name="seen")
+    await asyncio.wait({checks, seen}, timeout=20, return_when=asyncio.FIRST_COMPLETED)
+    alive = not checks.done()
+    for task in (checks, seen):
+        task.cancel()
+    await asyncio.gather(checks, seen, return_exceptions=True)
+    assert alive and written.is_set()
+    assert next(answers, None) is None
+    assert bench.catalog.read(health.read)[CAMERA].verdict == "ok"
+
+
+async def test_a_camera_whose_socket_the_catalog_does_not_tell_holds_up_no_other(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watch = bench.checker._watch
+
+    async def told_of_one(key: StreamKey) -> Any:
+        if key.camera != CAMERA:
+            raise OperationalError("SELECT", None, ConnectionError("away"))
+        async for message in watch(key):
+            yield message
+
+    monkeypatch.setattr(bench.checker, "_watch", told_of_one)
+    other = "21010200001326000002"
+    monkeypatch.setattr(health, "watched", lambda c: [Watched(other, 0, "main"), Watched(CAMERA, 0, "main")])
+    row = await bench.look(UNITS[:1])
+    assert row is not None and row.verdict == "ok"
 
 
 def test_a_check_needs_no_connection_of_its_own(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import sqlite3
+import threading
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -56,6 +57,32 @@ def test_a_change_that_fails_takes_no_other_with_it(catalog: Catalog) -> None:
     ledger.put(partial(facts.set, key="after", value=2))
     assert ledger.flush(10)
     assert catalog.read(lambda c: (facts.get(c, "before"), facts.get(c, "after"))) == (1, 2)
+    ledger.close()
+    catalog.close()
+
+
+def test_what_is_dropped_is_counted(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.ingest.ledger._RETRY_S", 0.02)
+    monkeypatch.setattr("gateway.ingest.ledger._WAITING_MAX", 3)
+    ledger = Ledger(catalog, 0.01)
+    away = threading.Event()
+
+    def bad(_: object) -> None:
+        raise ValueError("does not fit")
+
+    def waits(_: object) -> None:
+        if not away.is_set():
+            raise OperationalError("", {}, sqlite3.OperationalError("unable to open database file"))
+
+    ledger.put(bad)
+    assert ledger.flush(10) and ledger.dropped == 1
+    for number in range(6):
+        ledger.put(waits)
+        ledger.put(partial(facts.set, key=f"n{number}", value=number))
+    assert ledger.dropped > 1
+    away.set()
+    assert ledger.flush(20)
+    assert catalog.read(lambda c: facts.get(c, "n5")) == 5, "the newest are kept"
     ledger.close()
     catalog.close()
 
@@ -147,7 +174,7 @@ _CAUSES = st.sampled_from([GapCause.NETWORK, GapCause.CAMERA_OFFLINE, GapCause.D
 _EVENTS = st.lists(st.one_of(_CAUSES, st.sampled_from(["footage", "restart"])), max_size=12)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(events=_EVENTS, cuts=st.lists(st.integers(1, 4), min_size=1, max_size=6))
 def test_a_batch_whose_commit_had_no_answer_may_be_made_again(
     tmp_path_factory: pytest.TempPathFactory, events: list[GapCause | str], cuts: list[int]

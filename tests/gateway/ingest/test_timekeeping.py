@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from gateway.ingest.timekeeping import SLEW, Correction, Timekeeper
+from gateway.ingest.timekeeping import SLEW, Correction, Timekeeper, floor_ns
 
 S = 1_000_000_000
 HOUR = 3_600 * S
@@ -157,3 +157,12 @@ def test_no_walk_of_a_clock_makes_time_go_back_or_stand() -> None:
     assert steps > 2_000
     assert trusted > 20
     assert corrected > 100
+
+
+def test_one_cameras_lying_clock_holds_no_other_cameras_time() -> None:
+    assert floor_ns({}, NOW) is None
+    assert floor_ns({"a": NOW + 7 * S}, NOW) == NOW + 7 * S
+    assert floor_ns({"a": NOW - S, "b": NOW + 7 * S, "c": NOW - 2 * S}, NOW) == NOW - S
+    # Two do not tell the same lie, and no lie is an hour long.
+    assert floor_ns({"a": NOW + 6 * S, "b": NOW + 7 * S, "c": NOW - S}, NOW) == NOW + 6 * S
+    assert floor_ns({"a": NOW - S, "b": NOW + HOUR}, NOW) == NOW + HOUR

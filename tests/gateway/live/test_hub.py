@@ -12,7 +12,7 @@ import pytest
 
 from gateway.live import hub as hub_module
 from gateway.live.fmp4_stream import init
-from gateway.live.hub import Entry, Hub, Notice, Picture, Started, StreamKey, Viewer
+from gateway.live.hub import Entry, Granted, Hub, Notice, Picture, Started, StreamKey, Viewer
 from storage.media.access_unit import AccessUnit
 from tests.gateway.live.serving import LiveSocket, shifted, watch_socket
 from tests.media import access_units, decode_mp4, encode_aac, encode_h264, stream_config
@@ -291,3 +291,33 @@ async def test_pictures_that_go_straight_to_the_transport_keep_their_order(camer
     assert times == list(range(0, 150 * 3600, 3600))
     assert calls > 100
     assert viewer.direct_bytes > 0
+
+
+async def test_what_a_lower_tier_reduces_is_said_with_the_start_to_later_viewers_too(
+    camera: LiveSocket, hub: Hub
+) -> None:
+    first = hub.join(KEY)
+    await watched(camera)
+    assert (await take_start(first)).granted == Granted()
+    why = {"code": "tier.reduced_for_line", "en": "thin", "zh": "thin"}
+    camera.event("stream", {**why, "stream": "sub"})
+    camera.config(CONFIG)
+    camera.push(*UNITS[:3])
+    told = await take(first, 3)
+    assert told[0] == Notice("stream", {**why, "stream": "sub"})
+    assert [entry.granted for entry in told if isinstance(entry, Started)] == [Granted("sub", dict(why))]
+    assert not any(isinstance(entry, Notice) for entry in told[1:]), "it was not away, so it is not back"
+    late = await take(hub.join(KEY), 3)
+    assert isinstance(late[0], Started) and late[0].granted == Granted("sub", dict(why))
+    camera.event("stream", {"stream": "main"})
+    camera.config(CONFIG)
+    camera.push(*shifted(UNITS[:1], 900_000))
+    back = await take(first, 1)
+    assert [entry.granted for entry in back if isinstance(entry, Started)] == [Granted("main", None)]
+
+
+async def take_start(viewer: Viewer) -> Started:
+    async with asyncio.timeout(5):
+        (start,) = await viewer.take()
+    assert isinstance(start, Started)
+    return start

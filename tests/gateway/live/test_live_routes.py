@@ -14,6 +14,10 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from gateway.access.ids import fresh_id
+from gateway.live.fmp4_stream import init
+from gateway.live.hub import Picture, StreamKey
+from gateway.web.app import build
+from gateway.web.downloads import SENT_BYTES
 from gateway.web.routers import live
 from storage.catalog import people, shifts
 from storage.media.access_unit import AccessUnit
@@ -138,6 +142,33 @@ async def test_a_camera_that_goes_away_is_told_and_returns(node: Rig) -> None:
         async with asyncio.timeout(5):
             message = await socket.recv()
         assert json.loads(message) == {"state": "online", "reason": None}
+
+
+async def test_the_small_stream_instead_of_the_large_is_announced_with_its_reason(node: Rig) -> None:
+    headers = await node.sign_in("operator")
+    why: dict[str, object] = {"code": "tier.reduced_for_line", "en": "The line has no room.", "zh": "带宽不足。"}
+
+    async def announced(socket: ClientConnection) -> dict[str, Any]:
+        async with asyncio.timeout(30):
+            while True:
+                message = await socket.recv()
+                if isinstance(message, str) and "mime" in (word := json.loads(message)):
+                    return {name: word[name] for name in ("stream", "note")}
+
+    async with connect(node.ws(), additional_headers=headers) as first:
+        assert await announced(first) == {"stream": "main", "note": None}
+        node.camera.event("stream", why | {"stream": "sub"})
+        node.camera.config(CONFIG)
+        async with asyncio.timeout(30):
+            while isinstance(message := await first.recv(), bytes):
+                pass
+        assert json.loads(message) == {"state": "stream", "reason": why | {"stream": "sub"}}
+        assert await announced(first) == {"stream": "sub", "note": why}
+        async with connect(node.ws(), additional_headers=headers) as second:
+            assert await announced(second) == {"stream": "sub", "note": why}
+        node.camera.event("stream", {"stream": "main"})
+        node.camera.config(CONFIG)
+        assert await announced(first) == {"stream": "main", "note": None}
 
 
 def _watched(node: Rig) -> Any:
@@ -317,3 +348,51 @@ async def test_whep_refuses_what_it_cannot_carry(node: Rig) -> None:
     assert answer.json()["code"] == "media.live_whep_b_frames"
     assert (await node.http.post(node.path + "/whep", content=b"", headers=headers)).status_code == 422
     await peer.close()
+
+
+@pytest.mark.fault("S16")
+async def test_after_a_stall_little_is_given_to_the_server_at_once(node: Rig) -> None:
+    """The server writes whole what it is given: behind a slow line that would go on after the right has ended."""
+    headers = await node.sign_in("operator")
+    sizes: list[int] = []
+    connected, stalled, released, gone = (asyncio.Event() for _ in range(4))
+
+    async def receive() -> dict[str, Any]:
+        if not connected.is_set():
+            connected.set()
+            return {"type": "websocket.connect"}
+        await gone.wait()
+        return {"type": "websocket.disconnect", "code": 1001}
+
+    async def send(message: Any) -> None:
+        if message["type"] == "websocket.send" and message.get("bytes"):
+            stalled.set()
+            await released.wait()
+            sizes.append(len(message["bytes"]))
+
+    scope = {
+        "type": "websocket", "asgi": {"version": "3.0"}, "scheme": "ws", "path": node.path + "/live.ws",
+        "query_string": b"can=h264", "root_path": "", "client": ("127.0.0.1", 1), "server": ("node", 80),
+        "headers": [(b"host", b"node"), (b"authorization", headers["Authorization"].encode())], "subprotocols": [],
+    }  # fmt: skip
+    serving = asyncio.create_task(build(node.services)(scope, receive, send))
+    async with node.live.hub.viewer(StreamKey(node.camera_id, "main")) as beside:
+        async with asyncio.timeout(30):
+            await stalled.wait()  # with the init segment
+            units = [unit for turn in range(3) for unit in again(turn)]
+            node.camera.push(*units)
+            pictures: list[Picture] = []
+            while len(pictures) < len(units):
+                pictures += [entry for entry in await beside.take() if isinstance(entry, Picture)]
+            released.set()
+            expected = len(init(CONFIG)) + sum(len(picture.fragment) for picture in pictures)
+        assert expected > 4 * SENT_BYTES
+
+        async def all_sent() -> bool:
+            return sum(sizes) == expected
+
+        await until_async(all_sent, 30, "all that waited was sent", every_s=0.01)
+    gone.set()
+    await serving
+    assert max(sizes) <= SENT_BYTES
+    assert len(sizes) < len(units) / 4, "small pictures still go together"

@@ -427,25 +427,23 @@ async def test_a_child_that_dies_breaks_the_transfer(node: Rig, monkeypatch: pyt
 
 @pytest.mark.real
 async def test_a_client_that_takes_nothing_loses_its_place(node: Rig) -> None:
-    node.worker._stall_s = 1.0
     await node.record(SMALL_CONFIG, long(75))
     duty = await node.sign_in("duty")
     query = f"from={WALL_MS}&to={WALL_MS + 300_000}&reason=case+4711&watermark=true"
     head = f"GET {node.path}/clip.mp4?{query} HTTP/1.1\r\nHost: x\r\nAuthorization: {duty['Authorization']}\r\n\r\n"
     host, port = node.base.removeprefix("http://").split(":")
+    loop = asyncio.get_running_loop()
     with socket.socket() as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        client.connect((host, int(port)))
-        client.sendall(head.encode())
-
-        async def answered() -> bool:
-            return bool(node.services.looks.running) and node.worker._running_transcodes == 1
+        client.setblocking(False)
+        await loop.sock_connect(client, (host, int(port)))
+        await loop.sock_sendall(client, head.encode())
+        assert await asyncio.wait_for(loop.sock_recv(client, 12), 60) == b"HTTP/1.1 200", "the clip begins"
+        node.worker._stall_s = 1.0
 
         async def given_up() -> bool:
             return node.worker._running_transcodes == 0
 
-        await until_async(answered, 20, "the clip begins")
         await until_async(given_up, 60, "the place is free")
-        assert client.recv(12) == b"HTTP/1.1 200", "it was no refusal"
         assert node.services.looks.running, "it is the worker that gave up"
     await until_async(idle(node), 20, "the look is over")

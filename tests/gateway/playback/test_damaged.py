@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,8 +24,9 @@ from storage.evidence import EvidenceKeeper, EvidenceSource
 from storage.objects.evidence import FolderEvidence
 from storage.objects.folder import FolderStore
 from storage.spool import Spool
+from storage.spools import Spools
 from tests.media import WALL_NS, decode_mp4
-from tests.storage.footage import CAMERA, Recorded, insert, make_catalog, make_spool, record
+from tests.storage.footage import CAMERA, NODE, Recorded, insert, make_catalog, make_spool, record
 from tests.storage.test_check import spoil, upload
 
 FROM_MS, TO_MS = WALL_NS // 10**6, WALL_NS // 10**6 + 4_000
@@ -40,7 +42,7 @@ class Place:
         insert(self.catalog, recorded)
         upload(self.catalog, self.store, self.spool)
         self.recorded: list[Recorded] = sorted(recorded, key=lambda one: one.segment.start_ms)
-        self.footage = Footage(self.catalog, self.spool, self.store)
+        self.footage = Footage(self.catalog, Spools([self.spool]), self.store)
 
     async def clip(self) -> tuple[clip.Clip, bytes]:
         pieces = await self.footage.window(CAMERA, "main", FROM_MS, TO_MS)
@@ -66,6 +68,18 @@ async def test_a_whole_clip_is_compared_with_its_recording_and_names_no_damage(p
     assert planned.damaged == ()
     assert all(take.piece.verified for take in planned.takes)
     assert decode_mp4(data).pictures == 100
+
+
+@pytest.mark.fault("B6")
+async def test_a_spool_disk_that_gives_errors_hides_nothing_that_is_in_the_store(place: Place) -> None:
+    folder = place.spool.root / CAMERA
+    shutil.rmtree(folder)
+    folder.symlink_to(folder)  # each path below it is ELOOP now
+    planned, data = await place.clip()
+    assert planned.damaged == () and decode_mp4(data).pictures == 100
+    with pytest.raises(TiergateError) as caught:
+        await place.footage.growing(CAMERA, "main", FROM_MS, TO_MS)
+    assert caught.value.reason.code == "media.play_bytes_away", "nobody knows whether it is still being recorded"
 
 
 @pytest.mark.fault("B30", "S20")
@@ -140,9 +154,11 @@ def with_evidence(place: Place, folder: Path) -> FolderEvidence:
     place.catalog.write(lambda c: retention_rows.add_hold(c, hold))
     mender = Mender(place.catalog, place.store, place.spool, "test")
     clock = ManualClock(SystemClock().wall_ns())
-    keeper = EvidenceKeeper(place.catalog, place.store, second, clock, mender, lambda: True)
+    keeper = EvidenceKeeper(place.catalog, place.store, second, clock, mender, lambda: True, NODE)
     assert keeper.run().copied == len(place.recorded)
-    place.footage = Footage(place.catalog, place.spool, place.store, evidence=EvidenceSource(place.catalog, second))
+    place.footage = Footage(
+        place.catalog, Spools([place.spool]), place.store, evidence=EvidenceSource(place.catalog, second)
+    )
     return second
 
 

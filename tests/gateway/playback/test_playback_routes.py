@@ -15,12 +15,16 @@ import httpx
 import pytest
 from sqlalchemy import update
 
+from config.ids import ulid
+from gateway.playback import footage
 from gateway.playback.footage import Footage, Piece
 from gateway.playback.snapshot import Snapshots
+from storage.catalog import segments
 from storage.catalog.tables import segment
 from storage.media.access_unit import AccessUnit, StreamConfig
 from storage.media.boxes import walk
 from storage.objects import make_store
+from storage.spools import Spools
 from tests.gateway.watching import WALL_MS, Rig, rig
 from tests.media import access_units, decode_mp4, encode_g711, encode_h264, encode_h265, stream_config
 from tests.parts.wait import until_async
@@ -222,6 +226,45 @@ async def test_a_clip_across_a_gap_runs_on_and_names_it(node: Rig) -> None:
     ]
 
 
+async def short_segments(node: Rig, count: int) -> None:
+    """`count` segments of a second, one after another."""
+    (name,) = await node.record(CONFIG, UNITS[:25])
+    row = await node.services.read(lambda c: segments.segment_of(c, name))
+    assert row is not None
+    rows = [
+        replace(
+            row, id=ulid(row.created_ms + n, n.to_bytes(10)), object_key=f"{row.object_key}.{n}",
+            start_ms=row.start_ms + n * 1000, end_ms=row.end_ms + n * 1000,
+            start_wall_ns=row.start_wall_ns + n * 1_000_000_000,
+        )
+        for n in range(1, count)
+    ]  # fmt: skip
+    await node.services.write(lambda c: segments.insert_segments(c, rows))
+
+
+async def test_a_window_of_many_short_segments_plays_to_its_end(node: Rig) -> None:
+    await short_segments(node, 3_100)
+    text = (await playlist(node, await node.sign_in("operator"), 0, 3_600)).text
+    played = [line for line in text.splitlines() if "/seg/" in line]
+    assert len(played) == 3_100
+    last_ms = WALL_MS + 3_099_500
+    rows = await node.services.read(
+        lambda c: segments.segments_between(c, node.camera_id, "main", last_ms, last_ms + 1)
+    )
+    assert rows[-1].id in played[-1]
+
+
+async def test_a_window_of_more_segments_than_are_read_is_refused_not_cut(
+    node: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await short_segments(node, 12)
+    headers = await node.sign_in("operator")
+    monkeypatch.setattr(footage, "WINDOW_SEGMENTS", 11)
+    answer = await playlist(node, headers, 0, 12)
+    assert (answer.status_code, answer.json()["code"]) == (413, "time.range_too_long")
+    assert (await playlist(node, headers, 0, 10)).text.count("/seg/") == 10
+
+
 async def test_what_a_clip_cannot_be_is_said(node: Rig) -> None:
     await node.record(CONFIG, UNITS)
     small = encode_h264(2.0, size=(160, 120))
@@ -307,7 +350,7 @@ async def test_a_finished_picture_leaves_the_memory_by_itself_and_one_of_a_lower
 
     await until_async(forgotten, 10, "nobody asks for it again, and it is gone")
 
-    below = Footage(node.services.catalog, node.spool, make_store(node.services.settings), OwnAsLower(own))
+    below = Footage(node.services.catalog, Spools([node.spool]), make_store(node.services.settings), OwnAsLower(own))
     lower = Snapshots(hub, below, worker, cache_s=3600)
     assert (await lower.at(node.camera_id, "main", WALL_MS + 500, lease_id="L")).jpeg == first.jpeg
     assert lower.cached_bytes == 0

@@ -166,7 +166,7 @@ async def test_one_transcoder_serves_all_who_watch_a_stream_and_more_streams_are
 class TestDecoderChild:
     """Bytes that nobody chose: the child may refuse or die, the pool answers in time either way."""
 
-    @settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=8, suppress_health_check=list(HealthCheck))
     @given(st.binary(max_size=400), st.integers(0, 3))
     def test_any_bytes(self, tail: bytes, cut: int) -> None:
         async def go() -> None:
