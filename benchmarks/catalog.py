@@ -8,12 +8,13 @@ looks at what is in a store. `slopes` is how much dearer a thing gets from one s
 from __future__ import annotations
 
 import itertools
+import os
 import random
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -179,6 +180,7 @@ def _measure(url: str, rows: int, folder: Path) -> dict[str, Any]:
         filled_s = _fill(catalog, rows, cameras, "BLOB" if is_sqlite(url) else "BYTEA")
         if not is_sqlite(url):
             _tend(url)
+        os.sync()  # gigabytes that are still on their way to the disk belong to the filling
         policies = _policies(catalog, cameras, now_ms)
         timeline = _timelines(catalog, cameras, rows // cameras, now_ms)
         pure_per_s = _pure(catalog, policies, now_ms)
@@ -228,13 +230,16 @@ def _postgres() -> Iterator[Postgres | None]:
 def main() -> int:
     parser = options("catalog", __doc__ or "")
     parser.add_argument("--most-rows", type=int, default=10**7, help="leave out larger sizes")
+    parser.add_argument("--only", choices=("sqlite", "postgresql"), help="leave out the other")
     chosen = parser.parse_args()
     sizes = [10**5] if chosen.quick else [rows for rows in (10**5, 10**6, 10**7) if rows <= chosen.most_rows]
-    results: dict[str, Any] = {"sqlite": []}
-    for rows in sizes:
+    results: dict[str, Any] = {}
+    for rows in sizes if chosen.only != "postgresql" else ():
         with tempfile.TemporaryDirectory() as name:
-            results["sqlite"].append(_measure(f"sqlite:///{name}/catalog.db", rows, Path(name) / "store"))
-    with _postgres() as server, tempfile.TemporaryDirectory() as name:
+            results.setdefault("sqlite", []).append(
+                _measure(f"sqlite:///{name}/catalog.db", rows, Path(name) / "store")
+            )
+    with _postgres() if chosen.only != "sqlite" else nullcontext() as server, tempfile.TemporaryDirectory() as name:
         if server is not None:
             results["postgresql"] = [_measure(server.new_database(), rows, Path(name) / "store") for rows in sizes]
     bars: dict[str, tuple[float, float]] = {}

@@ -8,7 +8,10 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
 import sqlite3
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -419,6 +422,9 @@ def test_bodies_that_are_none_are_refused_at_every_address_that_takes_one(place:
 def test_a_mistyped_line_is_one_sentence_and_exit_code_2(place: Place) -> None:
     place.refused(2, "camera", "add", "-x", says="-x")
     place.refused(2, "camera", "nope", says="nope")
+    place.refused(2, "camera", "ad", says="Nearest: add;")
+    place.refused(2, "camera", "set", "x", "--name", says="--name needs a value; see `tiergate camera set --help`")
+    place.refused(2, "camera", "ad", "--lang", "zh", says="相近的有：add；")
     place.refused(2, "nope", says="nope")
     place.refused(2, "clip", place.camera, says="--from")
     place.refused(2, "camera", "list", "--lang", "fr", says="zh")
@@ -447,6 +453,7 @@ def test_what_works_on_local_files_never_takes_those_for_another_node(place: Pla
         ("doctor",), ("backup", "/tmp/never"), ("upgrade",), ("secrets", "rotate"), ("store", "check"),
         ("token", "rotate-key"), ("alarm", "list"), ("link", "certificate"), ("serve",), ("init",),
         ("user", "reset-password", "zhang", "--password-stdin"),
+        ("user", "add-first", "li", "--name", "Li", "--password-stdin"),
     )  # fmt: skip
     for words in local:
         place.refused(2, *words, "--url", "https://other.example", says="--url", stdin="another password 9\n")
@@ -483,6 +490,20 @@ def test_a_clip_is_whole_or_not_there_and_says_what_is_missing(place: Place, tmp
     assert sorted(one.name for one in tmp_path.iterdir()) == ["clip.mp4", "there.mp4"]
 
 
+def test_an_exported_log_is_whole_or_not_there(place: Place, tmp_path: Path) -> None:
+    """On a disk that is full before its end."""
+    full = subprocess.run(
+        ["prlimit", "--fsize=1024", sys.executable, "-c", "from gateway.cli import main; main()", "audit", "export",
+         str(tmp_path / "log")],
+        env={**os.environ, **place.node.env()}, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert full.returncode == 3 and str(tmp_path / "log") in full.stderr, full.stderr
+    assert list(tmp_path.iterdir()) == []
+    said = json.loads(place.cli("audit", "export", str(tmp_path / "log"), plain=False).stdout)
+    assert said["entries"] > 5 and [path.name for path in tmp_path.iterdir()] == ["log"]
+    place.refused(1, "audit", "export", str(tmp_path / "log"), says="log")
+
+
 def _time(at_ms: int) -> str:
     return format_time_ms(at_ms)
 
@@ -492,6 +513,9 @@ def test_help_and_plain_tables_read_well(place: Place) -> None:
         done = place.cli(*words, "--help")
         assert done.returncode == 0 and done.stdout.startswith("Usage: tiergate")
     assert all(f"  {noun} " in place.cli("--help").stdout for noun in NOUNS)
+    for words in ([], ["camera"], ["store"]):
+        shown = place.cli(*words, "--help").stdout.partition("Commands:")[2]
+        assert shown and "..." not in shown, "no line is cut off"
     tail = place.cli("audit", "tail", "--lang", "zh").stdout.splitlines()
     assert tail[0].split()[:2] == ["seq", "at_ms"] and "+08:00" in tail[1]
     listed = place.cli("camera", "list").stdout.splitlines()

@@ -97,8 +97,8 @@ def one_thread_catalog(folder: Path) -> Catalog:
 
 def one_thread_uploader(catalog: Catalog, store: FolderStore, spool: Spool, clock: ManualClock) -> Uploader:
     uploader = Uploader(catalog, store, spool, clock)
-    uploader.close()
-    uploader._pool = OneThread()  # type: ignore[assignment]  # as above
+    uploader._lanes._spawn = lambda run: run()
+    uploader._ask = lambda _, look: look()
     return uploader
 
 

@@ -154,7 +154,7 @@ def test_the_same_eyes_catch_a_recorder_that_follows_its_clock(
     twin.mkdir()
     (twin / "sitecustomize.py").write_text(
         "import storage.segmenter as s\n"
-        "s._SEAM_NS = 0\n"  # the belt below: a run that would begin in earlier footage is moved behind it
+        "s.SEAM_NS = 0\n"  # the belt below: a run that would begin in earlier footage is moved behind it
         "from gateway.ingest import timekeeping as t\n"
         "def look(self, wall_ns, steady_ns, synchronised):\n"
         "    if abs(wall_ns - steady_ns - self.era.offset_ns) > t.STEP_NS:\n"
