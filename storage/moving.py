@@ -3,7 +3,8 @@
 A copy is read once, hashed on the way, put under its own key (`put_file` verifies what the new store has) and never
 again: an object that the new store has with as many bytes was verified when it came. So the work may be killed and
 begun anew at any moment, and may run beside a node that records: segments do not change, new ones come with the next
-round, and what the sweep deletes meanwhile is found by `left_over`.
+round, and what the sweep deletes meanwhile is found by `left_over`. A disk that is going is a reason to move: what the
+old store cannot give while it gives other objects is named and passed over.
 
 Belongs here: copying and comparing. Does not belong here: which store the node uses (`gateway.ops.store_move`).
 """
@@ -17,6 +18,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import IO
 
 from sqlalchemy import Connection
 
@@ -28,6 +30,7 @@ from storage.catalog.engine import Catalog
 from storage.catalog.segments import SegmentRow
 from storage.keys import parse_segment_key
 from storage.objects.base import ObjectInfo, ObjectStore, check_key
+from storage.patience import Patience, is_unreadable
 from storage.scratch import nameless
 
 _BATCH = 200
@@ -44,6 +47,7 @@ class MoveReport:
     vanished: int = 0  #: deleted from the old store while they were copied
     damaged: list[str] = field(default_factory=list)  #: not what their rows say; copied as they are
     wrong: list[str] = field(default_factory=list)  #: the new store has, or gives, other bytes: it cannot be used so
+    unreadable: list[str] = field(default_factory=list)  #: the old store does not give them; no whole copy was made
     foreign: int = 0  #: keys that no store of ours would take; not copied
     without_copy: list[str] = field(default_factory=list)  #: rows whose object neither store has
 
@@ -62,13 +66,14 @@ class MoveReport:
             "foreign": self.foreign,
             "damaged": self.damaged[:_NAMED],
             "wrong": self.wrong[:_NAMED],
+            "unreadable": self.unreadable[:_NAMED],
             "without_copy": self.without_copy[:_NAMED],
         }
 
 
 @dataclass(frozen=True, slots=True)
 class _Done:
-    fate: str  #: copied, there, vanished, wrong
+    fate: str  #: copied, there, vanished, wrong, unreadable
     bytes: int = 0
     damaged: bool = False
     verified: bool = False
@@ -91,13 +96,16 @@ class Mover:
         self._scratch = scratch
         self._workers = workers
         self._progress = progress
+        self._patience = Patience(old)
 
     def copy(self, verify: bool = False) -> MoveReport:
-        """One round over the old store; with `verify` each copy is read again. Raises media.store_unavailable."""
+        """One round over the old store; with `verify` each copy is read again. Raises media.store_unavailable, of the
+        old one when it gives nothing at all."""
         report = MoveReport()
         objects = self._old.list()
         with ThreadPoolExecutor(self._workers, thread_name_prefix="move") as pool:
             while batch := list(islice(self._ours(objects, report), _BATCH)):
+                self._patience.expect(info.key for info in batch)
                 one = partial(self._one, rows=self._rows(batch), verify=verify)
                 for info, done in zip(batch, pool.map(one, batch), strict=True):
                     _count(report, info, done)
@@ -106,14 +114,14 @@ class Mover:
         return report
 
     def compare(self, report: MoveReport) -> None:
-        """Every row whose object the old store has must have it in the new one."""
-        present = {info.key for info in self._new.list()}
+        """Every row whose object the old store has, and gives, must have it in the new one."""
+        present, unreadable = {info.key for info in self._new.list()}, set(report.unreadable)
         after = ""
         states = ("stored", "condemned")
         while page := self._catalog.read(partial(segments.all_segments, states=states, after_id=after, limit=_BATCH)):
             after = page[-1].id
             for row in page:
-                if row.object_key not in present:
+                if row.object_key not in present and row.object_key not in unreadable:
                     there = self._old.head(row.object_key) is not None
                     (report.wrong if there else report.without_copy).append(row.object_key)
 
@@ -149,42 +157,64 @@ class Mover:
         return {row.object_key: row for row in found}
 
     def _one(self, info: ObjectInfo, rows: dict[str, SegmentRow], verify: bool) -> _Done:
-        row = rows.get(info.key)
+        try:
+            return self._moved(info, rows.get(info.key), verify)
+        except TiergateError as exc:
+            if not is_unreadable(exc):
+                raise
+            return _Done("unreadable")
+
+    def _moved(self, info: ObjectInfo, row: SegmentRow | None, verify: bool) -> _Done:
         there = self._new.head(info.key)
         if there is None:
             done = self._bring(info.key, row)
         elif there.bytes != info.bytes or (there.sha256 is not None and row is not None and there.sha256 != row.sha256):
             # Either the copy or the original is not what was recorded. The original's digest decides.
-            done = _Done("there") if self._alike(info.key) else _Done("wrong")
+            done = _Done("there") if self._alike(info.key, row) else _Done("wrong")
         else:
             done = _Done("there")
         if verify and done.fate in ("copied", "there"):
-            done = _Done(done.fate if self._alike(info.key) else "wrong", done.bytes, done.damaged, verified=True)
+            fate = done.fate if self._alike(info.key, row) else "wrong"
+            done = _Done(fate, done.bytes, done.damaged, verified=True)
         return done
 
     def _bring(self, key: str, row: SegmentRow | None) -> _Done:
         with nameless(self._scratch) as (file, path):
-            digest, size = hashlib.sha256(), 0
             try:
-                for piece in self._old.iter_range(key):
-                    digest.update(piece)
-                    file.write(piece)
-                    size += len(piece)
+                digest, size = self._patience.ask(key, partial(self._carry, key, file))
             except TiergateError as exc:
                 if exc.reason.code == "media.object_missing":
                     return _Done("vanished")
                 raise
-            file.flush()
             try:
-                self._new.put_file(key, path, digest.digest(), size)
+                self._new.put_file(key, path, digest, size)
             except TiergateError as exc:
                 if exc.reason.code == "media.object_exists":
                     return _Done("wrong")
                 raise
-        return _Done("copied", size, damaged=row is not None and digest.digest() != row.sha256)
+        return _Done("copied", size, damaged=row is not None and digest != row.sha256)
 
-    def _alike(self, key: str) -> bool:
-        return damage.digest_of(self._new, key) == damage.digest_of(self._old, key)
+    def _carry(self, key: str, file: IO[bytes]) -> tuple[bytes, int]:
+        """Digest and size of the object, which `file` then holds, and nothing else, however often it is begun."""
+        file.seek(0)
+        file.truncate()
+        digest, size = hashlib.sha256(), 0
+        for piece in self._old.iter_range(key):
+            digest.update(piece)
+            file.write(piece)
+            size += len(piece)
+        file.flush()
+        return digest.digest(), size
+
+    def _alike(self, key: str, row: SegmentRow | None) -> bool:
+        """Whether the copy is what the original is; of an original that has become unreadable, what was recorded."""
+        copy = damage.digest_of(self._new, key)
+        try:
+            return copy == self._patience.ask(key, partial(damage.digest_of, self._old, key))
+        except TiergateError as exc:
+            if is_unreadable(exc) and row is not None and copy == row.sha256:
+                return True
+            raise
 
 
 def _count(report: MoveReport, info: ObjectInfo, done: _Done) -> None:
@@ -198,6 +228,8 @@ def _count(report: MoveReport, info: ObjectInfo, done: _Done) -> None:
         report.damaged.append(info.key)
     if done.fate == "wrong":
         report.wrong.append(info.key)
+    if done.fate == "unreadable":
+        report.unreadable.append(info.key)
 
 
 def _condemn(connection: Connection, ids: list[str], now_ms: int, actor: str) -> int:

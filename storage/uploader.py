@@ -401,7 +401,8 @@ class Uploader:
             if not left:
                 return
             after = left[-1].id
-            # A deletion that was decided takes the copy too; else the store must still have the object.
+            # A deletion that was decided takes the copy too; else the store must still have the object, for what it has
+            # instead the scrub puts right from this copy.
             self._free([row for row in left if row.state in ("deleting", "deleted") or self._has(row)])
 
     def _look_elsewhere(self) -> None:
@@ -420,10 +421,9 @@ class Uploader:
 
     def _has(self, row: SegmentRow) -> bool:
         try:
-            found = self._store.head(row.object_key)
+            return self._has_whole(row)
         except TiergateError:
             return False
-        return found is not None and found.bytes == row.bytes
 
     def _jittered(self, seconds: float) -> float:
         return seconds * self._jitter.uniform(0.5, 1.5)

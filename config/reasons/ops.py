@@ -28,6 +28,10 @@ WORDS: dict[str, tuple[str, str]] = {
         "{count} object(s) in the new store are not what was recorded, first {key}; the node keeps its store.",
         "新存储中有 {count} 个对象与录制不符（首个 {key}）；节点仍使用原存储。",
     ),
+    "ops.move_unreadable": (
+        "The old store does not give {count} object(s), first {key}; the node keeps its store. Mend it and run this again, or leave them behind with --leave-unreadable: `tiergate store check` names them afterwards.",
+        "原存储有 {count} 个对象无法读出（首个 {key}）；节点仍使用原存储。请修复后重试，或用 --leave-unreadable 舍下它们：之后 `tiergate store check` 会列出。",
+    ),
     "ops.audit_file_missing": (
         "--key, --against and --witness judge an exported FILE: name it (`tiergate audit export FILE` makes one).",
         "--key、--against 和 --witness 用于核验导出文件，请给出 FILE（可用 tiergate audit export FILE 导出）。",

@@ -73,7 +73,13 @@ def migrate(
     to: Annotated[Path, typer.Option("--to", help="A settings file whose [store] table describes the new store.")],
     switch: Annotated[bool, typer.Option("--switch", help="Copy the rest and make it the node's store.")] = False,
     verify: Annotated[bool, typer.Option("--verify", help="Read every copy again and compare its digest.")] = False,
+    leave_unreadable: Annotated[
+        bool, typer.Option("--leave-unreadable", help="Switch although the old store does not give some objects.")
+    ] = False,
 ) -> None:
     from gateway.ops import store_move
 
-    context.show(store_move.move_store(context.settings(), context.config_path(), to, switch=switch, verify=verify))
+    answer = store_move.move_store(
+        context.settings(), context.config_path(), to, switch=switch, verify=verify, leave_unreadable=leave_unreadable
+    )
+    context.show(answer)

@@ -34,9 +34,15 @@ _SCRATCH = "migrate"
 
 
 def move_store(
-    settings: Settings, settings_file: Path, to: Path, *, switch: bool = False, verify: bool = False
+    settings: Settings,
+    settings_file: Path,
+    to: Path,
+    *,
+    switch: bool = False,
+    verify: bool = False,
+    leave_unreadable: bool = False,
 ) -> dict[str, Any]:
-    """Raises ops.move_same, ops.move_cache, ops.move_wrong, retention.keeper_running, process.lock_held."""
+    """Raises ops.move_same, ops.move_cache, ops.move_running, ops.move_wrong, ops.move_unreadable."""
     # The environment is this node's; it must not turn the new store into the old one.
     target = settings.model_copy(update={"store": load(to, {}).store})
     old, new = make_store(settings), make_store(target)
@@ -59,6 +65,8 @@ def move_store(
         if switch:
             if not report.whole:
                 raise TiergateError(Kind.CONFLICT, "ops.move_wrong", count=len(report.wrong), key=report.wrong[0])
+            if (left := report.unreadable) and not leave_unreadable:
+                raise TiergateError(Kind.CONFLICT, "ops.move_unreadable", count=len(left), key=left[0])
             answer["condemned_again"] = mover.left_over(now_ms, operator())
             _remember_volume(catalog, new)
             answer["kept_settings"] = str(_write_settings(settings_file, to))
@@ -78,7 +86,8 @@ def _one_place(a: Settings, b: Settings) -> bool:
 
 
 def _counts(report: MoveReport) -> dict[str, Any]:
-    return {"objects": report.objects, "copied": report.copied, "there": report.there, "wrong": len(report.wrong)}
+    lists = {"wrong": len(report.wrong), "unreadable": len(report.unreadable)}
+    return {"objects": report.objects, "copied": report.copied, "there": report.there} | lists
 
 
 def _require_no_cache(settings: Settings) -> None:

@@ -23,6 +23,7 @@ from config.settings import Settings
 from gateway.access.keys import ensure_keys
 from gateway.ops import store_move, store_work
 from gateway.ops.locks import NODE_LOCK
+from storage import patience
 from storage.audit import log as audit
 from storage.audit.signed import Signer
 from storage.catalog import segments
@@ -35,6 +36,7 @@ from tests.parts.catalog import new_catalog
 from tests.parts.s3 import S3Server
 from tests.parts.wait import until
 from tests.storage.footage import Recorded, insert, record
+from tests.storage.sick import SickStore
 from tests.storage.test_check import upload
 
 WALL_NS = SystemClock().wall_ns() - 3_600 * 10**9
@@ -220,6 +222,66 @@ def test_what_was_deleted_after_it_was_copied_is_deleted_in_the_new_store_too(pl
     catalog.close()
     assert make_store(place.settings).head(row.object_key) is not None
     assert place.whole()
+
+
+@pytest.fixture
+def sick(place: Place, monkeypatch: pytest.MonkeyPatch) -> SickStore:
+    """The node's store: all objects are given until some are `sick`."""
+    monkeypatch.setattr(patience, "PAUSE_S", 0.0)
+    old = SickStore(place.settings.store_folder)
+    folder = place.settings.store_folder
+    monkeypatch.setattr(store_move, "make_store", lambda s: old if s.store_folder == folder else make_store(s))
+    return old
+
+
+@pytest.mark.fault("B30")
+@pytest.mark.parametrize("problem", ["EIO", "InternalError"])
+def test_what_the_old_store_does_not_give_is_named_and_left_behind_by_leave_alone(
+    place: Place, sick: SickStore, problem: str
+) -> None:
+    """A disk that is going is a reason to move."""
+    before, to = place.contents(), place.to_folder("elsewhere")
+    lost = place.recorded[1].segment.object_key
+    sick.problem, sick.sick = problem, {lost}
+    copied = place.move(to, verify=True)
+    assert (copied["copied"], copied["unreadable"], copied["wrong"]) == (len(before) - 1, [lost], [])
+    settings = place.config.read_text()
+    with pytest.raises(TiergateError) as caught:
+        place.move(to, switch=True)
+    assert (caught.value.reason.code, caught.value.reason.params["key"]) == ("ops.move_unreadable", lost)
+    assert place.config.read_text() == settings
+    done = place.move(to, switch=True, leave_unreadable=True)
+    assert (done["switched"], done["unreadable"]) == (True, [lost])
+    assert place.settings.store_folder == place.folder / "elsewhere"
+    assert place.contents() == {key: data for key, data in before.items() if key != lost}
+    findings = store_work.check_store(place.settings, "presence")[0].findings
+    assert [(one.kind, one.key) for one in findings] == [("missing", lost)]
+
+
+@pytest.mark.fault("B30")
+def test_a_copy_whose_original_has_become_unreadable_is_judged_by_what_was_recorded(
+    place: Place, sick: SickStore
+) -> None:
+    to = place.to_folder("elsewhere")
+    place.move(to)
+    whole, spoiled = (place.recorded[number].segment.object_key for number in (0, 1))
+    sick.sick = {whole, spoiled}
+    path = place.folder / "elsewhere" / spoiled
+    path.chmod(0o640)
+    path.write_bytes(bytes(path.stat().st_size))
+    checked = place.move(to, verify=True)
+    assert (checked["unreadable"], checked["wrong"]) == ([spoiled], [])
+    assert checked["verified"] == len(place.contents()) - 1
+
+
+@pytest.mark.fault("B31")
+def test_an_old_store_that_gives_nothing_is_away_and_its_objects_are_not_called_unreadable(
+    place: Place, sick: SickStore
+) -> None:
+    sick.away = True
+    with pytest.raises(TiergateError) as caught:
+        place.move(place.to_folder("elsewhere"))
+    assert caught.value.reason.code == "media.store_unavailable"
 
 
 @pytest.mark.parametrize("folder", ["data/objects", "data/objects/inside", "data"])

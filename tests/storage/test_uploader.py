@@ -122,6 +122,31 @@ def test_a_crash_between_any_two_steps_loses_nothing(
     assert_stored(catalog, store, spool, recorded)
 
 
+@pytest.mark.real
+@pytest.mark.fault("B31")
+def test_a_copy_that_was_left_stays_while_the_store_has_other_bytes(
+    catalog: Catalog, spool: Spool, recorded: list[Recorded], seaweedfs: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As many bytes, and not those: the copy is the only whole one."""
+    keys = (Secret(seaweedfs.access_key), Secret(seaweedfs.secret_key))
+    store = S3Store(seaweedfs.url, seaweedfs.region, seaweedfs.new_bucket(), *keys)
+    clock = ManualClock(WALL_NS)
+    with monkeypatch.context() as patch:
+        patch.setattr(spool, "free_copy", lambda *_: None)
+        patch.setattr(segments, "mark_freed", lambda *_, **__: None)
+        uploader = Uploader(catalog, store, spool, clock)
+        assert uploader.run_once().stored == len(recorded)
+    swapped, others = recorded[0].segment, recorded[1:]
+    store.delete(swapped.object_key)
+    store.put_bytes(swapped.object_key, bytes(swapped.bytes))
+    clock.advance(uploader_module.LEFTOVERS_EVERY_S + 1)
+    uploader.run_once()
+    uploader.close()
+    assert_stored(catalog, store, spool, others)
+    copy = spool.find(CAMERA, swapped.id)
+    assert copy is not None and hashlib.sha256(copy.read_bytes()).digest() == swapped.sha256
+
+
 def test_one_damaged_segment_does_not_hold_up_the_others(
     catalog: Catalog, store: FolderStore, spool: Spool, recorded: list[Recorded]
 ) -> None:
