@@ -30,6 +30,7 @@ from storage.catalog.cache import CacheRow
 from storage.catalog.engine import Catalog
 from storage.catalog.leases import LeaseRow
 from storage.keys import parse_segment_key
+from storage.objects.asked import AskedStore
 from storage.objects.base import ObjectStore
 from tiering.wire import PurgeStatement
 
@@ -42,9 +43,9 @@ PREFIX = "cache"
 
 
 class SealedStore:
-    """Objects of one lease, sealed, over any `ObjectStore`. Reads any range by opening only the records it touches."""
+    """Objects of one lease, sealed, over any store. Reads any range by opening only the records it touches."""
 
-    def __init__(self, store: ObjectStore, key: bytes, entropy: Callable[[int], bytes]) -> None:
+    def __init__(self, store: ObjectStore | AskedStore, key: bytes, entropy: Callable[[int], bytes]) -> None:
         self._store = store
         self._key = key
         self._entropy = entropy
@@ -163,10 +164,14 @@ class LeaseKeys:
 
 
 class Cache:
-    """Blocking: call it from a thread. One process (the relay) writes and purges."""
+    """Blocking: call it from a thread. One process (the relay) writes and purges.
+
+    On a disk that hangs each call raises media.store_unavailable in seconds, so that none holds its lease: the key of
+    a lease that ends is destroyed whatever the disk does. (FAULTS B34)
+    """
 
     def __init__(self, store: ObjectStore, keys: LeaseKeys, catalog: Catalog, entropy: Callable[[int], bytes]) -> None:
-        self._store = store
+        self._store = AskedStore(store)
         self._keys = keys
         self._catalog = catalog
         self._entropy = entropy

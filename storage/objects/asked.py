@@ -1,24 +1,31 @@
-"""A store as those ask it who show footage: one that hangs answers them with an error. (FAULTS B34)
+"""A store as those ask it who show footage or end it: one that hangs answers them with an error. (FAULTS B34)
 
 A read of a folder whose disk hangs never returns, and whoever scrubs over a timeline asks again and again: a thread
 each, until the process has none left for anybody. An S3 store has deadlines of its own (`storage.objects.s3`), and on
 a thin line it may be slow for longer than a disk that is well.
 
-Belongs here: reading. Does not belong here: how long an answer is waited for (`storage.questions`).
+A write that got no answer may still come to its end. Until it has, the store refuses everything: whoever is told that
+nothing is left is told so after it.
+
+Belongs here: what is asked of a store. Does not belong here: how long an answer is waited for (`storage.questions`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import islice
 from typing import TypeVar
 
+from config.errors import TiergateError
 from storage.objects import base
-from storage.objects.base import ObjectStore
+from storage.objects.base import ObjectInfo, ObjectStore
 from storage.objects.folder import FolderStore
 from storage.questions import Questions
 
 T = TypeVar("T")
+
+AT_ONCE = 100  #: objects that are listed or deleted with one question: even a slow disk syncs so many folders in time
 
 
 class AskedStore:
@@ -38,6 +45,27 @@ class AskedStore:
         while piece := self._answer(partial(next, pieces, b"")):
             yield piece
 
+    def put_bytes(self, key: str, data: bytes) -> ObjectInfo:
+        """As `ObjectStore.put_bytes`."""
+        return self._answer(partial(self._store.put_bytes, key, data))
+
+    def delete(self, key: str) -> None:
+        """As `ObjectStore.delete`."""
+        self._answer(partial(self._store.delete, key))
+
+    def delete_many(self, keys: Sequence[str]) -> dict[str, TiergateError]:
+        """As `ObjectStore.delete_many`."""
+        left: dict[str, TiergateError] = {}
+        for start in range(0, len(keys), AT_ONCE):
+            left |= self._answer(partial(self._store.delete_many, keys[start : start + AT_ONCE]))
+        return left
+
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        """As `ObjectStore.list`."""
+        infos = self._store.list(prefix)
+        while page := self._answer(partial(_next_of, infos)):
+            yield from page
+
     def _answer(self, ask: Callable[[], T]) -> T:
         if self._questions is None:
             return ask()
@@ -45,3 +73,7 @@ class AskedStore:
             return self._questions.answer(ask)
         except TimeoutError as exc:
             raise base.unavailable("no answer of the disk") from exc
+
+
+def _next_of(infos: Iterator[ObjectInfo]) -> tuple[ObjectInfo, ...]:
+    return tuple(islice(infos, AT_ONCE))

@@ -37,6 +37,7 @@ PICTURES: dict[str, dict[str, int]] = {
         "storage/scratch.py::nameless": 1,
         "storage/damage.py::Mender._fetch": 2,
         "storage/moving.py::Mover._bring": 2,
+        "storage/moving.py::Mover._carry": 1,
         "storage/objects/s3_evidence.py::S3Evidence._copy_through_here": 1,
         "storage/rebuild.py::_fetched": 1,
     },
