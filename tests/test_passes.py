@@ -18,11 +18,6 @@ from tests.passes import Told, unlike
 from tests.rooms import BESIDE, bears_company
 
 ROOT = Path(__file__).resolve().parents[1]
-#: What a test beside others does not start, by its module in tests/ or by its fixture.
-NOT_BESIDE = frozenset(
-    f"tests.parts.{name}"
-    for name in "browser demo node onvif_ipycam profile_g rtsp_gate rtsp_server scripted_camera".split()
-) | {"browser", "onvif_camera", "rtsp_factory", "rtsp_server"}
 #: Who reads these in a test asks how long something took.
 STOPWATCHES = frozenset({"monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns", "process_time", "thread_time"})
 
@@ -32,22 +27,20 @@ STOPWATCHES = frozenset({"monotonic", "monotonic_ns", "perf_counter", "perf_coun
 
 @cache
 def names_in(path: Path) -> frozenset[str]:
-    """Modules that a file imports, parameters that its functions have, and clocks that it reads."""
+    """Modules that a file imports, and clocks that it reads."""
     found: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
             found.update({node.module}, (f"{node.module}.{alias.name}" for alias in node.names))
-        elif isinstance(node, ast.arg):
-            found.add(node.arg)
         elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "time":
             found.add(node.attr)
     return frozenset(found)
 
 
 def used_by(path: Path) -> set[str]:
-    """`names_in` the file and the modules of tests/ that it imports, and so on; of a part, nothing but its name."""
+    """`names_in` the file and the modules of tests/ that it imports, and so on; parts have clocks for waiting."""
     found: set[str] = set()
     seen, waiting = {path}, [path]
     while waiting:
@@ -73,18 +66,16 @@ def test_the_list_names_rooms_that_are_there_once_and_in_order() -> None:
     assert [room for room in BESIDE if any(room.startswith(other + "/") for other in BESIDE)] == []
 
 
-def test_what_runs_beside_others_starts_no_node_and_holds_no_stopwatch() -> None:
-    found = {str(path.relative_to(ROOT)): used_by(path) & (NOT_BESIDE | STOPWATCHES) for path in files_beside()}
+def test_what_runs_beside_others_holds_no_stopwatch() -> None:
+    found = {str(path.relative_to(ROOT)): used_by(path) & STOPWATCHES for path in files_beside()}
     assert len(found) > 5
     assert {name: names for name, names in found.items() if names} == {}
 
 
 def test_the_rule_sees_what_it_must() -> None:
     for name, what in (
-        ("tests/test_sentence.py", "tests.parts.node"), ("tests/gateway/page/test_page.py", "tests.parts.browser"),
         ("tests/gateway/test_keeper.py", "monotonic"), ("tests/storage/test_rebuild.py", "perf_counter"),
-        ("tests/gateway/cameras/test_onvif.py", "onvif_camera"),
-        ("tests/gateway/ingest/test_recorder.py", "rtsp_server"),
+        ("tests/torture/test_recording_renewal.py", "monotonic"),
     ):  # fmt: skip
         assert what in used_by(ROOT / name), name
         assert not bears_company(name)
