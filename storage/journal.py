@@ -28,12 +28,12 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
-from sqlalchemy import BigInteger, Connection, Table, bindparam, func, insert, or_, select, update
+from sqlalchemy import BigInteger, Connection, Select, Table, bindparam, func, insert, or_, select, update
 
 from config.errors import TiergateError
 from config.ids import ulid
@@ -111,10 +111,16 @@ def _order(key: str) -> tuple[int, int]:
         return 0, 0
 
 
-def _rows(connection: Connection, table: Table, names: Iterable[str] | None) -> list[dict[str, Any]]:
+def _rows(connection: Connection, table: Table, names: tuple[str, ...] | None) -> list[dict[str, Any]]:
+    query, keys = _all_of(table, names)
+    return [dict(zip(keys, row, strict=True)) for row in connection.execute(query)]
+
+
+@cache
+def _all_of(table: Table, names: tuple[str, ...] | None) -> tuple[Select[Any], list[str]]:
+    """The question for these columns of the whole table, and their names."""
     columns = [table.c[name] for name in names] if names is not None else list(table.c)
-    found = connection.execute(select(*columns).order_by(*table.primary_key.columns))
-    return [{column.key: value for column, value in zip(columns, row, strict=True)} for row in found]
+    return select(*columns).order_by(*table.primary_key.columns), [column.key for column in columns]
 
 
 # --- writing ---
@@ -124,6 +130,13 @@ def _rows(connection: Connection, table: Table, names: Iterable[str] | None) -> 
 class _Pending:
     mark: dict[str, Any]
     body: dict[str, Any] = field(default_factory=dict)
+
+
+_GAPS_SINCE = (
+    select(gap)
+    .where(or_(gap.c.detected_ms > bindparam("since_ms"), gap.c.to_ms > bindparam("since_ms")))
+    .order_by(gap.c.id)
+)
 
 
 def _pending(connection: Connection, now_ms: int) -> _Pending:
@@ -139,8 +152,7 @@ def _pending(connection: Connection, now_ms: int) -> _Pending:
         found.body["policy"] = policy
         found.mark["policy"] = digest
     since_ms = mark["gaps_ms"] - _OVERLAP_MS
-    query = select(gap).where(or_(gap.c.detected_ms > since_ms, gap.c.to_ms > since_ms)).order_by(gap.c.id)
-    gaps = [dict(row._mapping) for row in connection.execute(query)]
+    gaps = [dict(row._mapping) for row in connection.execute(_GAPS_SINCE, {"since_ms": since_ms})]
     digest = hashlib.sha256(audit.canonical_json(gaps)).hexdigest()
     if gaps and digest != mark.get("gaps"):
         found.body["gaps"] = gaps

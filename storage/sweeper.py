@@ -42,6 +42,13 @@ ACTOR = "system:keeper"
 _SIGHTING, _FORECAST = "sweep.sighting", "sweep.forecast"
 LAST_SUCCESS, REFUSED_SINCE, REFUSED_REASON = "sweep.last_success_ms", "sweep.refused_since_ms", "sweep.refused_reason"
 
+_HOUR = (segment.c.end_ms // HOUR_MS).label("hour")
+_BY_HOUR = (
+    select(segment.c.camera_id, segment.c.class_, _HOUR, func.count())
+    .where(segment.c.state == "stored", segment.c.kind == "own")
+    .group_by(segment.c.camera_id, segment.c.class_, _HOUR)
+)
+
 
 @dataclass(slots=True)
 class SweepReport:
@@ -447,15 +454,9 @@ class Sweeper:
 
     def _forecast(self, policies: Policies, now_ms: int) -> Forecast:
         """From counts per camera, class and hour: footage of one camera and hour falls due within the same hour."""
-        hour = (segment.c.end_ms // HOUR_MS).label("hour")
 
         def read(connection: Connection) -> list[tuple[str, str, int, int]]:
-            query = (
-                select(segment.c.camera_id, segment.c.class_, hour, func.count())
-                .where(segment.c.state == "stored", segment.c.kind == "own")
-                .group_by(segment.c.camera_id, segment.c.class_, hour)
-            )
-            return [(r[0], r[1], int(r[2]), int(r[3])) for r in connection.execute(query)]
+            return [(r[0], r[1], int(r[2]), int(r[3])) for r in connection.execute(_BY_HOUR)]
 
         def verdicts() -> Iterator[Verdict]:
             for camera_id, class_name, at_hour, count in self._catalog.read(read):

@@ -84,9 +84,12 @@ class Filter:
     to_ms: int | None = None  #: exclusive
 
 
+_HEAD = select(audit.c.seq, audit.c.digest).order_by(audit.c.seq.desc()).limit(1)
+
+
 def head(connection: Connection) -> tuple[int, bytes]:
     """(seq, digest) of the last entry; (0, GENESIS) before the first."""
-    row = connection.execute(select(audit.c.seq, audit.c.digest).order_by(audit.c.seq.desc()).limit(1)).first()
+    row = connection.execute(_HEAD).first()
     return (row.seq, row.digest) if row is not None else (0, GENESIS)
 
 

@@ -15,6 +15,7 @@ from storage.approval_rules import Approval, State
 from storage.catalog.tables import approval
 
 _QUERY = select(approval)
+_PENDING = _QUERY.where(approval.c.state == "pending").order_by(approval.c.id)
 
 
 def _approval(row: Row[Any]) -> Approval:
@@ -47,7 +48,7 @@ def newest(connection: Connection, states: Sequence[State], before: str | None) 
 
 def pending(connection: Connection, action: str | None = None, subject: str | None = None) -> list[Approval]:
     """Undecided ones, oldest first, those whose time is over included."""
-    query = _QUERY.where(approval.c.state == "pending").order_by(approval.c.id)
+    query = _PENDING
     if action is not None:
         query = query.where(approval.c.action == action)
     if subject is not None:

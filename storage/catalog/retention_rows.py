@@ -1,5 +1,7 @@
 """Rows that the retention plan reads: classes, memberships, holds, candidates; and the moves of a deletion.
 
+What each sweep asks is built once (see `storage.catalog.facts`).
+
 Belongs here: statements. Does not belong here: any opinion about what may go (`storage.retention`).
 """
 
@@ -7,11 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    Integer,
+    Select,
     bindparam,
     func,
     insert,
@@ -29,9 +34,22 @@ from storage.classes import Membership, RetentionClass
 from storage.holds import Hold
 from storage.retention import Candidate
 
+_CLASSES = select(retention_class).order_by(retention_class.c.rank)
+_MEMBERSHIPS = select(
+    area_camera.c.camera_id,
+    area_camera.c.from_ms,
+    area_camera.c.to_ms,
+    area.c.class_,
+    area.c.valid_from_ms,
+    area.c.valid_to_ms,
+).join(area, area.c.id == area_camera.c.area_id)
+_HOLDS = select(hold).order_by(hold.c.created_ms)
+_STANDING_HOLDS = _HOLDS.where(hold.c.released_ms.is_(None))
+_HELD_CAMERAS = select(hold_camera).order_by(hold_camera.c.camera_id)
+
 
 def classes(connection: Connection) -> dict[str, RetentionClass]:
-    rows = connection.execute(select(retention_class).order_by(retention_class.c.rank))
+    rows = connection.execute(_CLASSES)
     return {r.name: RetentionClass(r.name, r.rank, r.months, r.min_days, r.ceiling_months, r.for_hold) for r in rows}
 
 
@@ -45,14 +63,7 @@ def set_class_months(connection: Connection, name: str, months: int, min_days: i
 
 def memberships(connection: Connection, camera_ids: Iterable[str] | None = None) -> dict[str, list[Membership]]:
     """Per camera, each stretch in an area with a class: the overlap of the membership's and the area's own validity."""
-    query = select(
-        area_camera.c.camera_id,
-        area_camera.c.from_ms,
-        area_camera.c.to_ms,
-        area.c.class_,
-        area.c.valid_from_ms,
-        area.c.valid_to_ms,
-    ).join(area, area.c.id == area_camera.c.area_id)
+    query = _MEMBERSHIPS
     if camera_ids is not None:
         query = query.where(area_camera.c.camera_id.in_(list(camera_ids)))
     found: dict[str, list[Membership]] = {}
@@ -87,12 +98,9 @@ class HoldRow:
 
 
 def holds(connection: Connection, standing_only: bool = True) -> list[HoldRow]:
-    query = select(hold).order_by(hold.c.created_ms)
-    if standing_only:
-        query = query.where(hold.c.released_ms.is_(None))
-    rows = connection.execute(query).all()
+    rows = connection.execute(_STANDING_HOLDS if standing_only else _HOLDS).all()
     cameras: dict[str, list[str]] = {}
-    for link in connection.execute(select(hold_camera).order_by(hold_camera.c.camera_id)):
+    for link in connection.execute(_HELD_CAMERAS):
         cameras.setdefault(link.hold_id, []).append(link.camera_id)
     return [
         HoldRow(
@@ -181,10 +189,15 @@ _CANDIDATE = (
 )
 
 
+_UNSEEN = (
+    select(segment.c.id).where(DATE_UNKNOWN, segment.c.aged_from_ms.is_(None)).limit(bindparam("most", type_=Integer))
+)
+_AGE = update(segment).where(segment.c.id.in_(_UNSEEN)).values(aged_from_ms=bindparam("now_ms"))
+
+
 def age_from(connection: Connection, now_ms: int, limit: int) -> int:
     """Footage of unknown date that was not seen before ages from `now_ms` on; how much there was, up to `limit`."""
-    fresh = select(segment.c.id).where(DATE_UNKNOWN, segment.c.aged_from_ms.is_(None)).limit(limit)
-    return connection.execute(update(segment).where(segment.c.id.in_(fresh)).values(aged_from_ms=now_ms)).rowcount
+    return connection.execute(_AGE, {"now_ms": now_ms, "most": limit}).rowcount
 
 
 def candidates(
@@ -197,18 +210,28 @@ def candidates(
 ) -> list[Candidate]:
     """Segments of one state that ended, or of unknown date age, from before a moment, oldest first, paged by
     (that time, id)."""
+    asked: dict[str, Any] = {"of": state, "before_ms": before_ms, "most": limit}
+    if after is not None:
+        asked |= {"after_ms": after[0], "after_id": after[1]}
+    query = _candidates(date_unknown, from_the_start=after is None)
+    return [Candidate(*row) for row in connection.execute(query, asked)]
+
+
+@cache
+def _candidates(date_unknown: bool, *, from_the_start: bool) -> Select[Any]:
     by = segment.c.aged_from_ms if date_unknown else segment.c.end_ms
-    query = select(*_CANDIDATE).where(by < before_ms).order_by(by, segment.c.id).limit(limit)
+    query = select(*_CANDIDATE).where(by < bindparam("before_ms")).order_by(by, segment.c.id)
+    query = query.limit(bindparam("most", type_=Integer))
     if date_unknown:
         # They are few, and have an index of their own. SQLite would rather walk through all footage of the state, so
         # the state is hidden from its planner.
-        query = query.where(DATE_UNKNOWN, func.coalesce(segment.c.state, "") == state)
+        query = query.where(DATE_UNKNOWN, func.coalesce(segment.c.state, "") == bindparam("of"))
     else:
-        query = query.where(not_(DATE_UNKNOWN), segment.c.state == state)
-    if after is not None:
-        at_ms, id_ = after
-        query = query.where((by > at_ms) | ((by == at_ms) & (segment.c.id > id_)))
-    return [Candidate(*row) for row in connection.execute(query)]
+        query = query.where(not_(DATE_UNKNOWN), segment.c.state == bindparam("of"))
+    if from_the_start:
+        return query
+    same = (by == bindparam("after_ms")) & (segment.c.id > bindparam("after_id"))
+    return query.where((by > bindparam("after_ms")) | same)
 
 
 def segment_at(connection: Connection, camera_id: str, at_ms: int) -> Candidate | None:
@@ -303,14 +326,21 @@ def oldest_tombstone_ms(connection: Connection) -> int | None:
     return oldest
 
 
+_TOMBSTONES = (
+    select(segment.c.end_ms, segment.c.id)
+    .where(segment.c.state == "deleting")
+    .order_by(segment.c.end_ms, segment.c.id)
+    .limit(bindparam("most", type_=Integer))
+)
+
+
 def tombstones(connection: Connection, after: tuple[int, str] | None, limit: int) -> list[tuple[int, str]]:
     """(end, id) of the segments whose bytes are to be deleted, oldest first, behind `after`: tried for ever
     (FAULTS B15)."""
-    query = select(segment.c.end_ms, segment.c.id).where(segment.c.state == "deleting")
+    query = _TOMBSTONES
     if after is not None:
         query = query.where(tuple_(segment.c.end_ms, segment.c.id) > after)
-    found = connection.execute(query.order_by(segment.c.end_ms, segment.c.id).limit(limit))
-    return [(row.end_ms, row.id) for row in found]
+    return [(row.end_ms, row.id) for row in connection.execute(query, {"most": limit})]
 
 
 def deleting(connection: Connection, ids: Sequence[str]) -> list[tuple[Candidate, str]]:

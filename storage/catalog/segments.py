@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, fields
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Select, func, literal_column, or_, select, update
+from sqlalchemy import Connection, Select, bindparam, func, literal_column, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from storage.catalog.tables import run, segment
@@ -174,10 +174,12 @@ def segments_of(connection: Connection, ids: Sequence[str]) -> list[SegmentRow]:
     return [SegmentRow(*row) for row in connection.execute(select(*_SEGMENT).where(segment.c.id.in_(ids)))]
 
 
+_STATES = select(segment.c.id, segment.c.state).where(segment.c.id.in_(bindparam("among", expanding=True)))
+
+
 def existing(connection: Connection, ids: Sequence[str]) -> dict[str, str]:
     """Of `ids`, those with a row, and its state."""
-    rows = connection.execute(select(segment.c.id, segment.c.state).where(segment.c.id.in_(ids)))
-    return {row.id: row.state for row in rows}
+    return {row.id: row.state for row in connection.execute(_STATES, {"among": list(ids)})}
 
 
 def _window(query: Select[Any], camera_id: str, stream: str, from_ms: int, to_ms: int) -> Select[Any]:
