@@ -25,7 +25,7 @@ from storage.questions import Questions
 
 T = TypeVar("T")
 
-AT_ONCE = 100  #: objects that are listed or deleted with one question: even a slow disk syncs so many folders in time
+_AT_ONCE = 100  #: objects that are listed or deleted with one question: even a slow disk syncs so many folders in time
 
 
 class AskedStore:
@@ -56,8 +56,8 @@ class AskedStore:
     def delete_many(self, keys: Sequence[str]) -> dict[str, TiergateError]:
         """As `ObjectStore.delete_many`."""
         left: dict[str, TiergateError] = {}
-        for start in range(0, len(keys), AT_ONCE):
-            left |= self._answer(partial(self._store.delete_many, keys[start : start + AT_ONCE]))
+        for start in range(0, len(keys), _AT_ONCE):
+            left |= self._answer(partial(self._store.delete_many, keys[start : start + _AT_ONCE]))
         return left
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
@@ -76,4 +76,4 @@ class AskedStore:
 
 
 def _next_of(infos: Iterator[ObjectInfo]) -> tuple[ObjectInfo, ...]:
-    return tuple(islice(infos, AT_ONCE))
+    return tuple(islice(infos, _AT_ONCE))
