@@ -30,7 +30,7 @@ from storage.catalog.gaps import GapRow
 from storage.catalog.tables import break_glass, camera_status, link
 from storage.lifecycle import BucketRule, Difference
 from storage.volume import IDENTITY_FILE
-from tests.gateway.test_doctor import CAMERA, REGION, Place, place
+from tests.gateway.doctor_place import CAMERA, REGION, Place, place
 
 __all__ = ["place"]  # fixture
 

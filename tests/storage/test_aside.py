@@ -31,7 +31,7 @@ from storage.spool import Spool
 from storage.sweeper import Policies, Sweeper
 from storage.uploader import Uploader
 from tests.parts.wait import until
-from tests.storage.test_sweeper import CAMERA, OTHER, Place, sqlite_alone
+from tests.storage.sweep_place import CAMERA, OTHER, Place, sqlite_alone
 
 DAY_S = 86_400
 PIXELS = b"pictures of a street"

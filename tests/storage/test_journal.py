@@ -24,7 +24,7 @@ from storage.objects.folder import FolderStore
 from tests.parts.catalog import NODE as OWNER
 from tests.parts.catalog import new_catalog
 from tests.storage.sick import SickStore
-from tests.storage.test_sweeper import CAMERA, DAY_S, Place, due_footage
+from tests.storage.sweep_place import CAMERA, DAY_S, Place, due_footage
 
 NODE = "node"
 

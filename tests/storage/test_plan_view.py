@@ -16,7 +16,7 @@ from storage.catalog.engine import Catalog
 from storage.catalog.tables import area, area_camera, camera, segment
 from storage.plan_view import plan_view, what_if
 from storage.sweeper import Policies
-from tests.storage.test_sweeper import CAMERA, OTHER, Place
+from tests.storage.sweep_place import CAMERA, OTHER, Place
 
 
 @pytest.fixture

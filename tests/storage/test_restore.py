@@ -24,9 +24,9 @@ from storage.objects import base
 from tests.parts.catalog import new_catalog
 from tests.storage.footage import insert, make_spool, record
 from tests.storage.sick import SickStore
+from tests.storage.sweep_place import CAMERA, DAY_S, Place, due_footage
 from tests.storage.test_approvals import request
 from tests.storage.test_journal import as_before, register_camera
-from tests.storage.test_sweeper import CAMERA, DAY_S, Place, due_footage
 
 NODE = "node"
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from multiprocessing.connection import wait
 from typing import Any
 
 import pytest
@@ -55,10 +57,22 @@ def _share(machine: str, steps: int) -> dict[str, int]:
     return run({"InMemory": InMemory, "OnDisk": OnDisk}[machine], steps)
 
 
+def _end_with_parent() -> None:
+    """Whoever kills the suite with -9 leaves no process behind that lives its steps out, an hour of both cores."""
+    parent = parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 def run_on_all_cores(machine: type[RetentionMachine], steps: int) -> dict[str, int]:
     """As `run`; each process has its own seed, because each draws from its own randomness."""
     cores = os.cpu_count() or 1
-    with ProcessPoolExecutor(cores, get_context("spawn")) as pool:
+    with ProcessPoolExecutor(cores, get_context("spawn"), initializer=_end_with_parent) as pool:
         seen = Counter[str]()
         for found in pool.map(_share, [machine.__name__] * cores, [-(-steps // cores)] * cores):
             seen.update(found)

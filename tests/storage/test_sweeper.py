@@ -1,130 +1,43 @@
-"""The sweep on a real SQLite catalog and a real folder store. The mutants at the end show that each belt is needed."""
+"""The sweep on a real SQLite catalog and a real folder store, and what goes wrong while it deletes."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection, update
 
-from config.clock import ManualClock, wall_ms
 from config.errors import TiergateError
 from config.ids import ulid
 from config.reasons import Reason
-from config.units import DAY_MS, HOUR_MS, parse_time_ms
+from config.units import DAY_MS, HOUR_MS
 from storage import approvals, class_changes, sweeper
-from storage.approval_rules import Approval, Governance
+from storage.approval_rules import Approval
 from storage.audit import log as audit
-from storage.catalog import facts, places, retention_rows, segments
+from storage.catalog import places, retention_rows, segments
 from storage.catalog.cameras import NewCamera, change_camera, create_camera, remove_camera
-from storage.catalog.engine import Catalog
-from storage.catalog.retention_rows import HoldRow
 from storage.catalog.segments import SegmentRow
 from storage.catalog.tables import segment
 from storage.classes import RetentionClass, keep_until_ms
-from storage.clock_trust import ClockEvidence, Trust
-from storage.keys import segment_key
+from storage.clock_trust import ClockEvidence
 from storage.objects import base
 from storage.objects.folder import FolderStore
-from storage.retention import Verdict
 from storage.sweeper import Policies, Sweeper, SweepReport
+from tests.storage.sweep_place import (
+    CAMERA,
+    DAY_S,
+    OTHER,
+    START_MS,
+    Place,
+    due_footage,
+    on_each_chunk,
+    place,
+    sqlite_alone,
+)
 
-CAMERA, OTHER = "21021100011326000001", "21021100011326000002"
-START_MS = parse_time_ms("2026-06-10T08:00:00+08:00")
-DAY_S = 86_400
-
-
-class Place:
-    """A catalog, a store, a clock; `true_ms` is what everybody else's clock says."""
-
-    def __init__(self, folder: Path, catalog_url: str) -> None:
-        self.catalog = Catalog(catalog_url)
-        self.store = FolderStore(folder / "objects")
-        self.store.ensure()
-        self.clock = ManualClock(START_MS * 1_000_000)
-        self.synchronised: bool | None = True
-        self.boot = "boot-1"
-        self._made = 0
-
-    @property
-    def now_ms(self) -> int:
-        return wall_ms(self.clock)
-
-    def evidence(self) -> ClockEvidence:
-        return ClockEvidence(
-            self.now_ms, self.clock.monotonic_ns() // 1_000_000, self.boot, self.synchronised, None, None
-        )
-
-    def sweeper(self) -> Sweeper:
-        return Sweeper(self.catalog, self.store, self.clock, self.evidence, grace_ms=DAY_MS, chunk_rows=7)
-
-    def sweep(self, dry_run: bool = False) -> SweepReport:
-        return self.sweeper().sweep(dry_run)
-
-    def footage(
-        self, end_ms: int, camera: str = CAMERA, state: str = "stored", time_trust: str = "synchronised"
-    ) -> SegmentRow:
-        row = replace(self._segment(end_ms, camera, state), time_trust=time_trust)
-        self.catalog.write(lambda c: segments.insert_segments(c, [row]))
-        return row
-
-    def much_footage(self, ends_ms: Iterable[int]) -> list[SegmentRow]:
-        rows = [self._segment(end_ms, CAMERA, "stored") for end_ms in ends_ms]
-        self.catalog.write(lambda c: segments.insert_segments(c, rows))
-        return rows
-
-    def _segment(self, end_ms: int, camera: str, state: str) -> SegmentRow:
-        self._made += 1
-        start_ms = end_ms - 60_000
-        id_ = ulid(start_ms, self._made.to_bytes(10, "big"))
-        key = segment_key("node", camera, start_ms, id_)
-        path = self.store.root / key  # not through put_bytes: its fsyncs are not what is tested here
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"footage " + id_.encode())
-        return SegmentRow(
-            id=id_, camera_id=camera, stream="main", run_id="R", kind="own", state=state, start_ms=start_ms,
-            end_ms=end_ms, start_wall_ns=start_ms * 1_000_000, time_trust="synchronised", bytes=34, sha256=bytes(32),
-            init_bytes=0, fragments=b"", object_key=key, volume=None, class_="default", created_ms=end_ms,
-        )  # fmt: skip
-
-    def hold(self, from_ms: int, to_ms: int, *cameras: str) -> str:
-        self._made += 1
-        id_ = ulid(self.now_ms, self._made.to_bytes(10, "big"))
-        row = HoldRow(
-            id_, cameras or (CAMERA,), from_ms, to_ms, "owner", "why", "case-1", None, "3_months",
-            self.now_ms + 90 * DAY_MS, self.now_ms, None, None,
-        )  # fmt: skip
-        self.catalog.write(lambda c: retention_rows.add_hold(c, row))
-        return id_
-
-    def state(self, row: SegmentRow) -> str:
-        return self.catalog.read(lambda c: segments.existing(c, [row.id]))[row.id]
-
-    def has_bytes(self, row: SegmentRow) -> bool:
-        return self.store.head(row.object_key) is not None
-
-    def fact(self, key: str) -> object:
-        return self.catalog.read(lambda c: facts.get(c, key))
-
-
-#: Weeks of sweeps: the same statements as in the other tests, ten thousand times.
-sqlite_alone = pytest.mark.parametrize("catalog_url", ["sqlite"], indirect=True)
-
-
-@pytest.fixture
-def place(tmp_path: Path, catalog_url: str) -> Iterator[Place]:
-    made = Place(tmp_path, catalog_url)
-    yield made
-    made.catalog.close()
-
-
-def due_footage(place: Place, count: int = 1) -> list[SegmentRow]:
-    """Footage whose month is over."""
-    return [place.footage(place.now_ms - 40 * DAY_MS + n * 60_000) for n in range(count)]
+__all__ = ["place"]  # fixture
 
 
 def test_condemned_then_grace_then_gone_and_the_row_stays(place: Place) -> None:
@@ -307,18 +220,6 @@ def test_a_hold_in_flight_wins(place: Place, monkeypatch: pytest.MonkeyPatch) ->
     assert place.state(old) == "stored"
 
 
-def on_each_chunk(monkeypatch: pytest.MonkeyPatch, then: Callable[[int], None]) -> None:
-    """Calls `then` with how many chunks of a sweep have been released, after each."""
-    doomed = Sweeper._doomed
-
-    def watched(self: Sweeper, evidence: ClockEvidence) -> Iterator[list[str] | Reason]:
-        for number, chunk in enumerate(doomed(self, evidence), 1):
-            then(number)
-            yield chunk
-
-    monkeypatch.setattr(Sweeper, "_doomed", watched)
-
-
 def test_a_hold_that_comes_while_the_store_deletes_other_footage_wins(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -352,228 +253,6 @@ def test_footage_not_yet_stored_or_of_unknown_class_is_never_touched(place: Plac
         place.clock.advance(DAY_S)
     assert place.has_bytes(spooled)
     assert place.has_bytes(odd)
-
-
-# --- the clock ---
-
-
-@pytest.mark.fault("B23")
-def test_a_clock_31_days_ahead_is_refused_within_one_sweep(place: Place) -> None:
-    young = [place.footage(place.now_ms - n * DAY_MS) for n in range(1, 20)]
-    assert place.sweep().refused is None
-    place.clock.advance(600)
-    place.clock.step_wall(31 * DAY_S)
-    report = place.sweep()
-    assert report.refused is not None
-    assert report.refused.code == "retention.clock_stepped"
-    assert {place.state(row) for row in young} == {"stored"}
-    assert place.fact(sweeper.REFUSED_SINCE) == report.now_ms
-
-    place.clock.step_wall(-31 * DAY_S)
-    assert place.sweep().refused is None
-    assert place.fact(sweeper.REFUSED_SINCE) is None
-
-
-def test_a_step_that_nobody_else_can_confirm_is_confirmed_by_the_time_of_another_clock(place: Place) -> None:
-    """A folder has no `Date`, and chrony may set the clock by a minute and a half: without a word it would be years."""
-    place.sweep()
-    (old,) = due_footage(place)
-    place.clock.advance(3600)
-    place.clock.step_wall(90)
-    for _ in range(3):
-        refused = place.sweep().refused
-        assert refused is not None and refused.code == "retention.clock_stepped"
-        place.clock.advance(DAY_S)
-    for told_ms, code in ((place.now_ms - 90_000, "retention.clock_told_other"), (place.now_ms - 20_000, None)):
-        refused = place.sweeper().sweep(told_ms=told_ms).refused
-        assert (refused and refused.code) == code
-    assert place.state(old) == "condemned"
-    place.clock.advance(DAY_S)
-    assert place.sweep().deleted == [old.id]  # nobody is asked again
-
-
-def test_a_clock_that_jumps_during_the_sweep_deletes_nothing(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    (old,) = due_footage(place)
-    place.sweep()
-    place.clock.advance(DAY_S + 60)
-    condemn = Sweeper._condemn
-
-    def jump(self: Sweeper, due: list[Verdict], now_ms: int) -> None:
-        condemn(self, due, now_ms)
-        place.clock.step_wall(31 * DAY_S)
-
-    monkeypatch.setattr(Sweeper, "_condemn", jump)
-    report = place.sweep()
-    assert report.refused is not None
-    assert place.has_bytes(old)
-
-
-def test_a_clock_that_jumps_between_two_chunks_releases_nothing_more(
-    place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What was released by the good clock goes, and is written down as gone."""
-    rows = due_footage(place, 14)
-    place.sweep()
-    place.clock.advance(DAY_S + 60)
-    on_each_chunk(monkeypatch, lambda number: place.clock.step_wall(31 * DAY_S) if number == 1 else None)
-    report = place.sweep()
-    assert report.refused is not None and report.refused.code == "retention.clock_stepped"
-    assert len(report.deleted) == 7
-    assert [place.state(row) for row in rows] == ["deleted"] * 7 + ["condemned"] * 7
-    assert [place.has_bytes(row) for row in rows] == [False] * 7 + [True] * 7
-
-
-def test_a_fresh_boot_without_a_second_opinion_deletes_nothing(place: Place) -> None:
-    (old,) = due_footage(place)
-    place.sweep()
-    place.clock.advance(2 * DAY_S)
-    place.boot, place.synchronised = "boot-2", False
-    report = place.sweep()
-    assert report.refused is not None
-    assert report.refused.code == "retention.clock_unproven"
-    assert place.has_bytes(old)
-
-
-def test_a_refusal_is_audited_once_and_keeps_its_beginning(place: Place) -> None:
-    place.synchronised = False
-    began_ms = place.sweep().now_ms
-    place.clock.advance(3600)
-    place.sweep()
-    assert place.fact(sweeper.REFUSED_SINCE) == began_ms
-    refusals = place.catalog.read(lambda c: audit.entries(c, action="sweep.refuse"))
-    assert len(refusals) == 1
-
-
-# --- the guard ---
-
-
-def steady_footage(place: Place, days: int = 40, each_hours: int = 2) -> list[SegmentRow]:
-    return place.much_footage(place.now_ms - n * each_hours * HOUR_MS for n in range(days * 24 // each_hours))
-
-
-@sqlite_alone
-def test_a_keeper_that_was_away_five_days_does_what_was_forecast(place: Place) -> None:
-    rows = steady_footage(place)
-    place.sweep()
-    place.clock.advance(5 * DAY_S)
-    report = place.sweep()
-    assert report.refused is None
-    assert 50 <= len(report.condemned) <= 70  # five days of twelve
-    place.clock.advance(DAY_S + 1)
-    place.sweep()
-    gone = [row for row in rows if not place.has_bytes(row)]
-    assert all(row.end_ms <= place.now_ms - 31 * DAY_MS for row in gone)
-    assert len(gone) > 100
-
-
-@sqlite_alone
-def test_an_unexplained_mass_deletion_is_refused_until_a_person_confirms(place: Place) -> None:
-    steady_footage(place)
-    place.sweep()
-    place.clock.advance(600)
-    # a slip past every rule of change: the class itself was edited in the database
-    place.catalog.write(lambda c: retention_rows.set_class_months(c, "default", 0, 5, place.now_ms))
-    report = place.sweep()
-    assert report.refused is not None
-    assert report.refused.code == "retention.guard_unexplained"
-    assert place.sweeper().sweep(confirmed_due=10).refused is not None
-    due = int(str(report.refused.params["due"]))
-    assert len(place.sweeper().sweep(confirmed_due=due).condemned) == due
-
-
-@sqlite_alone
-@pytest.mark.fault("B29")
-def test_a_shorter_class_waits_seven_days_and_does_not_trip_the_guard(place: Place) -> None:
-    place.catalog.write(lambda c: class_changes.ask(c, "default", 3, place.now_ms, "user:a", "order 5"))
-    place.clock.advance(8 * DAY_S)
-    place.sweep()
-    rows = steady_footage(place, days=80)
-    place.sweep()
-    change = place.catalog.write(lambda c: class_changes.ask(c, "default", 1, place.now_ms, "user:a"))
-    assert change.effective_ms == place.now_ms + 7 * DAY_MS
-    place.clock.advance(7 * DAY_S - 60)
-    assert place.sweep().condemned == []
-    place.clock.advance(120)
-    report = place.sweep()
-    assert report.refused is None
-    assert len(report.condemned) > 500
-    assert place.catalog.read(class_changes.pending) == {}
-    assert {place.state(row) for row in rows[:100]} == {"stored"}
-
-
-def test_a_change_whose_week_is_over_holds_although_another_replaces_it_before_a_sweep(place: Place) -> None:
-    """Found by the retention machine: the longer promise was dropped, and footage went a month early."""
-
-    def ask(months: int) -> None:
-        place.catalog.write(lambda c: class_changes.ask(c, "default", months, place.now_ms, "user:x", "a law"))
-
-    ask(2)
-    old = place.footage(place.now_ms - 24 * DAY_MS)
-    for _ in range(8):
-        place.clock.advance(DAY_S)
-    ask(4)
-    for _ in range(3):
-        place.sweep()
-        assert place.has_bytes(old)
-        place.clock.advance(DAY_S)
-    assert place.catalog.read(retention_rows.classes)["default"].months == 2
-    entries = place.catalog.read(lambda c: audit.tail(c, action="retention."))
-    assert [entry.action for entry in entries].count("retention.apply") == 1
-
-
-@pytest.mark.fault("B29")
-def test_an_order_given_on_a_clock_that_runs_ahead_ends_no_other_ones_week(place: Place) -> None:
-    """Only the sweep judges the clock: an order of a class shortens nothing before its time."""
-
-    def ask(months: int) -> None:
-        place.catalog.write(lambda c: class_changes.ask(c, "default", months, place.now_ms, "user:x", "a law"))
-
-    ask(3)
-    place.clock.advance(8 * DAY_S)
-    place.sweep()
-    ask(1)
-    place.clock.step_wall(8 * DAY_S)
-    ask(2)
-    place.clock.step_wall(-8 * DAY_S)
-    assert place.catalog.read(retention_rows.classes)["default"].months == 3
-
-
-@pytest.mark.fault("B29")
-def test_an_order_given_on_a_clock_that_fell_behind_waits_its_week(place: Place) -> None:
-    place.catalog.write(lambda c: class_changes.ask(c, "default", 3, place.now_ms, "user:x", "a law"))
-    place.clock.advance(8 * DAY_S)
-    place.sweep()
-    place.clock.step_wall(-3650 * DAY_S)
-    place.catalog.write(lambda c: class_changes.ask(c, "default", 1, place.now_ms, "user:x"))
-    place.clock.step_wall(3650 * DAY_S)
-    for months in (3, 3, 3, 3, 3, 3, 1):
-        place.clock.advance(DAY_S)
-        place.sweep()
-        assert place.catalog.read(retention_rows.classes)["default"].months == months
-
-
-def test_a_longer_class_holds_at_once_and_floors_have_no_exception(place: Place) -> None:
-    def ask(
-        months: int, name: str = "key", basis: str | None = None, governance: Governance = "small"
-    ) -> class_changes.Change:
-        return place.catalog.write(
-            lambda c: class_changes.ask(c, name, months, place.now_ms, "user:a", basis, governance)
-        )
-
-    refused: tuple[tuple[int, str, str | None, Governance, str], ...] = (
-        (2, "key", "order", "small", "retention.below_floor"),
-        (4, "key", None, "small", "retention.above_ceiling"),
-        (4, "key", None, "full", "retention.above_ceiling"),
-        (4, "key", "order", "full", "approval.needed"),
-        (9, "permanent", "order", "small", "retention.class_fixed"),
-        (9, "none", "order", "small", "retention.class_unknown"),
-    )
-    for months, name, basis, governance, code in refused:
-        with pytest.raises(TiergateError) as caught:
-            ask(months, name, basis, governance)
-        assert caught.value.reason.code == code
-    assert ask(3).effective_ms == place.now_ms
-    assert ask(4, basis="order").effective_ms == place.now_ms + 7 * DAY_MS
 
 
 # --- failures ---
@@ -692,9 +371,6 @@ def test_condemning_and_deleting_stand_in_the_audit_log(place: Place) -> None:
     assert place.catalog.read(audit.verify_catalog) is None
 
 
-# --- mutants: each belt, taken off, loses footage that must stay ---
-
-
 def test_mutant_without_asking_holds_again(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     (old,) = due_footage(place)
     place.sweep()
@@ -703,30 +379,6 @@ def test_mutant_without_asking_holds_again(place: Place, monkeypatch: pytest.Mon
     stale = place.catalog.read(sweeper.Policies.read)
     monkeypatch.setattr(sweeper.Policies, "read", classmethod(lambda _cls, _connection: stale))
     assert place.sweep().deleted == [old.id]
-
-
-def test_mutant_without_the_clock_rule(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    young = place.footage(place.now_ms - DAY_MS)
-    place.sweep()
-    trusted = Trust(True, Reason("retention.clock_steady"))
-    monkeypatch.setattr(sweeper, "judge_clock", lambda *_: trusted)
-    place.clock.step_wall(40 * DAY_S)
-    place.sweep()
-    place.clock.step_wall(2 * DAY_S)
-    place.sweep()
-    assert not place.has_bytes(young)
-
-
-@sqlite_alone
-def test_mutant_without_the_guard(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = steady_footage(place)
-    place.sweep()
-    monkeypatch.setattr(sweeper, "judge_guard", lambda *_: None)
-    place.catalog.write(lambda c: retention_rows.set_class_months(c, "default", 0, 5, place.now_ms))
-    place.sweep()
-    place.clock.advance(DAY_S + 1)
-    place.sweep()
-    assert sum(place.has_bytes(row) for row in rows) < len(rows) / 2
 
 
 @pytest.mark.parametrize("months", [1, 2, 3, 12])
