@@ -230,8 +230,8 @@ def _candidates(date_unknown: bool, *, from_the_start: bool) -> Select[Any]:
         query = query.where(not_(DATE_UNKNOWN), segment.c.state == bindparam("of"))
     if from_the_start:
         return query
-    same = (by == bindparam("after_ms")) & (segment.c.id > bindparam("after_id"))
-    return query.where((by > bindparam("after_ms")) | same)
+    # As a pair: written out as "later, or as late and a higher id", SQLite begins each page at the oldest row again.
+    return query.where(tuple_(by, segment.c.id) > tuple_(bindparam("after_ms"), bindparam("after_id")))
 
 
 def segment_at(connection: Connection, camera_id: str, at_ms: int) -> Candidate | None:

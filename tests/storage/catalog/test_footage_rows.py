@@ -100,9 +100,11 @@ def test_the_timeline_reads_the_index_alone(catalog: Catalog) -> None:
     assert not any(words in line for line in plan for words in ("TEMP B-TREE", "Sort")), plan
 
 
+@pytest.mark.parametrize("after", [None, (T0 - 1_000, "01")])
 @pytest.mark.parametrize("date_unknown", [False, True])
-def test_the_sweep_reads_candidates_alone(catalog: Catalog, date_unknown: bool) -> None:
-    """Whatever else of the state there is: at 10^7 rows a walk through them all took seconds every ten minutes."""
+def test_the_sweep_reads_candidates_alone(catalog: Catalog, date_unknown: bool, after: tuple[int, str] | None) -> None:
+    """Whatever else of the state there is: at 10^7 rows a walk through them all took seconds every ten minutes. And
+    from where the page before ended: pages that each began at the oldest row took hours for two months of key areas."""
     put(catalog, [row(T0 + n * 60_000) for n in range(1_000)])
     asked: list[tuple[str, Any]] = []
 
@@ -112,7 +114,7 @@ def test_the_sweep_reads_candidates_alone(catalog: Catalog, date_unknown: bool) 
             connection.execute(text("SET LOCAL enable_seqscan = off"))  # a table this small is read whole
             words = "EXPLAIN "
         event.listen(connection, "before_cursor_execute", lambda *told: asked.append(told[2:4]))
-        retention_rows.candidates(connection, "stored", T0, None, 500, date_unknown)
+        retention_rows.candidates(connection, "stored", T0, after, 500, date_unknown)
         (sql, values), *_ = asked
         return [str(found[-1]) for found in connection.exec_driver_sql(words + sql, values)]
 
@@ -121,6 +123,8 @@ def test_the_sweep_reads_candidates_alone(catalog: Catalog, date_unknown: bool) 
         assert "ix_segment_aged" in plan and "state_end" not in plan, plan
     else:
         assert re.search(r"ix_segment_state_end.*end_ms *<", plan, re.DOTALL), plan
+    if after is not None:
+        assert re.search(r"ix_segment_\w+.*(_ms *>|_ms, ?\(?id\)[^\n]*>)", plan, re.DOTALL), plan
 
 
 def test_deleted_segments_stay_on_the_timeline_but_are_not_played(catalog: Catalog) -> None:
