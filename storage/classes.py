@@ -1,8 +1,8 @@
 """Retention classes: how long footage of a class stays, and which class a segment has. (pure)
 
 A class has a floor and a ceiling (Order 799 art. 17: at least 30 days, then deletion): nothing shorter than the floor
-can be set, nothing longer than the ceiling without a legal basis and a second person. Months are of the Asia/Shanghai
-calendar and count from the segment's **end** (REQUIREMENTS §0.1).
+can be set, nothing longer than the ceiling without a legal basis and a second person, and nothing beyond half a year
+but by a hold. Months are of the Asia/Shanghai calendar and count from the segment's **end** (REQUIREMENTS §0.1).
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ DELETE_WITHIN_MS = 72 * 3_600_000
 
 #: What the law says at least, by class; every other class has the first one's.
 FLOOR_MONTHS = {"default": 1, "key": 3}
+#: No class keeps longer, whatever the basis: what is needed beyond that is held, case by case (PIPL art. 19).
+LONGEST_MONTHS = 6
 MIN_DAYS_PER_MONTH = 30  #: "a month" is never less (Order 799 art. 17)
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -104,6 +106,8 @@ def judge_change(class_: RetentionClass, months: int, has_legal_basis: bool) -> 
     floor = FLOOR_MONTHS.get(class_.name, 1)
     if months < floor:
         return Reason("retention.below_floor", {"class": class_.name, "months": months, "floor": floor})
+    if months > LONGEST_MONTHS:
+        return Reason("retention.only_hold", {"class": class_.name, "months": months, "longest": LONGEST_MONTHS})
     if class_.ceiling_months is not None and months > class_.ceiling_months and not has_legal_basis:
         return Reason(
             "retention.above_ceiling", {"class": class_.name, "months": months, "ceiling": class_.ceiling_months}

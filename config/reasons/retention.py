@@ -53,6 +53,10 @@ WORDS: dict[str, tuple[str, str]] = {
         "Class {class} cannot keep {months} months: longer than {ceiling} month(s) needs a legal basis and a second person.",
         "保存类别 {class} 不能设为 {months} 个月：超过 {ceiling} 个月须有法律依据并经第二人批准。",
     ),
+    "retention.only_hold": (
+        "Class {class} cannot keep {months} months: no class keeps more than {longest}. Hold what a case needs for longer: tiergate hold add.",
+        "保存类别 {class} 不能设为 {months} 个月：任何类别最长 {longest} 个月。案件需要更久的录像请下达保全令：tiergate hold add。",
+    ),
     "retention.class_unknown": (
         "There is no retention class {class}; there are {known}.",
         "没有保存类别 {class}；可用的有 {known}。",

@@ -105,6 +105,14 @@ def test_floor_has_no_exception_and_ceiling_needs_basis_and_second_person() -> N
     assert judge_change(KEY, 3, False) is None
 
 
+@pytest.mark.parametrize("class_", [DEFAULT, KEY])
+def test_beyond_half_a_year_footage_is_held_and_no_class_keeps_it(class_: RetentionClass) -> None:
+    assert judge_change(class_, 6, True) is None
+    for has_basis in (False, True):
+        longer = judge_change(class_, 7, has_basis)
+        assert longer is not None and longer.code == "retention.only_hold"
+
+
 @pytest.mark.parametrize(
     ("class_", "days", "code"),
     [
