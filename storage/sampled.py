@@ -205,17 +205,25 @@ def to_confirm(checks: Iterable[Check], since_ms: int, now_ms: int) -> tuple[int
     )
 
 
-def assess(camera_id: str, checks: Iterable[Check], since_ms: int, now_ms: int) -> Assessment:
+def assess(
+    camera_id: str, checks: Iterable[Check], since_ms: int, now_ms: int, before_ms: int | None = None
+) -> Assessment:
     """`since_ms`: as far back as is promised (`promised_since_ms`); what was asked of older footage no longer counts,
-    and neither does what a clock that ran ahead asked in the future."""
+    and neither does what a clock that ran ahead asked in the future.
+
+    `before_ms`: of the stretch until then, whatever is promised now. What its instants were answered stands, however
+    long ago that was: a recorder that was since asked for others has not fallen silent.
+    """
     mine = [c for c in checks if c.camera_id == camera_id and c.at_ms >= since_ms and c.asked_ms <= now_ms]
+    if before_ms is not None:
+        mine = [c for c in mine if c.at_ms < before_ms]
     said = {at_ms: _says(asked) for at_ms, asked in _by_instant(mine).items()}
     counts = Counter(said.values())
     missing = tuple(at_ms for at_ms, state in said.items() if state == "missing")
     suspected = tuple(at_ms for at_ms, state in said.items() if state == "suspected")
     last_asked_ms = max((c.asked_ms for c in mine), default=None)
     last_answered_ms = max((c.asked_ms for c in mine if c.verdict != "unknown"), default=None)
-    silent = last_answered_ms is None or now_ms - last_answered_ms > UNANSWERED_MS
+    silent = last_answered_ms is None or (before_ms is None and now_ms - last_answered_ms > UNANSWERED_MS)
     state: State = "present"
     if last_asked_ms is None:
         state = "unasked"

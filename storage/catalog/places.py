@@ -314,6 +314,10 @@ def set_area_end(connection: Connection, area_id: str, to_ms: int | None, now_ms
     if to_ms is not None and to_ms < earliest_ms:
         raise TiergateError(Kind.INVALID, "access.area_end_past", earliest=format_time_ms(earliest_ms, local=True))
     connection.execute(update(area).where(area.c.id == area_id).values(valid_to_ms=to_ms))
+    # Nobody came to it or left it while it was over.
+    codes = _areas_of_regions(connection, now_ms).get(area_id)
+    if codes is not None:
+        _stand(connection, area_id, _cameras_in(connection, codes), max(now_ms, _validity(connection, area_id)))
 
 
 def end_area(connection: Connection, area_id: str, now_ms: int) -> None:

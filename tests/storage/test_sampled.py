@@ -159,6 +159,16 @@ def test_what_could_not_be_asked_is_never_green() -> None:
     assert judged(asked("present", UNANSWERED_MS), asked("unknown", 0))[0] == "present"
 
 
+def test_what_was_answered_of_a_stretch_stands_however_long_ago_it_was_asked() -> None:
+    """A recorder that was since asked for other days has not fallen silent."""
+    long_ago = 10 * UNANSWERED_MS
+    rows = [asked("present", long_ago, AT_MS), replace(asked("absent", 0, AT_MS + HOUR_MS), id="Z")]
+    of_it = assess("c", rows, SINCE_MS, NOW_MS, AT_MS + 1)
+    assert (of_it.state, of_it.present, of_it.completeness, of_it.missing) == ("present", 1, 1.0, ())
+    unanswered = assess("c", [asked("unknown", long_ago)], SINCE_MS, NOW_MS, AT_MS + 1)
+    assert unanswered.state == "unanswered"
+
+
 def test_what_is_no_longer_promised_is_no_longer_missing() -> None:
     gone = [asked("absent", SECOND, SINCE_MS - 1), asked("absent", 0, SINCE_MS - 1)]
     assert judged(*gone) == ("unasked", None)

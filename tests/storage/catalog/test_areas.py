@@ -105,6 +105,18 @@ def test_an_area_that_is_over_or_names_cameras_again_takes_nobody_who_comes(cata
     assert catalog.read(lambda c: places.areas(c, NOW_MS + 3))[named].regions == ()
 
 
+def test_an_area_that_goes_on_after_its_end_takes_who_came_meanwhile(catalog: Catalog) -> None:
+    area = catalog.write(lambda c: key_area(c, (HERE,), NOW_MS))
+    stays, moves = (catalog.write(lambda c, n=n: camera(c, HERE, n, NOW_MS)) for n in (1, 2))  # type: ignore[misc]
+    catalog.write(lambda c: places.set_area_end(c, area, NOW_MS + 10, NOW_MS + 1))
+    late = catalog.write(lambda c: camera(c, HERE, 3, NOW_MS + 20))
+    catalog.write(lambda c: change_camera(c, moves, {"region": FAR}, NOW_MS + 30))
+    catalog.write(lambda c: places.set_area_end(c, area, None, NOW_MS + 40))
+    assert stretches(catalog, stays) == [(NOW_MS, None)]
+    assert stretches(catalog, late) == [(NOW_MS + 40, None)]
+    assert stretches(catalog, moves) == [(NOW_MS, NOW_MS + 40)]
+
+
 def test_an_area_has_cameras_or_regions_and_only_such_as_there_are(catalog: Catalog) -> None:
     here = catalog.write(lambda c: camera(c, HERE, 1, 0))
     for regions, cameras, code in (
