@@ -15,6 +15,7 @@ from config.units import SHANGHAI
 
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _DAY_MINUTES = 24 * 60
+WEEK_MINUTES = 7 * _DAY_MINUTES
 _WINDOW = re.compile(r"(?:([a-z]{3})(?:-([a-z]{3}))? )?(\d{1,2}):(\d{2})-(\d{1,2}):(\d{2})")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -47,6 +48,11 @@ def week_change_ms(windows: Iterable[WeeklyWindow], now_ms: int) -> int | None:
         for edge in (window.from_minute, window.to_minute)
     ]
     return min((edge for edge in edges if edge > now_ms), default=None)
+
+
+def week_minutes(windows: Iterable[WeeklyWindow]) -> int:
+    """Minutes of a week, of WEEK_MINUTES, in which a window is open."""
+    return len({(day, m) for w in windows for day in w.days for m in range(w.from_minute, w.to_minute)})
 
 
 def _local(now_ms: int) -> tuple[int, int, int]:

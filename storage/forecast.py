@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 from config.units import DAY_MS
@@ -85,9 +86,20 @@ class Forecast:
 
 
 def stay_days(class_: RetentionClass, now_ms: int) -> int | None:
-    """Whole days from the end of a segment recorded now to its latest deletion; None: for ever."""
-    until = keep_until_ms(now_ms, class_)
-    return None if until is None else -(-(until + DELETE_WITHIN_MS - now_ms) // DAY_MS)
+    """Whole days from the end of a segment to its latest deletion, at most, whenever it is recorded in the year to
+    come: a month that begins in February is shorter than most. None: for ever."""
+    return _longest_stay_days(class_, now_ms // DAY_MS)
+
+
+@lru_cache(maxsize=64)
+def _longest_stay_days(class_: RetentionClass, today: int) -> int | None:
+    longest_ms = 0
+    for end_ms in range(today * DAY_MS, (today + 366) * DAY_MS, DAY_MS):
+        until_ms = keep_until_ms(end_ms, class_)
+        if until_ms is None:
+            return None
+        longest_ms = max(longest_ms, until_ms - end_ms)
+    return -(-(longest_ms + DELETE_WITHIN_MS) // DAY_MS)
 
 
 def forecast(

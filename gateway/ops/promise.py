@@ -18,6 +18,8 @@ from sqlalchemy import Connection
 from config.reasons import Reason
 from config.settings import Settings
 from config.units import DAY_MS, format_time_ms
+from config.weekly import WEEK_MINUTES, parse_week, week_minutes
+from storage import class_changes
 from storage.catalog import cameras, gaps, segments
 from storage.classes import class_of
 from storage.forecast import ASSUMED_BPS, Basis, Forecast, Inflow, forecast, stay_days
@@ -54,6 +56,8 @@ def inflows(connection: Connection, policies: Policies, now_ms: int) -> list[Inf
             per_day, basis = size * DAY_MS // length_ms, "measured"
         elif main is not None and main.bit_rate_bps:
             per_day, basis = main.bit_rate_bps // 8 * 86_400, "reported"
+        if camera.schedule is not None:
+            per_day = per_day * week_minutes(parse_week(camera.schedule)) // WEEK_MINUTES
         class_ = class_of(now_ms, now_ms, "default", policies.memberships.get(id_, ()), policies.classes)
         found.append(Inflow(id_, class_.name, 1, per_day, stay_days(class_, now_ms), basis))
     return found
@@ -80,8 +84,12 @@ def _existing(folder: Path) -> Path:
 def gather(
     connection: Connection, settings: Settings, now_ms: int, more: Iterable[Inflow] = ()
 ) -> tuple[Forecast, list[Inflow]]:
-    """The forecast of this node, with cameras that are only planned."""
+    """The forecast of this node, with cameras that are only planned. A class that will keep longer, as somebody has
+    ordered, counts as if it did already: what stands then is what must find room."""
     policies = Policies.read(connection)
+    lengths = {name: class_.months for name, class_ in policies.classes.items()}
+    ordered = class_changes.pending(connection).values()
+    policies = policies.changed(c for c in ordered if c.months > (lengths.get(c.class_name) or c.months))
     flows = [*inflows(connection, policies, now_ms), *more]
     standing = outflow(connection, policies, now_ms)
     return forecast(flows, standing, capacity_bytes(settings, sum(standing.values())), now_ms), flows
@@ -164,14 +172,16 @@ def _days(length_ms: int | None) -> float | None:
 def promises(
     connection: Connection, full_ms: int | None, now_ms: int, only: Collection[str] | None = None
 ) -> tuple[list[Promise], dict[str, Overkept]]:
-    """Of each camera that is recorded here; and over-kept footage of all cameras, also of removed ones.
+    """Of each camera of which there is, or should be, footage here; and over-kept footage of all cameras, also of
+    removed ones.
 
     `full_ms`: when the store is full, by the forecast (`gather`); None: it never is, or that is told elsewhere.
     """
     policies = Policies.read(connection)
     over = overkept(connection, policies, now_ms)
     found = []
-    recorded = {id_ for id_, row in cameras.cameras(connection, only).items() if row.enabled}
+    known = cameras.cameras(connection, only)
+    recorded = {id_ for id_, row in known.items() if row.enabled and row.recorded_by == "self"}
     for reach in reaches(connection, policies, now_ms, only):
         will_be_full_ms = full_ms if reach.camera_id in recorded else None
         breaks_ms, cause, reason = _outlook(connection, reach, will_be_full_ms, now_ms)

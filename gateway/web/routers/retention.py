@@ -201,7 +201,10 @@ async def forecast(
     bit_rate_bps: Annotated[int, Query(ge=1_000, le=1_000_000_000)] = ASSUMED_BPS,
     class_name: Annotated[str, Query(alias="class", max_length=20)] = "default",
 ) -> dict[str, Any]:
-    """Whether the store holds what the classes promise, or when it is full. `add`: with so many more cameras."""
+    """Whether the store holds what the classes promise, or when it is full. `add`: with so many more cameras.
+
+    A camera with windows of the week counts for so much of it. A class that somebody has ordered to keep longer counts
+    as if it did already."""
     services = services_of(request)
     now_ms = services.now_ms()
 
