@@ -71,6 +71,5 @@ def account(
         to_ms = min(to_ms, known.removed_ms)
     if from_ms >= to_ms:
         return None
-    # What was sent last is still on its way.
-    spans += [(start_ms, now_ms) for start_ms, _ in open_spans(connection, camera_id, _STREAM, now_ms)]
+    spans += open_spans(connection, camera_id, _STREAM, now_ms)
     return Account(from_ms, to_ms, spans, list(told.values()))

@@ -27,8 +27,8 @@ _PAGE_ROWS = 5_000
 
 
 def reaches(connection: Connection, policies: Policies, now_ms: int, only: Iterable[str] | None = None) -> list[Reach]:
-    """Of the cameras that are recorded here."""
-    known = {id_: camera for id_, camera in cameras.cameras(connection, only).items() if camera.recorded_by == "self"}
+    """Of the cameras that are recorded here, and of those that were while footage of that time is still due."""
+    known = cameras.cameras(connection, only)
     due = {id_: due_since_ms(policies.memberships.get(id_, ()), policies.classes, now_ms) for id_ in known}
     lost = _gone_early(connection, policies, due, now_ms)
     found = []
@@ -36,6 +36,8 @@ def reaches(connection: Connection, policies: Policies, now_ms: int, only: Itera
         today = class_of(now_ms, now_ms, "default", policies.memberships.get(id_, ()), policies.classes)
         lost_to_ms = max(lost.get(id_, ()), default=None)
         oldest = _first_readable(connection, id_, due[id_])
+        if camera.recorded_by != "self" and oldest is None and lost_to_ms is None:
+            continue
         before_ms = None if oldest is None else segments.last_end_before(connection, id_, "main", oldest)
         after_ms = None if lost_to_ms is None else _first_readable(connection, id_, lost_to_ms)
         state, attained_ms = judge_reach(due[id_], oldest, before_ms, lost_to_ms, after_ms)

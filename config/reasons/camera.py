@@ -88,6 +88,10 @@ WORDS: dict[str, tuple[str, str]] = {
         "The camera is not recorded at this time of the week.",
         "该摄像机在每周的此时段不录像。",
     ),
+    "camera.owner_records": (
+        "The camera is recorded by its owner.",
+        "该摄像机由其产权单位录像。",
+    ),
     # -- why footage is missing although the camera may be there
     "recorder.was_down": (
         "The recorder was not running.",

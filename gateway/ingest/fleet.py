@@ -35,6 +35,7 @@ StreamKey = tuple[str, str]
 _DOWN = (GapCause.RECORDER_DOWN, Reason("recorder.was_down"))
 _DISABLED = (GapCause.DISABLED, Reason("camera.disabled"))
 _OUTSIDE = (GapCause.DISABLED, Reason("camera.outside_schedule"))
+_OWNER = (GapCause.DISABLED, Reason("camera.owner_records"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,7 @@ class Fleet:
             with self._alone(key):
                 task = self._tasks.get(key)
                 if task is not None and (task.recording is not None) != duty.recorded:
-                    self._remove(key)
+                    self._remove(key, behind=None if duty.recorded else _OWNER)
                     task = None
                 if task is None:
                     task = self._tasks[key] = self._make(duty, past_of.get(key))
@@ -177,13 +178,18 @@ class Fleet:
         recorded = duty.recorded and duty.scheduled
         return duty.enabled and (recorded or duty.warm or self._watchers.get(key, 0) > 0 or key in self._lingering)
 
-    def _remove(self, key: StreamKey) -> None:
+    def _remove(self, key: StreamKey, behind: tuple[GapCause, Reason] | None = None) -> None:
+        """`behind`: why nothing is recorded from here on, of a camera that stays."""
         task = self._tasks.pop(key)
         self._restarts.update(task.restarts)
         task.stop("removed")
         if task.recording is not None:
+            now_ms = clock_ms(self._tools.tasks.clock)
             with task.lock:
-                task.recording.coverage.close(clock_ms(self._tools.tasks.clock))
+                if behind is not None:
+                    task.recording.lost(*behind, now_ms)
+                else:
+                    task.recording.coverage.close(now_ms)
         camera_id, stream = key
         self._tools.tasks.ledger.put(lambda connection: drop_status(connection, camera_id, stream))
 

@@ -6,6 +6,7 @@ row: their footage, gaps and register still name them.
 
 from __future__ import annotations
 
+import secrets
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -14,9 +15,11 @@ from typing import Any
 from sqlalchemy import Connection, Row, delete, func, insert, or_, select, update
 
 from config.errors import Kind, TiergateError
-from config.ids import CameraId, centre_code, next_camera_id
+from config.ids import CameraId, centre_code, next_camera_id, ulid
+from config.reasons import Reason
 from config.weekly import parse_week
 from storage.catalog.engine import overwriting
+from storage.catalog.gaps import GapRow, close_gap, open_gap, open_gaps
 from storage.catalog.places import require_department, require_region, settle_camera
 from storage.catalog.tables import camera, camera_health, camera_status, camera_stream, credential
 from storage.sites import check_site_type
@@ -177,7 +180,20 @@ def create_camera(connection: Connection, new: NewCamera, node_tier: str, shard_
         ],
     )
     settle_camera(connection, id_, place.code, now_ms)
+    _account_for(connection, id_, new.recorded_by, now_ms)
     return cameras(connection, [id_])[id_]
+
+
+def _account_for(connection: Connection, id_: str, recorded_by: str | None, now_ms: int) -> None:
+    """From now on (I5): what its owner records is not due here, and a recorder of ours begins its own account. None:
+    the camera is removed. What was missing before stays as it was told, whoever records today."""
+    if recorded_by == "owner":
+        reason = Reason("camera.owner_records").as_json()
+        id_of_gap = ulid(now_ms, secrets.token_bytes(10))
+        open_gap(connection, GapRow(id_of_gap, id_, "main", "disabled", now_ms, None, now_ms, reason))
+        return
+    for standing in open_gaps(connection, id_, "main"):
+        close_gap(connection, standing.id, now_ms)
 
 
 def _shard(connection: Connection, shard_size: int) -> int:
@@ -223,6 +239,8 @@ def change_camera(connection: Connection, id_: str, values: Mapping[str, Any], n
     connection.execute(update(camera).where(camera.c.id == id_).values(**values, changed_ms=now_ms))
     if values.get("region", before.region) != before.region:
         settle_camera(connection, id_, values["region"], now_ms)
+    if values.get("recorded_by", before.recorded_by) != before.recorded_by:
+        _account_for(connection, id_, values["recorded_by"], now_ms)
     return cameras(connection, [id_])[id_]
 
 
@@ -250,6 +268,7 @@ def remove_camera(connection: Connection, id_: str, now_ms: int) -> None:
         .where(camera.c.id == id_, camera.c.removed_ms.is_(None))
         .values(removed_ms=now_ms, changed_ms=now_ms, enabled=False)
     )
+    _account_for(connection, id_, None, now_ms)
 
 
 def streams(connection: Connection, ids: Iterable[str] | None = None) -> dict[str, dict[str, StreamRow]]:

@@ -22,7 +22,6 @@ from storage import use_view
 from storage.audit import log as audit
 from storage.catalog import cameras as camera_rows
 from storage.catalog import owner_checks
-from storage.catalog.cameras import Camera
 from storage.gap_view import Account, account
 from storage.gaps import Coverage, Hole, Ledger, coverage, days
 from storage.reach_view import kept_elsewhere
@@ -132,8 +131,9 @@ async def gaps(
     Time in which a camera was switched off, or outside its windows of the week, was not due and is not missing. A gap
     that changes its cause midway is one item per cause. Default: the last 24 hours.
 
-    Of cameras that their owners record nothing is due here; `recorded_by_owner` says instead how complete the samples
-    are that their recorders were asked for within the stretch, and names the instants that are missing.
+    While its owner records a camera nothing is due here; of those that are so now, `recorded_by_owner` says instead how
+    complete the samples are that their recorders were asked for of the stretch, and names the instants that are
+    missing.
     """
     services, client = services_of(request), client_of(request)
     stretch = _stretch(services, from_, to)
@@ -149,10 +149,15 @@ async def gaps(
         for camera_id in wanted:
             if after is not None and (camera_id < after[0] or len(items) > limit):
                 continue  # the sums were told with the first page
-            told = _account(connection, camera_id, known.get(camera_id), stretch)
+            row = known.get(camera_id)
+            told = account(connection, camera_id, row, *stretch)
             if told is None:
                 continue
-            ledgers[camera_id] = made = told.ledger()
+            made = told.ledger()
+            theirs = row is not None and row.recorded_by == "owner"
+            if theirs and made.completeness(made.from_ms, made.to_ms)[0] <= 0:
+                continue  # what is known of it stands in `recorded_by_owner`
+            ledgers[camera_id] = made
             for hole in made.gaps if len(items) <= limit else ():
                 if after is None or (camera_id, hole.from_ms) > after:
                     class_ = policies.planner.class_of(camera_id, hole.from_ms, hole.to_ms)
@@ -179,7 +184,7 @@ def _sampled(
     from_ms, to_ms, now_ms = stretch
     theirs = [one.camera_id for one in kept_elsewhere(connection, policies, now_ms, wanted)]
     rows = owner_checks.since(connection, theirs, from_ms)
-    found = (assess(id_, [row for row in rows.get(id_, ()) if row.at_ms < to_ms], from_ms, now_ms) for id_ in theirs)
+    found = (assess(id_, rows.get(id_, ()), from_ms, now_ms, to_ms) for id_ in theirs)
     return [{"camera_id": one.camera_id} | one.as_json() for one in found]
 
 
@@ -191,15 +196,6 @@ def _after(cursor: str | None) -> tuple[str, int] | None:
     if not (from_ms.isascii() and from_ms.isdigit()) or len(from_ms) > 18:
         raise TiergateError(Kind.INVALID, "web.cursor")
     return camera_id, int(from_ms)
-
-
-def _account(
-    connection: Connection, camera_id: str, known: Camera | None, stretch: tuple[int, int, int]
-) -> Account | None:
-    """Of a camera that another recorder keeps nothing is due here."""
-    if known is not None and known.recorded_by != "self":
-        return None
-    return account(connection, camera_id, known, *stretch)
 
 
 def _gap_json(camera_id: str, hole: Hole, told: Account) -> dict[str, Any]:

@@ -27,11 +27,11 @@ from gateway.ingest.recorded_time import RecordedTime
 from gateway.ingest.source import StreamAddress
 from gateway.ingest.supervision import CameraTask, TaskTools
 from gateway.ingest.writer import WriterPool
-from storage.catalog.cameras import NewCamera, create_camera
+from storage.catalog.cameras import NewCamera, change_camera, create_camera
 from storage.catalog.engine import Catalog
 from storage.catalog.gaps import GapRow, gaps_between
 from storage.catalog.segments import SegmentRow, all_segments
-from storage.catalog.status import StreamDuty
+from storage.catalog.status import StreamDuty, past
 from storage.catalog.tables import region
 from storage.media.access_unit import AccessUnit, StreamConfig, Track
 from storage.spool import Spool
@@ -298,3 +298,42 @@ def test_outside_its_week_a_camera_misses_nothing_whatever_becomes_of_it(bench: 
     (gap,) = gaps()
     bench.until(lambda: len(bench.segments("gate")) > kept, 20, "and segments")
     assert gap.to_ms in {row.start_ms for row in bench.segments("gate")}
+
+
+def test_while_its_owner_records_it_a_camera_misses_nothing_here_and_what_was_missing_stays_told(bench: Bench) -> None:
+    bench.add("gate")
+    bench.until(lambda: bench.segments("gate"), 20, "footage")
+    duty = bench.duties["gate"]
+    bench.plans["gate"] = "silence"
+    bench.until(lambda: bench.task("gate").state == "offline", 10, "the camera is away")
+    earlier = [gap.id for gap in bench.gaps("gate")]
+
+    def hand(recorded_by: str) -> None:
+        now_ms = bench.clock.wall_ns() // 10**6
+        bench.catalog.write(lambda c: change_camera(c, duty.camera_id, {"recorded_by": recorded_by}, now_ms))
+        bench.duties["gate"] = replace(duty, recorded=recorded_by == "self")
+        past_of = {(duty.camera_id, "main"): bench.catalog.read(lambda c: past(c, duty.camera_id, "main"))}
+        bench.fleet.apply(list(bench.duties.values()), past_of)
+
+    hand("owner")
+    *before, theirs = bench.gaps("gate")
+    assert [gap.id for gap in before] == earlier and all(gap.to_ms is not None for gap in before)
+    assert theirs.reason is not None
+    assert (theirs.cause, theirs.reason["code"], theirs.to_ms) == ("disabled", "camera.owner_records", None)
+    hand("self")
+    *before, theirs, ours = bench.gaps("gate")
+    assert [gap.id for gap in before] == earlier
+    assert (theirs.cause, theirs.to_ms, ours.cause) == ("disabled", ours.from_ms, "recorder_down")
+
+
+def test_a_recorder_that_hears_late_of_an_owner_leaves_no_gap_of_its_own_open(bench: Bench) -> None:
+    bench.add("gate")
+    bench.until(lambda: bench.segments("gate"), 20, "footage")
+    duty = bench.duties["gate"]
+    now_ms = bench.clock.wall_ns() // 10**6
+    bench.catalog.write(lambda c: change_camera(c, duty.camera_id, {"recorded_by": "owner"}, now_ms))
+    bench.plans["gate"] = "silence"
+    bench.until(lambda: bench.task("gate").state == "offline", 10, "the camera is away")
+    bench.duties["gate"] = replace(duty, recorded=False)
+    bench.apply()
+    assert [gap.cause for gap in bench.gaps("gate") if gap.to_ms is None] == ["disabled"]

@@ -110,8 +110,7 @@ async def test_every_gap_is_in_the_ledger_with_its_cause_and_the_sums_agree(site
     async with await site.sign_in("admin") as admin:
         camera_id, from_ms, to_ms = await a_morning(site, admin)
         await add_camera(admin, 2)  # registered now: nothing is missing before
-        owned = await add_camera(admin, 3)  # another recorder keeps it: nothing is due here
-        registered(site, owned, 0, recorded_by="owner")
+        await add_camera(admin, 3, recorded_by="owner")  # another recorder keeps it: nothing is due here
         make_key(site, camera_id, from_ms + 21 * MINUTE_MS)
         put_hold(site, camera_id, from_ms + 23 * MINUTE_MS, from_ms + 24 * MINUTE_MS)
         answer = (await admin.get("/api/v1/reports/gaps", params={"from": from_ms, "to": to_ms})).json()
@@ -370,4 +369,88 @@ async def test_what_is_being_recorded_is_no_gap_between_two_words_of_its_recorde
         assert await ends(NOON_MS + 4_000, NOON_MS + 9_900) == [written, ("open", None, 9_900)]
         silent = [written, ("open", None, 4_000), ("gap", "unknown", 20_000)]
         assert await ends(NOON_MS + 4_000, NOON_MS + 20_000) == silent
+        # The ledger says the same: a recorder that hangs has not recorded until now.
+        query = {"from": began_ms, "to": NOON_MS + 20_000}
+        told = (await admin.get("/api/v1/reports/gaps", params=query)).json()
+        assert [(gap["from_ms"] - NOON_MS, gap["to_ms"] - NOON_MS) for gap in told["items"]] == [(4_000, 20_000)]
+        covered = (await admin.get("/api/v1/reports/coverage", params=query)).json()["items"]
+        assert [day["unexplained_s"] for day in covered] == [16]
         assert await ends(NOON_MS + 4_000, NOON_MS + 9_900, "offline") == [written, ("gap", "unknown", 9_900)]
+
+
+async def test_who_records_a_camera_today_changes_nothing_of_what_was_missing_before(site: Site) -> None:
+    async with await site.sign_in("admin") as admin:
+        camera_id = await add_camera(admin, 1)
+        yesterday_ms = NOON_MS - DAY_MS
+        registered(site, camera_id, yesterday_ms)
+        put_footage(site, camera_id, yesterday_ms, yesterday_ms + 60 * MINUTE_MS)
+        put_gap(site, camera_id, "recorder_down", yesterday_ms + 60 * MINUTE_MS, None)
+        query = {"from": yesterday_ms, "to": NOON_MS}
+
+        async def missing() -> dict[str, float]:
+            told = (await admin.get("/api/v1/reports/gaps", params=query)).json()
+            return {cause: what["seconds"] for cause, what in told["sum"]["causes"].items()}
+
+        async def hand(recorded_by: str) -> None:
+            answer = await admin.patch(f"/api/v1/cameras/{camera_id}", json={"recorded_by": recorded_by})
+            assert answer.status_code == 200
+
+        site.clock.step_wall(-12 * 3600)
+        await hand("owner")  # at midnight
+        site.clock.step_wall(6 * 3600)
+        half = {"recorder_down": 11 * 3600.0}
+        query["to"] = NOON_MS - 6 * 60 * MINUTE_MS
+        assert await missing() == half
+        (reach,) = (await admin.get("/api/v1/reports/retention")).json()["items"]
+        assert reach["camera_id"] == camera_id, "what still stands here is watched"
+        await hand("self")  # at six; its recorder has not begun
+        site.clock.step_wall(6 * 3600)
+        query["to"] = NOON_MS
+        put_gap(site, camera_id, "network", NOON_MS - 6 * 60 * MINUTE_MS, None)
+        assert await missing() == half | {"network": 6 * 3600.0}
+        days = (await admin.get("/api/v1/reports/coverage", params=query)).json()["items"]
+        assert sum(day["gaps_s"].get("disabled", 0) for day in days) == 6 * 3600
+        assert sum(day["unexplained_s"] for day in days) == 0
+
+
+async def test_a_camera_that_its_owner_always_recorded_lacks_nothing_here(site: Site) -> None:
+    async with await site.sign_in("admin") as admin:
+        site.clock.step_wall(-24 * 3600)
+        camera_id = await add_camera(admin, 1, recorded_by="owner")
+        site.clock.step_wall(24 * 3600)
+        query = {"from": NOON_MS - DAY_MS, "to": NOON_MS}
+        told = (await admin.get("/api/v1/reports/gaps", params=query)).json()
+        assert told["items"] == [] and told["sum"]["cameras"] == 0
+        days = (await admin.get("/api/v1/reports/coverage", params=query)).json()["items"]
+        assert {day["unexplained_s"] for day in days} == {0}
+        spans = (await admin.get(f"/api/v1/cameras/{camera_id}/timeline", params=query)).json()["spans"]
+        assert [(span["kind"], span["cause"]) for span in spans] == [("gap", "disabled")]
+        assert (await admin.delete(f"/api/v1/cameras/{camera_id}")).status_code == 204
+        assert site.catalog.read(lambda c: gaps.open_gaps(c, camera_id)) == []
+
+
+async def test_a_week_of_office_hours_needs_a_disk_for_office_hours(site: Site) -> None:
+    async with await site.sign_in("admin") as admin:
+        cameras = [await add_camera(admin, number) for number in (1, 2)]
+        for camera_id in cameras:
+            registered(site, camera_id, NOON_MS - 20 * DAY_MS)
+        put_footage(site, cameras[0], NOON_MS - 60 * MINUTE_MS, NOON_MS)
+        windows = {"schedule": "mon-fri 08:00-18:00, fri 12:00-18:00"}
+        assert (await admin.patch(f"/api/v1/cameras/{cameras[0]}", json=windows)).status_code == 200
+        flows = (await admin.get("/api/v1/retention/forecast")).json()["items"]
+        told = {flow["camera_id"]: (flow["basis"], flow["bytes_per_day"]) for flow in flows}
+        always = 1_000 * 24 * 60  # 1 000 bytes each minute
+        assert told[cameras[0]] == ("measured", always * 50 // 168)
+        assert told[cameras[1]] == ("reported", 1_000 // 8 * 86_400)
+
+
+async def test_the_forecast_counts_what_was_ordered_to_stay_longer(site: Site) -> None:
+    async with await site.sign_in("admin") as admin:
+        camera_id = await add_camera(admin, 1)
+        registered(site, camera_id, NOON_MS - 20 * DAY_MS)
+        before = (await admin.get("/api/v1/retention/forecast")).json()
+        body = {"months": 3, "legal_basis": "an order"}
+        assert (await admin.put("/api/v1/retention/default", json=body)).json()["effective_ms"] > NOON_MS
+        after = (await admin.get("/api/v1/retention/forecast")).json()
+        assert (before["items"][0]["stay_days"], after["items"][0]["stay_days"]) == (34, 95)
+        assert after["needed_bytes"] > 2 * before["needed_bytes"]

@@ -16,15 +16,17 @@ from typing import Any
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import inspect, text
+from sqlalchemy import inspect, text, update
 
 from config.errors import TiergateError
+from config.reasons import Reason
+from storage.catalog import gaps, places, retention_rows, segments
 from storage.catalog import migrate as migration
-from storage.catalog import retention_rows
+from storage.catalog.cameras import NewCamera, create_camera
 from storage.catalog.engine import Catalog, make_engine, writing
 from storage.catalog.migrate import backup_path, current, head, migrate, steps
-from storage.catalog.segments import RunRow, insert_run
-from storage.catalog.tables import metadata
+from storage.catalog.segments import RunRow, SegmentRow, insert_run
+from storage.catalog.tables import camera, metadata
 from tests.parts.postgres import Postgres
 from tests.storage.catalog import migration_kills
 from tests.storage.footage import CAMERA, new_id
@@ -111,6 +113,39 @@ def test_the_retention_classes_of_the_law_are_there(catalog_url: str) -> None:
     assert classes["key"].rank > classes["default"].rank
     assert {name for name, found in classes.items() if found.for_hold} == {"3_months", "1_year", "permanent"}
     assert classes["permanent"].months is None
+
+
+def test_a_camera_that_its_owner_records_says_so_since_our_footage_ended(empty: str, path: Path) -> None:
+    path.parent.mkdir()
+    engine = make_engine(empty)
+    with writing(engine) as connection:
+        migration.upgrade(connection, "0016_segment_upkeep")
+        places.seed_regions(connection, "210211001003", "community", "社区", 0)
+        made = []
+        for number in range(3):
+            stream = ("main", f"rtsp://10.0.0.{number}/", None)
+            new = NewCamera(name=f"{number}", region="210211001003", streams=(stream,))
+            made.append(create_camera(connection, new, "community", 32, 1_000).id)
+        theirs = camera.c.id.in_(made[:2])
+        connection.execute(update(camera).where(theirs).values(recorded_by="owner"))
+        footage = SegmentRow(
+            id=new_id(), camera_id=made[0], stream="main", run_id="R", kind="own", state="stored", start_ms=4_000,
+            end_ms=5_000, start_wall_ns=4_000_000_000, time_trust="synchronised", bytes=1, sha256=bytes(32),
+            init_bytes=0, fragments=b"", object_key="k", volume=None, class_="default", created_ms=5_000,
+        )  # fmt: skip
+        segments.insert_segments(connection, [footage])
+        before = gaps.GapRow(new_id(), made[0], "main", "network", 4_500, None, 4_500)
+        gaps.insert_gap(connection, before)
+        migration.upgrade(connection)
+        found = {gap.camera_id: gap for gap in gaps.open_gaps(connection)}
+        assert {id_: (gap.cause, gap.from_ms) for id_, gap in found.items()} == {
+            made[0]: ("disabled", 5_000),
+            made[1]: ("disabled", 1_000),
+        }
+        assert all(gap.reason == Reason("camera.owner_records").as_json() for gap in found.values())
+        ended = gaps.gap_of(connection, before.id)
+        assert ended is not None and ended.to_ms == 5_000
+    engine.dispose()
 
 
 def _migrate_in_child(url: str, results: multiprocessing.Queue[bool]) -> None:
