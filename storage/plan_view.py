@@ -1,10 +1,9 @@
 """The plan as people read it: what stays and what goes per camera, class and reason, now, later, or under other months.
 
-Footage of one camera, class, kind, state and hour is judged by its first and its last segment; only where these two
-differ, or a hold touches the hour, is each segment judged by itself. A plan over millions of segments stays a matter of
-seconds and says the same as judging every one.
+Footage is judged by the hour (`storage.hours`): a plan over millions of segments stays a matter of seconds and says the
+same as judging every one.
 
-Belongs here: reading and grouping. Does not belong here: the verdict (`storage.retention`), who may see which camera.
+Belongs here: adding up. Does not belong here: the verdict (`storage.retention`), who may see which camera.
 """
 
 from __future__ import annotations
@@ -13,15 +12,14 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection
 
 from config.errors import Kind, TiergateError
 from config.reasons import Reason
-from config.units import DAY_MS, HOUR_MS
-from storage.catalog import retention_rows
-from storage.catalog.tables import segment
+from config.units import DAY_MS
 from storage.classes import MIN_DAYS_PER_MONTH, RetentionClass
-from storage.retention import Candidate, Verdict
+from storage.hours import hours
+from storage.retention import Verdict
 from storage.sweeper import Policies
 
 _STATES = ("spooled", "stored", "condemned")
@@ -112,40 +110,11 @@ _Judged = tuple[Verdict, int, int, int, int]
 def _verdicts(
     connection: Connection, policies: Policies, at_ms: int, cameras: Collection[str] | None
 ) -> Iterator[_Judged]:
-    hour = (segment.c.end_ms // HOUR_MS).label("hour")
-    unknown = (segment.c.time_trust == "unknown").label("date_unknown")
-    same = (segment.c.camera_id, segment.c.class_, segment.c.kind, segment.c.state, unknown)
-    query = (
-        select(
-            *same,
-            hour,
-            func.count(),
-            func.sum(segment.c.bytes),
-            func.min(segment.c.start_ms),
-            func.min(segment.c.end_ms),
-            func.max(segment.c.start_ms),
-            func.max(segment.c.end_ms),
-        )
-        .where(segment.c.state.in_(_STATES))
-        .group_by(*same, hour)
-    )
-    if cameras is not None:
-        query = query.where(segment.c.camera_id.in_(sorted(cameras)))
-    for row in connection.execute(query).all():
-        camera_id, class_name, kind, state, date_unknown, at_hour, count, size, *ends_ms = row
-        first_start, first_end, last_start, last_end = ends_ms
-        ends = [
-            Candidate("", camera_id, start_ms, end_ms, 0, kind, state, class_name)
-            for start_ms, end_ms in ((first_start, first_end), (last_start, last_end))
-        ]
-        first, last = policies.plan(ends, at_ms)
-        alike = (first.keep, first.class_name, first.code) == (last.keep, last.class_name, last.code)
-        if alike and not date_unknown and not policies.planner.is_held(camera_id, first_start, last_end):
-            yield first, int(count), int(size), first_start, last_end
+    for hour in hours(connection, _STATES, cameras=cameras):
+        ends = hour.verdicts(policies.planner, at_ms)
+        if ends is not None:
+            yield ends[0], hour.segments, hour.bytes, hour.first_start_ms, hour.last_end_ms
             continue
-        each = retention_rows.of_hour(
-            connection, camera_id, class_name, kind, state, bool(date_unknown), at_hour * HOUR_MS
-        )
-        for verdict in policies.plan(each, at_ms):
+        for verdict in policies.plan(hour.each(connection), at_ms):
             found = verdict.segment
             yield verdict, 1, found.bytes, found.start_ms, found.end_ms

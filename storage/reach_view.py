@@ -6,9 +6,8 @@ camera, forecasts.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
-from itertools import product
 from typing import Any
 
 from sqlalchemy import Connection, select
@@ -17,8 +16,9 @@ from storage.attested import Standing, judge
 from storage.catalog import attestations, cameras, retention_rows, segments
 from storage.catalog.tables import segment
 from storage.classes import DELETE_WITHIN_MS, class_of
+from storage.hours import hours
 from storage.reach import Reach, due_since_ms, judge_reach, promised_since_ms, went_early
-from storage.retention import Candidate
+from storage.retention import Candidate, Verdict
 from storage.sweeper import Policies
 
 _GONE = ("lost", "deleting", "deleted")
@@ -131,25 +131,34 @@ class Overkept:
     oldest_due_ms: int  #: when the one that waits longest should have been gone
 
 
-def overkept(connection: Connection, policies: Policies, now_ms: int) -> dict[str, Overkept]:
+def overkept(
+    connection: Connection, policies: Policies, now_ms: int, only: Collection[str] | None = None
+) -> dict[str, Overkept]:
     """Per camera; cameras without any are not in it."""
     found: dict[str, Overkept] = {}
     before_ms = policies.may_be_due_before_ms(now_ms) - DELETE_WITHIN_MS
-    for state, date_unknown in product(_STANDING, (False, True)):
+    for hour in hours(connection, _STANDING, before_ms, only):
+        ends = hour.verdicts(policies.planner, now_ms, "stored")
+        if not hour.date_unknown and (ends is None or _is_over(ends[0], now_ms)):
+            _add(found, policies, hour.each(connection), now_ms)
+    for state in _STANDING:
         after: tuple[int, str] | None = None
-        while page := retention_rows.candidates(connection, state, before_ms, after, _PAGE_ROWS, date_unknown):
-            after = (page[-1].ages_from_ms, page[-1].id)
-            # Bytes stand in each of these states, whatever the plan may do to it.
-            for verdict in policies.plan([_as_stored(row) for row in page], now_ms):
-                if verdict.keep or verdict.delete_by_ms is None or verdict.delete_by_ms > now_ms:
-                    continue
-                row = verdict.segment
-                last = found.get(row.camera_id, Overkept(0, 0, verdict.delete_by_ms))
-                found[row.camera_id] = Overkept(
-                    last.segments + 1, last.bytes + row.bytes, min(last.oldest_due_ms, verdict.delete_by_ms)
-                )
+        while page := retention_rows.candidates(connection, state, before_ms, after, _PAGE_ROWS, date_unknown=True):
+            after = page[-1].mark
+            _add(found, policies, [row for row in page if only is None or row.camera_id in only], now_ms)
     return found
 
 
-def _as_stored(row: Candidate) -> Candidate:
-    return row if row.state == "stored" else replace(row, state="stored")
+def _is_over(verdict: Verdict, now_ms: int) -> bool:
+    return not verdict.keep and verdict.delete_by_ms is not None and verdict.delete_by_ms <= now_ms
+
+
+def _add(found: dict[str, Overkept], policies: Policies, rows: Iterable[Candidate], now_ms: int) -> None:
+    # Bytes stand in each of these states, whatever the plan may do to it.
+    for verdict in policies.plan([replace(row, state="stored") for row in rows], now_ms):
+        if not _is_over(verdict, now_ms) or verdict.delete_by_ms is None:
+            continue
+        row = verdict.segment
+        last = found.get(row.camera_id, Overkept(0, 0, verdict.delete_by_ms))
+        oldest_ms = min(last.oldest_due_ms, verdict.delete_by_ms)
+        found[row.camera_id] = Overkept(last.segments + 1, last.bytes + row.bytes, oldest_ms)

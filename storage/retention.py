@@ -39,6 +39,11 @@ class Candidate:
         """By what candidates are ordered: its end, or when it was first seen."""
         return self.aged_from_ms if self.date_unknown and self.aged_from_ms is not None else self.end_ms
 
+    @property
+    def mark(self) -> tuple[int, str]:
+        """Behind which the next page of candidates begins."""
+        return self.ages_from_ms, self.id
+
 
 def undated_span(aged_from_ms: int | None, now_ms: int) -> tuple[int, int]:
     """Of what time footage of unknown date may be: of any before a proven clock first saw it, or now."""

@@ -16,9 +16,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
+from itertools import chain
 from typing import Any
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, case, func, select
 
 from config.clock import Clock, wall_ms
 from config.reasons import Reason
@@ -29,10 +30,12 @@ from storage.aside import Aside, AsideReport
 from storage.audit import log as audit
 from storage.catalog import facts, retention_rows
 from storage.catalog.engine import CHUNK_ROWS, Catalog
+from storage.catalog.retention_rows import DATE_UNKNOWN
 from storage.catalog.tables import segment
 from storage.classes import Membership, RetentionClass
 from storage.clock_trust import AGREE_WITHIN_MS, HIGH_WATER, ClockEvidence, Sighting, Trust, judge_clock
 from storage.holds import Hold
+from storage.hours import hours, open_stretches
 from storage.objects.base import ObjectStore
 from storage.retention import Candidate, Forecast, Planner, Verdict, forecast, judge_guard, may_delete
 
@@ -42,11 +45,14 @@ ACTOR = "system:keeper"
 _SIGHTING, _FORECAST = "sweep.sighting", "sweep.forecast"
 LAST_SUCCESS, REFUSED_SINCE, REFUSED_REASON = "sweep.last_success_ms", "sweep.refused_since_ms", "sweep.refused_reason"
 
-_HOUR = (segment.c.end_ms // HOUR_MS).label("hour")
+#: What nobody dates ages from when it was seen: by its own date, 1970, all of it would be due at once.
+_AGES_FROM = case((DATE_UNKNOWN, segment.c.aged_from_ms), else_=segment.c.end_ms)
+_HOUR = (_AGES_FROM // HOUR_MS).label("hour")
+_UNDATED = case((DATE_UNKNOWN, 1), else_=0).label("undated")
 _BY_HOUR = (
-    select(segment.c.camera_id, segment.c.class_, _HOUR, func.count())
-    .where(segment.c.state == "stored", segment.c.kind == "own")
-    .group_by(segment.c.camera_id, segment.c.class_, _HOUR)
+    select(segment.c.camera_id, segment.c.class_, _HOUR, _UNDATED, func.count())
+    .where(segment.c.state == "stored", segment.c.kind == "own", _AGES_FROM.is_not(None))
+    .group_by(segment.c.camera_id, segment.c.class_, _HOUR, _UNDATED)
 )
 
 
@@ -205,26 +211,35 @@ class Sweeper:
         while self._catalog.write(lambda c: retention_rows.age_from(c, now_ms, self._chunk_rows)) == self._chunk_rows:
             pass
 
-    def _pages(self, state: str, before_ms: int) -> Iterator[list[Candidate]]:
-        for date_unknown in (False, True):
-            behind: Candidate | None = None
-            while page := self._catalog.read(
-                partial(self._page, state=state, before_ms=before_ms, behind=behind, date_unknown=date_unknown)
-            ):
-                yield page
-                if len(page) < self._chunk_rows:
-                    break
-                behind = page[-1]
-
-    def _page(
-        self, connection: Connection, state: str, before_ms: int, behind: Candidate | None, date_unknown: bool
-    ) -> list[Candidate]:
-        mark = None if behind is None else (behind.ages_from_ms, behind.id)
-        return retention_rows.candidates(connection, state, before_ms, mark, self._chunk_rows, date_unknown)
+    def _pages(
+        self, state: str, before_ms: int, from_ms: int | None = None, date_unknown: bool = False
+    ) -> Iterator[list[Candidate]]:
+        mark = None if from_ms is None else (from_ms, "")
+        read = partial(
+            retention_rows.candidates,
+            state=state,
+            before_ms=before_ms,
+            limit=self._chunk_rows,
+            date_unknown=date_unknown,
+        )
+        while page := self._catalog.read(partial(read, after=mark)):
+            yield page
+            if len(page) < self._chunk_rows:
+                break
+            mark = page[-1].mark
 
     def _due(self, policies: Policies, report: SweepReport) -> list[Verdict]:
+        """Hours of which the plan keeps everything are counted and not read: between what is due of ordinary cameras
+        and of key areas stand two months of these."""
+        before_ms = policies.may_be_due_before_ms(report.now_ms)
+        found = self._catalog.read(lambda c: hours(c, ("stored",), before_ms))
+        stretches, kept = open_stretches(found, policies.planner, report.now_ms)
+        for verdict, count in kept:
+            report.looked_at += count
+            report.kept_by_hold += count if verdict.code == "retention.held" else 0
         due: list[Verdict] = []
-        for page in self._pages("stored", policies.may_be_due_before_ms(report.now_ms)):
+        pages = [self._pages("stored", min(before_ms, to_ms), from_ms) for from_ms, to_ms in stretches]
+        for page in chain(*pages, self._pages("stored", before_ms, date_unknown=True)):
             for verdict in policies.plan(page, report.now_ms):
                 report.looked_at += 1
                 if not verdict.keep:
@@ -242,7 +257,7 @@ class Sweeper:
             rows = self._catalog.read(partial(retention_rows.deleting, ids=[id_ for _, id_ in left]))
             going += [v.segment.id for v in policies.plan([found for found, _ in rows], now_ms) if not v.keep]
             mark = left[-1]
-        for page in self._pages("condemned", now_ms):
+        for page in chain(self._pages("condemned", now_ms), self._pages("condemned", now_ms, date_unknown=True)):
             going += [v.segment.id for v in policies.plan(page, now_ms) if may_delete(v, now_ms, self._grace_ms)]
         return going + [v.segment.id for v in due if self._grace_ms <= 0]
 
@@ -330,24 +345,24 @@ class Sweeper:
             yield [id_ for _, id_ in left]
             mark = left[-1]
         for date_unknown in (False, True):
-            behind: Candidate | None = None
+            after: tuple[int, str] | None = None
             while True:
-                release = partial(self._release, evidence=evidence, behind=behind, date_unknown=date_unknown)
-                released, behind = self._catalog.write(release)
+                release = partial(self._release, evidence=evidence, after=after, date_unknown=date_unknown)
+                released, after = self._catalog.write(release)
                 if released:
                     yield released
                 if isinstance(released, Reason):
                     return
-                if behind is None:
+                if after is None:
                     break
 
     def _release(
-        self, connection: Connection, evidence: ClockEvidence, behind: Candidate | None, date_unknown: bool
-    ) -> tuple[list[str] | Reason, Candidate | None]:
+        self, connection: Connection, evidence: ClockEvidence, after: tuple[int, str] | None, date_unknown: bool
+    ) -> tuple[list[str] | Reason, tuple[int, str] | None]:
         """Condemned → deleting, in the transaction that reads clock, holds and policies again: which of the next
         segments, or why none may go now; and behind which one to go on."""
         now_ms = evidence.wall_ms
-        page = self._page(connection, "condemned", now_ms, behind, date_unknown)
+        page = retention_rows.candidates(connection, "condemned", now_ms, after, self._chunk_rows, date_unknown)
         if not page:
             return [], None
         stepped = self._stepped(evidence)
@@ -363,7 +378,7 @@ class Sweeper:
         retention_rows.move(connection, go, "condemned", "deleting")
         if go:
             audit.append(connection, now_ms, ACTOR, "segment.delete", f"{len(go)} segments", {"ids": go})
-        return go, page[-1] if len(page) == self._chunk_rows else None
+        return go, page[-1].mark if len(page) == self._chunk_rows else None
 
     @staticmethod
     def _judged(connection: Connection, ids: list[str], now_ms: int) -> list[tuple[Candidate, str, bool]]:
@@ -455,13 +470,16 @@ class Sweeper:
     def _forecast(self, policies: Policies, now_ms: int) -> Forecast:
         """From counts per camera, class and hour: footage of one camera and hour falls due within the same hour."""
 
-        def read(connection: Connection) -> list[tuple[str, str, int, int]]:
-            return [(r[0], r[1], int(r[2]), int(r[3])) for r in connection.execute(_BY_HOUR)]
+        def read(connection: Connection) -> list[tuple[str, str, int, int, int]]:
+            return [(r[0], r[1], int(r[2]), int(r[3]), int(r[4])) for r in connection.execute(_BY_HOUR)]
 
         def verdicts() -> Iterator[Verdict]:
-            for camera_id, class_name, at_hour, count in self._catalog.read(read):
+            for camera_id, class_name, at_hour, undated, count in self._catalog.read(read):
                 end_ms = at_hour * HOUR_MS
-                sample = Candidate("", camera_id, end_ms, end_ms, 0, "own", "stored", class_name)
+                seen_ms = end_ms if undated else None
+                sample = Candidate(
+                    "", camera_id, end_ms, end_ms, 0, "own", "stored", class_name, None, bool(undated), seen_ms
+                )
                 for verdict in policies.plan([sample], now_ms):
                     for _ in range(count):
                         yield verdict

@@ -106,6 +106,7 @@ BESIDE = (
     "tests/storage/test_evidence_rules.py",
     "tests/storage/test_forecast.py",
     "tests/storage/test_gaps.py",
+    "tests/storage/test_hours.py",
     "tests/storage/test_journal.py",
     "tests/storage/test_keys.py",
     "tests/storage/test_lifecycle.py",

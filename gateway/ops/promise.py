@@ -178,7 +178,7 @@ def promises(
     `full_ms`: when the store is full, by the forecast (`gather`); None: it never is, or that is told elsewhere.
     """
     policies = Policies.read(connection)
-    over = overkept(connection, policies, now_ms)
+    over = overkept(connection, policies, now_ms, only)
     found = []
     known = cameras.cameras(connection, only)
     recorded = {id_ for id_, row in known.items() if row.enabled and row.recorded_by == "self"}
@@ -186,8 +186,6 @@ def promises(
         will_be_full_ms = full_ms if reach.camera_id in recorded else None
         breaks_ms, cause, reason = _outlook(connection, reach, will_be_full_ms, now_ms)
         found.append(Promise(reach, breaks_ms, cause, reason, over.get(reach.camera_id)))
-    if only is not None:
-        over = {id_: what for id_, what in over.items() if id_ in only}
     return found, over
 
 

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Connection, insert
 
 from config.clock import ManualClock, wall_ms
 from config.ids import ulid
 from config.reasons import Reason
 from config.units import DAY_MS, parse_time_ms
-from storage.catalog import facts, retention_rows, segments
+from storage.catalog import facts, places, retention_rows, segments
 from storage.catalog.engine import Catalog
 from storage.catalog.retention_rows import HoldRow
 from storage.catalog.segments import SegmentRow
+from storage.catalog.tables import area, area_camera, camera, segment
 from storage.clock_trust import ClockEvidence
 from storage.keys import segment_key
 from storage.objects.folder import FolderStore
@@ -125,3 +128,43 @@ def on_each_chunk(monkeypatch: pytest.MonkeyPatch, then: Callable[[int], None]) 
             yield chunk
 
     monkeypatch.setattr(Sweeper, "_doomed", watched)
+
+
+def mixed_footage(place: Place, chance: random.Random) -> None:
+    """Footage of 45 days with every kind of boundary inside an hour: class, hold, area, state, date."""
+    now_ms = place.now_ms
+    rows = []
+    for number in range(600):
+        end_ms = now_ms - chance.randrange(45 * DAY_MS) if number % 2 else now_ms - 31 * DAY_MS - number * 17_000
+        row = place._segment(
+            end_ms, chance.choice([CAMERA, OTHER]), chance.choice(["stored"] * 5 + ["spooled", "condemned"])
+        )
+        values = {name: getattr(row, name) for name in row.__dataclass_fields__}
+        doubt = {"time_trust": "unknown", "aged_from_ms": chance.choice([None, now_ms - 31 * DAY_MS, now_ms])}
+        known = {"time_trust": "synchronised", "aged_from_ms": None}
+        values |= {"class_": chance.choice(["default"] * 5 + ["key", "unheard_of"])}
+        rows.append(values | (doubt if number % 7 == 0 else known))
+
+    def write(connection: Connection) -> None:
+        connection.execute(insert(segment), rows)
+
+    place.catalog.write(write)
+    place.hold(now_ms - 31 * DAY_MS - 6_500_000, now_ms - 31 * DAY_MS - 5_500_000, CAMERA)
+
+    def areas(connection: Connection) -> None:
+        places.seed_regions(connection, "210211001003", "community", "社区", now_ms)
+        connection.execute(
+            insert(camera).values(
+                id=OTHER, name="x", tier="community", region="210211001003", recorded_by="self", enabled=True,
+                created_ms=0, changed_ms=0,
+            )
+        )  # fmt: skip
+        ends_ms = now_ms - 31 * DAY_MS - 1_000_000
+        connection.execute(
+            insert(area).values(
+                id="A", name="A", class_="key", document_no="1", valid_from_ms=0, valid_to_ms=ends_ms
+            )
+        )  # fmt: skip
+        connection.execute(insert(area_camera).values(area_id="A", camera_id=OTHER, from_ms=now_ms - 35 * DAY_MS))
+
+    place.catalog.write(areas)

@@ -155,6 +155,21 @@ def test_an_unexplained_mass_deletion_is_refused_until_a_person_confirms(place: 
 
 
 @sqlite_alone
+def test_footage_of_unknown_date_opens_no_door_past_the_guard(place: Place) -> None:
+    """By its own date it would be expected gone in every hour, and as much of other footage might go unexplained."""
+    for _ in range(40):
+        place.footage(DAY_MS, time_trust="unknown")
+    rows = place.much_footage(place.now_ms - n * HOUR_MS for n in range(100))
+    place.sweep()
+    place.clock.advance(600)
+    place.catalog.write(lambda c: retention_rows.set_class_months(c, "default", 0, 3, place.now_ms))
+    report = place.sweep()
+    assert report.refused is not None and report.refused.code == "retention.guard_unexplained"
+    assert report.refused.params == {"due": 28, "expected": 0}
+    assert {place.state(row) for row in rows} == {"stored"}
+
+
+@sqlite_alone
 @pytest.mark.fault("B29")
 def test_a_shorter_class_waits_seven_days_and_does_not_trip_the_guard(place: Place) -> None:
     place.catalog.write(lambda c: class_changes.ask(c, "default", 3, place.now_ms, "user:a", "order 5"))
