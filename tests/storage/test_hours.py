@@ -67,7 +67,7 @@ def test_what_stands_too_long_is_counted_as_judging_each_counts_it(place: Place,
         ]
         wanted = Counter(v.segment.camera_id for v in over)
         for only in (None, {CAMERA}, {OTHER}):
-            found = place.catalog.read(lambda c, t=now_ms, o=only: overkept(c, policies, t, o))  # type: ignore[misc]
+            found = place.catalog.read(lambda c, t=now_ms, o=only: overkept(c, policies, t, o))  # type: ignore[misc]  # bound defaults
             assert {id_: what.segments for id_, what in found.items()} == {
                 id_: count for id_, count in wanted.items() if only is None or id_ in only
             }

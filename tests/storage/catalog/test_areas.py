@@ -107,7 +107,7 @@ def test_an_area_that_is_over_or_names_cameras_again_takes_nobody_who_comes(cata
 
 def test_an_area_that_goes_on_after_its_end_takes_who_came_meanwhile(catalog: Catalog) -> None:
     area = catalog.write(lambda c: key_area(c, (HERE,), NOW_MS))
-    stays, moves = (catalog.write(lambda c, n=n: camera(c, HERE, n, NOW_MS)) for n in (1, 2))  # type: ignore[misc]
+    stays, moves = (catalog.write(lambda c, n=n: camera(c, HERE, n, NOW_MS)) for n in (1, 2))  # type: ignore[misc]  # bound defaults
     catalog.write(lambda c: places.set_area_end(c, area, NOW_MS + 10, NOW_MS + 1))
     late = catalog.write(lambda c: camera(c, HERE, 3, NOW_MS + 20))
     catalog.write(lambda c: change_camera(c, moves, {"region": FAR}, NOW_MS + 30))
