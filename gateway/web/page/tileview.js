@@ -62,6 +62,14 @@ function pullWords(camera, leases) {
   return { title: t("tile.pull_over"), text: t("tile.pull_over_text", { at: clock(over_ms, false), case: last.case, why: tk("lease_end", last.end_reason || "expired") }) };
 }
 
+/** Why the small stream stands in for the large one. @param {import("./player/tile.js").Status} status */
+function limitedWords(status) {
+  const { missing } = status;
+  if (!missing) return say(status.note) || t("tile.limited");
+  const why = say(missing.reason) || t(missing.state === "offline" ? "tile.offline" : missing.state === "codec" ? "tile.codec" : "tile.forbidden");
+  return t("tile.without_main", { why });
+}
+
 /** The sentence in place of a picture. @param {import("./player/tile.js").Status} status @param {import("./shapes.js").Camera} camera 
  * @param {import("./shapes.js").Lease[]} leases @returns {{title: string, text: string} | null} */
 function words(status, camera, leases) {
@@ -90,7 +98,7 @@ export function TileView({ tile, place, hidden, big, onDrop }) {
   const mayPull = useStore(store, (s) => byOwnName(s.session));
   const stage = useRef(/** @type {HTMLElement | null} */ (null));
   const player = useRef(/** @type {TilePlayer | null} */ (null));
-  const [status, setStatus] = useState(/** @type {import("./player/tile.js").Status} */ ({ state: "empty", reason: null, stream: null, method: null, limited: false, stale_s: 0, codec: null, note: null, skipped: null }));
+  const [status, setStatus] = useState(/** @type {import("./player/tile.js").Status} */ ({ state: "empty", reason: null, stream: null, method: null, limited: false, stale_s: 0, codec: null, note: null, skipped: null, missing: null }));
   const [near, setNear] = useState(false);
   const [rested, setRested] = useState(false);
   const [over, setOver] = useState(false);
@@ -158,7 +166,7 @@ export function TileView({ tile, place, hidden, big, onDrop }) {
         ${tile.playback?.why && html`<b class="badge assist" title=${tile.playback.why.reason}>${t("badge.assist", { case: tile.playback.why.case_no })}</b>`}
         ${camera.lease_id && html`<b class="badge lease">${t("badge.lease")}</b>`}
         ${camera.health && camera.health.verdict !== "ok" && html`<b class="badge bad">${tk("health", camera.health.verdict)}</b>`}
-        ${status.limited && html`<b class="badge" title=${say(status.note) || t("tile.limited")}>SD</b>`}
+        ${status.limited && html`<b class="badge" title=${limitedWords(status)}>SD</b>`}
         ${status.state === "stale" && html`<b class="badge bad" role="status">${t("badge.stale", { seconds: status.stale_s })}</b>`}
         <span class="grow"></span><${TileClock} player=${player} replaying=${replaying} /></header>
       ${status.skipped && html`<p class="tile-skip" role="status">${t("tile.skipped", { from: clock(status.skipped.from_ms), to: clock(status.skipped.to_ms) })} ${skipCause(camera.id, status.skipped)}</p>`}

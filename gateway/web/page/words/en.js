@@ -629,6 +629,7 @@ export const en = {
   "tile.unmute": "Sound on",
   "tile.unpulled": "Camera of the tier below",
   "tile.unpulled_text": "It is shown by a pull, with case and reason.",
+  "tile.without_main": "Sub stream. Main stream: {why}",
   "timeline.back_10": "−10 min",
   "timeline.back_10s": "Back 10 s",
   "timeline.day": "Day",

@@ -629,6 +629,7 @@ export const zh = {
   "tile.unmute": "打开声音",
   "tile.unpulled": "下级摄像机",
   "tile.unpulled_text": "填写案件编号和事由后，通过调阅显示。",
+  "tile.without_main": "子码流。主码流：{why}",
   "timeline.back_10": "回看10分",
   "timeline.back_10s": "后退 10 秒",
   "timeline.day": "日期",
