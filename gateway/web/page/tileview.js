@@ -12,7 +12,7 @@ import { assisting, backToLive, changeTile, emptyTile, focusTile, openDialog, pl
 import { toggleSound } from "./sound.js";
 import { saveSnapshot } from "./save.js";
 import { useStore } from "./store.js";
-import { clock, day } from "./time.js";
+import { clock, clockRange, day, momentText } from "./time.js";
 
 const DWELL_MS = 600, REST_MS = 8000;
 /** @type {import("./shapes.js").Lease[]} */
@@ -59,7 +59,7 @@ function pullWords(camera, leases) {
   const last = leases.filter((one) => one.side === "held" && one.cameras.includes(camera.id)).sort((a, b) => b.issued_ms - a.issued_ms)[0];
   if (!last) return { title: t("tile.unpulled"), text: t("tile.unpulled_text") };
   const over_ms = last.ended_ms ?? Math.min(last.expires_ms, now());
-  return { title: t("tile.pull_over"), text: t("tile.pull_over_text", { at: clock(over_ms, false), case: last.case, why: tk("lease_end", last.end_reason || "expired") }) };
+  return { title: t("tile.pull_over"), text: t("tile.pull_over_text", { at: momentText(over_ms, now(), false), case: last.case, why: tk("lease_end", last.end_reason || "expired") }) };
 }
 
 /** Why the small stream stands in for the large one. @param {import("./player/tile.js").Status} status */
@@ -169,7 +169,7 @@ export function TileView({ tile, place, hidden, big, onDrop }) {
         ${status.limited && html`<b class="badge" title=${limitedWords(status)}>SD</b>`}
         ${status.state === "stale" && html`<b class="badge bad" role="status">${t("badge.stale", { seconds: status.stale_s })}</b>`}
         <span class="grow"></span><${TileClock} player=${player} replaying=${replaying} /></header>
-      ${status.skipped && html`<p class="tile-skip" role="status">${t("tile.skipped", { from: clock(status.skipped.from_ms), to: clock(status.skipped.to_ms) })} ${skipCause(camera.id, status.skipped)}</p>`}
+      ${status.skipped && html`<p class="tile-skip" role="status">${t("tile.skipped", { range: clockRange(status.skipped.from_ms, status.skipped.to_ms) })} ${skipCause(camera.id, status.skipped)}</p>`}
       <footer class="tile-tools" onDblClick=${(/** @type {Event} */ e) => e.stopPropagation()}>
         <span class="tile-quality">${picture && !replaying ? `${status.stream === "main" ? "HD" : "SD"}${status.method === "whep" ? " · RTC" : ""}` : ""}</span><span class="grow"></span>
         ${camera.audio && picture && html`<button type="button" class="tool" title=${`${t(tile.sound ? "tile.mute" : "tile.unmute")} (M)`} aria-label=${t(tile.sound ? "tile.mute" : "tile.unmute")}

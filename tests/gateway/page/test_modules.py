@@ -171,6 +171,22 @@ def _typed(day: int, texts: list[str]) -> dict[str, str | None]:
 
 
 @needs_node
+def test_a_day_is_said_where_it_is_another() -> None:
+    said = run_js("""
+        import { clockRange, local, momentText, rangeText } from "./time.js";
+        const at = local(2026, 11, 23, 23, 50, 0), later = local(2026, 11, 24, 0, 20, 0);
+        console.log(JSON.stringify([
+          momentText(later, local(2026, 11, 24, 15, 0), false), momentText(at, later, false),
+          clockRange(at, at + 60_000), clockRange(at, later), rangeText(at, later, false),
+        ]));
+    """)
+    assert said == [
+        "00:20", "2026-11-23 23:50", "23:50:00–23:51:00", "2026-11-23 23:50:00 – 2026-11-24 00:20:00",
+        "2026-11-23 23:50 – 2026-11-24 00:20",
+    ]  # fmt: skip
+
+
+@needs_node
 def test_lag_follows_the_measured_rules() -> None:
     answer = run_js("""
         import { LagTarget, advise } from "./player/lag.js";

@@ -625,7 +625,7 @@ export const en = {
   "tile.remove": "Empty the tile",
   "tile.shrink": "Back to the wall",
   "tile.single": "Enlarge",
-  "tile.skipped": "Skipped {from}–{to}, no footage.",
+  "tile.skipped": "Skipped {range}, no footage.",
   "tile.unmute": "Sound on",
   "tile.unpulled": "Camera of the tier below",
   "tile.unpulled_text": "It is shown by a pull, with case and reason.",

@@ -625,7 +625,7 @@ export const zh = {
   "tile.remove": "清空窗格",
   "tile.shrink": "还原",
   "tile.single": "放大",
-  "tile.skipped": "已跳过 {from}–{to}，无录像。",
+  "tile.skipped": "已跳过 {range}，无录像。",
   "tile.unmute": "打开声音",
   "tile.unpulled": "下级摄像机",
   "tile.unpulled_text": "填写案件编号和事由后，通过调阅显示。",
