@@ -80,7 +80,7 @@ class Alone:
         if callable(answer):
             answer = answer(asked)
         if answer is None:
-            return None  # answered by itself
+            return None  # it has answered by itself, or never does
         if isinstance(answer, list):
             answer = {"items": answer}
         return route.fulfill(body=json.dumps(answer), content_type="application/json")

@@ -183,6 +183,7 @@ export const en = {
   "clip.reason_hint": "At least 5 characters; it is kept in the register.",
   "clip.reason_short": "At least 5 characters.",
   "clip.saved": "Clip of {name} saved.",
+  "clip.still_running": "The transfer still runs. Close once more to break it off; no file is saved then.",
   "clip.title": "Export a clip · {name}",
   "clip.to": "To",
   "clip.watermark": "Burn a watermark into the pictures",

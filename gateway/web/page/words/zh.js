@@ -183,6 +183,7 @@ export const zh = {
   "clip.reason_hint": "不少于 5 个字，将记入登记。",
   "clip.reason_short": "不少于 5 个字。",
   "clip.saved": "已保存“{name}”的片段。",
+  "clip.still_running": "传输仍在进行。再次关闭将中断传输，不会保存文件。",
   "clip.title": "导出片段 · {name}",
   "clip.to": "结束",
   "clip.watermark": "在画面中加入水印",
