@@ -187,6 +187,31 @@ def test_a_day_is_said_where_it_is_another() -> None:
 
 
 @needs_node
+def test_cameras_come_onto_the_wall_beside_what_is_there() -> None:
+    walls = run_js("""
+        globalThis.location = { protocol: "http:", host: "x", href: "http://x/" };
+        globalThis.document = { documentElement: {}, addEventListener() {} };
+        const walls = [];
+        for (const [layout, there, come] of [
+          ["4", [], ["a", "b"]], ["4", ["x", null, "y"], ["a", "b"]], ["4", ["x", "y", "z"], ["y", "a", "b"]],
+          ["1", ["x", "behind"], ["a"]], ["16", [..."abcdefghijklmnop"], ["b", "q", "r"]],
+        ]) {
+          const kept = { "tiergate.wall": JSON.stringify({ layout, cameras: there }) };
+          const setItem = (name, text) => { kept[name] = text; };
+          globalThis.localStorage = { getItem: (name) => kept[name] ?? null, setItem };
+          const { showCameras, store } = await import(`./state.js?${walls.length}`);
+          showCameras(come);
+          const { focus } = store.get(), wall = JSON.parse(kept["tiergate.wall"]);
+          walls.push([wall.layout, wall.cameras.map((one) => one || "-").join("").replace(/-+$/, ""), focus]);
+        }
+        console.log(JSON.stringify(walls)); process.exit();
+    """)
+    assert walls == [
+        ["4", "ab", 0], ["4", "xayb", 1], ["6", "xyzab", 1], ["4", "xbehinda", 2], ["16", "abcdefghijklmnqr", 1],
+    ]  # fmt: skip
+
+
+@needs_node
 def test_lag_follows_the_measured_rules() -> None:
     answer = run_js("""
         import { LagTarget, advise } from "./player/lag.js";
