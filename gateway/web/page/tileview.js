@@ -169,7 +169,7 @@ export function TileView({ tile, place, hidden, big, onDrop }) {
         ${status.limited && html`<b class="badge" title=${limitedWords(status)}>SD</b>`}
         ${status.state === "stale" && html`<b class="badge bad" role="status">${t("badge.stale", { seconds: status.stale_s })}</b>`}
         <span class="grow"></span><${TileClock} player=${player} replaying=${replaying} /></header>
-      ${status.skipped && html`<p class="tile-skip" role="status">${t("tile.skipped", { range: clockRange(status.skipped.from_ms, status.skipped.to_ms) })} ${skipCause(camera.id, status.skipped)}</p>`}
+      ${status.skipped && html`<p class="tile-skip" role="status">${skipWords(camera.id, status.skipped)}</p>`}
       <footer class="tile-tools" onDblClick=${(/** @type {Event} */ e) => e.stopPropagation()}>
         <span class="tile-quality">${picture && !replaying ? `${status.stream === "main" ? "HD" : "SD"}${status.method === "whep" ? " · RTC" : ""}` : ""}</span><span class="grow"></span>
         ${camera.audio && picture && html`<button type="button" class="tool" title=${`${t(tile.sound ? "tile.mute" : "tile.unmute")} (M)`} aria-label=${t(tile.sound ? "tile.mute" : "tile.unmute")}
@@ -188,6 +188,11 @@ export function TileView({ tile, place, hidden, big, onDrop }) {
 
 /** @type {Map<string, import("./shapes.js").Span[]>} */
 export const knownSpans = new Map();
+
+/** @param {string} camera @param {{from_ms: number, to_ms: number}} skipped */
+const skipWords = (camera, skipped) => (skipped.to_ms < skipped.from_ms
+  ? t("tile.not_yet", { at: momentText(skipped.from_ms, now()), newest: momentText(skipped.to_ms, now()) })
+  : `${t("tile.skipped", { range: clockRange(skipped.from_ms, skipped.to_ms) })} ${skipCause(camera, skipped)}`);
 
 /** What the timeline knows about a hole that playing crossed. @param {string} camera @param {{from_ms: number, to_ms: number}} hole */
 function skipCause(camera, hole) {

@@ -13,6 +13,7 @@ import { WhepPlayer } from "./whep.js";
  * @typedef {"empty" | "connecting" | "playing" | "stale" | "offline" | "disabled" | "forbidden" | "codec" | "gone" | "replay_wait" | "replay" | "no_footage" | "error"} State
  * @typedef {{state: State, reason: any, stream: string | null, method: string | null, limited: boolean, stale_s: number, codec: string | null, note: any,
  *   skipped: {from_ms: number, to_ms: number} | null, missing: Missing | null}} Status
+ *   `skipped`: over what playing went on; back to something older where `to_ms` lies before `from_ms`
  * @typedef {{state: State, reason: any}} Missing why the main stream does not take the place of the sub stream that runs
  * @typedef {{camera: import("../shapes.js").Camera | null, live: {stream: "main" | "sub", quick: boolean} | null,
  *   replay: {at_ms: number, nonce: number, why?: import("../state.js").Why} | null, rate: number, paused: boolean, sound: boolean, active: boolean}} Want
@@ -304,8 +305,8 @@ export class TilePlayer {
     this.openReplay(replay.at_ms);
   }
 
-  /** @param {number} at_ms */
-  openReplay(at_ms) {
+  /** @param {number} at_ms @param {boolean} [goesOn] behind what has just been played */
+  openReplay(at_ms, goesOn = false) {
     const camera = /** @type {import("../shapes.js").Camera} */ (this.want.camera);
     const wish = `replay/${camera.id}/${at_ms}/${this.want.rate}`;
     this.dropBack();
@@ -314,7 +315,7 @@ export class TilePlayer {
     this.withheld = false;
     this.preparing = wish;
     this.tell({ ...NOTHING, state: "replay_wait", method: "hls", stream: "main", skipped: this.status.skipped });
-    const player = new HlsPlayer(camera.id, { at_ms, rate: this.want.rate, paused: this.want.paused, why: this.want.replay?.why }, {
+    const player = new HlsPlayer(camera.id, { at_ms, rate: this.want.rate, paused: this.want.paused, why: this.want.replay?.why, goesOn }, {
       onFirst: () => {
         if (this.back !== player) return;
         this.front?.stop();
@@ -326,16 +327,19 @@ export class TilePlayer {
         this.tell({ state: "replay", reason: null });
         this.applySound();
       },
-      onGap: (from_ms, to_ms) => {
-        const skipped = { from_ms, to_ms };
-        this.tell({ skipped });
-        setTimeout(() => { if (this.status.skipped === skipped) this.tell({ skipped: null }); }, SKIP_SHOWN_MS);
-      },
+      onGap: (from_ms, to_ms) => this.tellSkipped({ from_ms, to_ms }),
+      onOlder: (at_ms, shown_ms) => this.tellSkipped({ from_ms: at_ms, to_ms: shown_ms }),
       onEnd: (why) => this.replayEnded(player, why),
     });
     this.back = player;
     player.video.classList.add("behind");
     this.stage.prepend(player.video);
+  }
+
+  /** Shown for a moment. @param {{from_ms: number, to_ms: number}} skipped */
+  tellSkipped(skipped) {
+    this.tell({ skipped });
+    setTimeout(() => { if (this.status.skipped === skipped) this.tell({ skipped: null }); }, SKIP_SHOWN_MS);
   }
 
   /** @param {HlsPlayer} player @param {{kind: string, at_ms: number, reason?: any}} why */
@@ -348,7 +352,7 @@ export class TilePlayer {
       this.back = null;
       this.preparing = "";
     }
-    if (why.kind === "window") return this.openReplay(why.at_ms + 1);
+    if (why.kind === "window") return this.openReplay(why.at_ms + 1, true);
     if (why.kind === "live") return this.onCaughtUp();
     this.front?.stop();
     this.front = null;

@@ -617,6 +617,7 @@ export const en = {
   "tile.mute": "Mute",
   "tile.no_footage": "No footage here",
   "tile.no_footage_text": "The timeline shows why.",
+  "tile.not_yet": "There is no footage of {at} yet; the newest is of {newest}.",
   "tile.offline": "Camera offline",
   "tile.opening_footage": "Opening footage…",
   "tile.picture": "picture",

@@ -617,6 +617,7 @@ export const zh = {
   "tile.mute": "静音",
   "tile.no_footage": "此时段无录像",
   "tile.no_footage_text": "原因见时间轴。",
+  "tile.not_yet": "{at} 的录像尚不可用，最新录像为 {newest}。",
   "tile.offline": "摄像机离线",
   "tile.opening_footage": "正在打开录像…",
   "tile.picture": "画面",
