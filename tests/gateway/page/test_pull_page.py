@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from playwright.sync_api import Page
 
@@ -61,3 +63,41 @@ def test_a_pull_opened_from_an_incident_orders_lower_cameras_only(browser: Chrom
     page.wait_for_selector("dialog select option[value=i1]", state="attached")
     until(lambda: page.input_value("dialog select") == "i1", 10, "the incident is named")
     assert chosen(page) == ["gate"] and page.input_value("dialog input[name=case]") == "A-1"
+
+
+def test_a_running_pull_is_extended_with_a_reason_by_keyboard(browser: Chromium) -> None:
+    held = {
+        "id": "l1", "kind": "emergency", "case": "A-1", "reason": "a lost child", "persons": [], "cameras": ["gate"],
+        "issued_ms": NOW_MS - 600_000, "expires_ms": NOW_MS + 600_000, "confirm_by_ms": None,
+    }  # fmt: skip
+    longer = held | {"expires_ms": NOW_MS + 2_400_000}
+    answers = {"GET /pulls": [held], "POST /pulls/l1/renew": longer}
+    alone = Alone(browser.page, {"GET /cameras": [camera("gate", origin="lower", lease_id="l1")]} | answers)
+    page = alone.open()
+    page.focus(".banner.pulling button:has-text('Extend')")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("dialog textarea[name=reason]:focus")
+    page.keyboard.type("lost")
+    page.click("dialog button[type=submit]")
+    page.wait_for_selector("dialog .field-problem")
+    assert alone.said("POST /pulls/l1/renew") == [], "no reason"
+    page.focus("dialog textarea[name=reason]")
+    page.keyboard.type(", and still not found")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("dialog", state="detached")
+    assert alone.said("POST /pulls/l1/renew") == [{"reason": "lost, and still not found", "minutes": 40}]
+    assert "00:40" in page.inner_text(".toast.good")
+
+
+def test_who_may_not_extend_a_pull_is_not_offered_it(browser: Chromium) -> None:
+    held = {"id": "l1", "kind": "emergency", "case": "A-1", "cameras": ["gate"], "expires_ms": NOW_MS + 600_000}
+    watching = held | {"id": "l2", "kind": "supervision", "case": "B-2"}
+    operator = {"kind": "user", "login": "wang", "name": "王", "roles": ["operator"], "must_change": False}
+    answers: dict[str, Any] = {"GET /cameras": [camera("gate", origin="lower", lease_id="l1")]}
+    page = Alone(browser.page, answers | {"GET /pulls": [held, watching]}).open()
+    page.wait_for_selector(".banner.pulling:has-text('B-2')")
+    assert page.locator(".banner button:has-text('Extend')").count() == 1, "a supervision is asked for anew"
+    page = Alone(browser.another_person(), answers | {"GET /pulls": [held], "GET /session": operator}).open()
+    page.wait_for_selector(".banner.pulling:has-text('A-1')")
+    assert page.locator(".banner button:has-text('Extend')").count() == 0
