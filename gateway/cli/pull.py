@@ -58,6 +58,16 @@ def list_() -> None:
     context.show(client.everything("/pulls"), COLUMNS)
 
 
+@app.command(help="Extend a running pull; the minutes count from now, and the lower node decides.")
+def renew(
+    lease: Annotated[str, typer.Argument(help="Its case number, or the id of its lease.")],
+    reason: Why,
+    minutes: Minutes = 30,
+) -> None:
+    answer = client.post(named.at("pull", lease) + "/renew", {"reason": reason, "minutes": minutes})
+    context.show(answer, COLUMNS)
+
+
 @app.command(help="End a pull; its temporary cache goes at once.")
 def stop(lease: Annotated[str, typer.Argument(help="Its case number, or the id of its lease.")]) -> None:
     client.delete(named.at("pull", lease))

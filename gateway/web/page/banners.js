@@ -6,10 +6,10 @@ import { list, post, remove } from "./api.js";
 import { useNow } from "./clock.js";
 import { say, t, tk } from "./i18n.js";
 import { Icon } from "./icons.js";
-import { byOwnName, running, unconfirmed } from "./shapes.js";
+import { byOwnName, mayRenew, running, unconfirmed } from "./shapes.js";
 import { checkSession, enterAgain, openDialog, refreshCameras, refreshLeases, showCameras, store, toast } from "./state.js";
 import { useStore } from "./store.js";
-import { clock, span } from "./time.js";
+import { momentText, span } from "./time.js";
 
 const WARN_MS = 10 * 60_000;
 
@@ -59,6 +59,12 @@ function ShiftEnds({ until_ms, at }) {
     <button type="button" class="small" onClick=${() => openDialog("duty")}>${t("duty.hand_over")}</button></div>`;
 }
 
+/** @param {{lease: import("./shapes.js").Lease}} props */
+export function Extend({ lease }) {
+  const may = useStore(store, (s) => mayRenew(s.session, lease));
+  return may && html`<button type="button" class="small" onClick=${() => openDialog("renew", { lease })}>${t("banner.extend")}</button>`;
+}
+
 export function Banners() {
   const shift_ms = useStore(store, (s) => s.session?.wall?.until_ms || 0);
   const acts = useStore(store, (s) => byOwnName(s.session));
@@ -84,14 +90,14 @@ export function Banners() {
     ${open.map((one) => html`<div key=${one.id} class="banner alarm" role="alert"><${Icon} name="warn" /><strong>${t("banner.unconfirmed")}</strong>
       <span>${tk("mechanism", one.kind)} ${one.case} · ${one.reason} · ${names(one.cameras)} ${say(one.violation)}</span>
       <b>${(one.confirm_by_ms || 0) > at ? t("banner.confirm_in", { left: span((one.confirm_by_ms || 0) - at) }) : t("banner.confirm_late")}</b><b>${t("banner.left", { left: span(one.expires_ms - at) })}</b><span class="grow"></span>
-      ${acts && html`<button type="button" class="small" onClick=${() => void confirmLease(one.id)}>${t("banner.confirm")}</button>`}<button type="button" class="small" onClick=${() => showCameras(one.cameras.slice(0, 16))}>${t("banner.show")}</button>
+      ${acts && html`<button type="button" class="small" onClick=${() => void confirmLease(one.id)}>${t("banner.confirm")}</button>`}<${Extend} lease=${one} /><button type="button" class="small" onClick=${() => showCameras(one.cameras.slice(0, 16))}>${t("banner.show")}</button>
       ${acts && html`<button type="button" class="small danger" onClick=${() => void endPull(one.id)}>${t("banner.end")}</button>`}</div>`)}
     ${calm.map((one) => html`<div key=${one.id} class="banner pulling"><${Icon} name="pull" /><strong>${t("banner.pulling")}</strong><span>${tk("mechanism", one.kind)} ${one.case} · ${names(one.cameras)}</span>
       <b>${t("banner.left", { left: span(one.expires_ms - at) })}</b><span class="grow"></span>
-      <button type="button" class="small" onClick=${() => showCameras(one.cameras.slice(0, 16))}>${t("banner.show")}</button>${acts && html`<button type="button" class="small" onClick=${() => void endPull(one.id)}>${t("banner.end")}</button>`}</div>`)}
+      <${Extend} lease=${one} /><button type="button" class="small" onClick=${() => showCameras(one.cameras.slice(0, 16))}>${t("banner.show")}</button>${acts && html`<button type="button" class="small" onClick=${() => void endPull(one.id)}>${t("banner.end")}</button>`}</div>`)}
     ${shownWatched.map((one, i) => html`<div key=${one.id} class=${cx("banner", one.violation ? "alarm" : "watched")} id=${i === 0 ? "watched-banner" : null} role=${one.violation ? "alert" : "status"}><${Icon} name=${one.violation ? "warn" : "link"} /><strong>${t(one.watching ? "banner.watched" : "banner.may_watch", { who: one.persons || one.peer })}</strong>
-      <span>${tk("mechanism", one.kind)} · ${t("banner.case", { case: one.case })} · ${one.reason} · ${names(one.cameras)}</span><b>${t("banner.until", { at: clock(one.expires_ms, false) })}</b>
-      ${one.violation ? html`<b>${t("banner.unconfirmed_below")}</b>` : unconfirmed(one, at) && html`<span class="soft">${t("banner.confirm_by_below", { at: clock(one.confirm_by_ms || 0, false) })}</span>`}
+      <span>${tk("mechanism", one.kind)} · ${t("banner.case", { case: one.case })} · ${one.reason} · ${names(one.cameras)}</span><b>${t("banner.until", { at: momentText(one.expires_ms, at, false) })}</b>
+      ${one.violation ? html`<b>${t("banner.unconfirmed_below")}</b>` : unconfirmed(one, at) && html`<span class="soft">${t("banner.confirm_by_below", { at: momentText(one.confirm_by_ms || 0, at, false) })}</span>`}
       <span class="grow"></span>${watched.length > 1 && html`<button type="button" class="small" onClick=${() => setMore(!more)}>${more ? t("banner.less") : t("banner.all", { count: watched.length })}</button>`}
       <button type="button" class="small" onClick=${() => openDialog("lease", { lease: one })}>${t("banner.details")}</button></div>`)}
   </aside>`;

@@ -11,7 +11,7 @@ const POLL_MS = 10_000, SLOW_POLL_MS = 60_000, SETTLE_MS = 250;
 export function listen() {
   /** @type {EventSource | null} */
   let source = null;
-  let ended = false;
+  let ended = false, heardBefore = false;
   /** @type {Set<string>} */
   const cameras = new Set();
   let leases = false, approvals = false, alarms = false, all = false, settle = 0;
@@ -48,11 +48,22 @@ export function listen() {
     if (!settle) settle = window.setTimeout(flush, SETTLE_MS);
   };
 
+  /** What has changed while nobody told of it. */
+  const everything = () => {
+    void refreshAll();
+    store.set((s) => ({ timelineEpoch: s.timelineEpoch + 1 }));
+  };
+
   const connect = () => {
     source = new EventSource(address("/events"));
     for (const topic of TOPICS) source.addEventListener(topic, /** @type {any} */ (heard));
     // A stream that begins anew may be of another session: of whoever has signed in beside, in the same browser.
-    source.onopen = () => { store.set({ reachable: true }); void checkSession().catch(() => {}); };
+    source.onopen = () => {
+      store.set({ reachable: true });
+      void checkSession().catch(() => {});
+      if (heardBefore) everything();
+      heardBefore = true;
+    };
   };
   connect();
 

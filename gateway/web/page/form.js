@@ -1,7 +1,7 @@
 // @ts-check
 // Forms: fields by description, and a refusal of the API beside the field that it is about.
 
-import { cx, html, useRef, useState } from "./dom.js";
+import { cx, html, useEffect, useRef, useState } from "./dom.js";
 import { ApiError } from "./api.js";
 import { say, t } from "./i18n.js";
 
@@ -44,13 +44,15 @@ function Control({ field, value, problem, onInput }) {
 
 /**
  * @param {{fields: Field[], submit: string, onSubmit: (values: any) => Promise<any>, onDone?: (answer: any) => void, onCancel?: () => void,
- *   check?: (values: any) => Record<string, string> | null, onChange?: (values: any) => void, children?: any, danger?: boolean, two?: boolean}} props
+ *   check?: (values: any) => Record<string, string> | null, onChange?: (values: any) => void, patch?: ((values: any) => any) | null, children?: any, danger?: boolean, two?: boolean}} props
+ *   `patch` makes the next values of these, once: for what is chosen outside the form
  */
-export function Form({ fields, submit, onSubmit, onDone, onCancel, check, onChange, children, danger, two = false }) {
+export function Form({ fields, submit, onSubmit, onDone, onCancel, check, onChange, patch, children, danger, two = false }) {
   const [values, setValues] = useState(() => Object.fromEntries(fields.map((one) => [one.name, one.value ?? (one.type === "checks" ? [] : one.type === "checkbox" ? false : "")])));
   const [problems, setProblems] = useState(/** @type {Record<string, string>} */ ({}));
   const [busy, setBusy] = useState(false);
   const box = useRef(/** @type {HTMLFormElement | null} */ (null));
+  useEffect(() => { if (patch) setValues(patch); }, [patch]);
   const shown = fields.filter((one) => !one.when || one.when(values));
   /** @param {string} name @param {any} value */
   const change = (name, value) => {

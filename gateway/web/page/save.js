@@ -1,11 +1,27 @@
 // @ts-check
 // Pictures and clips to the operator's disk: a refusal is shown as its sentence, never saved as a file.
 
-import { fetchRaw } from "./api.js";
+import { ApiError, fetchRaw } from "./api.js";
 import { t } from "./i18n.js";
 import { toast } from "./state.js";
 import { stamp } from "./time.js";
 import { now } from "./clock.js";
+
+/** A transfer is cut on purpose when the right to it ends, or where footage is found damaged: half of it is no file. */
+const BROKEN_OFF = {
+  code: "page.broken_off",
+  en: "The transfer broke off; no file was saved. Export it again.",
+  zh: "传输中断，未保存文件，请重新导出。",
+};
+
+/** The whole of an answer's body. @param {Response} response @param {AbortSignal} [signal] */
+async function whole(response, signal) {
+  try {
+    return await response.blob();
+  } catch (error) {
+    throw signal?.aborted ? error : new ApiError(0, BROKEN_OFF);
+  }
+}
 
 /** @param {Blob} blob @param {string} name */
 function save(blob, name) {
@@ -37,7 +53,7 @@ export async function saveSnapshot(camera, at_ms) {
     const response = await fetchRaw("GET", `/cameras/${camera.id}/snapshot.jpg`, { query: { at: at_ms === undefined ? undefined : Math.round(at_ms) } });
     // The picture is the key frame shown at that moment: the file bears that one's time.
     const shown_ms = Number(response.headers.get("X-Tiergate-At")) || (at_ms ?? now());
-    save(await response.blob(), nameOf(response, `${fileStamp(camera.name, shown_ms)}.jpg`));
+    save(await whole(response), nameOf(response, `${fileStamp(camera.name, shown_ms)}.jpg`));
     toast(t("act.snapshot_saved", { name: camera.name }), "good");
   } catch (error) {
     toast(error, "bad");
@@ -72,7 +88,7 @@ async function saveFile(path, query, name, options) {
       controller.enqueue(chunk);
     },
   }));
-  const blob = await new Response(counted, { headers: { "Content-Type": response.headers.get("Content-Type") || "" } }).blob();
+  const blob = await whole(new Response(counted, { headers: { "Content-Type": response.headers.get("Content-Type") || "" } }), options.signal);
   save(blob, nameOf(response, name));
   return { gaps: ranges(response, "X-Tiergate-Gaps"), damaged: ranges(response, "X-Tiergate-Damaged") };
 }

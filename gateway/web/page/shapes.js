@@ -103,6 +103,9 @@ export const unconfirmed = (l, now) => running(l, now) && l.confirm_by_ms !== nu
 /** Whether a person acts by their own sign-in; on a shared wall one looks and does nothing else. @param {any} session */
 export const byOwnName = (session) => session?.kind === "user" && !session.wall;
 
+/** Whether a person may make a pull longer that this node holds; a supervision is asked for anew. @param {any} session @param {Lease} l */
+export const mayRenew = (session, l) => byOwnName(session) && session.roles?.includes("duty") && l.side === "held" && l.kind === "emergency";
+
 /** Whether a person hears what stands wrong on the node. @param {any} session */
 export const toldOfAlarms = (session) => session?.kind === "user" && ["system_admin", "duty"].some((r) => session.roles?.includes(r));
 

@@ -312,13 +312,27 @@ export function showCamera(camera, key = null) {
   store.set({ focus: target, ptz: false, view: "wall" });
 }
 
-/** Cameras into the wall from its first tile on, in the smallest layout that takes them. @param {string[]} cameras */
+/** Cameras onto the wall beside what is on it: into free tiles, of a larger layout where the present one has too few. Of a
+ * wall that is full, the last tiles are taken. @param {string[]} cameras */
 export function showCameras(cameras) {
-  const layout = Object.keys(LAYOUTS).find((name) => LAYOUTS[name] >= cameras.length) || "16";
-  store.set((s) => ({
-    layout, single: null, focus: s.tiles[0].key, view: "wall",
-    tiles: s.tiles.map((one, i) => (i < cameras.length ? { ...tile(one.key, cameras[i]) } : i < LAYOUTS[layout] ? tile(one.key, null) : one)),
-  }));
+  store.set((s) => {
+    /** @param {string} name */
+    const room = (name) => {
+      const shown = s.tiles.slice(0, LAYOUTS[name]);
+      const waiting = cameras.filter((id) => !shown.some((one) => one.camera === id));
+      return { shown, waiting, free: shown.filter((one) => one.camera === null) };
+    };
+    const larger = Object.keys(LAYOUTS).filter((name) => LAYOUTS[name] >= LAYOUTS[s.layout]);
+    const layout = larger.find((name) => room(name).free.length >= room(name).waiting.length) || String(MOST);
+    const { shown, waiting, free } = room(layout);
+    const others = shown.filter((one) => one.camera !== null && !cameras.includes(one.camera));
+    const short = Math.max(0, waiting.length - free.length);
+    const places = [...free, ...(short ? others.slice(-short) : [])];
+    const into = new Map(waiting.map((id, i) => [places[i]?.key, id]));
+    const tiles = s.tiles.map((one) => (into.has(one.key) ? tile(one.key, into.get(one.key) || null) : one));
+    const first = tiles.find((one) => one.camera !== null && cameras.includes(one.camera));
+    return { layout, tiles, single: null, focus: first ? first.key : s.focus, view: "wall" };
+  });
   keepWall();
 }
 

@@ -12,7 +12,7 @@ import { assisting, backToLive, changeTile, emptyTile, focusTile, openDialog, pl
 import { toggleSound } from "./sound.js";
 import { saveSnapshot } from "./save.js";
 import { useStore } from "./store.js";
-import { clock, day } from "./time.js";
+import { clock, clockRange, day, momentText } from "./time.js";
 
 const DWELL_MS = 600, REST_MS = 8000;
 /** @type {import("./shapes.js").Lease[]} */
@@ -59,7 +59,15 @@ function pullWords(camera, leases) {
   const last = leases.filter((one) => one.side === "held" && one.cameras.includes(camera.id)).sort((a, b) => b.issued_ms - a.issued_ms)[0];
   if (!last) return { title: t("tile.unpulled"), text: t("tile.unpulled_text") };
   const over_ms = last.ended_ms ?? Math.min(last.expires_ms, now());
-  return { title: t("tile.pull_over"), text: t("tile.pull_over_text", { at: clock(over_ms, false), case: last.case, why: tk("lease_end", last.end_reason || "expired") }) };
+  return { title: t("tile.pull_over"), text: t("tile.pull_over_text", { at: momentText(over_ms, now(), false), case: last.case, why: tk("lease_end", last.end_reason || "expired") }) };
+}
+
+/** Why the small stream stands in for the large one. @param {import("./player/tile.js").Status} status */
+function limitedWords(status) {
+  const { missing } = status;
+  if (!missing) return say(status.note) || t("tile.limited");
+  const why = say(missing.reason) || t(missing.state === "offline" ? "tile.offline" : missing.state === "codec" ? "tile.codec" : "tile.forbidden");
+  return t("tile.without_main", { why });
 }
 
 /** The sentence in place of a picture. @param {import("./player/tile.js").Status} status @param {import("./shapes.js").Camera} camera 
@@ -90,7 +98,7 @@ export function TileView({ tile, place, hidden, big, onDrop }) {
   const mayPull = useStore(store, (s) => byOwnName(s.session));
   const stage = useRef(/** @type {HTMLElement | null} */ (null));
   const player = useRef(/** @type {TilePlayer | null} */ (null));
-  const [status, setStatus] = useState(/** @type {import("./player/tile.js").Status} */ ({ state: "empty", reason: null, stream: null, method: null, limited: false, stale_s: 0, codec: null, note: null, skipped: null }));
+  const [status, setStatus] = useState(/** @type {import("./player/tile.js").Status} */ ({ state: "empty", reason: null, stream: null, method: null, limited: false, stale_s: 0, codec: null, note: null, skipped: null, missing: null }));
   const [near, setNear] = useState(false);
   const [rested, setRested] = useState(false);
   const [over, setOver] = useState(false);
@@ -158,10 +166,10 @@ export function TileView({ tile, place, hidden, big, onDrop }) {
         ${tile.playback?.why && html`<b class="badge assist" title=${tile.playback.why.reason}>${t("badge.assist", { case: tile.playback.why.case_no })}</b>`}
         ${camera.lease_id && html`<b class="badge lease">${t("badge.lease")}</b>`}
         ${camera.health && camera.health.verdict !== "ok" && html`<b class="badge bad">${tk("health", camera.health.verdict)}</b>`}
-        ${status.limited && html`<b class="badge" title=${say(status.note) || t("tile.limited")}>SD</b>`}
+        ${status.limited && html`<b class="badge" title=${limitedWords(status)}>SD</b>`}
         ${status.state === "stale" && html`<b class="badge bad" role="status">${t("badge.stale", { seconds: status.stale_s })}</b>`}
         <span class="grow"></span><${TileClock} player=${player} replaying=${replaying} /></header>
-      ${status.skipped && html`<p class="tile-skip" role="status">${t("tile.skipped", { from: clock(status.skipped.from_ms), to: clock(status.skipped.to_ms) })} ${skipCause(camera.id, status.skipped)}</p>`}
+      ${status.skipped && html`<p class="tile-skip" role="status">${skipWords(camera.id, status.skipped)}</p>`}
       <footer class="tile-tools" onDblClick=${(/** @type {Event} */ e) => e.stopPropagation()}>
         <span class="tile-quality">${picture && !replaying ? `${status.stream === "main" ? "HD" : "SD"}${status.method === "whep" ? " · RTC" : ""}` : ""}</span><span class="grow"></span>
         ${camera.audio && picture && html`<button type="button" class="tool" title=${`${t(tile.sound ? "tile.mute" : "tile.unmute")} (M)`} aria-label=${t(tile.sound ? "tile.mute" : "tile.unmute")}
@@ -180,6 +188,11 @@ export function TileView({ tile, place, hidden, big, onDrop }) {
 
 /** @type {Map<string, import("./shapes.js").Span[]>} */
 export const knownSpans = new Map();
+
+/** @param {string} camera @param {{from_ms: number, to_ms: number}} skipped */
+const skipWords = (camera, skipped) => (skipped.to_ms < skipped.from_ms
+  ? t("tile.not_yet", { at: momentText(skipped.from_ms, now()), newest: momentText(skipped.to_ms, now()) })
+  : `${t("tile.skipped", { range: clockRange(skipped.from_ms, skipped.to_ms) })} ${skipCause(camera, skipped)}`);
 
 /** What the timeline knows about a hole that playing crossed. @param {string} camera @param {{from_ms: number, to_ms: number}} hole */
 function skipCause(camera, hole) {

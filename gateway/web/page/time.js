@@ -40,6 +40,12 @@ export const stamp = (ms, seconds = true) => (ms === null || ms === undefined ? 
 /** `2026-11-24 15:20:07 – 15:21:00`: the day once where it is one. @param {number} from_ms @param {number} to_ms @param {boolean} [seconds] */
 export const rangeText = (from_ms, to_ms, seconds = true) => `${stamp(from_ms, seconds)} – ${day(from_ms) === day(to_ms) ? clock(to_ms, seconds) : stamp(to_ms, seconds)}`;
 
+/** `15:20` of today, `2026-11-20 15:20` of another day. @param {number} ms @param {number} now @param {boolean} [seconds] */
+export const momentText = (ms, now, seconds = true) => (day(ms) === day(now) ? clock(ms, seconds) : stamp(ms, seconds));
+
+/** `15:20:07–15:21:00`, with the days where there are two. @param {number} from_ms @param {number} to_ms */
+export const clockRange = (from_ms, to_ms) => (day(from_ms) === day(to_ms) ? `${clock(from_ms)}–${clock(to_ms)}` : rangeText(from_ms, to_ms));
+
 /** For `<input type="datetime-local">`. @param {number} ms */
 export const inputStamp = (ms) => `${day(ms)}T${clock(ms)}`;
 
@@ -69,7 +75,7 @@ const UNITS = /** @type {Record<string, number>} */ ({ s: SECOND, 秒: SECOND, m
  * `2026-11-20 15:20:30`, `-10m`. A weekday is the last such day before today; `上周二` is Tuesday of the calendar week before
  * (from Monday), `本周二` of this one. A time of day alone is of `base`'s day, and of the day before when that would lie
  * ahead. Returns null for what is not understood, for a day that no month has, and for the future.
- * @param {string} text @param {number} now @param {number} [base] the day on screen
+ * @param {string} text @param {number} now @param {number} [base] where the footage on screen is in time
  * @returns {number | null}
  */
 export function parseMoment(text, now, base = now) {

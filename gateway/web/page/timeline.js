@@ -13,7 +13,7 @@ import { useStore } from "./store.js";
 import { CAUSE_COLOURS, KEY_COLOUR, TimelineCanvas, spanSentence } from "./timeline_canvas.js";
 import { MOST_MS, around, clamp, neighbourGap, pan, spanAt, zoom } from "./timeline_model.js";
 import { knownSpans } from "./tileview.js";
-import { DAY, HOUR, MINUTE, SECOND, clock, day, fromInput, parseMoment, startOfDay } from "./time.js";
+import { DAY, HOUR, MINUTE, SECOND, day, fromInput, parseMoment, rangeText } from "./time.js";
 
 export const SPEEDS = [0.5, 1, 2, 4];
 const WIDTHS = /** @type {[string, number][]} */ ([["10m", 10 * MINUTE], ["1h", HOUR], ["6h", 6 * HOUR], ["1d", DAY], ["7d", 7 * DAY], ["30d", 30 * DAY]]);
@@ -120,14 +120,14 @@ function useSpans(camera, view) {
 
 // --- the bar ----------------------------------------------------------------------------------------------------------
 
-/** @param {{onGo: (at_ms: number) => void, base: number}} props */
+/** @param {{onGo: (at_ms: number) => void, base: () => number}} props `base` is of the day that a time of day alone is of */
 function TimeField({ onGo, base }) {
   const [text, setText] = useState("");
   const [bad, setBad] = useState(false);
   /** @param {Event} e */
   const go = (e) => {
     e.preventDefault();
-    const at = parseMoment(text, now(), base);
+    const at = parseMoment(text, now(), base());
     setBad(at === null);
     if (at === null) return;
     onGo(at);
@@ -152,6 +152,8 @@ export function Timeline() {
   const isPerson = useStore(store, (s) => s.session?.kind === "user");
   const mayPlay = Boolean(camera && mayDo(camera, "playback"));
   const follow = useRef(0);
+  /** Midnight of the day that was picked, until something is played or another tile is looked at. */
+  const [picked, setPicked] = useState(/** @type {number | null} */ (null));
 
   // The view follows what plays, unless somebody has just moved it; a day that was picked stays until something is played.
   useEffect(() => {
@@ -167,7 +169,10 @@ export function Timeline() {
     return () => clearInterval(timer);
   }, [key, camera?.id, replaying]);
   useEffect(() => {
-    const again = () => { follow.current = 0; };
+    const again = () => {
+      follow.current = 0;
+      setPicked(null);
+    };
     again();
     addEventListener("tiergate:live", again);
     return () => removeEventListener("tiergate:live", again);
@@ -194,6 +199,7 @@ export function Timeline() {
     const from = fromInput(text);
     if (!Number.isFinite(from)) return;
     follow.current = Infinity;
+    setPicked(from);
     moveView(clamp({ from_ms: from, to_ms: from + DAY }, now()));
   };
   /** @param {KeyboardEvent} e */
@@ -213,7 +219,8 @@ export function Timeline() {
     e.stopPropagation();
   };
 
-  const dayShown = startOfDay((view.from_ms + view.to_ms) / 2);
+  /** The day that typed times are of: where the tile is in time, not what the view happens to show. */
+  const base = () => picked ?? position(key);
   const causes = [...new Set(spans.filter((one) => one.kind === "gap" && one.to_ms > view.from_ms && one.from_ms < view.to_ms).map((one) => one.cause || "unknown"))];
   const here = replaying ? spanAt(spans, position(key)) : null;
   const empty = !camera;
@@ -231,8 +238,8 @@ export function Timeline() {
       <div class="group" role="radiogroup" aria-label=${t("timeline.speed")}>${SPEEDS.map((speed) => html`<button key=${speed} type="button" role="radio" aria-checked=${tile?.rate === speed} class=${cx("tool", "wide", replaying && tile?.rate === speed && "on")}
         disabled=${!replaying} onClick=${() => changeTile(key, { rate: speed })}>×${speed}</button>`)}</div>
       <button type="button" id="back-to-live" class=${cx("tool", "wide", "live-button", camera && !replaying && "is-live")} disabled=${!camera} onClick=${live} title="L, End" aria-pressed=${Boolean(camera) && !replaying}><i class="live-dot"></i>${t("timeline.live")}</button>
-      <div class="group"><input type="date" class="day" aria-label=${t("timeline.day")} value=${day(dayShown)} max=${day(now())} disabled=${empty} onChange=${(/** @type {any} */ e) => pickDay(e.target.value)} />
-        <${TimeField} onGo=${(/** @type {number} */ at) => { moveView(around(at, Math.min(view.to_ms - view.from_ms, 2 * HOUR), now())); seek(at); }} base=${dayShown + 12 * HOUR > now() ? now() : dayShown + 12 * HOUR} /></div>
+      <div class="group"><input type="date" class="day" aria-label=${t("timeline.day")} value=${day(base())} max=${day(now())} disabled=${empty} onChange=${(/** @type {any} */ e) => pickDay(e.target.value)} />
+        <${TimeField} onGo=${(/** @type {number} */ at) => { moveView(around(at, Math.min(view.to_ms - view.from_ms, 2 * HOUR), now())); seek(at); }} base=${base} /></div>
       <span class="grow"></span>
       <div class="group zooms" role="group" aria-label=${t("timeline.zoom")}>${WIDTHS.map(([name, width]) => html`<button key=${name} type="button" class=${cx("tool", "wide", Math.abs((view.to_ms - view.from_ms) / width - 1) < 0.02 && "on")}
         onClick=${() => moveView(around(replaying ? position(key) : now(), width, now()))}>${t(`zoom.${name}`)}</button>`)}</div>
@@ -250,7 +257,7 @@ export function Timeline() {
       <span class="legend"><i style=${{ background: "#2f7fc6" }}></i>${t("span.footage")}</span>
       ${spans.some((one) => one.kind === "footage" && one.class && one.class !== "default") && html`<span class="legend"><i style=${{ background: KEY_COLOUR }}></i>${t("tree.key_area")}</span>`}
       ${causes.map((cause) => html`<span class="legend" key=${cause}><i class="low" style=${{ background: CAUSE_COLOURS[cause] || CAUSE_COLOURS.unknown }}></i>${tk("cause", cause)}</span>`)}
-      <span class="dim">${clock(view.from_ms, false)}–${clock(view.to_ms, false)} UTC+8</span>
+      <span class="dim">${rangeText(view.from_ms, view.to_ms, false)} UTC+8</span>
     </div>
   </section>`;
 }

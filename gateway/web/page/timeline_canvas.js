@@ -4,7 +4,7 @@
 import { html, useEffect, useLayoutEffect, useRef, useState } from "./dom.js";
 import { now } from "./clock.js";
 import { say, t, tk } from "./i18n.js";
-import { DAY, clock, day, parts, span as spanText, stamp } from "./time.js";
+import { DAY, clock, day, parts, rangeText, span as spanText, stamp } from "./time.js";
 import { coarse, pan, spanAt, ticks, zoom } from "./timeline_model.js";
 
 /** A colour for each cause: told apart by lightness and hue, and by the tooltip's words. */
@@ -40,7 +40,7 @@ function hatch(g) {
 
 /** @param {import("./shapes.js").Span} one */
 export function spanSentence(one) {
-  const range = `${stamp(one.from_ms)} – ${clock(one.to_ms)} (${spanText(one.to_ms - one.from_ms)})`;
+  const range = `${rangeText(one.from_ms, one.to_ms)} (${spanText(one.to_ms - one.from_ms)})`;
   const what = one.kind === "gap" ? `${t("span.gap")}: ${tk("cause", one.cause || "unknown")}` : `${tk("span", one.kind)}${one.class ? ` · ${tk("class", one.class)}` : ""}${one.cause ? ` · ${tk("cause", one.cause)}` : ""}`;
   return { what, range, why: say(one.reason) };
 }

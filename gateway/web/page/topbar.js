@@ -3,13 +3,13 @@
 
 import { WaitingCount } from "./admin/approvals.js";
 import { cx, html, useEffect, useRef } from "./dom.js";
-import { useNow } from "./clock.js";
+import { now, useNow } from "./clock.js";
 import { say, setLanguage, t, tk } from "./i18n.js";
 import { Icon } from "./icons.js";
 import { byOwnName, sections } from "./shapes.js";
 import { approvalsToDecide, openDialog, signOut, store } from "./state.js";
 import { useStore } from "./store.js";
-import { clock, day, parts, stamp } from "./time.js";
+import { clock, day, momentText, parts, stamp } from "./time.js";
 import { WallTools } from "./wall.js";
 
 export function LanguageSwitch() {
@@ -63,7 +63,7 @@ function Alarms() {
 
 /** Who answers for what is looked at on this wall, until when; behind it handing over. @param {{session: any}} props */
 function OnDuty({ session }) {
-  const words = t("duty.on", { person: session.name, at: clock(session.wall.until_ms, false) });
+  const words = t("duty.on", { person: session.name, at: momentText(session.wall.until_ms, now(), false) });
   return html`<button type="button" id="duty" class="tool wide" title=${`${t("duty.title")} (D)`} onClick=${() => openDialog("duty")}><${Icon} name="user" /><span class="label">${words}</span></button>`;
 }
 

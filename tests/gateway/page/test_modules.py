@@ -171,6 +171,47 @@ def _typed(day: int, texts: list[str]) -> dict[str, str | None]:
 
 
 @needs_node
+def test_a_day_is_said_where_it_is_another() -> None:
+    said = run_js("""
+        import { clockRange, local, momentText, rangeText } from "./time.js";
+        const at = local(2026, 11, 23, 23, 50, 0), later = local(2026, 11, 24, 0, 20, 0);
+        console.log(JSON.stringify([
+          momentText(later, local(2026, 11, 24, 15, 0), false), momentText(at, later, false),
+          clockRange(at, at + 60_000), clockRange(at, later), rangeText(at, later, false),
+        ]));
+    """)
+    assert said == [
+        "00:20", "2026-11-23 23:50", "23:50:00–23:51:00", "2026-11-23 23:50:00 – 2026-11-24 00:20:00",
+        "2026-11-23 23:50 – 2026-11-24 00:20",
+    ]  # fmt: skip
+
+
+@needs_node
+def test_cameras_come_onto_the_wall_beside_what_is_there() -> None:
+    walls = run_js("""
+        globalThis.location = { protocol: "http:", host: "x", href: "http://x/" };
+        globalThis.document = { documentElement: {}, addEventListener() {} };
+        const walls = [];
+        for (const [layout, there, come] of [
+          ["4", [], ["a", "b"]], ["4", ["x", null, "y"], ["a", "b"]], ["4", ["x", "y", "z"], ["y", "a", "b"]],
+          ["1", ["x", "behind"], ["a"]], ["16", [..."abcdefghijklmnop"], ["b", "q", "r"]],
+        ]) {
+          const kept = { "tiergate.wall": JSON.stringify({ layout, cameras: there }) };
+          const setItem = (name, text) => { kept[name] = text; };
+          globalThis.localStorage = { getItem: (name) => kept[name] ?? null, setItem };
+          const { showCameras, store } = await import(`./state.js?${walls.length}`);
+          showCameras(come);
+          const { focus } = store.get(), wall = JSON.parse(kept["tiergate.wall"]);
+          walls.push([wall.layout, wall.cameras.map((one) => one || "-").join("").replace(/-+$/, ""), focus]);
+        }
+        console.log(JSON.stringify(walls)); process.exit();
+    """)
+    assert walls == [
+        ["4", "ab", 0], ["4", "xayb", 1], ["6", "xyzab", 1], ["4", "xbehinda", 2], ["16", "abcdefghijklmnqr", 1],
+    ]  # fmt: skip
+
+
+@needs_node
 def test_lag_follows_the_measured_rules() -> None:
     answer = run_js("""
         import { LagTarget, advise } from "./player/lag.js";

@@ -164,12 +164,23 @@ def test_pull_from_dialog_to_end(demo: Demo, window: Chromium) -> None:
         page.click("#back-to-live")
         look_at(page, "playing")
 
+        # Longer: asked above, by the page and by a command, and decided below.
+        page.click(".banner.alarm button:has-text('Extend')")
+        page.fill("dialog textarea[name=reason]", "仍未找到老人")
+        page.click("dialog button[type=submit]")
+        page.wait_for_selector("dialog", state="detached")
+        longer = demo.community.get("/leases", side="granted", active=True)["items"][0]
+        assert longer["reason"] == "仍未找到老人" and longer["expires_ms"] > lease["expires_ms"] + 20 * 60_000
+        demo.street.cli("pull", "renew", CASE, "--reason", "扩大查找范围", "--minutes", "90")
+        longest = demo.community.get("/leases", side="granted", active=True)["items"][0]
+        assert longest["reason"] == "扩大查找范围" and longest["expires_ms"] > longer["expires_ms"]
+
         # The second person confirms, the pull ends, the tile says why.
         second = window.another_person("en")
         sign_in(second, demo.street, SECOND, PASSWORD)
         second.click(".banner.alarm button:has-text('Confirm')")
         second.wait_for_selector(".banner.pulling b:has-text('left')")
-        page.click(".banner button:has-text('End')")
+        page.click(".banner button:text-is('End')")
         page.wait_for_selector(
             '[data-tile="0"][data-state="forbidden"] .tile-words strong:has-text("The pull is over")'
         )

@@ -79,3 +79,79 @@ def test_what_the_server_refused_is_not_asked_again_at_each_change_of_the_camera
         """
     )
     assert answer == [["connecting", "forbidden"], 1]
+
+
+#: The small stream runs, the large one is being prepared behind it; then comes what a test hears of the latter.
+BEHIND = (
+    STAGE
+    + """
+    globalThis.setInterval = () => 0;
+    const timers = [];
+    globalThis.setTimeout = (f, ms) => timers.push([f, ms]);
+    globalThis.clearTimeout = (id) => { if (id) timers[id - 1] = null; };
+    const camera = {
+      id: "c1", enabled: true, functions: ["live"], streams: { main: { state: "online" }, sub: { state: "online" } },
+    };
+    const look = (stream) => tile.show({
+      camera: { ...camera }, live: { stream, quick: false }, replay: null, rate: 1, paused: false, sound: false,
+      active: true,
+    });
+    const seen = () => [tile.status.state, tile.status.stream, tile.status.limited, tile.status.missing,
+      Boolean(tile.front) && !tile.front.ended, opened.length];
+    look("sub");
+    tile.swap("live/c1/sub/mse", "sub", "mse");
+    look("main");
+    const said = [seen()];
+"""
+)
+
+
+def behind(code: str) -> list[list[Any]]:
+    """[state, stream, limited, missing, whether the first picture runs, connections opened] as it goes on."""
+    found: list[list[Any]] = run_js(BEHIND + code + "console.log(JSON.stringify(said)); process.exit();")
+    return found
+
+
+@needs_node
+def test_a_running_picture_is_not_covered_by_trouble_of_the_stream_behind_it() -> None:
+    offline = {"code": "camera.offline", "en": "No answer.", "zh": "无应答。"}
+    before, waiting, missing, same, again, back = behind(f"""
+        tile.hear(tile.back, {{ state: "connecting" }});
+        said.push(seen());
+        tile.hear(tile.back, {{ state: "offline", reason: {json.dumps(offline)} }});
+        said.push(seen());
+        look("main");  // each answer about the camera brings it anew
+        said.push(seen());
+        timers.filter((one) => one?.[1] === 30_000).forEach(([f]) => f());
+        said.push(seen());
+        look("sub");
+        said.push(seen());
+    """)
+    assert before == waiting == ["playing", "sub", False, None, True, 2]
+    assert missing == same == ["playing", "sub", True, {"state": "offline", "reason": offline}, True, 2]
+    assert again == [*missing[:5], 3], "asked for once more, later"
+    assert back == ["playing", "sub", False, None, True, 3]
+
+
+@needs_node
+def test_one_stream_too_many_ends_no_running_picture() -> None:
+    full = {"code": "access.too_many_open", "en": "Too many.", "zh": "太多。"}
+    _, refused, unplayable = behind(f"""
+        tile.hear(tile.back, {{ state: "refused", reason: {json.dumps(full)} }});
+        said.push(seen());
+        look("sub");
+        look("main");
+        tile.back.end({{ kind: "codec", mime: 'video/mp4; codecs="hvc1"' }});
+        said.push(seen());
+    """)
+    assert refused == ["playing", "sub", True, {"state": "forbidden", "reason": full}, True, 2]
+    assert unplayable == ["playing", "sub", True, {"state": "codec", "reason": None}, True, 3]
+
+
+@needs_node
+def test_trouble_of_the_picture_that_is_shown_is_said() -> None:
+    *_, shown_offline = behind("""
+        tile.hear(tile.front, { state: "offline", reason: null });
+        said.push(seen());
+    """)
+    assert shown_offline[0] == "offline"

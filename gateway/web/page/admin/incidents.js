@@ -3,7 +3,7 @@
 
 import { html, useState } from "../dom.js";
 import { patch, post } from "../api.js";
-import { confirmLease, endPull } from "../banners.js";
+import { Extend, confirmLease, endPull } from "../banners.js";
 import { now, useNow } from "../clock.js";
 import { Dialog } from "../dialogs/dialog.js";
 import { Form } from "../form.js";
@@ -45,6 +45,7 @@ export function PullsPage() {
       { name: "state", label: t("tokens.state"), show: (/** @type {any} */ l) => t(!running(l, at) ? "pulls.over" : unconfirmed(l, at) ? "banner.unconfirmed" : "pulls.runs") },
     ]} acts=${(/** @type {any} */ l) => html`<button type="button" class="small" onClick=${() => openDialog("lease", { lease: l })}>${t("banner.details")}</button>
       ${unconfirmed(l, at) && l.side === "held" && html`<button type="button" class="small" onClick=${() => void confirmLease(l.id)}>${t("banner.confirm")}</button>`}
+      ${running(l, at) && html`<${Extend} lease=${l} />`}
       ${running(l, at) && l.side === "held" && html`<button type="button" class="small danger" onClick=${() => void endPull(l.id)}>${t("banner.end")}</button>`}
       ${running(l, at) && l.side === "granted" && html`<button type="button" class="small danger" onClick=${() => setOpen(l)}>${t("tokens.revoke")}</button>`}`} />
     ${open && html`<${Dialog} title=${t("tokens.revoke")} onClose=${close}><p>${t("pulls.revoke_text", { case: open.case, peer: open.peer })}</p><${Form} danger submit=${t("tokens.revoke")} onCancel=${close} onDone=${() => { close(); toast(t("saved"), "good"); void refreshLeases(); }}

@@ -18,6 +18,8 @@ export function ClipDialog({ camera, from_ms, to_ms }) {
   const [proving, setProving] = useState(false);
   const [done, setDone] = useState(/** @type {{bytes: number, total: number} | null} */ (null));
   const [told, setTold] = useState(/** @type {{gaps: import("../save.js").Range[], damaged: import("../save.js").Range[]} | null} */ (null));
+  const [running, setRunning] = useState(false);
+  const [asking, setAsking] = useState(false);
   const leaving = useRef(new AbortController());
   useEffect(() => () => leaving.current.abort(), []); // a dialog that is closed asks for nothing any more
   useEffect(() => {
@@ -25,8 +27,10 @@ export function ClipDialog({ camera, from_ms, to_ms }) {
     return () => { dispatchEvent(new CustomEvent("tiergate:selection", { detail: null })); };
   }, [range.from_ms, range.to_ms]);
   if (!one) return null;
-  return html`<${Dialog} title=${t("clip.title", { name: one.name })}>
-    <${Form} submit=${t("clip.make")} onCancel=${closeDialog} fields=${[
+  /** A transfer that runs is broken off by the second word only. */
+  const close = () => (running && !asking ? setAsking(true) : closeDialog());
+  return html`<${Dialog} title=${t("clip.title", { name: one.name })} onClose=${close}>
+    <${Form} submit=${t("clip.make")} onCancel=${close} fields=${[
       { name: "from", label: t("clip.from"), type: "datetime", value: inputStamp(from_ms), required: true },
       { name: "to", label: t("clip.to"), type: "datetime", value: inputStamp(to_ms), required: true },
       { name: "reason", label: t("clip.reason"), type: "textarea", required: true, hint: t("clip.reason_hint") },
@@ -42,14 +46,22 @@ export function ClipDialog({ camera, from_ms, to_ms }) {
       onSubmit=${async (/** @type {any} */ v) => {
         const asked = { from: fromInput(v.from), to: fromInput(v.to), reason: v.reason.trim(), case_no: v.case_no.trim() };
         setTold(null);
+        setDone(null);
+        setRunning(true);
         const options = { signal: leaving.current.signal, progress: (/** @type {number} */ bytes, /** @type {number} */ total) => setDone({ bytes, total }) };
-        const found = v.evidence ? await saveEvidence(one, asked, options) : await saveClip(one, { ...asked, watermark: v.watermark }, options);
-        toast(t(v.evidence ? "clip.evidence_saved" : "clip.saved", { name: one.name }), "good");
-        return found;
+        try {
+          const found = v.evidence ? await saveEvidence(one, asked, options) : await saveClip(one, { ...asked, watermark: v.watermark }, options);
+          toast(t(v.evidence ? "clip.evidence_saved" : "clip.saved", { name: one.name }), "good");
+          return found;
+        } finally {
+          setRunning(false);
+          setAsking(false);
+        }
       }} onDone=${(/** @type {any} */ found) => (found.gaps.length || found.damaged.length ? setTold(found) : closeDialog())}>
       <p class="fine">${t("clip.length", { length: span(range.to_ms - range.from_ms) })} ${t(proving ? "clip.note_evidence" : marked ? "clip.note_watermark" : "clip.note")}</p>
       ${told && html`<div class="form-problem" role="alert">${told.gaps.length > 0 && html`<p>${t("clip.gaps")}</p><ul>${told.gaps.map((g) => html`<li key=${g.from_ms}>${rangeText(g.from_ms, g.to_ms)}</li>`)}</ul>`}
         ${told.damaged.length > 0 && html`<p>${t("clip.damaged")}</p><ul>${told.damaged.map((g) => html`<li key=${g.from_ms}>${rangeText(g.from_ms, g.to_ms)}</li>`)}</ul>`}</div>`}
       ${done && html`<p role="status" class="fine">${t("clip.progress", { mib: (done.bytes / 1048576).toFixed(1) })}${done.total ? ` / ${(done.total / 1048576).toFixed(1)} MiB` : ""}</p>`}
+      ${asking && html`<p class="form-problem" role="alert">${t("clip.still_running")}</p>`}
     <//><//>`;
 }

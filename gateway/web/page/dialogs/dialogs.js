@@ -17,6 +17,7 @@ import { Dialog } from "./dialog.js";
 import { DutyDialog } from "./duty.js";
 import { PasswordForm } from "./password.js";
 import { PullDialog } from "./pull.js";
+import { RenewDialog } from "./renew.js";
 
 function Help() {
   return html`<${Dialog} title=${t("keys.title")}><dl class="keys">${KEYS.map(([shown, label]) => html`<div key=${shown}><dt>${shown.split(" ").map((k) => html`<kbd key=${k}>${k}</kbd>`)}</dt><dd>${t(label)}</dd></div>`)}</dl>
@@ -49,6 +50,7 @@ export function Dialogs() {
     case "assist": return html`<${AssistDialog} ...${dialog.props} />`;
     case "clip": return html`<${ClipDialog} ...${dialog.props} />`;
     case "pull": return html`<${PullDialog} ...${dialog.props} />`;
+    case "renew": return html`<${RenewDialog} ...${dialog.props} />`;
     case "lease": return html`<${LeaseDialog} ...${dialog.props} />`;
     case "share": return html`<${Dialog} title=${t("share.title")}><${ShareWords} /><//>`;
     case "sessions": return html`<${Dialog} title=${t("sessions.own")} wide><p class="dim">${t("sessions.own_note")}</p><${SessionsTable} user=${login} /><//>`;

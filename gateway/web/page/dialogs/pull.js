@@ -13,6 +13,9 @@ import { useStore } from "../store.js";
 import { HOUR, fromInput, inputStamp, span } from "../time.js";
 import { Dialog } from "./dialog.js";
 
+/** Of these, the cameras that a node below has: no other can be pulled. @param {string[]} [ids] */
+const lowerOf = (ids = []) => ids.filter((id) => store.get().cameras.get(id)?.origin === "lower");
+
 /** @param {{chosen: Set<string>, onChange: (chosen: Set<string>) => void}} props */
 function Choose({ chosen, onChange }) {
   const cameras = useStore(store, (s) => s.cameras);
@@ -35,14 +38,25 @@ function Choose({ chosen, onChange }) {
 
 /** @param {{cameras?: string[], incident?: any}} props */
 export function PullDialog({ cameras = [], incident = null }) {
-  const [chosen, setChosen] = useState(() => new Set(cameras));
+  const [chosen, setChosen] = useState(() => new Set(lowerOf(cameras)));
   const [incidents, setIncidents] = useState(/** @type {any[]} */ ([]));
   const [picked, setPicked] = useState(incident);
+  /** Cameras that are chosen because the incident has them. */
+  const [brought, setBrought] = useState(() => new Set(incident ? lowerOf(incident.cameras) : []));
+  const [patch, setPatch] = useState(/** @type {((values: any) => any) | null} */ (null));
   const leases = useStore(store, (s) => s.leases);
   const at = useNow();
   const held = leases.filter((one) => one.side === "held" && running(one, at));
   useEffect(() => { list("/incidents").then((items) => setIncidents(items.filter((one) => !one.closed_ms)), () => {}); }, []);
 
+  /** Another incident, or none: what the one before brought goes, everything else stays as it was filled in. @param {any} one */
+  const pick = (one) => {
+    const kept = [...chosen].filter((id) => !brought.has(id)), brings = lowerOf(one?.cameras);
+    setChosen(new Set([...kept, ...brings]));
+    setBrought(new Set(brings.filter((id) => !kept.includes(id))));
+    setPatch(() => (/** @type {any} */ v) => ({ ...v, case: one ? one.number : v.case === picked?.number ? "" : v.case }));
+    setPicked(one);
+  };
   /** @param {any} v */
   const submit = async (v) => {
     /** @type {any} */
@@ -60,13 +74,9 @@ export function PullDialog({ cameras = [], incident = null }) {
   return html`<${Dialog} title=${t("pull.title")} wide>
     <div class="pull">
       <div>
-        ${incidents.length > 0 && html`<label class="field"><span>${t("pull.incident")}</span><select onChange=${(/** @type {any} */ e) => {
-          const one = incidents.find((each) => each.id === e.target.value) || null;
-          setPicked(one);
-          if (one) setChosen(new Set(one.cameras));
-        }}><option value="">–</option>${incidents.map((one) => html`<option key=${one.id} value=${one.id}>${one.number} ${one.place}</option>`)}</select></label>`}
+        ${incidents.length > 0 && html`<label class="field"><span>${t("pull.incident")}</span><select onChange=${(/** @type {any} */ e) => pick(incidents.find((each) => each.id === e.target.value) || null)}><option value="">–</option>${incidents.map((one) => html`<option key=${one.id} value=${one.id} selected=${one.id === picked?.id}>${one.number} ${one.place}</option>`)}</select></label>`}
         <${Choose} chosen=${chosen} onChange=${setChosen} /></div>
-      <${Form} key=${picked?.id || "none"} submit=${t("pull.start")} onCancel=${closeDialog} onDone=${closeDialog} onSubmit=${submit}
+      <${Form} patch=${patch} submit=${t("pull.start")} onCancel=${closeDialog} onDone=${closeDialog} onSubmit=${submit}
         check=${(/** @type {any} */ v) => (!chosen.size ? { "": t("pull.choose_one") } : [...v.reason.trim()].length < 5 ? { reason: t("clip.reason_short") } : null)}
         fields=${[
           { name: "mechanism", label: t("pull.mechanism"), type: "radio", value: "emergency", options: [["emergency", tk("mechanism", "emergency")], ["supervision", tk("mechanism", "supervision")]] },

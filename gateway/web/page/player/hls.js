@@ -37,8 +37,9 @@ const given = (text) => class {
 export class HlsPlayer {
   /**
    * @param {string} camera
-   * @param {{at_ms: number, rate: number, paused: boolean, why?: import("../state.js").Why}} want
+   * @param {{at_ms: number, rate: number, paused: boolean, why?: import("../state.js").Why, goesOn?: boolean}} want `goesOn`: behind what has just been played
    * @param {{onFirst: () => void, onGap: (from_ms: number, to_ms: number) => void,
+   *   onOlder: (at_ms: number, shown_ms: number) => void,
    *   onEnd: (why: {kind: "live" | "window" | "error" | "empty" | "codec", at_ms: number, reason?: any}) => void}} on
    */
   constructor(camera, want, on) {
@@ -51,6 +52,7 @@ export class HlsPlayer {
     this.rate = want.rate;
     this.paused = want.paused;
     this.why = want.why;
+    this.goesOn = Boolean(want.goesOn);
     this.ended = false;
     this.first = false;
     this.last_ms = 0;
@@ -115,7 +117,7 @@ export class HlsPlayer {
     const [a, b] = this.entries;
     this.factor = this.rate > 2 && b ? Math.max(1, (b.programDateTime - a.programDateTime) / (a.duration * 1000)) : 1;
     if (this.factor < 1.5 || this.factor > 3 * this.rate) this.factor = 1;
-    const at = this.mediaTime(this.want_ms);
+    const at = this.mediaTime(this.want_ms) || this.newest();
     if (at === null) return this.end({ kind: this.reached(this.to_ms), at_ms: this.to_ms });
     this.hls.startLoad(at.time_s);
     this.video.currentTime = at.time_s;
@@ -129,6 +131,16 @@ export class HlsPlayer {
     const rate = this.rate / this.factor;
     this.video.defaultPlaybackRate = rate;
     this.video.playbackRate = rate;
+  }
+
+  /** Where to begin when what was asked for is not there yet: footage of a lower node comes when it is sealed below. Whoever
+   * has just seen what there is goes on to now. @returns {{time_s: number} | null} */
+  newest() {
+    const last = this.entries[this.entries.length - 1];
+    if (this.goesOn || this.reached(this.to_ms) !== "live") return null;
+    this.on.onOlder(this.want_ms, last.programDateTime);
+    this.want_ms = last.programDateTime;
+    return { time_s: last.start + 0.01 };
   }
 
   /** Media time of a moment; in a gap, of the first picture after it. @param {number} at_ms
@@ -212,7 +224,9 @@ export class HlsPlayer {
   finish() {
     const last = this.entries[this.entries.length - 1];
     const end_ms = last ? last.programDateTime + last.duration * 1000 * this.factor : this.to_ms;
-    this.end({ kind: this.reached(this.to_ms), at_ms: Math.max(end_ms, this.to_ms) });
+    // Behind the last entry there may be more since: it is looked for from there, and only then from the window's end.
+    const behind = this.to_ms - end_ms > NEAR_LIVE_MS;
+    this.end({ kind: behind ? "window" : this.reached(this.to_ms), at_ms: end_ms });
   }
 
   /** What comes behind the window's end: now itself, or what was recorded while the window was played. @param {number} at_ms @returns {"live" | "window"} */

@@ -12,7 +12,9 @@ import { WhepPlayer } from "./whep.js";
 /**
  * @typedef {"empty" | "connecting" | "playing" | "stale" | "offline" | "disabled" | "forbidden" | "codec" | "gone" | "replay_wait" | "replay" | "no_footage" | "error"} State
  * @typedef {{state: State, reason: any, stream: string | null, method: string | null, limited: boolean, stale_s: number, codec: string | null, note: any,
- *   skipped: {from_ms: number, to_ms: number} | null}} Status
+ *   skipped: {from_ms: number, to_ms: number} | null, missing: Missing | null}} Status
+ *   `skipped`: over what playing went on; back to something older where `to_ms` lies before `from_ms`
+ * @typedef {{state: State, reason: any}} Missing why the main stream does not take the place of the sub stream that runs
  * @typedef {{camera: import("../shapes.js").Camera | null, live: {stream: "main" | "sub", quick: boolean} | null,
  *   replay: {at_ms: number, nonce: number, why?: import("../state.js").Why} | null, rate: number, paused: boolean, sound: boolean, active: boolean}} Want
  */
@@ -21,13 +23,16 @@ const STALE_MS = 3000, DEAD_MS = 15_000, FIRST_MS = 10_000, BACKOFF_MS = [300, 1
 const SKIP_SHOWN_MS = 6000, REFUSED_MS = 30_000;
 
 /** @type {Status} */
-const NOTHING = { state: "empty", reason: null, stream: null, method: null, limited: false, stale_s: 0, codec: null, note: null, skipped: null };
+const NOTHING = { state: "empty", reason: null, stream: null, method: null, limited: false, stale_s: 0, codec: null, note: null, skipped: null, missing: null };
 
 /** Cameras for which WebRTC did not come up, and until when it is not tried again. @type {Map<string, number>} */
 const noWhep = new Map();
 
 /** WebRTC carries H.264 without B-frames. @param {import("../shapes.js").Stream | undefined} stream */
 const whepFits = (stream) => Boolean(stream && /^avc/i.test(stream.codec || "") && !stream.b_frames);
+
+/** @param {import("./mse.js").Word} word @returns {State} */
+const refusal = (word) => (/^media\./.test(word.reason?.code || "") ? "codec" : "forbidden");
 
 export class TilePlayer {
   /** @param {HTMLElement} stage @param {(status: Status) => void} report */
@@ -48,6 +53,8 @@ export class TilePlayer {
     this.retry = 0;
     /** Refused by what the page knows of the camera, and by no answer: over as soon as it knows better. */
     this.withheld = false;
+    /** The wish that did not come up while another picture runs; not wished again before the next try. */
+    this.putOff = "";
     this.asked = 0;
     this.heartbeat = setInterval(() => this.beat(), 500);
   }
@@ -91,12 +98,27 @@ export class TilePlayer {
     const method = quick && !sound ? "whep" : "mse";
     const wish = `live/${camera.id}/${stream}/${method}${sound ? "/sound" : ""}`;
     if (this.showing === wish || this.preparing === wish) {
-      if (this.showing === wish && this.preparing) this.dropBack();
+      if (this.showing === wish) this.settle(stream);
       return this.applySound();
     }
+    if (this.retry && this.running() && this.putOff === wish) return this.applySound();
     // A stream that answers needs no new one to be a little bigger while the old one is still coming up.
     if (this.retry && !this.front && this.preparing === "") return;
     this.prepare(wish, stream, method, sound);
+  }
+
+  /** What is shown is what is wanted: nothing else is prepared, tried again or missed. @param {string} stream */
+  settle(stream) {
+    this.dropBack();
+    clearTimeout(this.retry);
+    this.retry = 0;
+    this.putOff = "";
+    if (this.status.missing) this.tell({ missing: null, ...this.given(this.front.config, stream) });
+  }
+
+  /** Whether a live picture is shown, which trouble of another stream does not concern. */
+  running() {
+    return Boolean(this.front) && this.front.method !== "hls";
   }
 
   /** @param {string} wish @param {"main" | "sub"} stream @param {"mse" | "whep"} method @param {boolean} audio */
@@ -147,23 +169,38 @@ export class TilePlayer {
   /** @param {any} player @param {import("./mse.js").Word} word */
   hear(player, word) {
     if (player !== this.front && player !== this.back) return;
+    if (player === this.back && this.running()) return this.hearBehind(word);
     if (word.state === "stream" && player.config) {
       // What a lower tier gives changes while it runs: with a new announcement or, when the reason alone does, without.
       player.config = { ...player.config, stream: word.reason?.stream || player.config.stream, note: word.reason?.code ? word.reason : null };
     }
     if ((word.mime || word.state === "stream") && player === this.front) this.tell(this.given(player.config, this.showing.split("/")[2]));
-    if (word.state === "refused") this.refuse(/^media\./.test(word.reason?.code || "") ? "codec" : "forbidden", word.reason || null);
+    if (word.state === "refused") this.refuse(refusal(word), word.reason || null);
     else if (word.state === "offline" || word.state === "ended") this.tell({ state: "offline", reason: word.reason || null });
     else if (word.state === "connecting" && !this.status.reason) this.tell({ state: "connecting" });
     else if (word.state === "online" && this.front === player) this.tell({ state: "playing", reason: null });
+  }
+
+  /** Of a stream that is being prepared behind a running picture. @param {import("./mse.js").Word} word */
+  hearBehind(word) {
+    if (word.state === "refused") this.doWithout(refusal(word), word.reason || null);
+    else if (word.state === "offline" || word.state === "ended") this.doWithout("offline", word.reason || null);
+  }
+
+  /** The running picture stays, with a note of what it stands in for. @param {State} state @param {any} reason */
+  doWithout(state, reason) {
+    this.putOff = this.preparing;
+    this.dropBack();
+    if (this.putOff.split("/")[2] === "main" && this.status.stream === "sub") this.tell({ limited: true, missing: { state, reason } });
+    this.askAgain();
   }
 
   /** @param {any} player @param {string} wish @param {any} why */
   lost(player, wish, why) {
     const camera = this.want.camera;
     if (player !== this.front && player !== this.back) return;
-    const wasFront = player === this.front;
-    if (wasFront) {
+    if (player === this.back && this.running() && why.kind === "codec") return this.doWithout("codec", null);
+    if (player === this.front) {
       this.front = null;
       this.showing = "";
     } else {
@@ -224,7 +261,12 @@ export class TilePlayer {
   refuse(state, reason, codec = null) {
     this.stopAll();
     this.tell({ ...NOTHING, state, reason, codec });
-    // Rights, codecs and service change: what is refused now is asked again, seldom.
+    this.askAgain();
+  }
+
+  /** Rights, codecs and service change: what is refused now is asked again, seldom. */
+  askAgain() {
+    clearTimeout(this.retry);
     this.retry = window.setTimeout(() => {
       this.retry = 0;
       if (this.want.camera && !this.want.replay && this.want.active) this.showLive(this.want.camera);
@@ -263,8 +305,8 @@ export class TilePlayer {
     this.openReplay(replay.at_ms);
   }
 
-  /** @param {number} at_ms */
-  openReplay(at_ms) {
+  /** @param {number} at_ms @param {boolean} [goesOn] behind what has just been played */
+  openReplay(at_ms, goesOn = false) {
     const camera = /** @type {import("../shapes.js").Camera} */ (this.want.camera);
     const wish = `replay/${camera.id}/${at_ms}/${this.want.rate}`;
     this.dropBack();
@@ -273,7 +315,7 @@ export class TilePlayer {
     this.withheld = false;
     this.preparing = wish;
     this.tell({ ...NOTHING, state: "replay_wait", method: "hls", stream: "main", skipped: this.status.skipped });
-    const player = new HlsPlayer(camera.id, { at_ms, rate: this.want.rate, paused: this.want.paused, why: this.want.replay?.why }, {
+    const player = new HlsPlayer(camera.id, { at_ms, rate: this.want.rate, paused: this.want.paused, why: this.want.replay?.why, goesOn }, {
       onFirst: () => {
         if (this.back !== player) return;
         this.front?.stop();
@@ -285,16 +327,19 @@ export class TilePlayer {
         this.tell({ state: "replay", reason: null });
         this.applySound();
       },
-      onGap: (from_ms, to_ms) => {
-        const skipped = { from_ms, to_ms };
-        this.tell({ skipped });
-        setTimeout(() => { if (this.status.skipped === skipped) this.tell({ skipped: null }); }, SKIP_SHOWN_MS);
-      },
+      onGap: (from_ms, to_ms) => this.tellSkipped({ from_ms, to_ms }),
+      onOlder: (at_ms, shown_ms) => this.tellSkipped({ from_ms: at_ms, to_ms: shown_ms }),
       onEnd: (why) => this.replayEnded(player, why),
     });
     this.back = player;
     player.video.classList.add("behind");
     this.stage.prepend(player.video);
+  }
+
+  /** Shown for a moment. @param {{from_ms: number, to_ms: number}} skipped */
+  tellSkipped(skipped) {
+    this.tell({ skipped });
+    setTimeout(() => { if (this.status.skipped === skipped) this.tell({ skipped: null }); }, SKIP_SHOWN_MS);
   }
 
   /** @param {HlsPlayer} player @param {{kind: string, at_ms: number, reason?: any}} why */
@@ -307,7 +352,7 @@ export class TilePlayer {
       this.back = null;
       this.preparing = "";
     }
-    if (why.kind === "window") return this.openReplay(why.at_ms + 1);
+    if (why.kind === "window") return this.openReplay(why.at_ms + 1, true);
     if (why.kind === "live") return this.onCaughtUp();
     this.front?.stop();
     this.front = null;
