@@ -67,6 +67,7 @@ _REFUSALS = frozenset(
 _CHECKSUM_ERRORS = frozenset({"BadDigest", "XAmzContentChecksumMismatch", "InvalidDigest", "InvalidRequest"})
 _NOT_KNOWN = frozenset({"NotImplemented", "MethodNotAllowed"})  #: of a server that lacks a kind of request
 _MANY = 1_000  #: keys that one request may delete
+_VERSIONED_NS = 60 * 10**9  #: so long is believed whether a bucket keeps versions
 _CODE = re.compile(rb"<Code>([A-Za-z0-9.]{1,60})</Code>")
 
 
@@ -112,7 +113,7 @@ class S3Store:
             region=region,
             http_client=self._pool,
         )
-        self._versioned: bool | None = None
+        self._versioned: tuple[bool, int] | None = None  #: and monotonic when the server said so
 
     @property
     def bucket(self) -> str:
@@ -350,15 +351,17 @@ class S3Store:
         )
 
     def _is_versioned(self) -> bool:
-        if self._versioned is None:
+        """Asked again each minute: somebody may switch versions on while a keeper runs for weeks."""
+        now_ns = self._clock.monotonic_ns()
+        if self._versioned is None or now_ns - self._versioned[1] > _VERSIONED_NS:
             try:
                 status = self._client.get_bucket_versioning(self._bucket).status
             except S3Error as exc:
                 if exc.code not in _NOT_KNOWN:
                     raise
                 status = None  # a server without versions
-            self._versioned = bool(status) and status != "Off"
-        return self._versioned
+            self._versioned = bool(status) and status != "Off", now_ns
+        return self._versioned[0]
 
 
 class _BehindTheEnd(Exception):

@@ -9,8 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from minio.commonconfig import ENABLED
+from minio.versioningconfig import VersioningConfig
 
-from config.clock import ManualClock
+from config.clock import Clock, ManualClock, SystemClock
 from config.errors import Kind, TiergateError
 from config.redact import Secret
 from storage.objects.s3 import S3Store, _Body
@@ -24,13 +26,16 @@ from tests.storage.objects.conformance import DATA, KEY, FootageConformance, cod
 pytestmark = pytest.mark.real
 
 
-def make(server: S3Server, bucket: str, *, port: int | None = None, secret: str | None = None) -> S3Store:
+def make(
+    server: S3Server, bucket: str, *, port: int | None = None, secret: str | None = None, clock: Clock | None = None
+) -> S3Store:
     return S3Store(
         f"http://127.0.0.1:{port or server.port}",
         server.region,
         bucket,
         Secret(server.access_key),
         Secret(secret or server.secret_key),
+        clock=clock,
     )
 
 
@@ -74,6 +79,25 @@ def test_in_a_versioned_bucket_deleted_bytes_are_gone(s3_server: S3Server, tmp_p
     store.delete(KEY)
     left = [item for item in s3_server.client().list_objects(bucket, recursive=True, include_version=True)]
     assert [item for item in left if not item.is_delete_marker] == []
+
+
+@pytest.mark.fault("B26")
+def test_versions_that_somebody_switches_on_meanwhile_hide_no_bytes_for_longer_than_a_minute(
+    minio_server: S3Server, tmp_path: Path
+) -> None:
+    bucket, clock = minio_server.new_bucket(), ManualClock(SystemClock().wall_ns())
+    store = make(minio_server, bucket, clock=clock)
+    put(store, tmp_path)
+    store.delete(KEY)
+    client = minio_server.client()
+    client.set_bucket_versioning(bucket, VersioningConfig(ENABLED))
+    clock.advance(61)
+    put(store, tmp_path)
+    store.delete(KEY)
+    store.put_bytes("one", b"1")
+    assert store.delete_many(["one"]) == {}
+    left = client.list_objects(bucket, recursive=True, include_version=True)
+    assert [item.object_name for item in left if not item.is_delete_marker] == []
 
 
 @pytest.mark.fault("B15", "B26")
