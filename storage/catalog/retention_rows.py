@@ -16,6 +16,7 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Integer,
+    Row,
     Select,
     bindparam,
     func,
@@ -68,11 +69,49 @@ def memberships(connection: Connection, camera_ids: Iterable[str] | None = None)
         query = query.where(area_camera.c.camera_id.in_(list(camera_ids)))
     found: dict[str, list[Membership]] = {}
     for row in connection.execute(query):
-        ends = [t for t in (row.to_ms, row.valid_to_ms) if t is not None]
-        stretch = Membership(row.class_, max(row.from_ms, row.valid_from_ms), min(ends) if ends else None)
-        if stretch.to_ms is None or stretch.to_ms > stretch.from_ms:
+        stretch = _stretch(row)
+        if stretch is not None:
             found.setdefault(row.camera_id, []).append(stretch)
     return found
+
+
+def _stretch(row: Row[Any]) -> Membership | None:
+    ends = [t for t in (row.to_ms, row.valid_to_ms) if t is not None]
+    from_ms, to_ms = max(row.from_ms, row.valid_from_ms), min(ends) if ends else None
+    return Membership(row.class_, from_ms, to_ms) if to_ms is None or to_ms > from_ms else None
+
+
+@dataclass(frozen=True, slots=True)
+class AreaStay:
+    """A stretch of a camera in an area, and the document that made the area."""
+
+    area_id: str
+    name: str
+    document_no: str
+    class_name: str
+    from_ms: int
+    to_ms: int | None
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "id": self.area_id,
+            "name": self.name,
+            "document_no": self.document_no,
+            "class": self.class_name,
+            "from_ms": self.from_ms,
+            "to_ms": self.to_ms,
+        }
+
+
+def area_stays(connection: Connection, camera_id: str) -> list[AreaStay]:
+    """Every stretch in an area, oldest first."""
+    query = _MEMBERSHIPS.add_columns(area.c.id, area.c.name, area.c.document_no)
+    found = [
+        AreaStay(row.id, row.name, row.document_no, row.class_, stretch.from_ms, stretch.to_ms)
+        for row in connection.execute(query.where(area_camera.c.camera_id == camera_id))
+        if (stretch := _stretch(row)) is not None
+    ]
+    return sorted(found, key=lambda stay: (stay.from_ms, stay.area_id))
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,14 +25,14 @@ from storage.aside import Aside
 from storage.audit import log as audit
 from storage.catalog import facts, retention_rows
 from storage.catalog.engine import Catalog
-from storage.catalog.retention_rows import Deletion
+from storage.catalog.retention_rows import AreaStay, Deletion
 from storage.classes import MIN_DAYS_PER_MONTH, RetentionClass, judge_change, judge_days
 from storage.forecast import ASSUMED_BPS, Forecast, Inflow
 from storage.holds import holds_on
 from storage.objects import make_store
 from storage.plan_view import PlanItem, plan_view, require_class, what_if
 from storage.reach_view import kept_elsewhere
-from storage.retention import undated_span
+from storage.retention import Verdict, undated_span
 from storage.sampled_view import assessments, nearest
 from storage.spools import make_spools
 from storage.sweeper import Policies, Sweeper, SweepReport
@@ -237,7 +237,8 @@ async def explain(
     camera: Annotated[str, Query(max_length=40)],
     at: TimeMs | None = None,
 ) -> dict[str, Any]:
-    """Which rule keeps the footage of a camera at a time, and when it goes.
+    """Which rule keeps the footage of a camera at a time, and when it goes. `areas`: those that give the footage its
+    class, with their documents, and when the camera stood in them.
 
     Of a camera that its owner records, `recorded_by_owner` says what is attested, its `checked` what the owner's
     recorder had when it was asked by sample, and `nearest` the answer nearest to that time; without footage here
@@ -273,6 +274,7 @@ async def explain(
             "state": found.state,
             "class_at_record": found.class_name,
             "class": verdict.class_name,
+            "areas": [stay.as_json() for stay in _giving(connection, camera, verdict, span[0])],
             "keep": verdict.keep and found.state not in _GONE,
             "keep_until_ms": verdict.keep_until_ms,
             "delete_by_ms": verdict.delete_by_ms,
@@ -288,6 +290,18 @@ async def explain(
         }
 
     return await services.read(read)
+
+
+def _giving(connection: Connection, camera: str, verdict: Verdict, start_ms: int) -> list[AreaStay]:
+    """Areas of the class that counts, in which the camera stood at any time until the footage may go."""
+    until_ms = verdict.keep_until_ms
+    return [
+        stay
+        for stay in retention_rows.area_stays(connection, camera)
+        if stay.class_name == verdict.class_name
+        and (until_ms is None or stay.from_ms < until_ms)
+        and (stay.to_ms is None or stay.to_ms > start_ms)
+    ]
 
 
 #: The plan keeps them as they are: nothing is left of them to be kept.

@@ -454,3 +454,23 @@ async def test_the_forecast_counts_what_was_ordered_to_stay_longer(site: Site) -
         after = (await admin.get("/api/v1/retention/forecast")).json()
         assert (before["items"][0]["stay_days"], after["items"][0]["stay_days"]) == (34, 95)
         assert after["needed_bytes"] > 2 * before["needed_bytes"]
+
+
+async def test_whoever_asks_why_footage_stays_is_told_the_area_and_its_document(site: Site) -> None:
+    async with await site.sign_in("admin") as admin:
+        camera_id = await add_camera(admin, 1)
+        registered(site, camera_id, NOON_MS - 80 * DAY_MS)
+        put_footage(site, camera_id, NOON_MS - 70 * DAY_MS, NOON_MS - 70 * DAY_MS + MINUTE_MS)
+
+        async def explained() -> Any:
+            query = {"camera": camera_id, "at": NOON_MS - 70 * DAY_MS}
+            return (await admin.get("/api/v1/retention/explain", params=query)).json()
+
+        found = await explained()
+        assert (found["class"], found["keep"], found["areas"]) == ("default", False, [])
+        make_key(site, camera_id, NOON_MS - 60 * DAY_MS)  # while its first month ran
+        found = await explained()
+        (area_,) = found["areas"]
+        assert (found["class"], found["keep"]) == ("key", True)
+        assert (area_["name"], area_["document_no"], area_["class"], area_["to_ms"]) == ("广场", "1", "key", None)
+        assert area_["from_ms"] == NOON_MS - 60 * DAY_MS
