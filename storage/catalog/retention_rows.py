@@ -16,7 +16,6 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Integer,
-    Row,
     Select,
     bindparam,
     func,
@@ -75,7 +74,7 @@ def memberships(connection: Connection, camera_ids: Iterable[str] | None = None)
     return found
 
 
-def _stretch(row: Row[Any]) -> Membership | None:
+def _stretch(row: Any) -> Membership | None:
     ends = [t for t in (row.to_ms, row.valid_to_ms) if t is not None]
     from_ms, to_ms = max(row.from_ms, row.valid_from_ms), min(ends) if ends else None
     return Membership(row.class_, from_ms, to_ms) if to_ms is None or to_ms > from_ms else None

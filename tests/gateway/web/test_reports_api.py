@@ -385,7 +385,7 @@ async def test_who_records_a_camera_today_changes_nothing_of_what_was_missing_be
         registered(site, camera_id, yesterday_ms)
         put_footage(site, camera_id, yesterday_ms, yesterday_ms + 60 * MINUTE_MS)
         put_gap(site, camera_id, "recorder_down", yesterday_ms + 60 * MINUTE_MS, None)
-        query = {"from": yesterday_ms, "to": NOON_MS}
+        query: dict[str, int] = {"from": yesterday_ms, "to": NOON_MS}
 
         async def missing() -> dict[str, float]:
             told = (await admin.get("/api/v1/reports/gaps", params=query)).json()
@@ -463,7 +463,7 @@ async def test_whoever_asks_why_footage_stays_is_told_the_area_and_its_document(
         put_footage(site, camera_id, NOON_MS - 70 * DAY_MS, NOON_MS - 70 * DAY_MS + MINUTE_MS)
 
         async def explained() -> Any:
-            query = {"camera": camera_id, "at": NOON_MS - 70 * DAY_MS}
+            query: dict[str, str | int] = {"camera": camera_id, "at": NOON_MS - 70 * DAY_MS}
             return (await admin.get("/api/v1/retention/explain", params=query)).json()
 
         found = await explained()
