@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, func, insert, or_, select, update
+from sqlalchemy import Connection, Row, delete, insert, or_, select, update
 
 from config.errors import Kind, TiergateError
 from config.ids import CameraId, centre_code, next_camera_id
@@ -20,8 +20,6 @@ from storage.catalog.engine import overwriting
 from storage.catalog.places import require_department, require_region, settle_camera
 from storage.catalog.tables import camera, camera_health, camera_status, camera_stream, credential
 from storage.sites import check_site_type
-
-SHARING = ("none", "departments", "upper")
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,11 +277,6 @@ def health_rows(connection: Connection, ids: Iterable[str] | None = None) -> dic
     if ids is not None:
         query = query.where(camera_health.c.camera_id.in_(list(ids)))
     return {r.camera_id: r for r in connection.execute(query)}
-
-
-def count(connection: Connection) -> int:
-    query = select(func.count()).select_from(camera).where(camera.c.removed_ms.is_(None))
-    return int(connection.execute(query).scalar_one())
 
 
 # --- credentials -----------------------------------------------------------------------------------------------------
