@@ -228,13 +228,3 @@ def key_frame_fragment(data: bytes, duration: int) -> bytes:
         raise ValueError("fragment ends early")
     sample = Sample(data[first.offset : first.offset + first.size], duration, first.key, first.cto)
     return fragment(moof.track, moof.sequence, moof.decode_time, (sample,))
-
-
-def shift_fragment(data: bytes, ticks: int) -> bytes:
-    """The fragment with its decode time moved by `ticks`: a clip begins at 0 wherever in its run it was cut."""
-    moof = parse_moof(data)
-    moved = moof.decode_time + ticks
-    if not 0 <= moved < 1 << 64:
-        raise ValueError("decode time leaves its field")
-    at = moof.decode_time_offset
-    return data[:at] + struct.pack(">Q", moved) + data[at + 8 :]

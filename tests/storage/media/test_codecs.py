@@ -38,7 +38,7 @@ def test_split_tolerates_short_and_long_start_codes_and_zeros() -> None:
 def test_framings_give_back_the_same_units(nals: list[bytes]) -> None:
     joined = codecs.join_length_prefixed(nals)
     assert list(codecs.split_length_prefixed(joined)) == nals
-    assert list(codecs.split_annexb(codecs.to_annexb(joined))) == nals
+    assert list(codecs.split_annexb(b"".join(b"\0\0\0\1" + nal for nal in nals))) == nals
 
 
 @pytest.mark.parametrize("data", [b"\0\0\0\5abc", b"\0\0\0\0", b"\0\0\0", b"\xff\xff\xff\xffa"])
