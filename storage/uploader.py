@@ -124,11 +124,6 @@ class Uploader:
         self._waits: dict[str, _Wait] = {}  #: by segment
         self.counters = UploadCounters()
 
-    def backlog_age_ms(self) -> int | None:
-        """How long the oldest waiting segment has waited; None without a backlog."""
-        oldest = self.counters.backlog.oldest_end_ms
-        return max(0, wall_ms(self._clock) - oldest) if oldest is not None else None
-
     # --- rounds ---
 
     def run_once(self, limit: int = BATCH_ROWS, patient: bool = True) -> Round:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, fields
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Select, bindparam, func, literal_column, or_, select, update
+from sqlalchemy import Connection, Select, bindparam, func, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from storage.catalog.tables import run, segment
@@ -379,12 +379,6 @@ def _move(connection: Connection, ids: Sequence[str], from_states: Sequence[str]
     if found:
         connection.execute(update(segment).where(*here).values(**values))
     return found
-
-
-def stored_count(connection: Connection) -> int:
-    return int(
-        connection.execute(select(func.count(literal_column("1"))).where(segment.c.state == "stored")).scalar_one()
-    )
 
 
 def recorded_since(connection: Connection, since_ms: int) -> dict[str, tuple[int, int]]:
