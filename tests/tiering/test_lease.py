@@ -70,6 +70,15 @@ def test_a_range_that_is_cut_by_the_way_of_the_request_is_not_called_narrowed() 
         assert [one.code for one in decision.narrowed] == said
 
 
+@pytest.mark.parametrize("shipped", SHIPPED)
+def test_a_mechanism_is_read_as_it_was_written_by_this_version_and_by_older_ones(shipped: Mechanism) -> None:
+    row = json.loads(json.dumps(shipped.as_json()))
+    assert Mechanism.from_json(row) == shipped == Mechanism.from_json({**row, "priority": 1})
+    for odd in ({**row, "more": 1}, {name: part for name, part in row.items() if name != "max_ms"}):
+        with pytest.raises(TiergateError):
+            Mechanism.from_json(odd)
+
+
 def test_an_emergency_is_granted_at_once_and_without_sharing() -> None:
     terms = grant()
     assert (terms.expires_ms, terms.confirm_by_ms) == (NOW + 30 * MINUTE_MS, NOW + 30 * MINUTE_MS)
