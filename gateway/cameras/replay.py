@@ -51,7 +51,6 @@ class Replayed:
     media_bytes: int
     first_ms: int | None  #: stamp of the first packet, the recorder's clock; None: it stamps nothing
     last_ms: int | None
-    range_ms: int | None  #: start of the range that the answer to PLAY names, the recorder's clock
 
 
 class ReplayExchange:
@@ -75,14 +74,13 @@ class ReplayExchange:
         self._packets = self._media_bytes = 0
         self._first_ms: int | None = None
         self._last_ms: int | None = None
-        self._range_ms: int | None = None
         self.done = False
 
     @property
     def found(self) -> Replayed:
         return Replayed(
             self._status, self._method, self._video, self._cleartext, self._packets, self._media_bytes, self._first_ms,
-            self._last_ms, self._range_ms,
+            self._last_ms,
         )  # fmt: skip
 
     @property
@@ -236,8 +234,6 @@ class ReplayExchange:
                 raise ReplayError("a set-up without a session")
             asked = f"Range: clock={clock_text(self._at_ms)}-{clock_text(self._at_ms + ASKED_MS)}"
             return self._request("PLAY", self._aggregate, asked, "Rate-Control: yes", "Immediate: yes")
-        if self._method == "PLAY":
-            self._range_ms = clock_ms(headers.get("range", [""])[0])
         return b""
 
     def _here(self, url: str) -> str:
@@ -270,18 +266,6 @@ def clock_text(value_ms: int) -> str:
     """``utc-time`` of RFC 2326 §3.7."""
     moment = _EPOCH + timedelta(milliseconds=value_ms)
     return moment.strftime("%Y%m%dT%H%M%S.") + f"{value_ms % 1000:03d}Z"
-
-
-def clock_ms(header: str) -> int | None:
-    """Start of a ``Range: clock=`` header; None: it names none."""
-    found = re.match(r"\s*clock\s*=\s*([0-9]{8}T[0-9]{6})(?:\.([0-9]{1,9}))?Z", header)
-    if found is None:
-        return None
-    try:
-        moment = datetime.strptime(found[1], "%Y%m%dT%H%M%S").replace(tzinfo=UTC)
-    except ValueError:
-        return None
-    return (moment - _EPOCH) // timedelta(milliseconds=1) + int((found[2] or "0")[:3].ljust(3, "0"))
 
 
 def _quotable(text: str) -> str:
