@@ -72,8 +72,8 @@ def rotate_key(
     ] = "30d",
 ) -> None:
     from config.units import parse_duration_ms
-    from gateway.cli.offline import operator
     from gateway.ops import rotation
+    from gateway.ops.actor import operator
 
     done = rotation.rotate_token(context.settings(), operator(), parse_duration_ms(overlap))
     context.show(done.as_json())

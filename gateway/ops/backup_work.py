@@ -19,7 +19,7 @@ from sqlalchemy import Connection
 
 from config.clock import make_clock, wall_ms
 from config.errors import Kind, TiergateError
-from config.load import load
+from config.load import load, toml
 from config.redact import Secret
 from config.settings import Settings
 from config.units import SHANGHAI
@@ -172,8 +172,6 @@ def _write_private(path: Path, value: bytes) -> None:
 
 def _moved(text: bytes, data: Path) -> bytes:
     """The settings with everything that lay in the old data folder in the new one. Comments are not kept."""
-    from gateway.cli.init import toml
-
     tables: dict[str, dict[str, Any]] = tomllib.loads(text.decode())
     old = str(tables.get("paths", {}).get("data", "/var/lib/tiergate"))
     new = str(data.absolute())

@@ -20,7 +20,7 @@ from config.clock import make_clock, wall_ms
 from config.errors import Kind, TiergateError
 from config.load import load
 from config.settings import Settings
-from gateway.cli.offline import operator
+from gateway.ops.actor import operator
 from gateway.ops.locks import KEEPER_LOCK, NODE_LOCK, alone
 from gateway.ops.store_work import existing_store, open_catalog, record
 from storage import volume
