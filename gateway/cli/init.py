@@ -124,14 +124,14 @@ def _make(
     from storage.catalog import node, people, places
     from storage.catalog.engine import Catalog
     from storage.catalog.migrate import migrate
+    from storage.volume import fsync_folder, write_synced
 
     check_strength(password, login)
     for part in ("spool", "objects", "catalog", "keys", "run"):
         (folder / part).mkdir(parents=True, exist_ok=True, mode=0o700)
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_suffix(".new")
-    with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-        file.write(toml(tables))
+    write_synced(fresh, toml(tables).encode())
     settings = load(fresh, {})
     keys = ensure_keys(settings)
     if hosts:
@@ -156,3 +156,4 @@ def _make(
     finally:
         catalog.close()
     os.replace(fresh, path)  # the settings file appears last: half a node is never taken for a whole one
+    fsync_folder(path.parent)
