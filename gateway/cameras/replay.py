@@ -22,6 +22,7 @@ from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit, urlunsplit
 
 from config.redact import Secret
+from config.units import NTP_EPOCH_S
 
 _MAX_HEAD_BYTES = 16 * 1024
 _MAX_BODY_BYTES = 64 * 1024
@@ -30,7 +31,6 @@ MAX_MEDIA_BYTES = 8 * 1024 * 1024
 #: How much is asked for, and how much of it is enough.
 ASKED_MS = 2_000
 ENOUGH_MS = 1_000
-_NTP_EPOCH_S = 2_208_988_800  #: 1970 in seconds of NTP (RFC 5905)
 _REPLAY_EXTENSION = 0xABAC
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -249,7 +249,7 @@ class ReplayExchange:
             kind, words = struct.unpack_from("!HH", packet, start)
             if kind == _REPLAY_EXTENSION and words >= 3 and len(packet) >= start + 16:
                 seconds, fraction = struct.unpack_from("!II", packet, start + 4)
-                self._last_ms = (seconds - _NTP_EPOCH_S) * 1000 + (fraction * 1000 + (1 << 31) >> 32)
+                self._last_ms = (seconds - NTP_EPOCH_S) * 1000 + (fraction * 1000 + (1 << 31) >> 32)
                 self._first_ms = self._last_ms if self._first_ms is None else self._first_ms
             start += 4 + 4 * words
         if len(packet) <= start:
