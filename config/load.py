@@ -1,4 +1,4 @@
-"""Reads settings: TOML file, then environment, into `config.settings.Settings`.
+"""Reads settings: TOML file, then environment, into `config.settings.Settings`; and the text of such a file.
 
 Environment names are ``TIERGATE_<SECTION>__<KEY>``; ``…_FILE`` reads the value from that file (secrets of systemd and
 containers). The file is named by ``--config`` or ``TIERGATE_CONFIG``. The environment wins over the file.
@@ -6,6 +6,7 @@ containers). The file is named by ``--config`` or ``TIERGATE_CONFIG``. The envir
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import tomllib
@@ -93,3 +94,13 @@ def _resolve(raw: dict[str, Any], base: Path) -> None:
                     table[key] = str(base / value)
                 elif isinstance(value, list):
                     table[key] = [str(base / one) if isinstance(one, str) else one for one in value]
+
+
+def toml(tables: Mapping[str, Mapping[str, object]]) -> str:
+    """The text of a settings file with these values, by section."""
+    lines = ["# tiergate settings: docs/reference/settings.md lists every key. Unknown keys are refused.", ""]
+    for section, values in tables.items():
+        lines.append(f"[{section}]")
+        lines += [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in values.items()]
+        lines.append("")
+    return "\n".join(lines)

@@ -12,6 +12,8 @@ from zoneinfo import ZoneInfo
 from config.errors import Kind, TiergateError
 
 SHANGHAI = ZoneInfo("Asia/Shanghai")  #: the calendar of retention, weekly windows and reports
+SHANGHAI_OFFSET_MS = 8 * 3_600_000  #: it has had no other since 1991
+NTP_EPOCH_S = 2_208_988_800  #: 1970 in seconds of NTP (RFC 5905)
 MS_PER_S = 1_000
 NS_PER_MS = 1_000_000
 HOUR_MS = 3_600_000

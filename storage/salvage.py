@@ -54,7 +54,6 @@ class Recovered:
     run: RunRow
     segment: SegmentRow
     path: Path
-    lost_bytes: int  #: of the torn end
 
 
 @dataclass(slots=True)
@@ -86,7 +85,7 @@ def salvage_part(spool: Spool, path: Path) -> Recovered | None:
     if path.suffix == FAILED and target.exists():
         found, _ = _examine(target)
         spool.quarantine(path)
-        return _recovered(spool, target, found, 0, salvaged=True)
+        return _recovered(spool, target, found, salvaged=True)
     found, size = _examine(path)
     if not _is_segment(found, path):
         spool.quarantine(path)
@@ -107,7 +106,7 @@ def salvage_part(spool: Spool, path: Path) -> Recovered | None:
             os.close(fd)
         os.rename(path, target)
         volume.fsync_folder(target.parent)
-    return _recovered(spool, target, found, size - end, salvaged=True)
+    return _recovered(spool, target, found, salvaged=True)
 
 
 def drop_empty(path: Path) -> bool:
@@ -140,7 +139,7 @@ def adopt(spool: Spool, path: Path) -> Recovered | None:
     finally:
         os.close(fd)
     volume.fsync_folder(path.parent)
-    return _recovered(spool, path, found, 0, salvaged=False)
+    return _recovered(spool, path, found, salvaged=False)
 
 
 def recover(catalog: Catalog, spool: Spool, cameras: Iterable[str], *, end_runs: bool = True) -> RecoveryReport:
@@ -207,7 +206,7 @@ def _whole(spool: Spool, path: Path, row: SegmentRow) -> Recovered | None:
         found, _ = _examine(path)
         if not _is_segment(found, path):
             return None
-        whole = _recovered(spool, path, found, 0, salvaged=row.salvaged)
+        whole = _recovered(spool, path, found, salvaged=row.salvaged)
     except OSError:
         logger.warning("the copy of a lost segment cannot be read", extra={"segment": row.id})
         return None
@@ -315,13 +314,13 @@ def _is_segment(found: Salvage, path: Path) -> bool:
     return identity.segment == path.stem and identity.camera == path.parent.name and rows.is_sound(identity)
 
 
-def _recovered(spool: Spool, path: Path, found: Salvage, lost_bytes: int, *, salvaged: bool) -> Recovered:
+def _recovered(spool: Spool, path: Path, found: Salvage, *, salvaged: bool) -> Recovered:
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").digest()
         size = os.fstat(file.fileno()).st_size
     now_ms = wall_ms(spool.clock)
     run, segment = rows.rows_of_file(found, size, digest, now_ms, "spooled", spool.volume_id, salvaged)
-    return Recovered(run, segment, path, lost_bytes)
+    return Recovered(run, segment, path)
 
 
 def _copy_whole(source: Path, target: Path, end: int, index: bytes) -> None:

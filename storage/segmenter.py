@@ -114,8 +114,6 @@ class CloseSegment:
     duration: int  #: video ticks
     fragments: tuple[FragmentEntry, ...]
     index: bytes  #: closing mfra
-    size_bytes: int  #: of the whole file, index included
-    ends_run: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -330,7 +328,7 @@ class Segmenter:
         wall_ns = unit.wall_ns
         if wall_ns < before.wall_start_ns + _NS_PER_MS:
             wall_ns = before.wall_start_ns + (time - before.media_start) * _NS // run.scale
-        commands.append(self._close(run, wall_ns, time, ends_run=False))
+        commands.append(self._close(run, wall_ns, time))
         run.segment, opened = self._open(run.id, wall_ns, time)
         commands.append(opened)
         return commands
@@ -342,17 +340,17 @@ class Segmenter:
         # By arrival, as every other boundary: a run whose first picture was dated late must not reach into the next.
         end_wall_ns = max(last.wall_ns + last.duration * _NS // run.scale, segment.wall_start_ns + _NS_PER_MS)
         self._floor_ns = end_wall_ns
-        commands.append(self._close(run, end_wall_ns, end, ends_run=True))
+        commands.append(self._close(run, end_wall_ns, end))
         commands.append(EndRun(run.id, end_wall_ns, reason))
         self._run = None
         return commands
 
-    def _close(self, run: _Run, end_wall_ns: int, end: int, *, ends_run: bool) -> CloseSegment:
+    def _close(self, run: _Run, end_wall_ns: int, end: int) -> CloseSegment:
         segment = run.segment
         index = random_access_index(segment.entries, segment.media_start)
         return CloseSegment(
             run.id, segment.id, segment.wall_start_ns, end_wall_ns, segment.media_start, end - segment.media_start,
-            tuple(segment.entries), index, segment.length + len(index), ends_run,
+            tuple(segment.entries), index,
         )  # fmt: skip
 
     def _cut(self, run: _Run, next_time: int | None, audio_before: int | None = None) -> list[Command]:

@@ -199,21 +199,16 @@ class SyncGroup:
     """Syncs every dirty part each `interval_ms`, several at once, in threads of its own.
 
     A failed part is dropped from the group and counted; its writer learns it at the next append. A round never overlaps
-    the one before: on a disk that stalls `round_ms` grows, which is what the recorder's `disk_slow` looks at.
+    the one before. What a disk that stalls costs is seen by what waits to be written (`gateway.ingest.writer`).
     """
 
-    def __init__(self, clock: Clock, interval_ms: int, threads: int = SYNC_THREADS) -> None:
-        self._clock = clock
+    def __init__(self, interval_ms: int, threads: int = SYNC_THREADS) -> None:
         self._interval_s = interval_ms / 1000
         self._parts: set[PartFile] = set()
         self._lock = threading.Lock()
         self._pool = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="sync")
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
-        self._round_began_ns: int | None = None
-        self._last_round_ms = 0
-        self.rounds = 0
-        self.synced = 0
         self.failures = 0
 
     def add(self, part: PartFile) -> None:
@@ -223,14 +218,6 @@ class SyncGroup:
     def discard(self, part: PartFile) -> None:
         with self._lock:
             self._parts.discard(part)
-
-    @property
-    def round_ms(self) -> int:
-        """How long the running round takes already, or the last one took."""
-        began = self._round_began_ns
-        if began is None:
-            return self._last_round_ms
-        return max(self._last_round_ms, (self._clock.monotonic_ns() - began) // 1_000_000)
 
     def start(self) -> None:
         if self._thread is None:
@@ -250,16 +237,10 @@ class SyncGroup:
         """One round, in the caller's time."""
         with self._lock:
             due = [part for part in self._parts if part.dirty]
-        began = self._round_began_ns = self._clock.monotonic_ns()
-        try:
-            if len(due) == 1:
-                self._sync(due[0])
-            elif due:
-                wait([self._pool.submit(self._sync, part) for part in due])
-        finally:
-            self._last_round_ms = (self._clock.monotonic_ns() - began) // 1_000_000
-            self._round_began_ns = None
-            self.rounds += 1
+        if len(due) == 1:
+            self._sync(due[0])
+        elif due:
+            wait([self._pool.submit(self._sync, part) for part in due])
 
     def _sync(self, part: PartFile) -> None:
         try:
@@ -269,9 +250,6 @@ class SyncGroup:
             with self._lock:
                 self.failures += 1
             logger.error("sync failed", extra={"part": part.path.name, "reason": exc.reason.params.get("problem")})
-        else:
-            with self._lock:
-                self.synced += 1
 
     def _run(self) -> None:
         while not self._stop.wait(self._interval_s):

@@ -57,13 +57,11 @@ AWAY_KEYS = 2  #: refused without one taken in between; one alone may be refused
 
 @dataclass(slots=True)
 class UploadCounters:
-    """For metrics; only ever grow, except where said."""
+    """What the uploader says of itself: what became of all it has tried, and how it stands."""
 
     stored: int = 0
-    stored_bytes: int = 0
     failures: int = 0  #: attempts that the store did not take
     corrupt: int = 0  #: segments that wait because their spool copy is missing or is not what its row says
-    freed: int = 0
     backlog: Backlog = field(default_factory=lambda: Backlog(0, 0, None))  #: as of the last round
     away_since_ms: int | None = None  #: the store has not taken anything since; None while it takes some
     hanging: tuple[SegmentRow, ...] = ()  #: whose upload does not end, as of the last round
@@ -123,11 +121,6 @@ class Uploader:
         self._refused_since: dict[str, str] = {}  #: segment → camera, refused since the store took one; latest last
         self._waits: dict[str, _Wait] = {}  #: by segment
         self.counters = UploadCounters()
-
-    def backlog_age_ms(self) -> int | None:
-        """How long the oldest waiting segment has waited; None without a backlog."""
-        oldest = self.counters.backlog.oldest_end_ms
-        return max(0, wall_ms(self._clock) - oldest) if oldest is not None else None
 
     # --- rounds ---
 
@@ -356,7 +349,6 @@ class Uploader:
         now_ms = wall_ms(self._clock)
         moved = set(self._catalog.write(partial(_stored, ids=[r.id for r in done], now_ms=now_ms)))
         self.counters.stored += len(moved)
-        self.counters.stored_bytes += sum(row.bytes for row in done if row.id in moved)
 
     def _free(self, rows: Sequence[SegmentRow]) -> None:
         """Removes spool copies; every one of `rows` is in the store and its row says so."""
@@ -374,7 +366,6 @@ class Uploader:
                 continue
             freed.append(row.id)
         self._catalog.write(partial(segments.mark_freed, ids=freed))
-        self.counters.freed += len(freed)
 
     def _look_for_leftovers(self) -> None:
         """What a crash left between `stored` and free, and what waits on volumes that are not there: now and then."""

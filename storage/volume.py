@@ -1,7 +1,8 @@
 """Identity of a volume: a file at its root says which one it is, so that an unmounted or swapped disk is noticed.
 (FAULTS B6)
 
-Belongs here: the identity file, and the memory of it in the catalog. Does not belong here: what lies on the volume.
+Belongs here: the identity file, the memory of it in the catalog, and how names and small files are made to last. Does
+not belong here: what lies on the volume.
 """
 
 from __future__ import annotations
@@ -29,6 +30,23 @@ def fsync_folder(path: Path) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+def write_synced(path: Path, content: bytes, mode: int = 0o600) -> None:
+    """A file, for this user alone where `mode` is not given, whose bytes are on the disk when this returns. Its name is
+    when the folder was synced."""
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def replace_synced(path: Path, content: bytes) -> None:
+    """The same, whole or not at all, by way of ``<name>.new`` beside it; the name is on the disk too."""
+    fresh = path.with_suffix(".new")
+    write_synced(fresh, content)
+    os.replace(fresh, path)
+    fsync_folder(path.parent)
 
 
 #: Folders whose names this process has made durable, or seen durable; forgotten when they become many.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -77,16 +78,51 @@ def test_every_path_on_the_map_exists() -> None:
     assert sorted(p for p in paths if not (ROOT / p).exists()) == []
 
 
-@pytest.mark.parametrize("name", ["threats.md", "responsible-use.md", "responsible-use.zh-CN.md"])
+PEOPLE = (
+    "README.md",
+    "README.zh-CN.md",
+    "docs/architecture.md",
+    "docs/operations.md",
+    "docs/responsible-use.md",
+    "docs/responsible-use.zh-CN.md",
+    "docs/threats.md",
+)
+
+
+@pytest.mark.parametrize("name", PEOPLE)
 def test_what_a_page_for_people_names_is_there(name: str) -> None:
     """Files, tests, commands and links: a page that people trust must not outlive what it speaks of."""
-    text = (ROOT / "docs" / name).read_text(encoding="utf-8")
+    text = (ROOT / name).read_text(encoding="utf-8")
     files = set(re.findall(r"`([\w./-]*/[\w./-]*\.py)`", text))
     assert sorted(f for f in files if not (ROOT / f).exists()) == []
     code = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
     assert [t for t in re.findall(r"`(test_\w+)`", text) if f"def {t}(" not in code] == []
     known = {path for path, _ in commands(typer.main.get_command(build()))}
-    named = {" ".join(found) for found in re.findall(r"`tiergate (?:--lang \w+ )?([a-z-]+)(?: ([a-z-]+))?", text)}
+    named = {" ".join(found) for found in re.findall(r"`tiergate (?:--\w+ \S+ )*([a-z-]+)(?:\s([a-z-]+))?", text)}
     assert named and sorted(c.strip() for c in named if not any(k in (c.strip(), c.split(" ")[0]) for k in known)) == []
-    links = re.findall(r"\]\(([\w.-]+\.md)\)", text)
-    assert links and [one for one in links if not (ROOT / "docs" / one).exists()] == []
+    links = re.findall(r"\]\(([\w./-]+)(?:#([\w-]+))?\)", text)
+    assert [one for one, _ in links if not (ROOT / name).parent.joinpath(one).exists()] == []
+    for one, part in links:
+        if part:
+            headings = re.findall(r"^#+ (.+)$", (ROOT / name).parent.joinpath(one).read_text(encoding="utf-8"), re.M)
+            assert part in {re.sub(r"[^\w -]", "", h).lower().replace(" ", "-") for h in headings}, f"{one}#{part}"
+
+
+def test_no_page_for_people_has_two_parts_of_one_name() -> None:
+    for name in PEOPLE:
+        headings = re.findall(r"^## .+$", (ROOT / name).read_text(encoding="utf-8"), re.M)
+        assert sorted({h for h in headings if headings.count(h) > 1}) == [], name
+
+
+def test_every_route_that_the_page_about_rooms_names_is_one() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    described = json.loads((ROOT / "docs" / "openapi.json").read_text(encoding="utf-8"))["paths"]
+    known = {(m.upper(), re.sub(r"{\w+}", "{}", path)) for path, methods in described.items() for m in methods}
+    named = {
+        (method, re.sub(r"{\w+}", "{}", path))
+        for methods, path in re.findall(r"`([A-Z]+(?:\|[A-Z]+)*) (/[^\s`?]*)", text)
+        for method in methods.split("|")
+        if not path.startswith("/tier/")  # of the relay, between nodes
+    }
+    assert len(named) > 30
+    assert sorted(f"{m} {p}" for m, p in named if (m, f"/api/v1{p}") not in known and (m, p) not in known) == []

@@ -136,6 +136,13 @@ def test_no_module_imports_itself_through_others() -> None:
         visit(name, ())
 
 
+@pytest.mark.parametrize("name", sorted(n for n in sources() if n.startswith("gateway.ops")))
+def test_what_commands_do_is_below_the_commands(name: str) -> None:
+    """Only what writes the page about commands looks at them."""
+    if name != "gateway.ops.reference":
+        assert sorted(n for n, _ in imports(sources()[name]) if n.startswith("gateway.cli")) == []
+
+
 def used_of(path: Path, module: str) -> set[str]:
     """The names that a file takes from a module by ``module.name``."""
     return {

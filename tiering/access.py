@@ -402,7 +402,7 @@ def _judge(
     if _about_footage(function, facts):
         parts = [_clip(g.conditions, now_ms, facts) for g in fitting]
         if _merged([part for part in parts if part is not None]) != [(facts.from_ms, facts.to_ms)]:
-            return _no(_why_outside(fitting, now_ms))
+            return _no(_why_outside(fitting))
         fitting = [g for g, part in zip(fitting, parts, strict=True) if part is not None]
     max_stream: Stream = "main" if any(g.conditions.max_stream == "main" for g in fitting) else "sub"
     ends = [g.conditions.until_ms(now_ms) for g in fitting]
@@ -476,7 +476,7 @@ def _why_none(principal: Principal, function: Function, resource: CameraResource
     return Reason("access.lease_lacks", {"function": function, "lease": running[0].id})
 
 
-def _why_outside(fitting: list[Grant], now_ms: int) -> Reason:
+def _why_outside(fitting: list[Grant]) -> Reason:
     conditions = fitting[0].conditions
     if conditions.look_back_ms is not None:
         return Reason("access.look_back", {"minutes": conditions.look_back_ms // 60_000})

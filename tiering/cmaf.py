@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from config.units import NTP_EPOCH_S
 from storage.media.access_unit import AccessUnit, StreamConfig, Track
 from storage.media.boxes import parse_init, parse_moof
 from storage.media.fmp4 import Sample, box, fragment, init_segment
@@ -21,7 +22,6 @@ from storage.media.fmp4 import Sample, box, fragment, init_segment
 NOTICE_UUID = uuid.UUID("0b0c1a0e-5a55-5a0e-8c52-7a1d9a5b7e11")
 #: The largest box a peer may send: a key frame of 4K at high quality is 2 MB.
 BOX_MAX_BYTES = 16 << 20
-_NTP_EPOCH_S = 2_208_988_800
 _NTP_ERA_S = 1 << 32
 _PIVOT_S = 1_577_836_800  #: 2020: an earlier time belongs to the next NTP era (2036 …)
 _MASK = (1 << 64) - 1
@@ -114,7 +114,7 @@ def _wall_of(prft: bytes) -> int:
     if len(prft) < 24:
         raise ValueError("prft is too short")
     ntp = int.from_bytes(prft[16:24], "big")
-    seconds = (ntp >> 32) - _NTP_EPOCH_S
+    seconds = (ntp >> 32) - NTP_EPOCH_S
     if seconds < _PIVOT_S:
         seconds += _NTP_ERA_S
     # The writer cut the fraction down to 2^-32 s; rounding up gives its nanoseconds back exactly.

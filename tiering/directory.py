@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from config.units import DAY_MS
+from config.units import DAY_MS, SHANGHAI_OFFSET_MS
 from storage.catalog import leases, links, peers, places
 from storage.catalog.engine import Catalog
 from storage.catalog.links import LinkRow
@@ -26,7 +26,6 @@ from tiering.wire import OWED_MAX, Card, Directory, DirectoryCamera
 
 COVERAGE_DAYS = 31
 COVERAGE_REFRESH_MS = 60_000
-SHANGHAI_OFFSET_MS = 8 * 3_600_000  #: Asia/Shanghai has had no other offset since 1991
 HELD_AFTER_MS = 2 * 60_000  #: a lease of this age has its row above, or the answer that carried it was lost
 ENDED_WINDOW_MS = HARD_TTL_MS  #: as long as anything of a lease may lie in a cache above
 

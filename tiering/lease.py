@@ -1,7 +1,7 @@
 """Leases: what the lower node grants, what it signs, and what still holds as time passes. (pure)
 
 The lower node's rules decide at once (`decide_request`); no person there can refuse an emergency inside them. A lease
-is never wider than what was asked, nor than the mechanism; every hop may only narrow (`narrow`, FAULTS S13).
+is never wider than what was asked, nor than the mechanism (FAULTS S13).
 Does not belong here: rows, HTTP, the register; who may ask at the upper node (`tiering.access`).
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from enum import Enum
 from typing import Any
@@ -372,58 +372,6 @@ def until_its_end(terms: LeaseTerms) -> bool:
     """Whether recorded footage was asked for as long as the lease lasts; above they reckoned that end by another clock,
     and before the request was on its way."""
     return terms.to_ms is not None and abs(terms.expires_ms - terms.to_ms) < CUT_NOTICED_MS
-
-
-# -- hop by hop --------------------------------------------------------------------------------------------------------
-
-
-def narrow(
-    terms: LeaseTerms,
-    *,
-    cameras: Sequence[str] | None = None,
-    functions: Sequence[str] | None = None,
-    max_stream: str = "main",
-    expires_ms: int | None = None,
-    window: tuple[int, int] | None = None,
-    cache_until: int | None = None,
-) -> LeaseTerms:
-    """`terms` cut down; whatever the arguments say, the result is inside `terms`."""
-    kept = tuple(f for f in terms.functions if functions is None or f in functions)
-    from_ms, to_ms = terms.from_ms, terms.to_ms
-    if from_ms is not None and to_ms is not None and window is not None:
-        from_ms, to_ms = max(from_ms, window[0]), min(to_ms, window[1])
-        if from_ms >= to_ms:
-            from_ms = to_ms = None
-            kept = tuple(f for f in kept if f != "playback")
-    return replace(
-        terms,
-        cameras=tuple(c for c in terms.cameras if cameras is None or c in cameras),
-        functions=kept,
-        max_stream="sub" if "sub" in (terms.max_stream, max_stream) else "main",
-        from_ms=from_ms,
-        to_ms=to_ms,
-        expires_ms=terms.expires_ms if expires_ms is None else min(terms.expires_ms, expires_ms),
-        cache_until_ms=terms.cache_until_ms if cache_until is None else min(terms.cache_until_ms, cache_until),
-    )
-
-
-def is_within(inner: LeaseTerms, outer: LeaseTerms) -> bool:
-    """Whether nothing is allowed under `inner` that is not under `outer`."""
-    window = inner.from_ms is None or (
-        outer.from_ms is not None
-        and outer.to_ms is not None
-        and inner.to_ms is not None
-        and outer.from_ms <= inner.from_ms
-        and inner.to_ms <= outer.to_ms
-    )
-    return (
-        window
-        and set(inner.cameras) <= set(outer.cameras)
-        and set(inner.functions) <= set(outer.functions)
-        and (outer.max_stream == "main" or inner.max_stream == "sub")
-        and inner.expires_ms <= outer.expires_ms
-        and inner.cache_until_ms <= outer.cache_until_ms
-    )
 
 
 # -- the signed document -----------------------------------------------------------------------------------------------

@@ -34,7 +34,6 @@ class Mechanism:
     needs_sharing: bool  #: the camera's `sharing` must be `upper`: the lower node's standing veto
     cache_ttl_ms: int  #: recorded footage may stay above this long after the lease's end
     camera_ms_per_day: int  #: camera time one link may be granted in 24 h (S15: no standing surveillance)
-    priority: int  #: P1 … P6 of REQUIREMENTS §4.2
 
     def as_json(self) -> dict[str, Any]:
         return {**asdict(self), "functions": list(self.functions)}
@@ -42,8 +41,9 @@ class Mechanism:
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Mechanism:
         """Raises tier.mechanism_unknown when `value` was not written by `as_json`."""
+        known = {name: part for name, part in value.items() if name != "priority"}  # older rows have it
         try:
-            return cls(**{**value, "functions": tuple(value["functions"])})
+            return cls(**{**known, "functions": tuple(value["functions"])})
         except (KeyError, TypeError) as exc:
             raise TiergateError(Kind.CONFLICT, "tier.mechanism_unknown", name=str(value.get("name", "?"))) from exc
 
@@ -65,7 +65,6 @@ EMERGENCY = Mechanism(
     needs_sharing=False,
     cache_ttl_ms=72 * HOUR_MS,
     camera_ms_per_day=200 * HOUR_MS,
-    priority=1,
 )
 SUPERVISION = Mechanism(
     name="supervision",
@@ -84,6 +83,5 @@ SUPERVISION = Mechanism(
     needs_sharing=True,
     cache_ttl_ms=0,
     camera_ms_per_day=60 * HOUR_MS,
-    priority=5,
 )
 SHIPPED: tuple[Mechanism, ...] = (EMERGENCY, SUPERVISION)

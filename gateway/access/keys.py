@@ -18,7 +18,7 @@ from pathlib import Path
 from config.crypto import DEFAULT_SUITE, key_id
 from config.errors import Kind, TiergateError
 from config.settings import Settings
-from storage.volume import fsync_folder
+from storage.volume import fsync_folder, replace_synced
 
 _NAMES = ("node", "token", "sealing")
 
@@ -114,14 +114,7 @@ def _owner(path: Path) -> int:
 
 
 def _make(folder: Path, name: str) -> None:
-    fresh = folder / f"{name.removesuffix('.key')}.new"
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(secrets.token_bytes(32))
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(fresh, folder / name)
-    fsync_folder(folder)
+    replace_synced(folder / name, secrets.token_bytes(32))
 
 
 def _away(path: Path, exc: OSError) -> TiergateError:

@@ -151,16 +151,18 @@ class MediaSessions:
         finally:
             for held in self._held.values():
                 held.look.end("ended")
-            with contextlib.suppress(Exception):
-                await self.tend()
+            await self._tend_once()
 
     async def _run(self) -> None:
         while True:
             await asyncio.sleep(FLUSH_S)
-            try:
-                await self.tend()
-            except Exception:
-                _log.exception("session paths cannot be tended")
+            await self._tend_once()
+
+    async def _tend_once(self) -> None:
+        try:
+            await self.tend()
+        except Exception:
+            _log.exception("session paths cannot be tended")
 
     async def tend(self) -> None:
         """Writes bytes down; ends what is idle, expired, cut, or over by the word of another process."""

@@ -22,6 +22,7 @@ from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit, urlunsplit
 
 from config.redact import Secret
+from config.units import NTP_EPOCH_S
 
 _MAX_HEAD_BYTES = 16 * 1024
 _MAX_BODY_BYTES = 64 * 1024
@@ -30,7 +31,6 @@ MAX_MEDIA_BYTES = 8 * 1024 * 1024
 #: How much is asked for, and how much of it is enough.
 ASKED_MS = 2_000
 ENOUGH_MS = 1_000
-_NTP_EPOCH_S = 2_208_988_800  #: 1970 in seconds of NTP (RFC 5905)
 _REPLAY_EXTENSION = 0xABAC
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -51,7 +51,6 @@ class Replayed:
     media_bytes: int
     first_ms: int | None  #: stamp of the first packet, the recorder's clock; None: it stamps nothing
     last_ms: int | None
-    range_ms: int | None  #: start of the range that the answer to PLAY names, the recorder's clock
 
 
 class ReplayExchange:
@@ -75,14 +74,13 @@ class ReplayExchange:
         self._packets = self._media_bytes = 0
         self._first_ms: int | None = None
         self._last_ms: int | None = None
-        self._range_ms: int | None = None
         self.done = False
 
     @property
     def found(self) -> Replayed:
         return Replayed(
             self._status, self._method, self._video, self._cleartext, self._packets, self._media_bytes, self._first_ms,
-            self._last_ms, self._range_ms,
+            self._last_ms,
         )  # fmt: skip
 
     @property
@@ -236,8 +234,6 @@ class ReplayExchange:
                 raise ReplayError("a set-up without a session")
             asked = f"Range: clock={clock_text(self._at_ms)}-{clock_text(self._at_ms + ASKED_MS)}"
             return self._request("PLAY", self._aggregate, asked, "Rate-Control: yes", "Immediate: yes")
-        if self._method == "PLAY":
-            self._range_ms = clock_ms(headers.get("range", [""])[0])
         return b""
 
     def _here(self, url: str) -> str:
@@ -253,7 +249,7 @@ class ReplayExchange:
             kind, words = struct.unpack_from("!HH", packet, start)
             if kind == _REPLAY_EXTENSION and words >= 3 and len(packet) >= start + 16:
                 seconds, fraction = struct.unpack_from("!II", packet, start + 4)
-                self._last_ms = (seconds - _NTP_EPOCH_S) * 1000 + (fraction * 1000 + (1 << 31) >> 32)
+                self._last_ms = (seconds - NTP_EPOCH_S) * 1000 + (fraction * 1000 + (1 << 31) >> 32)
                 self._first_ms = self._last_ms if self._first_ms is None else self._first_ms
             start += 4 + 4 * words
         if len(packet) <= start:
@@ -270,18 +266,6 @@ def clock_text(value_ms: int) -> str:
     """``utc-time`` of RFC 2326 §3.7."""
     moment = _EPOCH + timedelta(milliseconds=value_ms)
     return moment.strftime("%Y%m%dT%H%M%S.") + f"{value_ms % 1000:03d}Z"
-
-
-def clock_ms(header: str) -> int | None:
-    """Start of a ``Range: clock=`` header; None: it names none."""
-    found = re.match(r"\s*clock\s*=\s*([0-9]{8}T[0-9]{6})(?:\.([0-9]{1,9}))?Z", header)
-    if found is None:
-        return None
-    try:
-        moment = datetime.strptime(found[1], "%Y%m%dT%H%M%S").replace(tzinfo=UTC)
-    except ValueError:
-        return None
-    return (moment - _EPOCH) // timedelta(milliseconds=1) + int((found[2] or "0")[:3].ljust(3, "0"))
 
 
 def _quotable(text: str) -> str:

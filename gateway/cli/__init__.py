@@ -1,8 +1,10 @@
 """gateway.cli: the `tiergate` command. One file per noun; imports are lazy, so that ``--help`` is quick.
 
 Belongs here: reading arguments, calling the API (or files, for the commands that work without a running node),
-printing. Does not belong here: decisions. `init doctor store backup restore`, `user reset-password|add-first` work on
-files, audited as ``os:<login>``; everything else is a call to the API as the user of ``tiergate login``.
+printing. Does not belong here: decisions. `init serve doctor store backup restore upgrade`, `alarm`, `secrets rotate`,
+`token rotate-key`, `link certificate|rotate-certificate` and `user reset-password|add-first` work on this machine's
+files, and what they change is audited as ``os:<login>``; `export verify` and `audit verify FILE` need no node at all.
+Everything else is a call to the API as the user of ``tiergate login``.
 """
 
 from __future__ import annotations

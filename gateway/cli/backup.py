@@ -54,8 +54,8 @@ def command(
     ] = False,
     passphrase_file: PassphraseFile = None,
 ) -> None:
-    from gateway.cli.offline import operator
     from gateway.ops import backup_work
+    from gateway.ops.actor import operator
     from storage import backup
 
     if verify:

@@ -74,16 +74,15 @@ def require_place_for_sessions() -> None:
 
 def keep_session(bearer: str | None) -> None:
     """Stores, or with None forgets, the session of this node."""
+    from storage.volume import replace_synced
+
     known = sessions()
     known.pop(node_key(), None)
     if bearer is not None:
         known[node_key()] = bearer
     path = _session_file()
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    fresh = path.with_suffix(".new")
-    with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-        json.dump(known, file)
-    os.replace(fresh, path)
+    replace_synced(path, json.dumps(known).encode())
 
 
 def part(value: str) -> str:

@@ -17,7 +17,7 @@ from sqlalchemy import Connection
 from config.clock import make_clock
 from config.errors import Kind, TiergateError
 from config.ids import region_code
-from config.load import DEFAULT_FILE, load
+from config.load import DEFAULT_FILE, load, toml
 from config.redact import Secret
 from config.settings import build, is_loopback, split_listen
 from gateway.cli import context
@@ -105,17 +105,6 @@ def _url(listen: str, tls: bool) -> str:
     return f"{'https' if tls else 'http'}://{listen}"
 
 
-def toml(tables: dict[str, dict[str, object]]) -> str:
-    import json
-
-    lines = ["# tiergate settings: docs/reference/settings.md lists every key. Unknown keys are refused.", ""]
-    for section, values in tables.items():
-        lines.append(f"[{section}]")
-        lines += [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in values.items()]
-        lines.append("")
-    return "\n".join(lines)
-
-
 def _make(
     path: Path,
     folder: Path,
@@ -128,20 +117,21 @@ def _make(
     from gateway.access.ids import fresh_id
     from gateway.access.keys import ensure_keys
     from gateway.access.passwords import Passwords, check_strength
-    from gateway.cli.offline import FIRST_ROLES, operator
+    from gateway.cli.offline import FIRST_ROLES
+    from gateway.ops.actor import operator
     from gateway.ops.certificates import make_private_ca
     from storage.audit import log as audit
     from storage.catalog import node, people, places
     from storage.catalog.engine import Catalog
     from storage.catalog.migrate import migrate
+    from storage.volume import fsync_folder, write_synced
 
     check_strength(password, login)
     for part in ("spool", "objects", "catalog", "keys", "run"):
         (folder / part).mkdir(parents=True, exist_ok=True, mode=0o700)
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_suffix(".new")
-    with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-        file.write(toml(tables))
+    write_synced(fresh, toml(tables).encode())
     settings = load(fresh, {})
     keys = ensure_keys(settings)
     if hosts:
@@ -166,3 +156,4 @@ def _make(
     finally:
         catalog.close()
     os.replace(fresh, path)  # the settings file appears last: half a node is never taken for a whole one
+    fsync_folder(path.parent)

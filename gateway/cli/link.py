@@ -99,8 +99,8 @@ def rotate_certificate(
     ] = False,
 ) -> None:
     from config.units import parse_duration_ms
-    from gateway.cli.offline import operator
     from gateway.ops import relay_rotation
+    from gateway.ops.actor import operator
 
     if finish:
         _tell(relay_rotation.finish(context.settings(), operator(), force))

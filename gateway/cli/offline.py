@@ -5,7 +5,6 @@ Whoever can write these files can do it anyway; the record says that it was done
 
 from __future__ import annotations
 
-import getpass
 import os
 import pwd
 import re
@@ -22,6 +21,7 @@ from gateway.access.ids import fresh_id
 from gateway.access.passwords import Passwords, check_strength
 from gateway.cli import context
 from gateway.ops import own_catalog
+from gateway.ops.actor import operator
 from storage.audit import log as audit
 from storage.catalog import people, places, sessions
 from storage.catalog.engine import Catalog
@@ -29,14 +29,6 @@ from storage.catalog.engine import Catalog
 #: Of the first user of a node, who gives every right from then on.
 FIRST_ROLES = ("system_admin", "security_admin", "audit_admin", "duty")
 _ADDS_PEOPLE = "security_admin"
-
-
-def operator() -> str:
-    """The actor of offline commands."""
-    try:
-        return f"os:{getpass.getuser()}"
-    except (KeyError, OSError):
-        return "os:unknown"
 
 
 def note_unread_journal(keys: Collection[str]) -> None:

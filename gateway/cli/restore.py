@@ -25,8 +25,9 @@ def command(
     ] = False,
     passphrase_file: PassphraseFile = None,
 ) -> None:
-    from gateway.cli.offline import note_unread_journal, operator
+    from gateway.cli.offline import note_unread_journal
     from gateway.ops import backup_work
+    from gateway.ops.actor import operator
 
     passphrase = read_passphrase(passphrase_file, Secret(""), repeat=False)
     done = backup_work.restore_node(

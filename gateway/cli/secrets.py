@@ -20,8 +20,8 @@ def _group() -> None:
     " what it sealed."
 )
 def rotate() -> None:
-    from gateway.cli.offline import operator
     from gateway.ops import rotation
+    from gateway.ops.actor import operator
 
     done = rotation.rotate_sealing(context.settings(), operator())
     context.show(done.as_json())

@@ -34,6 +34,9 @@ def issue(
     max_streams: Annotated[
         int | None, typer.Option(min=1, help="At most so many pictures at once, all who use the token together.")
     ] = None,
+    network: Annotated[
+        list[str] | None, typer.Option(help="Network it may be used from, 10.1.2.0/24; may be given again.")
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask after the plain words.")] = False,
 ) -> None:
     body = {
@@ -46,6 +49,7 @@ def issue(
         "footage_to": footage_to,
         "max_stream": max_stream,
         "max_streams": max_streams,
+        "networks": network,
     }
     body = {k: v for k, v in body.items() if v is not None}
     if not yes and not context.GLOBALS.json:
@@ -68,8 +72,8 @@ def rotate_key(
     ] = "30d",
 ) -> None:
     from config.units import parse_duration_ms
-    from gateway.cli.offline import operator
     from gateway.ops import rotation
+    from gateway.ops.actor import operator
 
     done = rotation.rotate_token(context.settings(), operator(), parse_duration_ms(overlap))
     context.show(done.as_json())

@@ -12,8 +12,8 @@ from gateway.cli import context
 def command(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
 ) -> None:
-    from gateway.cli.offline import operator
     from gateway.ops import backup_work
+    from gateway.ops.actor import operator
 
     answer = backup_work.upgrade(context.settings(), operator(), dry_run)
     context.show(answer)

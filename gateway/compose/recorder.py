@@ -57,7 +57,7 @@ def build_recorder(settings: Settings, shard: int, loop: asyncio.AbstractEventLo
     volumes = Volumes(
         [
             Volume(
-                spool, SyncGroup(clock, settings.recorder.sync_ms), WriterPool(),
+                spool, SyncGroup(settings.recorder.sync_ms), WriterPool(),
                 Admission(settings.spool, partial(_free_percent, spool)), partial(open_volume, catalog, shard),
             )
             for spool in make_spools(settings, clock, keys.node_id).volumes

@@ -223,7 +223,6 @@ class _Reader:
         self._early_sets: tuple[bytes, ...] = ()  #: since the last key frame
         self._video_time = Timestamps(VIDEO_TIMESCALE)
         self._video_arrival = ArrivalClock()
-        self._video_base = video.time_base or 0
         self._audio_index = -1
         self._audio: AudioConfig | None = None
         if audio and container.streams.audio:

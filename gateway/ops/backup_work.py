@@ -19,7 +19,7 @@ from sqlalchemy import Connection
 
 from config.clock import make_clock, wall_ms
 from config.errors import Kind, TiergateError
-from config.load import load
+from config.load import load, toml
 from config.redact import Secret
 from config.settings import Settings
 from config.units import SHANGHAI
@@ -40,7 +40,7 @@ from storage.objects.base import ObjectStore
 from storage.objects.folder import FolderStore
 from storage.restore import Reconciled
 from storage.spools import make_spools
-from storage.volume import fsync_folder
+from storage.volume import fsync_folder, write_synced
 
 PASSPHRASE_LENGTH = 12
 _STAMP = "%Y%m%dT%H%M%SZ"
@@ -131,7 +131,7 @@ def restore_node(
     settings_file.parent.mkdir(parents=True, exist_ok=True)
     fresh = settings_file.with_name(settings_file.name + ".restoring")
     try:
-        _write_private(fresh, text if data is None else _moved(text, data))
+        write_synced(fresh, text if data is None else _moved(text, data))
         settings = load(fresh)
         now_ms = wall_ms(make_clock(settings))
         store = _store(settings) if with_store else None  # before anything that is here is touched
@@ -158,22 +158,13 @@ def _lay_out(settings: Settings, keys: dict[str, bytes]) -> NodeKeys:
     for folder in (paths.data, paths.spool_dir, paths.catalog_dir, paths.keys_dir, paths.run_dir):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     for name, value in keys.items():
-        _write_private(paths.keys_dir / name, value)
+        write_synced(paths.keys_dir / name, value)
     fsync_folder(paths.keys_dir)
     return load_keys(settings)
 
 
-def _write_private(path: Path, value: bytes) -> None:
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-        file.write(value)
-        file.flush()
-        os.fsync(file.fileno())
-
-
 def _moved(text: bytes, data: Path) -> bytes:
     """The settings with everything that lay in the old data folder in the new one. Comments are not kept."""
-    from gateway.cli.init import toml
-
     tables: dict[str, dict[str, Any]] = tomllib.loads(text.decode())
     old = str(tables.get("paths", {}).get("data", "/var/lib/tiergate"))
     new = str(data.absolute())

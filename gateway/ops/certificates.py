@@ -8,7 +8,6 @@ before its own ends (`gateway.relay.certificate`).
 from __future__ import annotations
 
 import ipaddress
-import os
 import socket
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -21,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from config.clock import Clock, SystemClock, wall_ms
+from storage.volume import fsync_folder, write_synced
 
 _CA_DAYS, _SERVER_DAYS = 3650, 825  #: 825 days is the longest that Apple's TLS accepts from a private CA
 
@@ -46,10 +46,11 @@ def make_private_ca(folder: Path, name: str, hosts: Sequence[str], clock: Clock 
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name[:60])])
     server = _server(ca, ca_key, server_key, subject, x509.SubjectAlternativeName(_names(hosts)), now)
     pem = serialization.Encoding.PEM
-    _write(folder / "ca.crt", ca.public_bytes(pem), 0o644)
-    _write(folder / "tls.crt", server.public_bytes(pem) + ca.public_bytes(pem), 0o644)
+    write_synced(folder / "ca.crt", ca.public_bytes(pem), 0o644)
+    write_synced(folder / "tls.crt", server.public_bytes(pem) + ca.public_bytes(pem), 0o644)
     for file, key in (("ca.key", ca_key), ("tls.key", server_key)):
-        _write(folder / file, _private(key), 0o600)
+        write_synced(folder / file, _private(key))
+    fsync_folder(folder)
 
 
 def renewed(folder: Path, current: bytes, clock: Clock) -> bytes | None:
@@ -134,8 +135,3 @@ def _own_addresses() -> list[str]:
         return [str(info[4][0]) for info in socket.getaddrinfo(socket.gethostname(), None)]
     except OSError:
         return []
-
-
-def _write(path: Path, content: bytes, mode: int) -> None:
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as file:
-        file.write(content)

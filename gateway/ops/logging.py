@@ -38,11 +38,6 @@ def bind(**fields: str) -> Iterator[None]:
         _context.reset(token)
 
 
-def context() -> dict[str, str]:
-    """The fields bound here, to be handed to another process."""
-    return dict(_context.get())
-
-
 class JsonFormatter(logging.Formatter):
     """`ts level process logger message` first, then context, then `extra`, then a redacted traceback."""
 

@@ -196,7 +196,6 @@ def _keeping(connection: Connection, settings: Settings, now_ms: int) -> Iterabl
         "Age of the last signed head in the store.",
         age(made and made["at_ms"]),
     )
-    yield from _whole(connection, settings, now_ms)
     standing = retention_rows.holds(connection)
     overdue = sum(row.review_ms < now_ms for row in standing)
     yield _one("tiergate_holds_standing", "Orders that footage stays.", float(len(standing)))

@@ -20,7 +20,7 @@ from config.clock import make_clock, wall_ms
 from config.errors import Kind, TiergateError
 from config.load import load
 from config.settings import Settings
-from gateway.cli.offline import operator
+from gateway.ops.actor import operator
 from gateway.ops.locks import KEEPER_LOCK, NODE_LOCK, alone
 from gateway.ops.store_work import existing_store, open_catalog, record
 from storage import volume
@@ -120,9 +120,9 @@ def _write_settings(settings_file: Path, to: Path) -> Path:
     lines = ["[store]", *(f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in table.items()), ""]
     changed = _without_store(text).rstrip("\n") + "\n\n" + "\n".join(lines)
     kept = settings_file.with_name(settings_file.name + ".before-migrate")
-    _write_private(kept, text)
+    volume.write_synced(kept, text.encode())
     fresh = settings_file.with_name(settings_file.name + ".new")
-    _write_private(fresh, changed)
+    volume.write_synced(fresh, changed.encode())
     load(fresh, {})  # what would not load is not put in place
     os.replace(fresh, settings_file)
     volume.fsync_folder(settings_file.parent)
@@ -140,10 +140,3 @@ def _without_store(text: str) -> str:
         if not inside:
             kept.append(line)
     return "\n".join(kept)
-
-
-def _write_private(path: Path, text: str) -> None:
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())

@@ -19,8 +19,8 @@ from config.clock import make_clock, wall_ms
 from config.errors import Kind, TiergateError
 from config.settings import Settings
 from gateway.access.keys import load_keys
-from gateway.cli.offline import operator
 from gateway.ops import own_catalog
+from gateway.ops.actor import operator
 from storage import check, journal, rebuild
 from storage.audit import log as audit
 from storage.catalog import facts, node

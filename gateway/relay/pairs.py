@@ -18,7 +18,7 @@ from pathlib import Path
 from cryptography import x509
 
 from gateway.relay.http import digest_of_chain
-from storage.volume import fsync_folder
+from storage.volume import fsync_folder, write_synced
 
 _FRESH = "relay.new"
 
@@ -32,10 +32,7 @@ def keep(folder: Path, pem: bytes) -> bytes:
     it is no pair."""
     digest, fresh = digest_of_chain(pem), folder / _FRESH
     try:
-        with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-            file.write(pem)
-            file.flush()
-            os.fsync(file.fileno())
+        write_synced(fresh, pem)
         context_of(fresh)
         os.replace(fresh, path_of(folder, digest))
     finally:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 
-_NTP_EPOCH_S = 2_208_988_800  #: 1900-01-01 to 1970-01-01
+from config.units import NTP_EPOCH_S
+
 _CNAME = b"tiergate"
 _HEAD = struct.Struct(">BBHBBHII").pack  # frame header, then the RTP header up to the SSRC
 
@@ -50,7 +51,7 @@ class TrackSender:
         """A sender report: at `wall_ns` (UTC) the track stood at `time` (ticks)."""
         self._reported = time
         seconds, rest_ns = divmod(wall_ns, 1_000_000_000)
-        ntp = ((seconds + _NTP_EPOCH_S) & 0xFFFFFFFF) << 32 | (rest_ns << 32) // 1_000_000_000
+        ntp = ((seconds + NTP_EPOCH_S) & 0xFFFFFFFF) << 32 | (rest_ns << 32) // 1_000_000_000
         sender = struct.pack(
             ">BBHIQIII", 0x80, 200, 6, self.ssrc, ntp, (time + self._shift) & 0xFFFFFFFF,
             self._packets & 0xFFFFFFFF, self._octets & 0xFFFFFFFF,

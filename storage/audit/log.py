@@ -262,16 +262,6 @@ def signed_head(
     return Checkpoint(seq, digest, now_ms, public_key, sign(_statement(seq, digest, now_ms)))
 
 
-def checkpoint_holds(connection: Connection, made: Checkpoint, trusted_key: bytes | None = None) -> bool:
-    """Whether the signature is good (by `trusted_key` when one is given) and the log still contains that head."""
-    if not signature_holds(made, trusted_key):
-        return False
-    if made.seq == 0:
-        return made.digest == GENESIS
-    found = connection.execute(select(audit.c.digest).where(audit.c.seq == made.seq)).scalar_one_or_none()
-    return found == made.digest
-
-
 def signature_holds(made: Checkpoint, trusted_key: bytes | None) -> bool:
     key = made.public_key if trusted_key is None else trusted_key
     return crypto.verify(key, _statement(made.seq, made.digest, made.at_ms), made.signature)

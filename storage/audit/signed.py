@@ -22,7 +22,7 @@ from __future__ import annotations
 import logging
 import re
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol, TypeVar
@@ -109,12 +109,6 @@ def newest(store: ObjectStore, found: Sequence[Name], public_key: bytes) -> Chec
     """The last of `found` that this node signed."""
     heads = (read_head(store, name, public_key) for name in reversed(found))
     return next((made for made in heads if made is not None), None)
-
-
-def read_checkpoints(store: ObjectStore, node: str) -> Iterator[Checkpoint]:
-    """All signed heads in the store, oldest first. Raises ValueError for an object that is none."""
-    for found in store.list(checkpoint_prefix(node)):
-        yield Checkpoint.from_text(store.read(found.key))
 
 
 # --- what excuses a head that the log does not hold ---

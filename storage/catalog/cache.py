@@ -55,12 +55,6 @@ def keeps(connection: Connection, lease_id: str) -> bool:
     return connection.execute(mine.limit(1)).first() is not None
 
 
-def kept(connection: Connection) -> list[CacheRow]:
-    """All objects that should still have bytes."""
-    query = select(cache_object).where(cache_object.c.purged_ms.is_(None)).order_by(cache_object.c.object_key)
-    return [_row(row) for row in connection.execute(query)]
-
-
 def kept_bytes(connection: Connection) -> int:
     query = select(func.coalesce(func.sum(cache_object.c.bytes), 0)).where(cache_object.c.purged_ms.is_(None))
     return int(connection.execute(query).scalar_one())

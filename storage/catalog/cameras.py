@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, func, insert, or_, select, update
+from sqlalchemy import Connection, Row, delete, insert, or_, select, update
 
 from config.errors import Kind, TiergateError
 from config.ids import CameraId, centre_code, next_camera_id, ulid
@@ -23,8 +23,6 @@ from storage.catalog.gaps import GapRow, close_gap, open_gap, open_gaps
 from storage.catalog.places import require_department, require_region, settle_camera
 from storage.catalog.tables import camera, camera_health, camera_status, camera_stream, credential
 from storage.sites import check_site_type
-
-SHARING = ("none", "departments", "upper")
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,11 +296,6 @@ def health_rows(connection: Connection, ids: Iterable[str] | None = None) -> dic
     if ids is not None:
         query = query.where(camera_health.c.camera_id.in_(list(ids)))
     return {r.camera_id: r for r in connection.execute(query)}
-
-
-def count(connection: Connection) -> int:
-    query = select(func.count()).select_from(camera).where(camera.c.removed_ms.is_(None))
-    return int(connection.execute(query).scalar_one())
 
 
 # --- credentials -----------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, fields
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Select, bindparam, func, literal_column, or_, select, update
+from sqlalchemy import Connection, Select, bindparam, func, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from storage.catalog.tables import run, segment
@@ -242,28 +242,6 @@ def stretches(found: Iterable[Sequence[Any]], marks: Mapping[str, str]) -> list[
     return joined
 
 
-def segment_at(connection: Connection, camera_id: str, stream: str, at_ms: int) -> SegmentRow | None:
-    """The readable segment that shows a moment."""
-    found = segments_between(connection, camera_id, stream, at_ms, at_ms + 1, limit=2)
-    return found[-1] if found else None
-
-
-def next_segment(connection: Connection, camera_id: str, stream: str, from_ms: int) -> SegmentSpan | None:
-    """The first readable segment that starts at or after a moment."""
-    row = connection.execute(
-        select(*_SPAN)
-        .where(
-            segment.c.camera_id == camera_id,
-            segment.c.stream == stream,
-            segment.c.start_ms >= from_ms,
-            segment.c.state.in_(READABLE),
-        )
-        .order_by(segment.c.start_ms)
-        .limit(1)
-    ).first()
-    return SegmentSpan(*row) if row is not None else None
-
-
 def last_end_before(connection: Connection, camera_id: str, stream: str, start_ms: int) -> int | None:
     """End of the newest segment that begins before a moment, in whatever state."""
     end_ms: int | None = connection.execute(
@@ -401,23 +379,6 @@ def _move(connection: Connection, ids: Sequence[str], from_states: Sequence[str]
     if found:
         connection.execute(update(segment).where(*here).values(**values))
     return found
-
-
-def footage_bounds(connection: Connection, camera_id: str, stream: str) -> tuple[int, int] | None:
-    """(start of the oldest, end of the newest) readable segment; None without footage."""
-    here = segment.c.camera_id == camera_id, segment.c.stream == stream, segment.c.state.in_(READABLE)
-    by_start = segment.c.start_ms
-    first = connection.execute(select(by_start).where(*here).order_by(by_start).limit(1)).scalar_one_or_none()
-    if first is None:
-        return None
-    last = connection.execute(select(segment.c.end_ms).where(*here).order_by(by_start.desc()).limit(1)).scalar_one()
-    return int(first), int(last)
-
-
-def stored_count(connection: Connection) -> int:
-    return int(
-        connection.execute(select(func.count(literal_column("1"))).where(segment.c.state == "stored")).scalar_one()
-    )
 
 
 def recorded_since(connection: Connection, since_ms: int) -> dict[str, tuple[int, int]]:

@@ -7,7 +7,7 @@ footage (`segments`), gaps (`gaps`).
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from sqlalchemy import Connection, delete, func, insert, select, update
@@ -199,9 +199,6 @@ class StatusRow:
     b_frames: bool | None = None
 
 
-_STATUS = tuple(camera_status.c[f.name] for f in fields(StatusRow))
-
-
 def put_status(connection: Connection, rows: Sequence[StatusRow]) -> None:
     """Writes what is known now, whole rows. A camera removed meanwhile keeps its last row."""
     for row in rows:
@@ -209,13 +206,6 @@ def put_status(connection: Connection, rows: Sequence[StatusRow]) -> None:
         done = connection.execute(update(camera_status).where(*here).values(**asdict(row)))
         if done.rowcount == 0:
             connection.execute(insert(camera_status).values(**asdict(row)))
-
-
-def status_of(connection: Connection, camera_id: str, stream: str) -> StatusRow | None:
-    row = connection.execute(
-        select(*_STATUS).where(camera_status.c.camera_id == camera_id, camera_status.c.stream == stream)
-    ).first()
-    return StatusRow(*row) if row is not None else None
 
 
 def drop_status(connection: Connection, camera_id: str, stream: str) -> None:

@@ -388,12 +388,6 @@ def salvage(read: Read, size: int, check_samples: bool = True) -> Salvage:
     return Salvage(init, position, tuple(entries), max(zero, 0), _is_sealed(read, position, size))
 
 
-def salvage_length(read: Read, size: int) -> tuple[int, tuple[FragmentEntry, ...]]:
-    """(offset of the end of the last whole fragment, the fragments)."""
-    found = salvage(read, size)
-    return found.good_length, found.fragments
-
-
 def rescale(ticks: int, from_timescale: int, to_timescale: int) -> int:
     """`ticks` in another timescale, rounded to nearest; the one rounding rule for the start of audio."""
     return (2 * ticks * to_timescale + from_timescale) // (2 * from_timescale)

@@ -87,11 +87,6 @@ def join_length_prefixed(nals: Iterable[bytes]) -> bytes:
     return b"".join(part for nal in nals for part in (_PACK32(len(nal)), nal))
 
 
-def to_annexb(data: bytes) -> bytes:
-    """A length-prefixed access unit as a byte stream, for decoders and packetisers that want one."""
-    return b"".join(b"\0\0\0\1" + nal for nal in split_length_prefixed(data))
-
-
 def annexb_to_access_unit(data: bytes, codec: VideoCodec) -> tuple[bytes, bool, tuple[bytes, ...]]:
     """(length-prefixed bytes, is key, parameter sets found). Delimiters and parameter sets leave the data.
 

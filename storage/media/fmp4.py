@@ -16,12 +16,12 @@ import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 
+from config.units import NTP_EPOCH_S
 from storage.media.access_unit import AudioConfig, StreamConfig, Track, VideoConfig
 from storage.media.boxes import IDENTITY_UUID, IDENTITY_VERSION, Identity, parse_moof
 from storage.media.fragment_index import FragmentEntry
 
 #: Seconds between 1900 and 1970, for NTP times (RFC 5905 §6).
-_NTP_EPOCH_S = 2_208_988_800
 
 # sample_flags (14496-12 §8.8.3.1): depends_on = 2, a sync sample; depends_on = 1 and sample_is_non_sync_sample.
 SYNC_SAMPLE = 0x0200_0000
@@ -197,7 +197,7 @@ def fragment(
 def producer_reference_time(track: Track, wall_ns: int, media_time: int) -> bytes:
     """`prft` (14496-12 §8.16.5): the NTP time at which the sample with `media_time` was captured or received."""
     seconds, rest_ns = divmod(wall_ns, 1_000_000_000)
-    ntp = ((seconds + _NTP_EPOCH_S) & 0xFFFF_FFFF) << 32 | (rest_ns << 32) // 1_000_000_000
+    ntp = ((seconds + NTP_EPOCH_S) & 0xFFFF_FFFF) << 32 | (rest_ns << 32) // 1_000_000_000
     return full_box(b"prft", 1, 0, struct.pack(">IQQ", track.value, ntp, media_time))
 
 
@@ -228,13 +228,3 @@ def key_frame_fragment(data: bytes, duration: int) -> bytes:
         raise ValueError("fragment ends early")
     sample = Sample(data[first.offset : first.offset + first.size], duration, first.key, first.cto)
     return fragment(moof.track, moof.sequence, moof.decode_time, (sample,))
-
-
-def shift_fragment(data: bytes, ticks: int) -> bytes:
-    """The fragment with its decode time moved by `ticks`: a clip begins at 0 wherever in its run it was cut."""
-    moof = parse_moof(data)
-    moved = moof.decode_time + ticks
-    if not 0 <= moved < 1 << 64:
-        raise ValueError("decode time leaves its field")
-    at = moof.decode_time_offset
-    return data[:at] + struct.pack(">Q", moved) + data[at + 8 :]

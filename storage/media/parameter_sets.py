@@ -81,7 +81,6 @@ class H264Sps:
     bit_depth_chroma: int
     width: int
     height: int
-    frame_rate: float | None  #: of the VUI when it is there and sane; cameras lie (A22), so only a hint
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +102,7 @@ def _check_size(width: int, height: int) -> None:
 
 
 def parse_h264_sps(nal: bytes) -> H264Sps:
-    """Parse a whole SPS NAL unit (ITU-T H.264 §7.3.2.1.1)."""
+    """Parse a whole SPS NAL unit as far as the cropping (ITU-T H.264 §7.3.2.1.1)."""
     if not nal or nal[0] & 0x1F != 7:
         raise ValueError("not an H.264 SPS")
     r = BitReader(rbsp(nal, 1))
@@ -159,11 +158,7 @@ def parse_h264_sps(nal: bytes) -> H264Sps:
         width -= (left + right) * unit_x
         height -= (top + bottom) * unit_y
     _check_size(width, height)
-    try:
-        rate = _h264_frame_rate(r)
-    except ValueError:
-        rate = None
-    return H264Sps(sps_id, profile, constraints, level, chroma, depth_luma, depth_chroma, width, height, rate)
+    return H264Sps(sps_id, profile, constraints, level, chroma, depth_luma, depth_chroma, width, height)
 
 
 def _skip_scaling_list(r: BitReader, size: int) -> None:
@@ -172,27 +167,6 @@ def _skip_scaling_list(r: BitReader, size: int) -> None:
         if following:
             following = (last + r.se()) & 0xFF
         last = following or last
-
-
-def _h264_frame_rate(r: BitReader) -> float | None:
-    if not r.flag():
-        return None
-    if r.flag() and r.bits(8) == 255:
-        r.skip(32)
-    if r.flag():
-        r.skip(1)
-    if r.flag():
-        r.skip(4)
-        if r.flag():
-            r.skip(24)
-    if r.flag():
-        r.ue()
-        r.ue()
-    if not r.flag():
-        return None
-    tick, scale = r.bits(32), r.bits(32)
-    rate = scale / (2 * tick) if tick else 0.0
-    return rate if 0.05 <= rate <= 1000 else None
 
 
 def parse_h265_sps(nal: bytes) -> H265Sps:

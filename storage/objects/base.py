@@ -102,10 +102,6 @@ class ObjectStore(Protocol):
         """Makes what the store needs (folders, buckets). Raises media.store_unavailable, media.store_refused."""
         ...
 
-    def free_bytes(self) -> int | None:
-        """Room left for objects; None when the store does not say."""
-        ...
-
     def drop_unfinished(self, prefix: str, before_ms: int, waiting: Callable[[Sequence[str]], Set[str]]) -> int:
         """Removes what uploads left that never became objects, under `prefix`, without a sign of life since
         `before_ms`; never those whose key `waiting` answers: they will be tried again (FAULTS B11, B14). How many."""

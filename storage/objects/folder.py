@@ -175,11 +175,6 @@ class FolderStore:
     def server_time(self) -> int | None:
         return None
 
-    def free_bytes(self) -> int | None:
-        with _translated(""):
-            found = os.statvfs(self._root)
-        return found.f_bavail * found.f_frsize
-
     def drop_unfinished(self, prefix: str, before_ms: int, waiting: Callable[[Sequence[str]], Set[str]]) -> int:
         """Copies carry no key: each is in the hands of one call, and one that grew lately may still be."""
         dropped = 0

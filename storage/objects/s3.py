@@ -276,9 +276,6 @@ class S3Store:
         with _translated(""):
             return _date_ms(self._request("HEAD", "", {}))
 
-    def free_bytes(self) -> int | None:
-        return None
-
     def drop_unfinished(self, prefix: str, before_ms: int, waiting: Callable[[Sequence[str]], Set[str]]) -> int:
         dropped = 0
         with _translated(""):

@@ -13,12 +13,11 @@ from sqlalchemy import delete
 
 from config.clock import SystemClock
 from config.errors import TiergateError
-from config.load import load
+from config.load import load, toml
 from config.redact import Secret
 from config.settings import Settings, build
 from config.units import DAY_MS, HOUR_MS, SHANGHAI
 from gateway.access.keys import ensure_keys
-from gateway.cli.init import toml
 from gateway.ops import backup_work
 from gateway.ops.backup_work import Restored, back_up, restore_node
 from gateway.ops.locks import alone

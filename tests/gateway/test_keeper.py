@@ -40,6 +40,7 @@ from storage.objects.s3 import S3Store
 from storage.objects.s3_rules import read_rules, set_rules
 from tests.parts.catalog import new_catalog
 from tests.parts.s3 import S3Server
+from tests.storage.footage import stored_count
 
 CAMERA = "21021100011326000001"
 
@@ -154,7 +155,7 @@ async def test_a_spool_volume_that_hangs_costs_its_own_uploads_and_nothing_else(
         catalog.write(lambda c: segments.insert_segments(c, [stuck]))
         async with running(settings):
             await until(lambda: len(job_states(catalog)) == len(job_state.JOB_NAMES), "all jobs have run", 60)
-            await until(lambda: catalog.read(segments.stored_count) == 1, "what lies on the other disk is stored", 60)
+            await until(lambda: catalog.read(stored_count) == 1, "what lies on the other disk is stored", 60)
             behind = partial(audit.tail, action="uploads.behind")
             await until(lambda: bool(catalog.read(behind)), "that the rest waits is told", 60)
             assert {state.problem for state in job_states(catalog).values()} == {None}
@@ -265,7 +266,7 @@ async def test_the_keeper_reads_stored_footage_again_and_says_what_rotted(
     try:
         row = spooled(settings, catalog)
         async with running(settings):
-            await until(lambda: catalog.read(segments.stored_count) == 1, "stored")
+            await until(lambda: catalog.read(stored_count) == 1, "stored")
             await until(lambda: catalog.read(scrub.state_of).last_bytes == row.bytes, "read again, and whole")
             assert catalog.read(lambda c: damage.count(c)) == 0
             path = settings.store_folder / row.object_key

@@ -15,7 +15,7 @@ import pytest
 
 from config.clock import SystemClock
 from config.errors import TiergateError
-from config.load import load
+from config.load import load, toml
 from config.redact import Secret
 from config.settings import Settings
 from gateway.access import token_keys
@@ -23,7 +23,6 @@ from gateway.access.ids import fresh_id
 from gateway.access.keys import ensure_keys, load_keys
 from gateway.access.secrets import Secrets
 from gateway.cli import app
-from gateway.cli.init import toml
 from gateway.ops import rotation
 from gateway.ops.backup_work import back_up, restore_node
 from gateway.ops.locks import KEYS_LOCK, alone, together

@@ -17,7 +17,7 @@ from gateway.cli.offline import note_unread_journal
 from gateway.ops import own_catalog, store_work
 from storage import journal
 from storage.audit import log as audit
-from storage.catalog import retention_rows, segments
+from storage.catalog import retention_rows
 from storage.catalog.engine import Catalog
 from storage.catalog.migrate import migrate
 from storage.catalog.retention_rows import HoldRow
@@ -27,7 +27,7 @@ from storage.spool import Spool
 from storage.sweeper import Policies
 from storage.uploader import Uploader
 from tests.parts.catalog import new_catalog
-from tests.storage.footage import NODE, Recorded, insert, record
+from tests.storage.footage import NODE, Recorded, insert, record, stored_count
 from tests.storage.sick import SickStore
 
 NOW_MS = SystemClock().wall_ns() // 1_000_000
@@ -111,7 +111,7 @@ def test_a_lost_catalog_comes_back_with_its_holds(settings: Settings, stored: li
     rows = catalog.read(lambda c: retention_rows.candidates(c, "stored", 10**15, None, 100))
     verdicts = list(catalog.read(Policies.read).plan(rows, far_ms))
     assert {v.reason.code for v in verdicts} == {"retention.held"}
-    assert catalog.read(lambda c: segments.stored_count(c)) == len(stored)
+    assert catalog.read(stored_count) == len(stored)
     assert catalog.read(lambda c: len(c.execute(select(segment.c.id)).all())) == len(stored)
     catalog.close()
     again = store_work.rebuild_store(settings)
@@ -149,7 +149,7 @@ def test_a_neighbours_footage_in_the_same_bucket_is_not_adopted(settings: Settin
     answer = store_work.rebuild_store(settings)
     assert (answer["added"], answer["foreign"]) == (0, len(strange))
     catalog = Catalog(settings.catalog_url)
-    assert catalog.read(segments.stored_count) == 0
+    assert catalog.read(stored_count) == 0
     catalog.close()
 
 

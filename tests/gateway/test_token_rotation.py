@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from config.crypto import unb64
 from config.errors import TiergateError
+from config.load import toml
 from config.units import DAY_MS, HOUR_MS
 from gateway.access import token_keys
 from gateway.access.ids import fresh_id
@@ -21,7 +22,6 @@ from gateway.access.keys import load_keys
 from gateway.access.token_keys import KeyBook, OldKey, TokenKey
 from gateway.access.tokens import TYPE, Tokens
 from gateway.cli import app
-from gateway.cli.init import toml
 from gateway.ops import rotation
 from gateway.ops.rotation import TokenKeyExchanged, rotate_token
 from gateway.web.app import build as build_app

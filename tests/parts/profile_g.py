@@ -28,7 +28,7 @@ import zeep
 from aiohttp import web
 from lxml import etree
 
-from gateway.cameras.replay import clock_ms, clock_text
+from gateway.cameras.replay import clock_text
 from storage.media.codecs import split_annexb
 from tests.media import encode_h264
 from tests.parts.scripted_camera import Script, Shot, payloads
@@ -277,9 +277,7 @@ class OwnerRecorder:
             assert url.endswith("/video") and "interleaved=0-1" in headers["transport"]
             return 200, ["Transport: RTP/AVP/TCP;unicast;interleaved=2-3", "Session: 77;timeout=60"], b"", b""
         assert method == "PLAY" and headers["session"] == "77"
-        wanted = clock_ms(headers["range"])
-        assert wanted is not None
-        true_ms = wanted - self.clock_ahead_ms
+        true_ms = _clock_ms(headers["range"]) - self.clock_ahead_ms
         self.asked.played_ms.append(true_ms)
         found_ms = self.now_ms if self.plays == "live" else _at_or_after(channel.footage, true_ms)
         if self.plays == "nothing":
@@ -320,6 +318,14 @@ class OwnerRecorder:
                 out += struct.pack(">BBH", 0x24, 2, len(head + extension + payload)) + head + extension + payload
                 sequence += 1
         return bytes(out)
+
+
+def _clock_ms(header: str) -> int:
+    """Start of ``Range: clock=`` (RFC 2326 §3.7)."""
+    found = re.match(r"clock=([0-9]{8}T[0-9]{6}\.[0-9]{3})Z-", header)
+    assert found is not None, header
+    moment = datetime.strptime(f"{found[1]}000", "%Y%m%dT%H%M%S.%f").replace(tzinfo=UTC)
+    return (moment - _EPOCH) // timedelta(milliseconds=1)
 
 
 def _at_or_after(footage: list[Span], at_ms: int) -> int | None:

@@ -79,6 +79,8 @@ def _seen() -> Iterator[str]:
     yield "tempfile.NamedTemporaryFile()"
     yield "NamedTemporaryFile(suffix='.jpg')"
     yield "with nameless() as (file, path): pass"
+    yield "volume.write_synced(path, jpeg)"
+    yield "replace_synced(path, jpeg)"
     yield "store.put_bytes(key, jpeg)"
     yield "image.save(path)"
     yield "av.open(path, 'w')"

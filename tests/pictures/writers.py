@@ -16,7 +16,8 @@ PACKAGES = ("config", "storage", "tiering", "gateway")
 #: Functions and methods by their last name, whoever they belong to.
 _NAMES = frozenset(
     # whole files
-    "write_bytes write_text touch truncate mkfifo mknod memfd_create copyfile copyfileobj copy2 copytree sendfile "
+    "write_bytes write_text write_synced replace_synced "
+    "touch truncate mkfifo mknod memfd_create copyfile copyfileobj copy2 copytree sendfile "
     "copy_file_range posix_fallocate mmap dump savez save tofile savefig "
     # temporary ones
     "mkstemp mkdtemp NamedTemporaryFile TemporaryFile SpooledTemporaryFile TemporaryDirectory nameless "

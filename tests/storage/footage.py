@@ -7,11 +7,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from sqlalchemy import Connection, func, select
+
 from config.clock import SystemClock
 from config.ids import ulid
 from storage import rows
 from storage.catalog.engine import Catalog
 from storage.catalog.segments import RunRow, SegmentRow, insert_run, insert_segments
+from storage.catalog.tables import segment
 from storage.segmenter import CloseSegment, OpenSegment, Segmenter, SegmenterPolicy, SegmentLabels, Write
 from storage.spool import PartFile, Spool
 from tests.media import WALL_NS, access_units, encode_g711, encode_h264, stream_config
@@ -35,6 +38,11 @@ def make_catalog(folder: Path) -> Catalog:
     url = f"sqlite:///{folder / 'catalog.db'}"
     new_catalog(url)
     return Catalog(url)
+
+
+def stored_count(connection: Connection) -> int:
+    here = segment.c.state == "stored"
+    return int(connection.execute(select(func.count()).select_from(segment).where(here)).scalar_one())
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,7 @@ from storage.objects.s3 import S3Store
 from tests.media import WALL_NS
 from tests.parts.s3 import S3Server
 from tests.parts.wait import until
-from tests.storage.footage import NODE, make_catalog
+from tests.storage.footage import NODE, make_catalog, stored_count
 from tests.storage.forest import Forest, Put, camera_id, into_folder, plant
 from tests.storage.rebuilding import rebuilt
 from tests.storage.sick import SickStore
@@ -252,7 +252,7 @@ def test_killed_half_way_it_goes_on_and_reads_nothing_twice(node: Node, tmp_path
             os.kill(process.pid, signal.SIGKILL)
             until(lambda p=process: p.poll() is not None, 10, "it is dead")  # type: ignore[misc]  # a bound default
         catalog = Catalog(url)
-        known = catalog.read(segments.stored_count)
+        known = catalog.read(stored_count)
         catalog.close()
         assert done < known < node.objects
         done = known

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from config.clock import SystemClock
 from config.errors import TiergateError
 from storage import spool as spools
 from storage.catalog.gaps import gaps_between
@@ -189,7 +188,7 @@ def test_a_failed_sync_marks_the_part_and_nobody_syncs_it_again(
 
     monkeypatch.setattr(os, "fdatasync", fail)
     monkeypatch.setattr(os, "fsync", fail)
-    group = SyncGroup(SystemClock(), 800)
+    group = SyncGroup(800)
     group.add(part)
     group.sync_now()
     group.sync_now()
@@ -285,7 +284,7 @@ def test_the_time_before_salvaged_footage_is_accounted_for(tmp_path: Path) -> No
 
 def test_a_sync_group_makes_appends_durable_by_itself(tmp_path: Path) -> None:
     spool = make_spool(tmp_path)
-    group = SyncGroup(SystemClock(), 20)
+    group = SyncGroup(20)
     group.start()
     parts = [spool.create(CAMERA, new_id()) for _ in range(3)]
     for part in parts:

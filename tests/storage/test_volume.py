@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import os
+import stat
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -89,3 +91,34 @@ def test_a_folder_may_have_a_long_name(catalog_url: str) -> None:
     catalog.write(volume.forget_folders)
     assert catalog.read(lambda c: volume.known_id(c, place)) is None
     catalog.close()
+
+
+def test_a_small_file_is_replaced_whole_for_its_user_alone_and_synced_before_it_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, done = tmp_path / "node.key", list[str]()
+    sync, replace = os.fsync, os.replace
+
+    def synced(descriptor: int) -> None:
+        done.append("folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "file")
+        sync(descriptor)
+
+    def replaced(source: Path, target: Path) -> None:
+        done.append("name")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "replace", replaced)
+    for content in (b"one and more", b"two"):
+        volume.replace_synced(path, content)
+        assert path.read_bytes() == content and stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert done == ["file", "name", "folder"] * 2
+    assert list(tmp_path.iterdir()) == [path]
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="full"):
+        volume.replace_synced(path, b"three")
+    assert path.read_bytes() == b"two"

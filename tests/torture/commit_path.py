@@ -142,7 +142,7 @@ def begin(life: Life, tell: Callable[[Iterable[SegmentRow]], None]) -> Callable[
     catalog = one_thread_catalog(folder)
     spool, store = Spool(folder / "spool", clock, NODE), FolderStore(folder / "objects")
     ledger = OneThreadLedger(catalog)
-    group = SyncGroup(clock, 800)
+    group = SyncGroup(800)
     _spoil(life.order, catalog, tell)
 
     def acknowledge() -> None:
@@ -154,7 +154,7 @@ def begin(life: Life, tell: Callable[[Iterable[SegmentRow]], None]) -> Callable[
 
     recover(catalog, spool, spool.cameras())
     writers = _OneThreadWriters()
-    volumes = one_volume(spool, clock, writers, group)  # type: ignore[arg-type]  # what a volume calls of the pool
+    volumes = one_volume(spool, writers, group)  # type: ignore[arg-type]  # what a volume calls of the pool
     acknowledge()
     coverage = Coverage(CAMERA, STREAM, ledger, lambda: fresh_id(clock))
     coverage.resume(catalog.read(partial(past, camera_id=CAMERA, stream=STREAM)), clock.wall_ns() // 10**6)

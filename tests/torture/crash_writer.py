@@ -34,7 +34,7 @@ class Writer:
         self._spool = Spool(folder / "spool", SystemClock(), NODE)
         store = FolderStore(folder / "objects")
         self._uploader = Uploader(self._catalog, store, self._spool, SystemClock(), workers=2)
-        self._syncs = SyncGroup(SystemClock(), 20)
+        self._syncs = SyncGroup(20)
         self._acknowledged = os.open(folder / "acknowledged", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
 
     def run(self, parent: int) -> None:

@@ -32,7 +32,7 @@ from gateway.cameras.replay import ReplayError, ReplayExchange
 from gateway.evidence import verifier
 from gateway.live import candidates
 from gateway.live import wire as live
-from gateway.playback import hls
+from gateway.playback import clip, hls
 from gateway.rtsp import message
 from storage import keys as object_keys
 from storage.audit.log import Checkpoint
@@ -91,8 +91,9 @@ def _file_reader(data: bytes) -> boxes.Read:
 
 
 def _salvage(data: bytes) -> object:
-    assert 0 <= boxes.salvage(_file_reader(data), len(data)).good_length <= len(data)
-    return boxes.salvage_length(_file_reader(data), len(data))
+    found = boxes.salvage(_file_reader(data), len(data))
+    assert 0 <= found.good_length <= len(data)
+    return found
 
 
 def _cmaf(data: bytes) -> object:
@@ -186,7 +187,7 @@ def _media() -> Iterator[tuple[str, Reader]]:
     yield "MP4 boxes", Reader(lambda data: list(boxes.walk(data)), (whole,))
     yield "torn MP4 files", Reader(_salvage, (whole, inits[0] + video + audio[:50]))
     yield "MP4 key frames", Reader(lambda data: fmp4.key_frame_fragment(data, 1), (video,))
-    yield "MP4 fragments moved in time", Reader(lambda data: fmp4.shift_fragment(data, 1), (video, audio))
+    yield "MP4 fragments placed in a clip", Reader(lambda d: clip.placed(d, 1, 1), (video, audio), TiergateError)
     yield "identities of segments", Reader(boxes.parse_identity, (fmp4.identity_box(identity)[24:],))
     yield "fragment indexes", Reader(fragment_index.decode, (fragment_index.encode(entries * 40),))
     found: dict[VideoCodec, tuple[bytes, ...]] = {}

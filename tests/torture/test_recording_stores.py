@@ -198,9 +198,9 @@ def test_a_store_slower_than_the_cameras_keeps_every_segment_waiting_and_says_so
         waiting = depot.uploader.counters.backlog
         stored = depot.uploader.counters.stored
         assert (stored, waiting.count) == (2, 8)
-        assert waiting.bytes == sum(one.segment.bytes for one in depot.recorded) - depot.uploader.counters.stored_bytes
-        age_ms = depot.uploader.backlog_age_ms()
-        assert age_ms is not None and age_ms > 0
+        left = {row.id for row in depot.catalog.read(lambda c: segments.all_segments(c, ["spooled"]))}
+        assert waiting.bytes == sum(one.segment.bytes for one in depot.recorded if one.segment.id in left)
+        assert waiting.oldest_end_ms is not None and waiting.oldest_end_ms < wall_ms(SystemClock())
         depot.look()
         proxy.clear()
         assert fault.hits == 2

@@ -203,7 +203,7 @@ class Stage:
 
         self.recording = Recording(
             SegmentLabels("node", CAMERA), SegmenterPolicy(segment_ms=segment_ms),
-            one_volume(self.spool, self.clock, self.writers), self.ledger,
+            one_volume(self.spool, self.writers), self.ledger,
             Coverage(CAMERA, "main", self.ledger, ids), self.clock, ids,
         )  # fmt: skip
         tools = TaskTools(

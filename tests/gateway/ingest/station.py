@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,8 @@ from storage.catalog.cameras import (
 from storage.catalog.engine import Catalog
 from storage.catalog.gaps import GapRow, gaps_between
 from storage.catalog.segments import SegmentRow, all_segments
-from storage.catalog.status import StatusRow, status_of
-from storage.catalog.tables import camera, region, run
+from storage.catalog.status import StatusRow
+from storage.catalog.tables import camera, camera_status, region, run
 from storage.spool import Spool
 from tests.parts.catalog import new_catalog
 from tests.parts.process import Child
@@ -160,7 +161,10 @@ class Station:
         return [gap for gap in self.all_gaps(camera_id) if (gap.reason or {}).get("code") != "recorder.first_picture"]
 
     def status(self, camera_id: str, stream: str = "main") -> StatusRow | None:
-        return self.catalog.read(lambda c: status_of(c, camera_id, stream))
+        columns = [camera_status.c[field.name] for field in fields(StatusRow)]
+        here = camera_status.c.camera_id == camera_id, camera_status.c.stream == stream
+        found = self.catalog.read(lambda c: c.execute(select(*columns).where(*here)).first())
+        return StatusRow(*found) if found is not None else None
 
     def runs(self, camera_id: str) -> dict[str, tuple[int, int, str | None]]:
         """(width, height, why it ended) by run."""

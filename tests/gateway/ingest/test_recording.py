@@ -88,7 +88,7 @@ class Bench:
         coverage.resume(self.catalog.read(lambda c: past(c, CAMERA, "main")), self.clock.wall_ns() // 1_000_000)
         self.recording = Recording(
             SegmentLabels("node", CAMERA, retention_class=retention_class), SegmenterPolicy(segment_ms=2000),
-            Volumes([Volume(disk, SyncGroup(self.clock, 800), self.writers, self.admission) for disk in disks]),
+            Volumes([Volume(disk, SyncGroup(800), self.writers, self.admission) for disk in disks]),
             self.ledger, coverage, self.clock,
             lambda: fresh_id(self.clock),
         )  # fmt: skip

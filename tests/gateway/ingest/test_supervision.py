@@ -119,7 +119,7 @@ class Bench:
             enter_thread=lambda _: None,
         )  # fmt: skip
         tools = FleetTools(
-            tasks=tasks, volumes=one_volume(Spool(folder / "spool", self.clock, "node"), self.clock, self.writers),
+            tasks=tasks, volumes=one_volume(Spool(folder / "spool", self.clock, "node"), self.writers),
             ids=lambda: fresh_id(self.clock), node_id="node",
             segment_ms=2000, fragment_ms=680, linger_s=0.1,
         )  # fmt: skip

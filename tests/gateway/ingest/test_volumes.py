@@ -45,7 +45,7 @@ class Rack:
         spool = Spool(self.folder / str(number), SystemClock(), "node", f"spool-{number}")
         limits = SpoolSettings(min_free_percent=5, critical_free_percent=2)
         admission = Admission(limits, lambda: self.free[number])
-        return Volume(spool, SyncGroup(SystemClock(), 800), WriterPool(1), admission, lambda s: _claim(s, self.catalog))
+        return Volume(spool, SyncGroup(800), WriterPool(1), admission, lambda s: _claim(s, self.catalog))
 
     def look(self) -> None:
         for volume in self.volumes.all:
@@ -203,7 +203,7 @@ def test_a_camera_whose_files_cannot_be_salvaged_takes_the_volume_from_no_other(
     monkeypatch.setattr(compose, "recover", sick)
     admission = Admission(SpoolSettings(), lambda: 50.0)
     opens = partial(compose.open_volume, catalog, 0)
-    volume = Volume(spool, SyncGroup(SystemClock(), 800), WriterPool(1), admission, opens)
+    volume = Volume(spool, SyncGroup(800), WriterPool(1), admission, opens)
     volume.look()
     assert Volumes.place((volume,), precious=False) is volume
     assert catalog.read(partial(existing, ids=[one.segment.id for one in made])).keys() == {m.segment.id for m in made}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from config.clock import Clock
 from config.settings import Spool as SpoolSettings
 from gateway.ingest.admission import Admission
 from gateway.ingest.volumes import Volume, Volumes
@@ -16,7 +15,7 @@ def roomy() -> Admission:
 
 
 def one_volume(
-    spool: Spool, clock: Clock, writers: WriterPool, group: SyncGroup | None = None, admission: Admission | None = None
+    spool: Spool, writers: WriterPool, group: SyncGroup | None = None, admission: Admission | None = None
 ) -> Volumes:
     spool.prepare()
-    return Volumes([Volume(spool, group or SyncGroup(clock, 800), writers, admission or roomy())])
+    return Volumes([Volume(spool, group or SyncGroup(800), writers, admission or roomy())])

@@ -17,6 +17,7 @@ from storage.audit.signed import Signer
 from storage.catalog import facts, links
 from storage.catalog.tables import audit
 from tests.gateway.relay.pair import Node, pair
+from tests.storage.audit.holding import holds
 from tiering.server import keep_head
 
 
@@ -60,7 +61,7 @@ async def test_each_keeps_the_others_head_and_a_log_written_anew_is_found(tmp_pa
             (mine,) = [e for e in entries(node) if e.action == heads.KEPT]
             assert (mine.actor, mine.subject) == (f"node:{peer.keys.node_id}", peer.keys.node_id)
             given = log.Checkpoint.from_json(mine.details["checkpoint"])
-            assert peer.catalog.read(lambda c, g=given, p=peer: log.checkpoint_holds(c, g, p.keys.node_public))  # type: ignore[misc]  # bound now
+            assert peer.catalog.read(lambda c, g=given, p=peer: holds(c, g, p.keys.node_public))  # type: ignore[misc]  # bound now
             assert said(node) == ["ops.heads_ok"]
         witness = exported(upper)
         anchors = heads.read_heads(witness, lower.keys.node_public)

@@ -101,6 +101,16 @@ def test_what_a_list_shows_is_taken_by_the_commands(
     assert code == "retention.nothing_at" and east in said
 
 
+def test_a_token_is_issued_for_the_networks_that_are_named(cameras: dict[str, str], done: Call, refused: Call) -> None:
+    unit = done("department", "add", "城管执法队")["id"]
+    words = ("token", "issue", unit, "--label", "巡查", "--camera", "东门", "--function", "live")
+    made = done(*words, "--network", "10.1.2.0/24", "--network", "2001:db8::/32")
+    assert made["grant"]["conditions"]["networks"] == ["10.1.2.0/24", "2001:db8::/32"]
+    assert "networks" not in done(*words)["grant"].get("conditions", {})
+    code, said = refused(*words, "--network", "10.1.2.9/24")
+    assert code == "access.grant_malformed" and "networks" in said
+
+
 def test_a_name_that_two_have_is_refused_with_both(cameras: dict[str, str], done: Call, refused: Call) -> None:
     code, said = refused("camera", "remove", "大厅")
     assert code == "cli.name_ambiguous" and cameras["大厅 3"] in said and cameras["大厅 4"] in said

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -180,21 +179,6 @@ def test_a_hand_in_the_database_is_found(catalog: Catalog, statement: str, bad: 
     fill(catalog)
     catalog.write(lambda c: c.execute(text(statement)))
     assert catalog.read(log.verify_catalog) == bad
-
-
-def test_a_checkpoint_holds_until_the_log_is_cut(catalog: Catalog) -> None:
-    empty = catalog.read(lambda c: log.checkpoint(c, PRIVATE, 1))
-    fill(catalog)
-    made = catalog.read(lambda c: log.checkpoint(c, PRIVATE, 2000))
-    made = log.Checkpoint.from_json(json.loads(json.dumps(made.as_json())))
-    fill(catalog, 2)
-    assert catalog.read(lambda c: log.checkpoint_holds(c, made, PUBLIC))
-    assert catalog.read(lambda c: log.checkpoint_holds(c, empty, PUBLIC))
-    assert not catalog.read(lambda c: log.checkpoint_holds(c, replace(made, seq=4), PUBLIC))
-    assert not catalog.read(lambda c: log.checkpoint_holds(c, made, bytes(32)))
-    catalog.write(lambda c: c.execute(text("DELETE FROM audit WHERE seq >= 4")))
-    assert catalog.read(log.verify_catalog) is None  # the chain alone cannot know
-    assert not catalog.read(lambda c: log.checkpoint_holds(c, made, PUBLIC))
 
 
 @given(st.lists(st.text(max_size=40), max_size=5))

@@ -23,6 +23,7 @@ from storage.catalog.tables import audit
 from storage.keys import dated_key
 from storage.objects.base import ObjectInfo
 from storage.objects.folder import FolderStore
+from tests.storage.audit.holding import holds
 
 NODE, KEY, THIEF = "node", bytes(range(32)), bytes(range(32, 64))
 PUBLIC = crypto.DEFAULT_SUITE.public_key(KEY)
@@ -441,7 +442,7 @@ def for_others(node: Node) -> signed.HeadSigner:
 def test_nobody_is_given_a_head_over_a_log_that_lost_what_was_signed(node: Node, filled_up: bool) -> None:
     node.lived()
     given = for_others(node).write(node.now_ms)
-    assert node.catalog.read(partial(log.checkpoint_holds, made=given, trusted_key=PUBLIC)) and given.seq == 40
+    assert node.catalog.read(partial(holds, made=given, trusted_key=PUBLIC)) and given.seq == 40
     node.cut(20)
     if filled_up:
         node.act(25)

@@ -19,6 +19,7 @@ from storage.audit import log
 from storage.audit.log import Checkpoint, Entry, ExportVerdict
 from storage.catalog.engine import Catalog
 from storage.catalog.tables import audit
+from tests.storage.audit.holding import holds
 
 KEY, THIEF = bytes(range(32)), bytes(range(32, 64))
 PUBLIC = crypto.DEFAULT_SUITE.public_key(KEY)
@@ -297,9 +298,7 @@ def test_no_hand_in_the_table_goes_unseen_in_its_export(catalog: Catalog, counte
 
         catalog.write(put)
         rows = catalog.read(lambda c: log.entries(c))
-        broken = catalog.read(log.verify_catalog) is not None or not catalog.read(
-            lambda c: log.checkpoint_holds(c, kept[0], PUBLIC)
-        )
+        broken = catalog.read(log.verify_catalog) is not None or not catalog.read(lambda c: holds(c, kept[0], PUBLIC))
         assert broken == (not judged(rows, [], kept).whole), HANDS[number % len(HANDS)].__name__
         seen += broken
     catalog.write(lambda c: c.execute(update(audit).values(actor="os:other")))
