@@ -11,14 +11,21 @@ const MOST = 500;
 
 /** @param {{from: number | null, fields: [string, string][], onFilter: (query: any) => void}} props */
 function Filter({ from, fields, onFilter }) {
+  const [range, setRange] = useState({ from: from === null ? "" : inputStamp(from), to: "" });
+  const [problem, setProblem] = useState("");
   /** @param {any} e */
   const send = (e) => {
     e.preventDefault();
-    const form = Object.fromEntries(new FormData(e.target));
-    onFilter({ ...form, from: fromInput(String(form.from)) || undefined, to: fromInput(String(form.to)) || undefined });
+    const from_ms = fromInput(range.from), to_ms = fromInput(range.to);
+    if (from_ms >= to_ms) return setProblem(t("records.order"));
+    setProblem("");
+    onFilter({ ...Object.fromEntries(new FormData(e.target)), from: from_ms || undefined, to: to_ms || undefined });
   };
-  return html`<form class="filter" onSubmit=${send}><label>${t("clip.from")}<input type="datetime-local" step="1" name="from" value=${from === null ? "" : inputStamp(from)} /></label><label>${t("clip.to")}<input type="datetime-local" step="1" name="to" /></label>
-    ${fields.map(([name, label]) => html`<label key=${name}>${label}<input name=${name} autocomplete="off" /></label>`)}<button type="submit" class="primary">${t("filter")}</button></form>`;
+  /** @param {"from" | "to"} name */
+  const moment = (name) => html`<label>${t(`clip.${name}`)}<input type="datetime-local" step="1" name=${name} value=${range[name]} onInput=${(/** @type {any} */ e) => setRange({ ...range, [name]: e.target.value })} /></label>`;
+  return html`<form class="filter" onSubmit=${send}>${moment("from")}${moment("to")}
+    ${fields.map(([name, label]) => html`<label key=${name}>${label}<input name=${name} autocomplete="off" /></label>`)}<button type="submit" class="primary">${t("filter")}</button></form>
+    ${problem && html`<p class="form-problem" role="alert">${problem}</p>`}`;
 }
 
 const LONG = 160;

@@ -420,6 +420,7 @@ export const en = {
   "recorded.owner": "its owner",
   "recorded.self": "this node",
   "records.more": "The newest {count} are shown. Narrow the time or the fields to see others.",
+  "records.order": "The end must lie after the start.",
   "register.at_wall": "(at {wall})",
   "register.bytes": "Amount",
   "register.function": "Function",

@@ -420,6 +420,7 @@ export const zh = {
   "recorded.owner": "权属单位",
   "recorded.self": "本节点",
   "records.more": "仅显示最近 {count} 条，请缩小时间范围或填写筛选条件查看其他记录。",
+  "records.order": "结束时间须晚于开始时间。",
   "register.at_wall": "（{wall}）",
   "register.bytes": "数据量",
   "register.function": "功能",
