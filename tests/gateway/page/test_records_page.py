@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from playwright.sync_api import Page
 
-from tests.gateway.page.site import signed_in_site
+from tests.gateway.page.site import PageSite, page_site
 from tests.parts.browser import Chromium
 
 pytestmark = pytest.mark.real
@@ -18,10 +18,9 @@ FROM, TO = "2026-11-20T08:00:00", "2026-11-20T09:00:00"
 
 
 @pytest.fixture
-def page(tmp_path: Path, english: Chromium) -> Iterator[Page]:
-    with signed_in_site(tmp_path, english.page):
-        english.page.click("#view-admin")
-        yield english.page
+def shown(tmp_path: Path, english: Chromium) -> Iterator[PageSite]:
+    with page_site(tmp_path, english.page) as site:
+        yield site
         assert english.complaints == []
 
 
@@ -33,8 +32,11 @@ def asked(page: Page, path: str) -> dict[str, list[str]]:
 
 
 @pytest.mark.parametrize("section", ["register", "audit"])
-def test_a_filter_keeps_its_times_from_one_question_to_the_next(page: Page, section: str) -> None:
-    page.click(f"[data-section={section}]")
+def test_a_filter_keeps_its_times_from_one_question_to_the_next(
+    shown: PageSite, english: Chromium, section: str
+) -> None:
+    page = english.page
+    shown.show(page, section)
     page.fill(".filter [name=from]", FROM)
     page.fill(".filter [name=to]", TO)
     first = asked(page, f"/{section}")
@@ -45,8 +47,11 @@ def test_a_filter_keeps_its_times_from_one_question_to_the_next(page: Page, sect
     assert int(first["to"][0]) - int(first["from"][0]) == 3_600_000
 
 
-def test_a_time_that_ends_before_it_begins_is_refused_and_not_shown_as_nothing(page: Page) -> None:
-    page.click("[data-section=register]")
+def test_a_time_that_ends_before_it_begins_is_refused_and_not_shown_as_nothing(
+    shown: PageSite, english: Chromium
+) -> None:
+    page = english.page
+    shown.show(page, "register")
     page.wait_for_selector(".none")
     page.fill(".filter [name=from]", TO)
     page.fill(".filter [name=to]", FROM)

@@ -69,6 +69,9 @@ export function Confirm({ title, text, act, onYes, onClose, danger = true, child
     <button type="button" class=${cx("primary", danger && "danger")} disabled=${busy} onClick=${async () => { setBusy(true); await onYes(); onClose(); }}>${act}</button></div><//>`;
 }
 
+/** @param {number | null | undefined} bytes */
+export const size = (bytes) => (bytes === undefined || bytes === null ? "–" : bytes > 1e9 ? `${(bytes / 1e9).toFixed(2)} GB` : `${(bytes / 1e6).toFixed(1)} MB`);
+
 /** A secret that is shown once. @param {{label: string, value: string}} props */
 export function Once({ label, value }) {
   const [copied, setCopied] = useState(false);
