@@ -174,6 +174,7 @@ export const en = {
   "clip.gaps": "The file is saved, but there is no footage of these times in it:",
   "clip.length": "Length {length}.",
   "clip.make": "Export",
+  "clip.more": "{count} more: see the package's manifest.",
   "clip.note": "Original pictures, cut at key frames. The export is entered in the access register.",
   "clip.note_evidence": "The segments as they were recorded, in a ZIP with a signed list and the program that judges it. It begins before and ends behind the time asked for, and is entered in register and audit log. Several cameras: tiergate export evidence.",
   "clip.note_watermark": "Encoded anew with your unit, your name, the time and the case number in every picture; that takes a while. The export is entered in the access register.",

@@ -174,6 +174,7 @@ export const zh = {
   "clip.gaps": "文件已保存，但缺少以下时段的录像：",
   "clip.length": "时长 {length}。",
   "clip.make": "导出",
+  "clip.more": "另有 {count} 处，见证据包清单。",
   "clip.note": "原始画面，按关键帧截取。导出将记入调阅登记。",
   "clip.note_evidence": "录制时的原始分段，与签名清单和核验程序一并装入 ZIP；起止时间会略超出所选时段。导出将记入调阅登记和审计日志。多台摄像机请用 tiergate export evidence。",
   "clip.note_watermark": "重新编码，每帧画面均带有您的单位、姓名、时间和案件编号，耗时稍长。导出将记入调阅登记。",
