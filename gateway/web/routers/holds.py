@@ -67,10 +67,12 @@ async def list_holds(
     request: Request,
     principal: Annotated[Principal, policy(users_only=True)],
     all_: Annotated[bool, Query(alias="all")] = False,
+    released: bool = False,
     cursor: Cursor = None,
     limit: Limit = 500,
 ) -> dict[str, Any]:
-    """Standing holds on cameras of the caller's catalogue; with `all` also released ones.
+    """Standing holds on cameras of the caller's catalogue, newest first; with `all` also released ones, with `released`
+    these alone.
 
     `evidence` of a standing one: how much of its footage is verified in both places. `green` only when all of it is.
     `provisional_until_ms`: it protects, and lapses then unless a second person approves it. `release_until_ms`: so long
@@ -81,9 +83,11 @@ async def list_holds(
 
     def read(connection: Connection) -> dict[str, Any]:
         seen = footage.visible_cameras(connection, principal, now_ms, client)
-        rows = retention_rows.holds(connection, standing_only=not all_)
-        mine = [row for row in rows if not seen.isdisjoint(row.cameras) and (cursor is None or row.id > cursor)]
-        rest = sorted(mine, key=lambda r: r.id)
+        rows = retention_rows.holds(connection, standing_only=not (all_ or released))
+        if released:
+            rows = [row for row in rows if row.released_ms is not None]
+        mine = [row for row in rows if not seen.isdisjoint(row.cameras) and (cursor is None or row.id < cursor)]
+        rest = sorted(mine, key=lambda r: r.id, reverse=True)
         awaited = _awaited(connection, now_ms)
         items = [
             as_json(row, seen)
