@@ -47,24 +47,26 @@ function State({ hold }) {
 }
 
 export function HoldsPage() {
-  const holds = useList("/holds", { all: true });
+  const holds = useList("/holds");
+  const over = useList("/holds", { released: true });
   const cameras = useStore(store, (s) => s.cameras);
   const approvals = useStore(store, (s) => s.approvals);
   const [open, setOpen] = useState(/** @type {any} */ (null));
-  useEffect(() => { void holds.load(); }, [approvals]); // a second person's word changes what stands here
+  const load = () => { void holds.load(); void over.load(); };
+  useEffect(load, [approvals]); // a second person's word changes what stands here
   const close = () => setOpen(null);
   /** What waits for a second person is told; otherwise the list says it. @param {any} answer */
   const done = (answer) => {
     close();
     if (answer.footage) sayProtected(answer);
     if (answer.notice) toast(answer.notice, "info");
-    void holds.load();
+    load();
     void refreshApprovals();
   };
   /** @param {any} h */
   const names = (h) => (h.cameras || []).map((/** @type {any} */ c) => cameras.get(c.id || c)?.name || c.id || c).join(t("between"));
   return html`<${Page} title=${t("admin.holds")} note=${t("holds.note")} tools=${html`<button type="button" class="primary" id="hold-add" onClick=${() => setOpen({ add: true })}>${t("holds.add")}</button>`}>
-    <${Table} rowKey=${(/** @type {any} */ h) => h.id} rows=${holds.items} error=${holds.error} dim=${(/** @type {any} */ h) => Boolean(h.released_ms)} columns=${[
+    <${Table} rowKey=${(/** @type {any} */ h) => h.id} rows=${holds.items && [...holds.items, ...(over.items || [])]} cut=${holds.cut || over.cut} error=${holds.error || over.error} dim=${(/** @type {any} */ h) => Boolean(h.released_ms)} columns=${[
       { name: "case", label: t("pull.case"), show: (/** @type {any} */ h) => h.case_no }, { name: "reason", label: t("pull.reason"), wide: true }, { name: "cameras", label: t("areas.cameras"), show: names, wide: true },
       { name: "range", label: t("holds.range"), show: (/** @type {any} */ h) => rangeText(h.from_ms, h.to_ms, false) }, { name: "evidence", label: t("holds.evidence"), show: (/** @type {any} */ h) => html`<${Evidence} hold=${h} />`, wide: true },
       { name: "class", label: t("areas.class"), show: (/** @type {any} */ h) => tk("class", h.class) }, { name: "owner", label: t("holds.owner") },
