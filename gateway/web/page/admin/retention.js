@@ -10,17 +10,39 @@ import { say, t, tk } from "../i18n.js";
 import { refreshApprovals, store, toast } from "../state.js";
 import { useStore } from "../store.js";
 import { HOUR, fromInput, inputStamp, stamp } from "../time.js";
-import { Confirm, Page, Table, doing, size } from "./parts.js";
+import { Confirm, Cut, Page, Table, doing, size } from "./parts.js";
 
-/** Whatever a plan or an explanation says, in rows: sentences first. @param {{value: any}} props */
-function Told({ value }) {
+/** So many things of a list are shown. */
+const MOST_TOLD = 200;
+
+/** Lengths of time, not moments. */
+const DURATIONS = new Set(["clock_offset_ms"]);
+
+/** One value of a plan or an explanation in words. @param {string} name @param {any} value */
+function inWords(name, value) {
+  if (typeof value === "number" && DURATIONS.has(name)) return `${value} ms`;
+  if (typeof value === "number" && name.endsWith("_ms")) return stamp(value);
+  if (typeof value === "number" && /(^|_)bytes$/.test(name)) return size(value);
+  if (typeof value === "string" && name === "camera_id") return store.get().cameras.get(value)?.name || value;
+  if (typeof value === "string" && name.startsWith("class")) return tk("class", value);
+  if (typeof value === "string" && name === "verdict") return tk("check", value);
+  return html`<${Told} name=${name} value=${value} />`;
+}
+
+/** Whatever a plan or an explanation says, in rows: sentences first. @param {{value: any, name?: string}} props */
+function Told({ value, name = "" }) {
   if (value === null || value === undefined) return html`<span>–</span>`;
-  if (Array.isArray(value)) return html`<ul class="told">${value.slice(0, 200).map((one, i) => html`<li key=${i}><${Told} value=${one} /></li>`)}</ul>`;
+  if (Array.isArray(value)) return html`<ul class="told">${value.slice(0, MOST_TOLD).map((one, i) => html`<li key=${i}>${inWords(name, one)}</li>`)}</ul><${Cut} count=${MOST_TOLD} cut=${value.length > MOST_TOLD} />`;
   if (typeof value === "object") {
     if (typeof value.en === "string" && typeof value.zh === "string") return html`<span>${say(value)}</span>`;
-    return html`<dl class="facts">${Object.entries(value).map(([key, one]) => html`<div key=${key}><dt>${tk("fact", key)}</dt><dd>${key.endsWith("_ms") && typeof one === "number" ? stamp(one) : /(^|_)bytes$/.test(key) && typeof one === "number" ? size(/** @type {number} */ (one)) : html`<${Told} value=${one} />`}</dd></div>`)}</dl>`;
+    return html`<dl class="facts">${Object.entries(value).map(([key, one]) => html`<div key=${key}><dt>${tk("fact", key)}</dt><dd>${inWords(key, one)}</dd></div>`)}</dl>`;
   }
   return html`<span>${typeof value === "boolean" ? t(value ? "yes" : "no") : String(value)}</span>`;
+}
+
+/** The sums stand first, then what goes: a long plan is cut. @param {any} plan */
+function arranged({ items, next, ...sums }) {
+  return { ...sums, items: [...items.filter((/** @type {any} */ one) => !one.keep), ...items.filter((/** @type {any} */ one) => one.keep)] };
 }
 
 export function RetentionPage() {
@@ -33,7 +55,7 @@ export function RetentionPage() {
   const [told, setTold] = useState(/** @type {any} */ (null));
   const [tried, setTried] = useState(/** @type {any} */ (null)); // what the change being typed would do
   const close = () => { setOpen(null); setTried(null); };
-  return html`<${Page} title=${t("admin.retention")} note=${t("retention.note")} tools=${html`<button type="button" onClick=${() => void doing(() => get("/retention/plan"), t("retention.planned")).then((p) => p && setPlan(p))}>${t("retention.plan")}</button>
+  return html`<${Page} title=${t("admin.retention")} note=${t("retention.note")} tools=${html`<button type="button" onClick=${() => void doing(() => get("/retention/plan"), t("retention.planned")).then((p) => p && setPlan(arranged(p)))}>${t("retention.plan")}</button>
       <button type="button" class="danger" onClick=${() => setOpen({ sweep: true })}>${t("retention.sweep")}</button>`}>
     <${Table} rowKey=${(/** @type {any} */ c) => c.name} rows=${shown?.classes || null} error=${shown?.problem} columns=${[
       { name: "name", label: t("areas.class"), show: (/** @type {any} */ c) => tk("class", c.name) }, { name: "months", label: t("retention.months"), show: (/** @type {any} */ c) => c.months ?? t("retention.permanent"), end: true }, { name: "min_days", label: t("retention.min_days"), end: true },
@@ -46,6 +68,6 @@ export function RetentionPage() {
       ${told && html`<${Told} value=${told} />`}</section>
     ${open?.set && html`<${Dialog} title=${tk("class", open.set.name)} onClose=${close}><${Form} submit=${t("save")} onCancel=${close} onDone=${() => { close(); void load(); }} onSubmit=${async (/** @type {any} */ v) => { const done = await put(`/retention/${open.set.name}`, { months: Number(v.months), legal_basis: v.legal_basis || undefined }); toast(done.reason || t("saved"), "good"); void refreshApprovals(); }}
       fields=${[{ name: "months", label: t("retention.months"), type: "number", min: 1, value: String(open.set.months ?? ""), required: true, hint: t("retention.shorter") }, { name: "legal_basis", label: t("retention.legal_basis") }]}>
-      <div class="form-acts start"><button type="button" onClick=${async (/** @type {any} */ e) => { const form = new FormData(e.target.form); const p = await doing(() => get("/retention/plan", { class: open.set.name, months: form.get("months") }), t("retention.planned")); if (p) setTried(p); }}>${t("retention.try")}</button></div>${tried && html`<${Told} value=${tried} />`}<//><//>`}
+      <div class="form-acts start"><button type="button" onClick=${async (/** @type {any} */ e) => { const form = new FormData(e.target.form); const p = await doing(() => get("/retention/plan", { class: open.set.name, months: form.get("months") }), t("retention.planned")); if (p) setTried(arranged(p)); }}>${t("retention.try")}</button></div>${tried && html`<${Told} value=${tried} />`}<//><//>`}
     ${open?.sweep && html`<${Confirm} title=${t("retention.sweep")} text=${t("retention.sweep_text")} act=${t("retention.sweep")} onClose=${close} onYes=${() => doing(() => post("/retention/sweep"), t("retention.swept")).then((p) => p && setPlan(p))} />`}<//>`;
 }
