@@ -45,6 +45,12 @@ function arranged({ items, next, ...sums }) {
   return { ...sums, items: [...items.filter((/** @type {any} */ one) => !one.keep), ...items.filter((/** @type {any} */ one) => one.keep)] };
 }
 
+/** The one refusal of a sweep that a person may answer, by the number that it names. */
+const GUARD = "retention.guard_unexplained";
+
+/** @param {HTMLFormElement} form */
+const changeOf = (form) => ({ months: String(new FormData(form).get("months")), legal_basis: String(new FormData(form).get("legal_basis")).trim() });
+
 export function RetentionPage() {
   const [shown, setShown] = useState(/** @type {any} */ (null));
   const load = () => get("/retention").then(setShown, (problem) => setShown({ classes: [], problem }));
@@ -52,9 +58,29 @@ export function RetentionPage() {
   const cameras = useStore(store, (s) => s.cameras);
   const [open, setOpen] = useState(/** @type {any} */ (null));
   const [plan, setPlan] = useState(/** @type {any} */ (null));
+  const [report, setReport] = useState(/** @type {any} */ (null)); // of the sweep that was ordered here
+  const [unexplained, setUnexplained] = useState(/** @type {number | null} */ (null)); // segments that the guard asks about
   const [told, setTold] = useState(/** @type {any} */ (null));
   const [tried, setTried] = useState(/** @type {any} */ (null)); // what the change being typed would do
   const close = () => { setOpen(null); setTried(null); };
+  /** @param {number} [confirm] so many segments may be condemned although the last plan did not expect them */
+  const sweep = async (confirm) => {
+    try {
+      const told = await post("/retention/sweep", {}, { confirm });
+      toast(told.refused || t("retention.swept"), told.refused ? "bad" : "good");
+      setReport(told);
+      setUnexplained(told.refused?.code === GUARD ? told.refused.params.due : null);
+    } catch (problem) {
+      toast(problem, "bad");
+    }
+    await load();
+  };
+  /** What is typed while the answer is on its way is another question. @param {HTMLFormElement} form */
+  const tryOut = async (form) => {
+    const asked = changeOf(form);
+    const found = await doing(() => get("/retention/plan", { class: open.set.name, ...asked }), t("retention.planned"));
+    if (found && JSON.stringify(asked) === JSON.stringify(changeOf(form))) setTried(arranged(found));
+  };
   return html`<${Page} title=${t("admin.retention")} note=${t("retention.note")} tools=${html`<button type="button" onClick=${() => void doing(() => get("/retention/plan"), t("retention.planned")).then((p) => p && setPlan(arranged(p)))}>${t("retention.plan")}</button>
       <button type="button" class="danger" onClick=${() => setOpen({ sweep: true })}>${t("retention.sweep")}</button>`}>
     <${Table} rowKey=${(/** @type {any} */ c) => c.name} rows=${shown?.classes || null} error=${shown?.problem} columns=${[
@@ -62,12 +88,14 @@ export function RetentionPage() {
       { name: "ceiling_months", label: t("retention.ceiling"), end: true }, { name: "for_hold", label: t("retention.use"), show: (/** @type {any} */ c) => t(c.for_hold ? "retention.for_hold" : "retention.for_area") }, { name: "pending", label: t("retention.pending"), show: (/** @type {any} */ c) => (c.pending ? t("retention.pending_text", { months: c.pending.months, at: stamp(c.pending.effective_ms, false) }) : "–") },
     ]} acts=${(/** @type {any} */ c) => !c.for_hold && html`<button type="button" class="small" onClick=${() => setOpen({ set: c })}>${t("edit")}</button>`} />
     ${shown?.sweep && html`<p class=${shown.sweep.refused_since_ms ? "form-problem" : "fine"}>${t("retention.last_sweep", { at: stamp(shown.sweep.last_success_ms) })} ${say(shown.sweep.refused_reason)}</p>`}
+    ${report && html`<section class="panel"><h2>${t("retention.report")}</h2><${Told} value=${report} /></section>`}
     ${plan && html`<section class="panel"><h2>${t("retention.plan")}</h2><${Told} value=${plan} /></section>`}
     <section class="panel"><h2>${t("retention.explain")}</h2><${Form} submit=${t("retention.explain_act")} onDone=${setTold} onSubmit=${(/** @type {any} */ v) => get("/retention/explain", { camera: v.camera, at: fromInput(v.at) })}
       fields=${[{ name: "camera", label: t("retention.camera"), type: "select", value: [...cameras.keys()][0], options: [...cameras.values()].map((c) => [c.id, c.name]) }, { name: "at", label: t("retention.at"), type: "datetime", value: inputStamp(now() - HOUR), required: true }]} />
       ${told && html`<${Told} value=${told} />`}</section>
-    ${open?.set && html`<${Dialog} title=${tk("class", open.set.name)} onClose=${close}><${Form} submit=${t("save")} onCancel=${close} onDone=${() => { close(); void load(); }} onSubmit=${async (/** @type {any} */ v) => { const done = await put(`/retention/${open.set.name}`, { months: Number(v.months), legal_basis: v.legal_basis || undefined }); toast(done.reason || t("saved"), "good"); void refreshApprovals(); }}
+    ${open?.set && html`<${Dialog} title=${tk("class", open.set.name)} onClose=${close}><${Form} submit=${t("save")} onCancel=${close} onChange=${() => setTried(null)} onDone=${() => { close(); void load(); }} onSubmit=${async (/** @type {any} */ v) => { const done = await put(`/retention/${open.set.name}`, { months: Number(v.months), legal_basis: v.legal_basis || undefined }); toast(done.reason || t("saved"), "good"); void refreshApprovals(); }}
       fields=${[{ name: "months", label: t("retention.months"), type: "number", min: 1, value: String(open.set.months ?? ""), required: true, hint: t("retention.shorter") }, { name: "legal_basis", label: t("retention.legal_basis") }]}>
-      <div class="form-acts start"><button type="button" onClick=${async (/** @type {any} */ e) => { const form = new FormData(e.target.form); const p = await doing(() => get("/retention/plan", { class: open.set.name, months: form.get("months") }), t("retention.planned")); if (p) setTried(arranged(p)); }}>${t("retention.try")}</button></div>${tried && html`<${Told} value=${tried} />`}<//><//>`}
-    ${open?.sweep && html`<${Confirm} title=${t("retention.sweep")} text=${t("retention.sweep_text")} act=${t("retention.sweep")} onClose=${close} onYes=${() => doing(() => post("/retention/sweep"), t("retention.swept")).then((p) => p && setPlan(p))} />`}<//>`;
+      <div class="form-acts start"><button type="button" onClick=${(/** @type {any} */ e) => void tryOut(e.target.form)}>${t("retention.try")}</button></div>${tried && html`<${Told} value=${tried} />`}<//><//>`}
+    ${open?.sweep && html`<${Confirm} title=${t("retention.sweep")} text=${t("retention.sweep_text")} act=${t("retention.sweep")} onClose=${close} onYes=${() => sweep()} />`}
+    ${unexplained !== null && html`<${Confirm} title=${t("retention.confirm")} text=${t("retention.confirm_text", { count: unexplained })} act=${t("retention.confirm_act", { count: unexplained })} onClose=${() => setUnexplained(null)} onYes=${() => sweep(unexplained)} />`}<//>`;
 }
