@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -31,8 +32,14 @@ def evidence(
         "camera": named.each("own camera", cameras), "from": from_, "to": to, "reason": reason, "case_no": case,
         "stream": stream, "purpose": purpose,
     }  # fmt: skip
-    written, _ = client.download("/exports/evidence.zip", query, output)
-    context.show({"file": str(output), "bytes": written})
+    written, said = client.download("/exports/evidence.zip", query, output)
+    gaps, damaged = (json.loads(said.get(f"X-Tiergate-{name}", "[]")) for name in ("Gaps", "Damaged"))
+    more = int(said.get("X-Tiergate-Not-Listed", "0"))
+    context.show({"file": str(output), "bytes": written, "gaps": gaps, "damaged": damaged, "not_listed": more})
+    if gaps:
+        context.note("Footage is missing in it: see gaps.", "证据包内有缺失的录像，见 gaps。")
+    if damaged:
+        context.note("Segments are known to be damaged: see damaged.", "已知有分段损坏，见 damaged。")
 
 
 @app.command(help="Whether an evidence package FILE, or the folder it was unpacked into, is what its node signed.")

@@ -10,7 +10,7 @@ nobody's business. What is not known is absent, never null.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -25,6 +25,7 @@ from storage.catalog.gaps import GapRow
 from storage.catalog.segments import READABLE, RunRow, SegmentRow, SegmentSpan
 from storage.classes import Membership, RetentionClass, class_of
 from storage.holds import Hold, holds_on
+from storage.media.playback_index import SEAM_MS
 
 MOST_CAMERAS = 16
 MOST_SEGMENTS = 20_000  #: of a package: a manifest of some 15 MB; two weeks of minutes
@@ -47,6 +48,20 @@ class CameraContents:
         """The range with what its first and last segment show beyond it: so much of the camera leaves."""
         starts, ends = [s.start_ms for s in self.segments], [s.end_ms for s in self.segments]
         return min([from_ms, *starts]), max([to_ms, *ends])
+
+    def missing(self, from_ms: int, to_ms: int) -> Iterator[tuple[int, int]]:
+        """Stretches of the range that no segment shows, whatever became of them."""
+        shown_ms = from_ms
+        for row in self.segments:
+            if row.start_ms - shown_ms > SEAM_MS:
+                yield shown_ms, row.start_ms
+            shown_ms = max(shown_ms, row.end_ms)
+        if to_ms - shown_ms > SEAM_MS:
+            yield shown_ms, to_ms
+
+    def damaged(self) -> Iterator[tuple[int, int]]:
+        """Of segments that are known to be so. A package holds their second copy where that one is whole."""
+        return ((row.start_ms, row.end_ms) for row in self.segments if row.id in self.marked)
 
 
 @dataclass(frozen=True, slots=True)

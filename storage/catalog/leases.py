@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, insert, select, tuple_, update
 
 from storage.catalog.tables import lease, link, register
 
@@ -91,10 +91,18 @@ def end(
 
 
 def listed(
-    connection: Connection, side: str | None = None, active_at_ms: int | None = None, limit: int = 500
+    connection: Connection,
+    side: str | None = None,
+    active_at_ms: int | None = None,
+    limit: int = 500,
+    before: tuple[int, str, str] | None = None,
 ) -> list[LeaseRow]:
-    """Newest first; with `active_at_ms` only those that neither ended nor expired then."""
-    query = select(lease).order_by(lease.c.issued_ms.desc(), lease.c.id.desc()).limit(limit)
+    """Newest first, from behind the one of `before` (its time of issue, id and side); with `active_at_ms` only those
+    that neither ended nor expired then."""
+    order = (lease.c.issued_ms, lease.c.id, lease.c.side)
+    query = select(lease).order_by(*(column.desc() for column in order)).limit(limit)
+    if before is not None:
+        query = query.where(tuple_(*order) < before)
     if side is not None:
         query = query.where(lease.c.side == side)
     if active_at_ms is not None:

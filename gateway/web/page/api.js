@@ -104,8 +104,8 @@ export const patch = (path, body) => json("PATCH", path, { body });
 /** @param {string} path */
 export const remove = (path) => json("DELETE", path);
 
-/** All items of a list, page after page. @param {string} path @param {Record<string, unknown>} [query] @param {number} [most] */
-export async function list(path, query = {}, most = 5000) {
+/** Items of a list, page after page until there are `most`, and whether it is longer. @param {string} path @param {Record<string, unknown>} [query] @param {number} [most] */
+export async function listed(path, query = {}, most = 5000) {
   /** @type {any[]} */
   const items = [];
   let cursor;
@@ -114,5 +114,8 @@ export async function list(path, query = {}, most = 5000) {
     items.push(...(page.items || []));
     cursor = page.next ?? undefined;
   } while (cursor !== undefined && items.length < most);
-  return items;
+  return { items, cut: cursor !== undefined };
 }
+
+/** The items alone. @param {string} path @param {Record<string, unknown>} [query] @param {number} [most] */
+export const list = async (path, query, most) => (await listed(path, query, most)).items;

@@ -75,7 +75,7 @@ function ranges(response, name) {
  * What is missing in the file and what differs from its recording, as the server says of a clip.
  * @param {string} path @param {Record<string, any>} query @param {string} name
  * @param {{signal?: AbortSignal, progress?: (bytes: number, total: number) => void}} options
- * @returns {Promise<{gaps: Range[], damaged: Range[]}>}
+ * @returns {Promise<{gaps: Range[], damaged: Range[], more: number}>}
  */
 async function saveFile(path, query, name, options) {
   const response = await fetchRaw("GET", path, { query, signal: options.signal });
@@ -90,7 +90,7 @@ async function saveFile(path, query, name, options) {
   }));
   const blob = await whole(new Response(counted, { headers: { "Content-Type": response.headers.get("Content-Type") || "" } }), options.signal);
   save(blob, nameOf(response, name));
-  return { gaps: ranges(response, "X-Tiergate-Gaps"), damaged: ranges(response, "X-Tiergate-Damaged") };
+  return { gaps: ranges(response, "X-Tiergate-Gaps"), damaged: ranges(response, "X-Tiergate-Damaged"), more: Number(response.headers.get("X-Tiergate-Not-Listed")) };
 }
 
 /**

@@ -11,6 +11,7 @@ import { LanguageSwitch } from "./topbar.js";
 import { stamp } from "./time.js";
 
 const ASK_MS = 10_000;
+const MOST_SHARED = 200;
 
 /** @param {{children?: any, title: string}} props */
 function Card({ children, title }) {
@@ -82,8 +83,8 @@ export function ShareWords() {
     <dl><dt>${t("share.who")}</dt><dd>${[session.unit, session.name].filter(Boolean).join(" · ")}</dd>
       <dt>${t("share.functions")}</dt><dd>${(session.functions || []).map((/** @type {string} */ f) => html`<span key=${f} class="chip">${tk("function", f)}</span>`)}</dd>
       ${session.valid_until_ms && html`<dt>${t("share.until")}</dt><dd>${stamp(session.valid_until_ms)}</dd>`}
-      <dt>${t("share.cameras", { count: cameras.size })}</dt><dd><ul class="share-cameras">${[...cameras.values()].slice(0, 200).map((c) => html`<li key=${c.id}><b>${c.name}</b><span class="mono dim">${c.id}</span>
-        <span class="dim">${(c.functions || []).map((f) => tk("function", f)).join(t("between"))}</span></li>`)}</ul></dd></dl></div>`;
+      <dt>${t("share.cameras", { count: cameras.size })}</dt><dd><ul class="share-cameras">${[...cameras.values()].slice(0, MOST_SHARED).map((c) => html`<li key=${c.id}><b>${c.name}</b><span class="mono dim">${c.id}</span>
+        <span class="dim">${(c.functions || []).map((f) => tk("function", f)).join(t("between"))}</span></li>`)}${cameras.size > MOST_SHARED && html`<li class="dim">${t("more", { count: cameras.size - MOST_SHARED })}</li>`}</ul></dd></dl></div>`;
 }
 
 export function Share() {

@@ -1,7 +1,7 @@
 // @ts-check
 // What the page knows and what the operator arranged, and the acts that change it. Nothing here draws.
 
-import { get, list, post, remove, whenSignedOut } from "./api.js";
+import { get, list, listed, post, remove, whenSignedOut } from "./api.js";
 import { learn, now } from "./clock.js";
 import { browserLanguage, keptLanguage, setLanguage } from "./i18n.js";
 import * as shapes from "./shapes.js";
@@ -47,6 +47,7 @@ export const store = createStore({
   regions: /** @type {any[]} */ ([]),
   cameras: /** @type {Map<string, shapes.Camera>} */ (new Map()),
   camerasLoaded: false,
+  camerasCut: false, // there are more than the page takes
   leases: /** @type {shapes.Lease[]} */ ([]),
   approvals: /** @type {any[]} */ ([]), // undecided ones that the person may read
   alarms: /** @type {any[]} */ ([]), // what stands wrong on the node, the worst first, for those who may know
@@ -79,7 +80,7 @@ function forgetPerson() {
   answered.clear();
   for (const player of players.values()) player.clear();
   store.set((s) => ({
-    cameras: new Map(), camerasLoaded: false, regions: [], leases: [], approvals: [], alarms: [],
+    cameras: new Map(), camerasLoaded: false, camerasCut: false, regions: [], leases: [], approvals: [], alarms: [],
     dialog: null, view: "wall", single: null, ptz: false, tiles: s.tiles.map((one) => tile(one.key, one.camera)),
   }));
 }
@@ -198,8 +199,8 @@ async function keep(asking, stored) {
   }
 }
 
-/** A list; what may not be known is an empty one. @param {string} path @param {Record<string, unknown>} [query] */
-const known = (path, query) => list(path, query).catch((error) => {
+/** A list; what may not be known is an empty one. @param {string} path @param {Record<string, unknown>} [query] @param {number} [most] */
+const known = (path, query, most) => list(path, query, most).catch((error) => {
   if (error.status === 403 || error.status === 404) return [];
   throw error;
 });
@@ -210,12 +211,12 @@ const answered = new Map();
 
 export function refreshCameras() {
   const question = ++questions;
-  return keep(list("/cameras", { scope: "all", limit: 500 }), (items, s) => {
+  return keep(listed("/cameras", { scope: "all", limit: 500 }), ({ items, cut }, s) => {
     const newer = (/** @type {string} */ id) => (answered.get(id) || 0) > question;
     const cameras = new Map(items.filter((c) => !newer(c.id)).map((c) => [c.id, c]));
     for (const id of cameras.keys()) answered.set(id, question);
     for (const [id, camera] of s.cameras) if (newer(id)) cameras.set(id, camera);
-    return { cameras, camerasLoaded: true };
+    return { cameras, camerasLoaded: true, camerasCut: cut };
   });
 }
 
@@ -236,9 +237,12 @@ export function refreshCamera(id) {
   });
 }
 
+/** One page of them: whatever runs is among the newest, and each change of a lease asks for them again. */
+const NEWEST_LEASES = 200;
+
 export function refreshLeases() {
   const { session } = store.get();
-  const asking = session?.kind !== "user" ? Promise.resolve([[], []]) : Promise.all([known("/leases"), session.wall ? [] : known("/pulls")]);
+  const asking = session?.kind !== "user" ? Promise.resolve([[], []]) : Promise.all([known("/leases", {}, NEWEST_LEASES), session.wall ? [] : known("/pulls")]);
   return keep(asking, ([granted, held]) => {
     /** @type {Map<string, shapes.Lease>} */
     const leases = new Map();

@@ -99,6 +99,7 @@ export function Tree() {
   const cameras = useStore(store, (s) => s.cameras);
   const regions = useStore(store, (s) => s.regions);
   const loaded = useStore(store, (s) => s.camerasLoaded);
+  const cut = useStore(store, (s) => s.camerasCut);
   const tiles = useStore(store, (s) => s.tiles);
   const [query, setQuery] = useState("");
   const [closed, setClosed] = useState(() => new Set());
@@ -201,6 +202,6 @@ export function Tree() {
       </div>
       ${loaded && !rows.length && html`<p class="none">${query ? t("tree.nothing_found") : t("tree.no_cameras")}</p>`}
     </div>
-    <footer class="tree-foot"><span><i class="dot online"></i>${t("tree.online_count", { online, total })}</span></footer>
+    <footer class="tree-foot"><span><i class="dot online"></i>${t("tree.online_count", { online, total })}</span>${cut && html`<span class="bad" role="status" title=${t("tree.cut_title")}>${t("tree.cut", { count: total })}</span>`}</footer>
   </nav>`;
 }

@@ -7,6 +7,7 @@ Belongs here: parameters, permission, register, headers. Does not belong here: w
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from datetime import datetime
 from functools import partial
@@ -39,6 +40,9 @@ router = APIRouter(prefix="/api/v1/exports", tags=["exports"])
 
 Cameras = Annotated[list[str], Query(alias="camera", min_length=1, max_length=contents.MOST_CAMERAS)]
 
+#: A proxy in front takes 4 KiB of headers (nginx), and a day of a bad line has hundreds of gaps.
+_MOST_LISTED = 15
+
 
 @router.get("/evidence.zip", response_class=Response)
 async def evidence(
@@ -60,6 +64,11 @@ async def evidence(
     window may still be being recorded. The package breaks off, without a signature, when a right ends or bytes cannot
     be read; ``tiergate export verify`` judges it. It carries a signed head of the audit log: over a log that does not
     hold what was signed before there is none, and no package until somebody has reviewed it (409 ``ops.audit_cut``).
+
+    ``X-Tiergate-Gaps`` lists what of the window is missing in it, and ``X-Tiergate-Damaged`` the segments that are
+    known not to be as recorded (of which a whole second copy may be in the package; the manifest says what differs):
+    ``[{"camera", "from_ms", "to_ms"}]``, at most 15 each, the longest ones. ``X-Tiergate-Not-Listed``: how many more
+    there are; the manifest has all.
     """
     if len(reason.strip()) < REASON_MINIMUM:
         raise TiergateError(Kind.INVALID, "media.play_reason_short", minimum=REASON_MINIMUM)
@@ -98,9 +107,27 @@ async def evidence(
         headers = {
             "Content-Disposition": f'attachment; filename="{_file_name(ids, from_ms, to_ms)}"',
             "Cache-Control": "no-store",
+            **_told(found),
         }
         return Download(_sent(first, chunks, looks), looks, headers, "application/zip", stack.pop_all())
     raise AssertionError("not reached")
+
+
+def _told(found: contents.Contents) -> dict[str, str]:
+    """Headers of what is missing and what is damaged, as of a clip."""
+    gaps = [(part.camera.id, *r) for part in found.cameras for r in part.missing(found.from_ms, found.to_ms)]
+    damaged = [(part.camera.id, *r) for part in found.cameras for r in part.damaged()]
+    more = sum(max(0, len(ranges) - _MOST_LISTED) for ranges in (gaps, damaged))
+    return {
+        "X-Tiergate-Gaps": _listed(gaps),
+        "X-Tiergate-Damaged": _listed(damaged),
+        "X-Tiergate-Not-Listed": str(more),
+    }
+
+
+def _listed(ranges: Sequence[tuple[str, int, int]]) -> str:
+    longest = sorted(ranges, key=lambda r: r[1] - r[2])[:_MOST_LISTED]
+    return json.dumps([{"camera": camera, "from_ms": a, "to_ms": b} for camera, a, b in sorted(longest)])
 
 
 async def _require_recorded(

@@ -18,8 +18,9 @@ from gateway.web.routers.approvals import MAY_QUEUE, queued
 from gateway.web.services import services_of
 from gateway.web.wire import Body, Cursor, Limit, LongText, Name, ShortText, TimeMs, page
 from storage import evidence_state
-from storage.approval_rules import Approval, needs_second
+from storage.approval_rules import Approval, needs_second, state_at
 from storage.audit import log as audit
+from storage.catalog import approvals as approval_rows
 from storage.catalog import retention_rows
 from storage.catalog.retention_rows import HoldRow
 from tiering.access import Principal
@@ -66,25 +67,50 @@ async def list_holds(
     request: Request,
     principal: Annotated[Principal, policy(users_only=True)],
     all_: Annotated[bool, Query(alias="all")] = False,
+    released: bool = False,
     cursor: Cursor = None,
     limit: Limit = 500,
 ) -> dict[str, Any]:
-    """Standing holds on cameras of the caller's catalogue; with `all` also released ones.
+    """Standing holds on cameras of the caller's catalogue, newest first; with `all` also released ones, with `released`
+    these alone.
 
     `evidence` of a standing one: how much of its footage is verified in both places. `green` only when all of it is.
+    `provisional_until_ms`: it protects, and lapses then unless a second person approves it. `release_until_ms`: so long
+    its release waits for a second person's word; it protects until that is given.
     """
     services, client = services_of(request), client_of(request)
     now_ms = services.now_ms()
 
     def read(connection: Connection) -> dict[str, Any]:
         seen = footage.visible_cameras(connection, principal, now_ms, client)
-        rows = retention_rows.holds(connection, standing_only=not all_)
-        mine = [row for row in rows if not seen.isdisjoint(row.cameras) and (cursor is None or row.id > cursor)]
-        rest = sorted(mine, key=lambda r: r.id)
-        items = [as_json(row, seen) | {"evidence": _evidence(connection, row, seen, now_ms)} for row in rest[:limit]]
+        rows = retention_rows.holds(connection, standing_only=not (all_ or released))
+        if released:
+            rows = [row for row in rows if row.released_ms is not None]
+        mine = [row for row in rows if not seen.isdisjoint(row.cameras) and (cursor is None or row.id < cursor)]
+        rest = sorted(mine, key=lambda r: r.id, reverse=True)
+        awaited = _awaited(connection, now_ms)
+        items = [
+            as_json(row, seen)
+            | {
+                "provisional_until_ms": awaited.get(("hold.add", row.id)),
+                "release_until_ms": awaited.get(("hold.release", row.id)),
+                "evidence": _evidence(connection, row, seen, now_ms),
+            }
+            for row in rest[:limit]
+        ]
         return page(items, rest[limit - 1].id if len(rest) > limit else None)
 
     return await services.read(read)
+
+
+def _awaited(connection: Connection, now_ms: int) -> dict[tuple[str, str], int]:
+    """Until when a second person's word is awaited, by act and hold. A provisional hold whose time is over stands until
+    a sweep ends it."""
+    return {
+        (row.action, row.subject): row.expires_ms
+        for row in approval_rows.pending(connection)
+        if row.action == "hold.add" or state_at(row, now_ms) == "pending"
+    }
 
 
 def _evidence(connection: Connection, row: HoldRow, visible: frozenset[str], now_ms: int) -> dict[str, Any] | None:

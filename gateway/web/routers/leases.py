@@ -17,7 +17,7 @@ from config.units import HOUR_MS
 from gateway.web.policy import policy
 from gateway.web.routers.links import relay_of
 from gateway.web.services import Services, services_of
-from gateway.web.wire import Body, Limit, ShortText, TimeMs, page
+from gateway.web.wire import Body, Cursor, Limit, ShortText, TimeMs, page, seq_cursor
 from storage.audit import log as audit
 from storage.catalog import leases, links
 from storage.catalog.leases import LeaseRow, LookRow
@@ -124,12 +124,28 @@ async def list_leases(
     principal: Annotated[Principal, policy(users_only=True, on_walls=True)],
     side: Side | None = None,
     active: bool = False,
+    cursor: Cursor = None,
     limit: Limit = 200,
 ) -> dict[str, Any]:
     """Newest first; `active`: only those that run."""
     services = services_of(request)
-    now_ms = services.now_ms() if active else None
-    return page(await rows_as_json(services, await services.read(lambda c: leases.listed(c, side, now_ms, limit))))
+    now_ms, before = services.now_ms() if active else None, _behind(cursor)
+    found = await services.read(lambda c: leases.listed(c, side, now_ms, limit + 1, before))
+    rows = found[:limit]
+    next_ = f"{rows[-1].issued_ms}.{rows[-1].id}.{rows[-1].side}" if len(found) > limit else None
+    return page(await rows_as_json(services, rows), next_)
+
+
+def _behind(cursor: str | None) -> tuple[int, str, str] | None:
+    """The lease that a cursor names: each lower node gives ids by a clock of its own. Raises web.cursor."""
+    if cursor is None:
+        return None
+    at_ms, dot, rest = cursor.partition(".")
+    id_, _, side = rest.partition(".")
+    issued_ms = seq_cursor(at_ms)
+    if not dot or issued_ms is None:
+        raise TiergateError(Kind.INVALID, "web.cursor")
+    return issued_ms, id_, side
 
 
 @router.get("/{lease_id}")

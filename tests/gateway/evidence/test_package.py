@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import subprocess
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -19,6 +20,7 @@ from config.errors import TiergateError
 from gateway.cli import app as cli
 from gateway.evidence import contents, sending, verifier
 from gateway.playback.footage import Piece
+from gateway.web.routers import exports
 from storage import damage
 from storage.audit import log
 from storage.audit.signed import Signer
@@ -100,6 +102,11 @@ async def test_a_package_of_several_cameras_with_a_gap_is_whole_and_its_segments
             assert listed["recorded_sha256"] == row.sha256.hex() and "damaged" not in listed
             assert (listed["time_trust"], listed["run"]) == (row.time_trust, row.run_id)
             assert "object_key" not in listed
+    assert json.loads(answer.headers["x-tiergate-gaps"]) == [
+        {"camera": node.camera_id, "from_ms": GAP.from_ms, "to_ms": GAP.to_ms},
+        {"camera": other.camera_id, "from_ms": WALL_MS + 4_000, "to_ms": WALL_MS + 14_000},
+    ]
+    assert (answer.headers["x-tiergate-damaged"], answer.headers["x-tiergate-not-listed"]) == ("[]", "0")
     gate, yard = manifest["cameras"]
     assert [(gap["cause"], gap["from_ms"], gap["to_ms"]) for gap in gate["gaps"]] == [
         ("network", GAP.from_ms, GAP.to_ms)
@@ -287,6 +294,17 @@ async def test_a_log_that_is_cut_while_the_package_is_sent_is_not_signed(
         await ask(node, headers)
 
 
+async def test_of_many_gaps_the_longest_are_told_and_how_many_are_not(
+    node: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exports, "_MOST_LISTED", 1)
+    other = await footage_with_a_gap(node)
+    answer = await ask(node, await node.sign_in("duty"), other)
+    (longest,) = json.loads(answer.headers["x-tiergate-gaps"])
+    assert (longest["camera"], longest["to_ms"] - longest["from_ms"]) == (other.camera_id, 10_000)
+    assert answer.headers["x-tiergate-not-listed"] == "1"
+
+
 async def test_what_is_still_being_recorded_is_waited_for(node: Rig) -> None:
     await node.record(CONFIG, UNITS)
     await node.record(CONFIG, later(UNITS, 10), leave_open=True)
@@ -313,8 +331,10 @@ async def test_a_segment_that_is_not_what_was_recorded_is_in_the_package_and_nam
     path.write_bytes(spoiled)
     store.put_file(row.object_key, path, hashlib.sha256(spoiled).digest(), len(spoiled))
     headers = await node.sign_in("duty")
-    for _ in range(2):  # found while it is read; known from then on
+    damaged = {"camera": node.camera_id, "from_ms": row.start_ms, "to_ms": row.end_ms}
+    for known in ([], [damaged]):  # found while it is read; known from then on
         answer = await ask(node, headers)
+        assert json.loads(answer.headers["x-tiergate-damaged"]) == known
         (camera,) = manifest_of(answer.content)["cameras"]
         assert [listed.get("damaged", False) for listed in camera["segments"]] == [False, True]
         assert camera["gaps"] == [], "that it is damaged is said of the segment"

@@ -122,6 +122,12 @@ def test_nothing_inline_and_nothing_foreign() -> None:
     assert not re.search(r"<style|<script(?![^>]*\bsrc=)", html)
 
 
+def test_every_table_of_a_list_says_when_it_is_cut() -> None:
+    for path, source in SOURCES.items():
+        for name in re.findall(r"rows=\$\{(\w+)\.items", source):
+            assert re.search(rf"cut=\$\{{{name}\.cut", source), (path.name, name)
+
+
 def test_browser_storage_holds_no_secret() -> None:
     """Only the wall's arrangement (camera ids), the language, and that signing out is under way are kept (I10)."""
     writes = [m for source in SOURCES.values() for m in re.findall(r"localStorage\.setItem\((\w+)", source)]

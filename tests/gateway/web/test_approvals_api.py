@@ -247,6 +247,35 @@ async def test_the_release_of_a_hold_waits_for_a_second_person(office: Office) -
     assert office.acts("hold.release") == [("hold.release", "user:asker")]
 
 
+async def test_the_list_of_holds_says_what_waits_for_a_second_person_to_whom_the_queue_is_closed_too(
+    office: Office,
+) -> None:
+    async def waits() -> tuple[int | None, int | None]:
+        (row,) = (await office.operator.get("/api/v1/holds", params={"all": True})).json()["items"]
+        return row["provisional_until_ms"], row["release_until_ms"]
+
+    _, placed = await a_hold(office)
+    assert await office.queue("operator") == []
+    assert await waits() == (placed["approval_expires_ms"], None)
+    await office.decide("second", placed["approval"])
+    assert await waits() == (None, None)
+    path = f"/api/v1/holds/{placed['id']}/release"
+    asked = (await office.asker.post(path, json={"reason": "结案"})).json()
+    assert await waits() == (None, asked["approval_expires_ms"])
+    office.site.clock.advance(25 * 3600)
+    assert await waits() == (None, None)
+
+
+async def test_a_provisional_hold_is_so_until_a_sweep_ends_it(office: Office) -> None:
+    _, placed = await a_hold(office)
+    office.site.clock.advance(73 * 3600)
+    (row,) = (await office.operator.get("/api/v1/holds")).json()["items"]
+    assert row["provisional_until_ms"] == placed["approval_expires_ms"] < office.site.now_ms()
+    await office.asker.post("/api/v1/retention/sweep")
+    (row,) = (await office.operator.get("/api/v1/holds", params={"all": True})).json()["items"]
+    assert row["released_ms"] is not None and row["provisional_until_ms"] is None
+
+
 @pytest.mark.parametrize("gone", [{"roles": ["operator"]}, {"disabled_ms": 1}])
 async def test_who_says_keep_keeps_it_whatever_became_of_the_requester(office: Office, gone: dict[str, Any]) -> None:
     _, placed = await a_hold(office)

@@ -271,6 +271,31 @@ async def test_a_hold_is_listed_reviewed_and_released(site: Site) -> None:
         assert len((await admin.get("/api/v1/holds", params={"all": True})).json()["items"]) == 1
 
 
+async def test_holds_come_newest_first_page_by_page_and_released_ones_by_themselves(site: Site) -> None:
+    async with await site.sign_in("admin") as admin:
+        camera, now_ms = await add_camera(admin, 1), site.now_ms()
+        made: list[str] = []
+        for _ in range(4):
+            made.append((await hold(admin, camera, now_ms, now_ms + DAY_MS)).json()["id"])
+            site.clock.advance(1)
+        for one in made[1:3]:
+            await admin.post(f"/api/v1/holds/{one}/release", json={"reason": "结案"})
+
+        async def listed(**query: str | int | bool) -> list[str]:
+            found: list[str] = []
+            query["limit"] = 1
+            while True:
+                answer = (await admin.get("/api/v1/holds", params=query)).json()
+                found += [row["id"] for row in answer["items"]]
+                if answer["next"] is None:
+                    return found
+                query["cursor"] = answer["next"]
+
+        assert await listed() == [made[3], made[0]]
+        assert await listed(all=True) == made[::-1]
+        assert await listed(released=True) == [made[2], made[1]]
+
+
 async def test_the_function_hold_is_needed_to_place_and_to_release(site: Site) -> None:
     site.user("watcher", ("operator",))
     async with await site.sign_in("admin") as admin, await site.sign_in("watcher") as watcher:

@@ -41,7 +41,7 @@ export function ApprovalsPage() {
   const close = () => setOpen(null);
   const done = () => { close(); void refreshApprovals(); };
   return html`<${Page} title=${t("admin.approvals")} note=${t("approvals.note")}>
-    <${Table} rowKey=${(/** @type {any} */ a) => a.id} rows=${approvals.items} error=${approvals.error} dim=${(/** @type {any} */ a) => a.state !== "pending"} empty=${t("approvals.none")} columns=${[
+    <${Table} rowKey=${(/** @type {any} */ a) => a.id} rows=${approvals.items} cut=${approvals.cut} error=${approvals.error} dim=${(/** @type {any} */ a) => a.state !== "pending"} empty=${t("approvals.none")} columns=${[
       { name: "state", label: t("tokens.state"), show: (/** @type {any} */ a) => tk("approval", a.state) }, { name: "what", label: t("approvals.what"), show: (/** @type {any} */ a) => say(a.what), wide: true },
       { name: "reason", label: t("pull.reason"), show: (/** @type {any} */ a) => a.reason || "–", wide: true }, { name: "requester_name", label: t("approvals.requester") },
       { name: "expires_ms", label: t("approvals.until"), show: (/** @type {any} */ a) => stamp(a.expires_ms, false) }, { name: "decided_name", label: t("approvals.decided"), show: (/** @type {any} */ a) => [a.decided_name, a.words].filter(Boolean).join(" · ") || "–", wide: true },

@@ -47,7 +47,7 @@ export function AreasPage() {
   const close = () => setOpen(null);
   const done = () => { close(); void areas.load(); void refreshCameras(); };
   return html`<${Page} title=${t("admin.areas")} note=${t("areas.note")} tools=${html`<button type="button" class="primary" onClick=${() => void show({ area: null })}>${t("areas.add")}</button>`}>
-    <${Table} rowKey=${(/** @type {any} */ a) => a.id} rows=${areas.items} error=${areas.error} columns=${[
+    <${Table} rowKey=${(/** @type {any} */ a) => a.id} rows=${areas.items} cut=${areas.cut} error=${areas.error} columns=${[
       { name: "name", label: t("areas.name") }, { name: "class", label: t("areas.class"), show: (/** @type {any} */ a) => tk("class", a.class) }, { name: "document_no", label: t("areas.document") },
       { name: "regions", label: t("areas.regions"), show: (/** @type {any} */ a) => a.regions.map((/** @type {string} */ code) => names.get(code) || code).join(t("between")) },
       { name: "cameras", label: t("areas.cameras"), show: (/** @type {any} */ a) => (a.cameras || []).length, end: true },

@@ -15,6 +15,7 @@ import { Confirm, Page, Table, doing, useList } from "./parts.js";
 
 /** So many of the newest answers of an owner's recorder. */
 const SHOWN_CHECKS = 6;
+const MOST_ROWS = 500;
 const SHARING = ["none", "departments", "upper"];
 const SITES = ["street", "crossing", "traffic_artery", "checkpoint", "square", "station", "market", "commercial_centre", "stadium", "park", "school_surroundings", "religious_site_outside", "government_office",
   "service_hall", "command_room", "entrance", "residential_compound", "car_park", "corridor", "warehouse", "construction_site", "river", "forest", "scenic_spot", "other"];
@@ -113,7 +114,7 @@ export function CamerasPage() {
   const close = () => setOpen(null);
   return html`<${Page} title=${t("admin.cameras")} tools=${html`<input type="search" placeholder=${t("tree.search")} aria-label=${t("tree.search")} value=${query} onInput=${(/** @type {any} */ e) => setQuery(e.target.value)} />
       <button type="button" class="primary" id="camera-add" onClick=${() => setOpen({ what: "add" })}>${t("cameras.add")}</button>`}>
-    <${Table} rowKey=${(/** @type {any} */ c) => c.id} rows=${rows.slice(0, 500)} dim=${(/** @type {any} */ c) => !c.enabled} empty=${t("tree.no_cameras")} columns=${[
+    <${Table} rowKey=${(/** @type {any} */ c) => c.id} rows=${rows.slice(0, MOST_ROWS)} cut=${rows.length > MOST_ROWS} dim=${(/** @type {any} */ c) => !c.enabled} empty=${t("tree.no_cameras")} columns=${[
       { name: "state", label: t("cameras.state"), show: (/** @type {any} */ c) => html`<span class=${`dot ${standing(c)}`}></span> ${standingText(c)}`, wide: true },
       { name: "name", label: t("cameras.name") }, { name: "id", label: t("cameras.id"), mono: true }, { name: "region", label: t("cameras.region"), show: (/** @type {any} */ c) => c.region_name || c.region },
       { name: "department", label: t("cameras.department"), show: (/** @type {any} */ c) => c.department || "–" },

@@ -21,7 +21,7 @@ export function DepartmentsPage() {
   const [open, setOpen] = useState(/** @type {any} */ (null));
   const close = () => setOpen(null);
   return html`<${Page} title=${t("admin.departments")} tools=${html`<button type="button" class="primary" onClick=${() => setOpen({ add: true })}>${t("departments.add")}</button>`}>
-    <${Table} rowKey=${(/** @type {any} */ d) => d.id} rows=${departments.items} error=${departments.error} dim=${(/** @type {any} */ d) => Boolean(d.removed_ms)} columns=${[
+    <${Table} rowKey=${(/** @type {any} */ d) => d.id} rows=${departments.items} cut=${departments.cut} error=${departments.error} dim=${(/** @type {any} */ d) => Boolean(d.removed_ms)} columns=${[
       { name: "name", label: t("departments.name") }, { name: "region", label: t("cameras.region"), show: (/** @type {any} */ d) => d.region_name || d.region }, { name: "created_ms", label: t("created"), show: (/** @type {any} */ d) => stamp(d.created_ms, false) },
     ]} acts=${(/** @type {any} */ d) => !d.removed_ms && html`<button type="button" class="small danger" onClick=${() => setOpen({ remove: d })}>${t("remove")}</button>`} />
     ${open?.add && html`<${Dialog} title=${t("departments.add")} onClose=${close}><${Form} submit=${t("save")} onCancel=${close} onDone=${() => { close(); void departments.load(); }} onSubmit=${(/** @type {any} */ v) => post("/departments", { name: v.name.trim(), region: v.region || undefined })}
@@ -81,7 +81,7 @@ export function TokensPage() {
   /** @param {any} k */
   const state = (k) => (k.revoked_ms ? t("tokens.revoked", { at: stamp(k.revoked_ms, false) }) : k.expires_ms < at ? t("tokens.expired") : t("tokens.valid"));
   return html`<${Page} title=${t("admin.tokens")} note=${t("tokens.note")} tools=${html`<button type="button" class="primary" id="token-issue" onClick=${() => setOpen({ issue: true })}>${t("tokens.issue")}</button>`}>
-    <${Table} rowKey=${(/** @type {any} */ k) => k.jti} rows=${tokens.items} error=${tokens.error} dim=${(/** @type {any} */ k) => k.revoked_ms || k.expires_ms < at} columns=${[
+    <${Table} rowKey=${(/** @type {any} */ k) => k.jti} rows=${tokens.items} cut=${tokens.cut} error=${tokens.error} dim=${(/** @type {any} */ k) => k.revoked_ms || k.expires_ms < at} columns=${[
       { name: "label", label: t("tokens.label") }, { name: "department", label: t("cameras.department"), show: (/** @type {any} */ k) => k.department || k.department_id },
       { name: "plain", label: t("tokens.plain"), show: (/** @type {any} */ k) => (k.grant?.functions || []).map((/** @type {string} */ f) => tk("function", f)).join(t("between")), wide: true },
       { name: "state", label: t("tokens.state"), show: state }, { name: "expires_ms", label: t("share.until"), show: (/** @type {any} */ k) => stamp(k.expires_ms, false) }, { name: "issued_by", label: t("tokens.issued_by") },

@@ -17,7 +17,7 @@ export function LinksPage() {
   const [open, setOpen] = useState(/** @type {any} */ (null));
   const close = () => setOpen(null);
   return html`<${Page} title=${t("admin.links")} note=${t("links.note")} tools=${html`<button type="button" onClick=${() => setOpen({ accept: true })}>${t("links.accept")}</button><button type="button" class="primary" onClick=${() => setOpen({ invite: true })}>${t("links.invite")}</button>`}>
-    <${Table} rowKey=${(/** @type {any} */ l) => l.id} rows=${links.items} error=${links.error} dim=${(/** @type {any} */ l) => Boolean(l.suspended_ms || l.removed_ms)} empty=${t("links.none")} columns=${[
+    <${Table} rowKey=${(/** @type {any} */ l) => l.id} rows=${links.items} cut=${links.cut} error=${links.error} dim=${(/** @type {any} */ l) => Boolean(l.suspended_ms || l.removed_ms)} empty=${t("links.none")} columns=${[
       { name: "peer_name", label: t("links.peer") }, { name: "peer_role", label: t("links.role"), show: (/** @type {any} */ l) => t(`links.${l.peer_role === "upper" ? "upper" : "lower"}`) }, { name: "peer_tier", label: t("links.tier"), show: (/** @type {any} */ l) => tk("tier", l.peer_tier) },
       { name: "url", label: t("links.url"), mono: true }, { name: "capacity_bps", label: t("links.capacity"), show: (/** @type {any} */ l) => (l.capacity_bps ? `${(l.capacity_bps / 1e6).toFixed(0)} Mbit/s` : "–"), end: true },
       { name: "bytes_left", label: t("links.quota"), show: (/** @type {any} */ l) => (l.bytes_left === null ? "–" : t("links.quota_left", { left: gigabytes(l.bytes_left), limit: gigabytes(l.bytes_per_day) })), end: true },

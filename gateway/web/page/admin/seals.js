@@ -26,7 +26,7 @@ export function SealsPage() {
       ${s.state === "opened" && !running && html`<button type="button" class="small primary" onClick=${() => setOpen({ review: s })}>${t("seals.review")}</button>`}`;
   };
   return html`<${Page} title=${t("admin.seals")} note=${t("seals.note")} tools=${may && html`<button type="button" class="primary" onClick=${() => setOpen({ add: true })}>${t("seals.add")}</button>`}>
-    <${Table} rowKey=${(/** @type {any} */ s) => s.id} rows=${seals.items} error=${seals.error} dim=${(/** @type {any} */ s) => ["void", "reviewed"].includes(s.state)} acts=${acts} columns=${[
+    <${Table} rowKey=${(/** @type {any} */ s) => s.id} rows=${seals.items} cut=${seals.cut} error=${seals.error} dim=${(/** @type {any} */ s) => ["void", "reviewed"].includes(s.state)} acts=${acts} columns=${[
       { name: "state", label: t("tokens.state"), show: (/** @type {any} */ s) => tk("seal", s.state) }, { name: "sealed_ms", label: t("seals.sealed"), show: (/** @type {any} */ s) => stamp(s.sealed_ms, false) }, { name: "hours", label: t("seals.hours"), end: true },
       { name: "person", label: t("seals.person") }, { name: "reason", label: t("pull.reason"), show: (/** @type {any} */ s) => s.reason || "–", wide: true }, { name: "used_ms", label: t("seals.opened"), show: (/** @type {any} */ s) => (s.used_ms ? `${stamp(s.used_ms, false)} – ${stamp(s.until_ms, false)}` : "–") },
       { name: "words", label: t("seals.found"), show: (/** @type {any} */ s) => [s.reviewed_by, s.words].filter(Boolean).join(" · ") || "–", wide: true },

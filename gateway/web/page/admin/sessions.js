@@ -15,7 +15,7 @@ export function SessionsTable({ user }) {
   const me = useStore(store, (s) => s.session);
   const may = (/** @type {any} */ s) => s.login === me?.login || (me?.roles || []).includes("security_admin");
   const end = (/** @type {any} */ s) => (s.current ? void signOut() : void doing(() => remove(`/sessions/${s.id}`), t("saved")).then(sessions.load));
-  return html`<${Table} rowKey=${(/** @type {any} */ s) => s.id} rows=${sessions.items} error=${sessions.error} columns=${[
+  return html`<${Table} rowKey=${(/** @type {any} */ s) => s.id} rows=${sessions.items} cut=${sessions.cut} error=${sessions.error} columns=${[
     ...(user ? [] : [{ name: "login", label: t("signin.login"), mono: true }, { name: "name", label: t("users.name"), show: (/** @type {any} */ s) => html`${s.name || "–"} ${s.kind !== "user" && html`<span class="chip">${tk("signed_in", s.kind)}</span>`} ${s.on_duty && html`<span class="dim">${t("users.on_duty", { persons: s.on_duty })}</span>`}` }]),
     { name: "client", label: t("shifts.client"), mono: true, show: (/** @type {any} */ s) => html`${s.client || "–"} ${s.current && html`<span class="chip good">${t("sessions.current")}</span>`}` },
     { name: "created_ms", label: t("sessions.since"), show: (/** @type {any} */ s) => stamp(s.created_ms, false) }, { name: "expires_ms", label: t("sessions.until"), show: (/** @type {any} */ s) => stamp(s.expires_ms, false) },

@@ -53,7 +53,7 @@ export function StreamPasswords() {
   /** @param {any} p */
   const state = (p) => (p.revoked_ms ? t("tokens.revoked", { at: stamp(p.revoked_ms, false) }) : p.state === "expired" ? t("tokens.expired") : t("tokens.valid"));
   return html`<section class="panel" aria-label=${t("streams.title")}><header class="admin-head"><div><h2>${t("streams.title")}</h2><p class="dim">${t("streams.note")}</p></div><span class="grow"></span><button type="button" id="stream-password-create" onClick=${() => setOpen({ create: true })}>${t("streams.create")}</button></header>
-    <${Table} rowKey=${(/** @type {any} */ p) => p.id} rows=${passwords.items} error=${passwords.error} dim=${(/** @type {any} */ p) => p.state !== "valid"} columns=${[
+    <${Table} rowKey=${(/** @type {any} */ p) => p.id} rows=${passwords.items} cut=${passwords.cut} error=${passwords.error} dim=${(/** @type {any} */ p) => p.state !== "valid"} columns=${[
       { name: "label", label: t("tokens.label") }, { name: "id", label: t("streams.username"), mono: true }, { name: "owner_name", label: t("streams.owner") },
       { name: "cameras", label: t("areas.cameras"), show: (/** @type {any} */ p) => p.cameras.map((/** @type {string} */ id) => cameras.get(id)?.name || id).join(t("between")), wide: true },
       { name: "state", label: t("tokens.state"), show: state }, { name: "expires_ms", label: t("share.until"), show: (/** @type {any} */ p) => stamp(p.expires_ms, false) }, { name: "created_by", label: t("tokens.issued_by") },

@@ -44,7 +44,7 @@ export function UsersPage() {
     { name: "password", label: t(u ? "users.new_password" : "signin.password"), type: "password", required: !u, autocomplete: "new-password", hint: t("users.password_hint") },
   ];
   return html`<${Page} title=${t("admin.users")} tools=${html`<button type="button" class="primary" onClick=${() => setOpen({ add: true })}>${t("users.add")}</button>`}>
-    <${Table} rowKey=${(/** @type {any} */ u) => u.id} rows=${users.items} error=${users.error} dim=${(/** @type {any} */ u) => Boolean(u.disabled_ms)} columns=${[
+    <${Table} rowKey=${(/** @type {any} */ u) => u.id} rows=${users.items} cut=${users.cut} error=${users.error} dim=${(/** @type {any} */ u) => Boolean(u.disabled_ms)} columns=${[
       { name: "login", label: t("signin.login"), mono: true }, { name: "name", label: t("users.name"), show: (/** @type {any} */ u) => html`${u.name}${u.wall && html` <span class="chip">${t("users.wall_chip")}</span> <span class="dim">${u.on_duty.length ? t("users.on_duty", { persons: u.on_duty.join(t("between")) }) : t("duty.nobody")}</span>`}` }, { name: "department", label: t("cameras.department"), show: (/** @type {any} */ u) => `${u.department || "–"}${posted(u) ? ` → ${u.posted_unit}` : ""}` },
       { name: "roles", label: t("users.roles"), show: (/** @type {any} */ u) => (u.roles || []).map((/** @type {string} */ r) => html`<span key=${r} class="chip">${tk("role", r)}</span>`), wide: true },
       { name: "created_ms", label: t("created"), show: (/** @type {any} */ u) => stamp(u.created_ms, false) }, { name: "state", label: t("tokens.state"), show: (/** @type {any} */ u) => t(u.disabled_ms ? "users.disabled" : "users.active") },

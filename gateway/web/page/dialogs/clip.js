@@ -17,7 +17,7 @@ export function ClipDialog({ camera, from_ms, to_ms }) {
   const [marked, setMarked] = useState(Boolean(one?.watermark) || !one?.original);
   const [proving, setProving] = useState(false);
   const [done, setDone] = useState(/** @type {{bytes: number, total: number} | null} */ (null));
-  const [told, setTold] = useState(/** @type {{gaps: import("../save.js").Range[], damaged: import("../save.js").Range[]} | null} */ (null));
+  const [told, setTold] = useState(/** @type {{gaps: import("../save.js").Range[], damaged: import("../save.js").Range[], more: number} | null} */ (null));
   const [running, setRunning] = useState(false);
   const [asking, setAsking] = useState(false);
   const leaving = useRef(new AbortController());
@@ -60,7 +60,7 @@ export function ClipDialog({ camera, from_ms, to_ms }) {
       }} onDone=${(/** @type {any} */ found) => (found.gaps.length || found.damaged.length ? setTold(found) : closeDialog())}>
       <p class="fine">${t("clip.length", { length: span(range.to_ms - range.from_ms) })} ${t(proving ? "clip.note_evidence" : marked ? "clip.note_watermark" : "clip.note")}</p>
       ${told && html`<div class="form-problem" role="alert">${told.gaps.length > 0 && html`<p>${t("clip.gaps")}</p><ul>${told.gaps.map((g) => html`<li key=${g.from_ms}>${rangeText(g.from_ms, g.to_ms)}</li>`)}</ul>`}
-        ${told.damaged.length > 0 && html`<p>${t("clip.damaged")}</p><ul>${told.damaged.map((g) => html`<li key=${g.from_ms}>${rangeText(g.from_ms, g.to_ms)}</li>`)}</ul>`}</div>`}
+        ${told.damaged.length > 0 && html`<p>${t("clip.damaged")}</p><ul>${told.damaged.map((g) => html`<li key=${g.from_ms}>${rangeText(g.from_ms, g.to_ms)}</li>`)}</ul>`}${told.more > 0 && html`<p>${t("clip.more", { count: told.more })}</p>`}</div>`}
       ${done && html`<p role="status" class="fine">${t("clip.progress", { mib: (done.bytes / 1048576).toFixed(1) })}${done.total ? ` / ${(done.total / 1048576).toFixed(1)} MiB` : ""}</p>`}
       ${asking && html`<p class="form-problem" role="alert">${t("clip.still_running")}</p>`}
     <//><//>`;
