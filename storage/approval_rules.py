@@ -68,6 +68,11 @@ def shorter_or_above(params: Mapping[str, Any]) -> bool:
     return params["months"] < params["from_months"] or (ceiling is not None and params["months"] > ceiling)
 
 
+def much_of_all(params: Mapping[str, Any]) -> bool:
+    """An answer to the guard that lets more than a fifth of all footage go (FAULTS section 5)."""
+    return bool(params["due"] * 5 > params["standing"])
+
+
 def _always(_: Mapping[str, Any]) -> bool:
     return True
 
@@ -93,11 +98,16 @@ def _show_release(params: Mapping[str, Any]) -> Reason:
     return Reason("approval.of_hold_release", _range(params))
 
 
+def _show_sweep(params: Mapping[str, Any]) -> Reason:
+    return Reason("approval.of_sweep", {"due": params["due"], "standing": params["standing"]})
+
+
 _ADMINISTRATORS = frozenset({"system_admin", "security_admin"})
 _CUSTODIANS = frozenset({"duty", "security_admin"})
 
 ACTIONS: dict[str, Action] = {
     "retention.set": Action(shorter_or_above, _ADMINISTRATORS, WAIT_MS, _show_class),
+    "retention.sweep": Action(much_of_all, _ADMINISTRATORS, WAIT_MS, _show_sweep),
     "hold.add": Action(_always, _CUSTODIANS, HOLD_WAIT_MS, _show_hold, provisional=True),
     "hold.release": Action(_always, _CUSTODIANS, WAIT_MS, _show_release),
 }

@@ -44,6 +44,9 @@ logger = logging.getLogger(__name__)
 ACTOR = "system:keeper"
 _SIGHTING, _FORECAST = "sweep.sighting", "sweep.forecast"
 LAST_SUCCESS, REFUSED_SINCE, REFUSED_REASON = "sweep.last_success_ms", "sweep.refused_since_ms", "sweep.refused_reason"
+_CONFIRMED = "sweep.confirmed"
+#: So long an answer to the guard waits for a sweep that can use it.
+_CONFIRMED_MS = DAY_MS
 
 #: What nobody dates ages from when it was seen: by its own date, 1970, all of it would be due at once.
 _AGES_FROM = case((DATE_UNKNOWN, segment.c.aged_from_ms), else_=segment.c.end_ms)
@@ -134,6 +137,17 @@ def clock_trust_of(connection: Connection, evidence: ClockEvidence) -> Trust:
     return judge_clock(evidence, Sighting(**sighting) if sighting else None, high_water_ms)
 
 
+def confirm(connection: Connection, due: int, now_ms: int) -> None:
+    """The next sweep that goes through may condemn so many segments, expected or not (as `Sweeper.sweep`'s
+    `confirmed_due`, of people who do not wait for it)."""
+    facts.set(connection, _CONFIRMED, {"due": due, "given_ms": now_ms})
+
+
+def _confirmed(connection: Connection, now_ms: int) -> int:
+    told = facts.get(connection, _CONFIRMED)
+    return told["due"] if told and 0 <= now_ms - told["given_ms"] < _CONFIRMED_MS else -1
+
+
 def _expected(connection: Connection) -> Forecast | None:
     stored = facts.get(connection, _FORECAST)
     return None if stored is None else Forecast.of_json(stored)
@@ -189,9 +203,11 @@ class Sweeper:
             policies, expected = self._catalog.read(lambda c: (Policies.read(c), _expected(c)))
         due = self._due(policies, report)
         refusal = self._guard(due, expected, report.now_ms)
-        if refusal is not None and not (confirmed_due is not None and len(due) <= confirmed_due):
-            report.condemned = due if dry_run else []
-            return self._refuse(report, refusal)
+        if refusal is not None:
+            confirmed = self._catalog.read(lambda c: _confirmed(c, report.now_ms))
+            if len(due) > max(confirmed, -1 if confirmed_due is None else confirmed_due):
+                report.condemned = due if dry_run else []
+                return self._refuse(report, refusal)
         report.condemned = due
         if dry_run:
             report.deleted = self._would_delete(policies, due, report.now_ms)
@@ -462,6 +478,7 @@ class Sweeper:
                 LAST_SUCCESS: report.now_ms,
                 REFUSED_SINCE: None,
                 REFUSED_REASON: None,
+                _CONFIRMED: None,
             }
             facts.set_all(connection, learned)
 

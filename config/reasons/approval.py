@@ -71,6 +71,10 @@ WORDS: dict[str, tuple[str, str]] = {
         "class {class} keeps {months} months instead of {from_months}, above its ceiling of {ceiling}, by {legal_basis}; seven days after the approval",
         "保存类别 {class} 由 {from_months} 个月改为 {months} 个月，超过上限 {ceiling} 个月，依据 {legal_basis}，批准七天后生效",
     ),
+    "approval.of_sweep": (
+        "the next sweep may condemn {due} of {standing} segments although the last plan did not expect them",
+        "下次清理可将上次计划未预期的 {due} 段录像（共 {standing} 段）判定为到期",
+    ),
     "approval.of_hold_add": (
         "hold of case {case_no} on {count} camera(s), {from} to {to}, class {class}",
         "案号 {case_no} 的保全令：{count} 台摄像机，{from} 至 {to}，类别 {class}",

@@ -20,7 +20,7 @@ from config.errors import Kind, TiergateError
 from gateway.access import footage
 from gateway.access.ids import fresh_id
 from gateway.access.principals import Principals
-from storage import approvals, class_changes
+from storage import approvals, class_changes, sweeper
 from storage.approval_rules import ACTIONS, Approval, State, may_not_decide, may_read, over
 from storage.audit import log as audit
 from storage.catalog import approvals as rows
@@ -135,6 +135,15 @@ def _lengths(params: Mapping[str, Any]) -> str:
     return f"{params['from_months']}" + ("" if waiting is None else f" → {waiting}")
 
 
+def _confirm_sweep(connection: Connection, row: Approval, requester: Principal | None, now_ms: int) -> None:
+    """Raises approval.requester_gone."""
+    if requester is None or "system_admin" not in requester.roles:
+        raise _gone(row)
+    sweeper.confirm(connection, row.params["due"], now_ms)
+    details = {"confirm": row.params["due"], "approval": row.id, "approver": row.decided_by}
+    audit.append(connection, now_ms, requester.actor, "retention.confirm", "sweep", details)
+
+
 def _standing(connection: Connection, row: Approval) -> HoldRow:
     """The hold that the request is about. Raises approval.hold_over."""
     found = {hold.id: hold for hold in retention_rows.holds(connection)}.get(row.subject)
@@ -169,6 +178,7 @@ def _release_hold(connection: Connection, row: Approval, requester: Principal | 
 #: disabled.
 PERFORM: dict[str, Callable[[Connection, Approval, Principal | None, int], None]] = {
     "retention.set": _set_class,
+    "retention.sweep": _confirm_sweep,
     "hold.add": _keep_hold,
     "hold.release": _release_hold,
 }

@@ -157,5 +157,7 @@ def sweep(
 ) -> None:
     answer = client.post("/retention/sweep", dry_run=dry_run, confirm=confirm, time_is=time_is)
     context.show(answer)
-    if answer["refused"]:
+    if "notice" in answer:
+        context.note(answer["notice"]["en"], answer["notice"]["zh"])
+    elif answer["refused"]:
         raise typer.Exit(1)

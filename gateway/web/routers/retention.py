@@ -377,26 +377,39 @@ def _left(states: list[bucket_rules.BucketState], reason: Reason) -> dict[str, A
     return {"reason": reason.as_json(), "refused": {b: ids for b, ids in refused.items() if ids}, "problems": problems}
 
 
-@router.post("/sweep")
+@router.post("/sweep", responses=MAY_QUEUE)
 async def sweep(
     request: Request,
+    response: Response,
     principal: Annotated[Principal, policy(role=("system_admin", "duty"))],
     dry_run: bool = False,
     confirm: Annotated[int | None, Query(ge=0)] = None,
     time_is: TimeMs | None = None,
 ) -> dict[str, Any]:
-    """The keeper's sweep, now. `confirm`: so many segments may be condemned, expected by the last plan or not.
+    """The keeper's sweep, now. `confirm`: so many segments may be condemned, expected by the last plan or not; where
+    that is more than a fifth of all, full governance asks a second person first, and the keeper's next sweep does it.
     `time_is`: what a person has just read from another clock; where the two agree, a step of this one is explained."""
-    services = services_of(request)
+    services, client = services_of(request), client_of(request)
     if not dry_run:
         if "system_admin" not in principal.roles:
             raise TiergateError(Kind.FORBIDDEN, "access.role_needed", roles="system_admin")
+        shown: dict[str, int] | None = None
+        if confirm is not None:
+            shown = {"due": confirm, "standing": await services.read_apart(retention_rows.standing_count)}
 
-        def record(connection: Connection) -> None:
+        def record(connection: Connection) -> dict[str, Any] | None:
+            if shown is not None and needs_second("retention.sweep", shown, services.settings.node.governance):
+                return queued(
+                    approvals.ask(connection, services.clock, principal, "retention.sweep", "sweep", shown, "", client)
+                )
             details = {"confirm": confirm, "time_is_ms": time_is}
             audit.append(connection, services.now_ms(), principal.actor, "retention.sweep", "sweep", details)
+            return None
 
-        await services.write(record)
+        waits = await services.write(record)
+        if waits is not None:
+            response.status_code = 202
+            return waits
     report = await asyncio.to_thread(_sweep, services, dry_run, confirm, time_is)
     services.watch.bump()
     return report.as_json()

@@ -158,6 +158,36 @@ async def test_what_was_shown_is_done_or_nothing(office: Office) -> None:
     assert office.acts("retention.set", "approval.fail", "approval.use") == [("approval.fail", "user:second")]
 
 
+async def test_more_than_a_fifth_goes_past_the_guard_by_two_people_alone(office: Office) -> None:
+    camera = await add_camera(office.asker, 1)
+    now_ms = office.site.now_ms()
+    young = footage(office.site, camera, *(now_ms - n * DAY_MS // 4 for n in range(1, 101)))
+    assert (await office.asker.post("/api/v1/retention/sweep")).json()["refused"] is None
+    # A hand in the database: no order, no week.
+    office.site.catalog.write(lambda c: retention_rows.set_class_months(c, "default", 0, 5, 1))
+
+    async def swept(**confirm: int) -> httpx.Response:
+        return await office.asker.post("/api/v1/retention/sweep", params=confirm)
+
+    refused = (await swept()).json()["refused"]
+    assert refused["code"] == "retention.guard_unexplained"
+    due = refused["params"]["due"]
+    assert due > 10
+    asked = await swept(confirm=due)
+    assert asked.status_code == 202 and f"{due} of 100" in asked.json()["notice"]["en"]
+    assert (await swept()).json()["refused"] is not None, "nothing is confirmed yet"
+    assert (await office.decide("asker", asked.json()["approval"])).status_code == 403
+    assert {state(office.site, id_) for id_ in young} == {"stored"}
+    assert (await office.decide("second", asked.json()["approval"])).status_code == 200
+    done = (await swept()).json()
+    assert (done["refused"], done["condemned"]) == (None, due)
+    # An answer is good for one sweep.
+    office.site.catalog.write(lambda c: retention_rows.set_class_months(c, "default", 0, 1, 1))
+    assert (await swept()).json()["refused"] is not None
+    little = await swept(confirm=10)
+    assert little.status_code == 200 and little.json()["refused"] is not None, "for less than a fifth one is enough"
+
+
 @pytest.mark.parametrize("gone", [{"disabled_ms": 1}, {"roles": ["duty"]}])
 async def test_a_requester_whose_right_is_gone(office: Office, gone: dict[str, Any]) -> None:
     asked = (await office.asker.put("/api/v1/retention/key", json=FOUR_MONTHS)).json()["approval"]

@@ -67,6 +67,11 @@ export function RetentionPage() {
   const sweep = async (confirm) => {
     try {
       const told = await post("/retention/sweep", {}, { confirm });
+      if (told.notice) { // a second person must agree; the keeper does it then
+        setUnexplained(null);
+        toast(told.notice, "good");
+        return void refreshApprovals();
+      }
       toast(told.refused || t("retention.swept"), told.refused ? "bad" : "good");
       setReport(told);
       setUnexplained(told.refused?.code === GUARD ? told.refused.params.due : null);
