@@ -100,7 +100,7 @@ async def list_holds(
         ]
         return page(items, rest[limit - 1].id if len(rest) > limit else None)
 
-    return await services.read(read)
+    return await services.read_apart(read)
 
 
 def _awaited(connection: Connection, now_ms: int) -> dict[tuple[str, str], int]:
