@@ -130,6 +130,7 @@ class TierServer:
         self._nonces = nonces
         self._entropy = entropy
         self._heads = head_signer
+        self._signing = asyncio.Lock()
         self._directory = DirectorySource(catalog, card)
         self.readings = Readings(register)
         self._seen_ms: dict[str, int] = {}
@@ -421,8 +422,12 @@ class TierServer:
         return {"checkpoint": (await self.signed_head()).as_json()}
 
     async def signed_head(self) -> Checkpoint:
-        """Of our audit log, for a linked node. Raises ops.audit_cut, media.store_unavailable."""
-        return await asyncio.to_thread(self._heads.write, self.steady.now_ms())
+        """Of our audit log, for a linked node. Raises ops.audit_cut, media.store_unavailable.
+
+        One at a time: whoever waits for a store that is slow to answer needs no thread meanwhile.
+        """
+        async with self._signing:
+            return await asyncio.to_thread(self._heads.write, self.steady.now_ms())
 
     async def certificates(self, link: LinkRow, value: Mapping[str, Any]) -> dict[str, Any]:
         """What each of the two says of its relay's certificate; over a suspended link too, which may be resumed."""
