@@ -26,7 +26,7 @@ from tiering.server import TierServer, refused
 
 CHECK_S = 1.0
 GIVE_WAY_S = 3.0
-BLIND_S = 60.0  #: while the catalog cannot be read a session goes on as allowed so long, as the node's own viewers do
+BLIND_S = 60.0  #: while the catalog does not answer a session goes on as allowed so long, as the node's own viewers do
 ALIVE_S = 5.0  #: a stream without pictures says that it lives: silence means a dead line
 
 
@@ -149,7 +149,7 @@ class LiveSession:
                                 yield self._writer.notice(Notice("stream", _json(item.reason), item.stream))
                             break
                         data = self._encode(item)
-                        await self._server.quota.take(self._link, len(data))
+                        await self._server.quota.take_or_owe(self._link, len(data), BLIND_S)
                         self._look.add_bytes(len(data))
                         yield data
             except TiergateError as exc:

@@ -54,6 +54,9 @@ class Below:
     async def take(self, link: LinkRow, count: int) -> None:
         """The day's quota has room."""
 
+    async def take_or_owe(self, link: LinkRow, count: int, owing_s: float) -> None:
+        """As `take`."""
+
     @contextlib.asynccontextmanager
     async def open(self, *asked: Any) -> AsyncIterator[Look]:
         if isinstance(self.answer, Exception):
