@@ -76,6 +76,13 @@ class Lines:
     def within_cap(self, link: LinkRow) -> bool:
         return fits(self.line(link), [f.stream for f in self._use(link.id).flows])
 
+    def surplus(self, link: LinkRow, flow: Flow) -> Reason | None:
+        """Why a running stream must go from a line that was made narrower: it came last, and all are small already."""
+        streams = [f.stream for f in self._use(link.id).flows]
+        if self._use(link.id).flows[-1:] != [flow] or "main" in streams or fits(self.line(link), streams):
+            return None
+        return admit(self.line(link), streams[:-1], "sub").reason
+
     def _range_rate_bps(self, link: LinkRow) -> int:
         return range_rate_bps(self.line(link), [f.stream for f in self._use(link.id).flows])
 

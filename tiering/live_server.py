@@ -3,7 +3,7 @@
 A session asks again each second whether its lease still holds, and the register's look may end it at any moment:
 expiry, release, revocation and a suspended link stop it within 5 s (I7), also where the peer has stopped reading and
 nothing can be said to it (`overstayed`). A lease that nobody confirmed in time, and a line that became too thin, switch
-it to `sub` in-band: new init, same response.
+it to `sub` in-band: new init, same response. Where a line is too thin for small streams even, the newest ends.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class LiveSession:
         self._first = Notice("stream", _json(reduced or allowed.reason), self.stream)
 
     async def _permit(self) -> Permit:
-        self._allowed, _, self._terms = await self._server.permit(
+        self._allowed, self._link, self._terms = await self._server.permit(
             self._link, self._lease_id, self._camera, "live", self.stream
         )
         self._asked_s = asyncio.get_running_loop().time()
@@ -212,6 +212,9 @@ class LiveSession:
         look, flow = self._look, self._flow
         if flow is None or look is None:
             return Permit(None)
+        surplus = self._server.lines.surplus(self._link, flow)
+        if surplus is not None:
+            return Permit(None, surplus)
         if allowed.stream == "main" == flow.stream and not self._server.lines.within_cap(self._link):
             allowed = Permit("sub", Reason("tier.reduced_for_line"))  # the line was made narrower while it ran
         if allowed.stream != flow.stream:

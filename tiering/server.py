@@ -272,15 +272,15 @@ class TierServer:
         stream: str,
         from_ms: int | None = None,
         to_ms: int | None = None,
-    ) -> tuple[Permit, LeaseRow, LeaseTerms]:
-        """What is allowed now, by the rows as they are now."""
+    ) -> tuple[Permit, LinkRow, LeaseTerms]:
+        """What is allowed now, by the rows as they are now, of which the link's is given too."""
         fresh = await self.catalog.aread(lambda c: links.get(c, link.id))
         row, terms = await self.row(link, lease_id)
         answer = permit(
             terms, events_of(row, fresh), self.steady.now_ms(),
             camera=camera, function=function, stream=stream, from_ms=from_ms, to_ms=to_ms,
         )  # fmt: skip
-        return answer, row, terms
+        return answer, fresh or link, terms
 
     async def confirm(self, link: LinkRow, lease_id: str, value: Mapping[str, Any]) -> dict[str, Any]:
         who = wire.person_field(value, "person")

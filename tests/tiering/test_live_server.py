@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -41,15 +42,16 @@ class Below:
 
     def __init__(self) -> None:
         self.answer: Permit | Exception = Permit("main")
+        self.link = LINK
         self.lines = Lines(1, 4)
         self.looks: list[Look] = []
         self.open_looks = 0
         self.server: Any = SimpleNamespace(permit=self._permit, quota=self, lines=self.lines, register=self)
 
-    async def _permit(self, *asked: Any) -> tuple[Permit, None, None]:
+    async def _permit(self, *asked: Any) -> tuple[Permit, LinkRow, None]:
         if isinstance(self.answer, Exception):
             raise self.answer
-        return self.answer, None, None
+        return self.answer, self.link, None
 
     async def take(self, link: LinkRow, count: int) -> None:
         """The day's quota has room."""
@@ -78,6 +80,11 @@ class Below:
         session = LiveSession(self.server, self, LINK, "lease", "camera", "main")
         await session.start()
         return session
+
+
+def streams(below: Below) -> list[str]:
+    """That run on the line now."""
+    return [flow.stream for flow in below.lines.flows(LINK.id)]
 
 
 async def told(session: LiveSession, states: list[str]) -> str:
@@ -166,5 +173,36 @@ def test_a_session_whose_peer_takes_all_says_itself_why_it_ends() -> None:
         below.answer = Permit(None, Reason("tier.lease_expired"))
         assert await taking == "tier.lease_expired" and not over.done()
         over.cancel()
+
+    in_virtual_time(work)
+
+
+def test_a_line_that_is_made_narrower_counts_for_what_runs() -> None:
+    """First large streams become small ones; then those go that came last, one after the other."""
+
+    async def work() -> None:
+        below, states = Below(), list[str]()
+        takers = [asyncio.create_task(told(await below.session(), states)) for _ in range(5)]
+        await asyncio.sleep(5.0)
+        assert streams(below) == ["main", "sub", "sub", "sub", "sub"]
+        below.link = replace(LINK, capacity_bps=5_000_000)  # 2 small ones
+        await asyncio.sleep(10.0)
+        assert streams(below) == ["sub", "sub"]
+        assert [taker.done() for taker in takers] == [False, False, True, True, True]
+        assert {taker.result() for taker in takers[2:]} == {"tier.line_full"}
+        below.link = replace(LINK, capacity_bps=100_000)
+        assert [await taker for taker in takers[:2]] == ["tier.line_full"] * 2
+        assert not streams(below) and below.open_looks == 0
+
+    in_virtual_time(work)
+
+
+def test_a_stream_enters_the_line_as_wide_as_it_is_now() -> None:
+    async def work() -> None:
+        below = Below()
+        below.link = replace(LINK, capacity_bps=5_000_000)
+        session = await below.session()
+        assert session.stream == "sub"
+        await session.close()
 
     in_virtual_time(work)
