@@ -73,6 +73,14 @@ class Lines:
         """A running main becomes sub: it needs less than it has."""
         flow.stream = "sub"
 
+    def widen(self, link: LinkRow, flow: Flow) -> bool:
+        """A running sub becomes main again, where the line has room for it."""
+        others = [f.stream for f in self._use(link.id).flows if f is not flow]
+        if not fits(self.line(link), [*others, "main"]):
+            return False
+        flow.stream = "main"
+        return True
+
     def within_cap(self, link: LinkRow) -> bool:
         return fits(self.line(link), [f.stream for f in self._use(link.id).flows])
 

@@ -24,6 +24,7 @@ from tiering.live_server import BLIND_S, LiveSession
 LINK = LinkRow(
     "L", "N", "street", "210102001", "street", "upper", "https://10.0.0.1", bytes(32), None, "shared", 10_000_000, 0
 )
+THIN = replace(LINK, capacity_bps=5_000_000)  #: two small streams
 LOCKED = OperationalError("SELECT", {}, Exception("database is locked"))
 
 
@@ -87,13 +88,15 @@ def streams(below: Below) -> list[str]:
     return [flow.stream for flow in below.lines.flows(LINK.id)]
 
 
-async def told(session: LiveSession, states: list[str]) -> str:
-    """Takes all that is sent and notes its states; the code with which it ended."""
+async def told(session: LiveSession, states: list[str], notices: list[Notice] | None = None) -> str:
+    """Takes all that is sent and notes it and its states; the code with which it ended."""
     reader = CmafReader()
     async for data in session.chunks():
         for item in reader.feed(data):
             assert isinstance(item, Notice)
             states.append(item.state)
+            if notices is not None:
+                notices.append(item)
             if item.state == "ended":
                 await session.close()
                 return str((item.reason or {})["code"])
@@ -185,7 +188,7 @@ def test_a_line_that_is_made_narrower_counts_for_what_runs() -> None:
         takers = [asyncio.create_task(told(await below.session(), states)) for _ in range(5)]
         await asyncio.sleep(5.0)
         assert streams(below) == ["main", "sub", "sub", "sub", "sub"]
-        below.link = replace(LINK, capacity_bps=5_000_000)  # 2 small ones
+        below.link = THIN
         await asyncio.sleep(10.0)
         assert streams(below) == ["sub", "sub"]
         assert [taker.done() for taker in takers] == [False, False, True, True, True]
@@ -200,9 +203,49 @@ def test_a_line_that_is_made_narrower_counts_for_what_runs() -> None:
 def test_a_stream_enters_the_line_as_wide_as_it_is_now() -> None:
     async def work() -> None:
         below = Below()
-        below.link = replace(LINK, capacity_bps=5_000_000)
+        below.link = THIN
         session = await below.session()
         assert session.stream == "sub"
         await session.close()
+
+    in_virtual_time(work)
+
+
+def test_a_late_confirmation_brings_the_large_stream_back() -> None:
+    unconfirmed = Permit("sub", Reason("tier.unconfirmed"))
+
+    async def work() -> None:
+        for line, afterwards in ((LINK, ("main", None)), (THIN, ("sub", "tier.reduced_for_line"))):
+            below, notices = Below(), list[Notice]()
+            below.answer = unconfirmed
+            taking = asyncio.create_task(told(await below.session(), [], notices))
+            await asyncio.sleep(5.0)
+            below.link, below.answer = line, Permit("main")
+            await asyncio.sleep(10.0)
+            assert streams(below) == [afterwards[0]]
+            below.answer = unconfirmed
+            await asyncio.sleep(10.0)
+            below.answer = Permit("main")
+            await asyncio.sleep(10.0)
+            kept = [(n.stream, n.reason and n.reason["code"]) for n in notices if n.state == "stream"]
+            assert kept == [("sub", "tier.unconfirmed"), afterwards] * 2
+            below.answer = Permit(None, Reason("tier.lease_ended"))
+            assert await taking == "tier.lease_ended" and below.open_looks == 0
+
+    in_virtual_time(work)
+
+
+def test_what_a_full_line_made_small_stays_so_and_is_told_once() -> None:
+    async def work() -> None:
+        below, notices = Below(), list[Notice]()
+        first = asyncio.create_task(told(await below.session(), []))
+        second = asyncio.create_task(told(await below.session(), [], notices))
+        await asyncio.sleep(5.0)
+        below.looks[0].reason = Reason("tier.lease_ended")
+        below.looks[0].ended.set()
+        await first
+        await asyncio.sleep(10.0)
+        assert streams(below) == ["sub"] and [n.state for n in notices].count("stream") == 1
+        second.cancel()
 
     in_virtual_time(work)
