@@ -61,6 +61,10 @@ class Granted:
         stream = said.pop("stream", None)
         return cls(stream if stream in ("main", "sub") else None, said if "code" in said else None)
 
+    def as_event(self) -> Event:
+        """What `of` was made of."""
+        return Event("stream", {**(self.note or {}), **({} if self.stream is None else {"stream": self.stream})})
+
 
 @dataclass(frozen=True, slots=True)
 class Started:
