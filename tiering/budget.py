@@ -17,6 +17,7 @@ REFERENCE_BPS = 10_000_000  #: the line for which the caps are written
 USABLE_PERCENT = {"dedicated": 90, "shared": 75, "diode": 0}  #: of capacity, for video
 #: A stream's place in the account, transport included (REQUIREMENTS §4.1): 4 Mbit/s and 512 kbit/s × 1.10.
 COST_BPS = {"main": 4_400_000, "sub": 563_200}
+REDUCED = Reason("tier.reduced_for_line")
 RANGE_FLOOR_PERCENT = 5  #: of usable: recorded bytes crawl on a full line but never stop dead
 
 
@@ -66,7 +67,7 @@ def admit(line: Line, active: Sequence[str], wanted: str) -> Admission:
     if fits(line, [*active, wanted]):
         return Admission(wanted, None)
     if wanted == "main" and fits(line, [*active, "sub"]):
-        return Admission("sub", Reason("tier.reduced_for_line"))
+        return Admission("sub", REDUCED)
     used = sum(COST_BPS[stream] for stream in active)
     return Admission(
         None,

@@ -73,8 +73,23 @@ class Lines:
         """A running main becomes sub: it needs less than it has."""
         flow.stream = "sub"
 
+    def widen(self, link: LinkRow, flow: Flow) -> bool:
+        """A running sub becomes main again, where the line has room for it."""
+        others = [f.stream for f in self._use(link.id).flows if f is not flow]
+        if not fits(self.line(link), [*others, "main"]):
+            return False
+        flow.stream = "main"
+        return True
+
     def within_cap(self, link: LinkRow) -> bool:
         return fits(self.line(link), [f.stream for f in self._use(link.id).flows])
+
+    def surplus(self, link: LinkRow, flow: Flow) -> Reason | None:
+        """Why a running stream must go from a line that was made narrower: it came last, and all are small already."""
+        streams = [f.stream for f in self._use(link.id).flows]
+        if self._use(link.id).flows[-1:] != [flow] or "main" in streams or fits(self.line(link), streams):
+            return None
+        return admit(self.line(link), streams[:-1], "sub").reason
 
     def _range_rate_bps(self, link: LinkRow) -> int:
         return range_rate_bps(self.line(link), [f.stream for f in self._use(link.id).flows])

@@ -3,7 +3,8 @@
 A session asks again each second whether its lease still holds, and the register's look may end it at any moment:
 expiry, release, revocation and a suspended link stop it within 5 s (I7), also where the peer has stopped reading and
 nothing can be said to it (`overstayed`). A lease that nobody confirmed in time, and a line that became too thin, switch
-it to `sub` in-band: new init, same response.
+it to `sub` in-band: new init, same response; a late confirmation switches it back. Where a line is too thin for small
+streams even, the newest ends.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from config.reasons import Reason
 from storage.catalog.engine import UNAVAILABLE
 from storage.catalog.links import LinkRow
 from storage.media.access_unit import AccessUnit, StreamConfig
+from tiering.budget import REDUCED
 from tiering.cmaf import CmafWriter, Notice
 from tiering.lease import Permit
 from tiering.lines import Flow
@@ -26,7 +28,7 @@ from tiering.server import TierServer, refused
 
 CHECK_S = 1.0
 GIVE_WAY_S = 3.0
-BLIND_S = 60.0  #: while the catalog cannot be read a session goes on as allowed so long, as the node's own viewers do
+BLIND_S = 60.0  #: while the catalog does not answer a session goes on as allowed so long, as the node's own viewers do
 ALIVE_S = 5.0  #: a stream without pictures says that it lives: silence means a dead line
 
 
@@ -46,6 +48,7 @@ class LiveSession:
         self._flow: Flow | None = None
         self._look: OpenLook | None = None
         self._first: Notice | None = None
+        self._told: Reason | None = None  #: why the stream is less than was asked for, as the peer knows it
         self._writer = CmafWriter()
         self._allowed = Permit(None)
         self._asked_s = 0.0  #: when that was read
@@ -69,11 +72,12 @@ class LiveSession:
         except BaseException:
             await self.close()
             raise
-        self._first = Notice("stream", _json(reduced or allowed.reason), self.stream)
+        self._told = reduced or allowed.reason
+        self._first = Notice("stream", _json(self._told), self.stream)
 
     async def _permit(self) -> Permit:
-        self._allowed, _, self._terms = await self._server.permit(
-            self._link, self._lease_id, self._camera, "live", self.stream
+        self._allowed, self._link, self._terms = await self._server.permit(
+            self._link, self._lease_id, self._camera, "live", self._wanted
         )
         self._asked_s = asyncio.get_running_loop().time()
         return self._allowed
@@ -149,7 +153,7 @@ class LiveSession:
                                 yield self._writer.notice(Notice("stream", _json(item.reason), item.stream))
                             break
                         data = self._encode(item)
-                        await self._server.quota.take(self._link, len(data))
+                        await self._server.quota.take_or_owe(self._link, len(data), BLIND_S)
                         self._look.add_bytes(len(data))
                         yield data
             except TiergateError as exc:
@@ -205,27 +209,47 @@ class LiveSession:
                 await pending
 
     async def _changed(self) -> Permit | None:
-        """None: go on. Else what is allowed from now on; a lesser stream has its place and its register row already."""
+        """None: go on. Else what is given from now on, and why; another stream has its place and its register row
+        already."""
         allowed = await self._permit_now()
         if allowed.stream is None:
             return allowed
         look, flow = self._look, self._flow
         if flow is None or look is None:
             return Permit(None)
-        if allowed.stream == "main" == flow.stream and not self._server.lines.within_cap(self._link):
-            allowed = Permit("sub", Reason("tier.reduced_for_line"))  # the line was made narrower while it ran
-        if allowed.stream != flow.stream:
-            self._server.lines.reduce(flow)
-        elif not look.ended.is_set():
-            return None
-        elif look.reason is not None:
-            return Permit(None, look.reason)
+        surplus = self._server.lines.surplus(self._link, flow)
+        if surplus is not None:
+            return Permit(None, surplus)
+        before = flow.stream
+        given = self._on_line(allowed, flow)
+        if given.stream == before:
+            if not look.ended.is_set():
+                if given.reason == self._told:
+                    return None
+                self._told = given.reason
+                return given
+            if look.reason is not None:
+                return Permit(None, look.reason)
         try:
             await self._open_look()
         except TiergateError as exc:
             return Permit(None, exc.reason)
         except UNAVAILABLE:
             return Permit(None, Reason("access.register_away"))
+        self._told = given.reason
+        return given
+
+    def _on_line(self, allowed: Permit, flow: Flow) -> Permit:
+        """What the line carries of it as it is now; takes the place."""
+        lines = self._server.lines
+        if allowed.stream == "main":
+            if flow.stream == "main" and lines.within_cap(self._link):
+                return allowed
+            # What the line has made small stays so: as others come and go it would change with each of them.
+            if flow.stream == "sub" and self._told != REDUCED and lines.widen(self._link, flow):
+                return allowed
+            allowed = Permit("sub", REDUCED)
+        lines.reduce(flow)
         return allowed
 
 

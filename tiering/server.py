@@ -130,6 +130,7 @@ class TierServer:
         self._nonces = nonces
         self._entropy = entropy
         self._heads = head_signer
+        self._signing = asyncio.Lock()
         self._directory = DirectorySource(catalog, card)
         self.readings = Readings(register)
         self._seen_ms: dict[str, int] = {}
@@ -271,15 +272,15 @@ class TierServer:
         stream: str,
         from_ms: int | None = None,
         to_ms: int | None = None,
-    ) -> tuple[Permit, LeaseRow, LeaseTerms]:
-        """What is allowed now, by the rows as they are now."""
+    ) -> tuple[Permit, LinkRow, LeaseTerms]:
+        """What is allowed now, by the rows as they are now, of which the link's is given too."""
         fresh = await self.catalog.aread(lambda c: links.get(c, link.id))
         row, terms = await self.row(link, lease_id)
         answer = permit(
             terms, events_of(row, fresh), self.steady.now_ms(),
             camera=camera, function=function, stream=stream, from_ms=from_ms, to_ms=to_ms,
         )  # fmt: skip
-        return answer, row, terms
+        return answer, fresh or link, terms
 
     async def confirm(self, link: LinkRow, lease_id: str, value: Mapping[str, Any]) -> dict[str, Any]:
         who = wire.person_field(value, "person")
@@ -421,8 +422,12 @@ class TierServer:
         return {"checkpoint": (await self.signed_head()).as_json()}
 
     async def signed_head(self) -> Checkpoint:
-        """Of our audit log, for a linked node. Raises ops.audit_cut, media.store_unavailable."""
-        return await asyncio.to_thread(self._heads.write, self.steady.now_ms())
+        """Of our audit log, for a linked node. Raises ops.audit_cut, media.store_unavailable.
+
+        One at a time: whoever waits for a store that is slow to answer needs no thread meanwhile.
+        """
+        async with self._signing:
+            return await asyncio.to_thread(self._heads.write, self.steady.now_ms())
 
     async def certificates(self, link: LinkRow, value: Mapping[str, Any]) -> dict[str, Any]:
         """What each of the two says of its relay's certificate; over a suspended link too, which may be resumed."""

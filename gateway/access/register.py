@@ -183,8 +183,15 @@ class Registers:
     async def _tend(self, recovered: bool) -> None:
         while True:
             await asyncio.sleep(REPLAY_S)
-            if not recovered or journal.waits(self._journal):
+            if not recovered or self._may_wait():
                 recovered = await self.recover()
+
+    def _may_wait(self) -> bool:
+        """Whether there is something to replay, also where the disk does not say."""
+        try:
+            return journal.waits(self._journal)
+        except OSError:
+            return True
 
     async def recover(self) -> bool:
         """Replays the journals of this process and of dead ones, then closes what those left open. Never raises, for a

@@ -22,6 +22,7 @@ from gateway.live import fmp4_stream, rtp
 from gateway.live.fmp4_stream import Place
 from gateway.live.frames import binary_frame
 from gateway.live.wire import Config, Event, Unit
+from storage.catalog.engine import UNAVAILABLE
 from storage.media.access_unit import AccessUnit, StreamConfig, Track
 
 _log = logging.getLogger(__name__)
@@ -42,7 +43,8 @@ class StreamKey:
     transcoded: bool = False  #: H.264 made by the worker from an H.265 stream
 
 
-#: Opens one subscription; closed when it is no longer wanted, ends or raises OSError/EOFError when it breaks.
+#: Opens one subscription; closed when it is no longer wanted, ends or raises OSError, EOFError or one of `UNAVAILABLE`
+#: when it breaks.
 Watch = Callable[[StreamKey], AsyncGenerator[Config | Unit | Event, None]]
 
 
@@ -60,6 +62,10 @@ class Granted:
         said = dict(reason or {})
         stream = said.pop("stream", None)
         return cls(stream if stream in ("main", "sub") else None, said if "code" in said else None)
+
+    def as_event(self) -> Event:
+        """What `of` was made of."""
+        return Event("stream", {**(self.note or {}), **({} if self.stream is None else {"stream": self.stream})})
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,6 +318,8 @@ class _Feed:
                                 return
             except (OSError, EOFError) as exc:
                 _log.info("live socket of %s %s: %s", self.key.camera, self.key.stream, exc)
+            except UNAVAILABLE as exc:  # the catalog, which says where the socket is
+                _log.info("live socket of %s %s: %s", self.key.camera, self.key.stream, type(exc).__name__)
             self._away()
             await asyncio.sleep(RETRY_S[min(attempt, len(RETRY_S) - 1)])
             attempt += 1

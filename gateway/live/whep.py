@@ -23,7 +23,7 @@ from config.reasons import Reason
 from gateway.live import rtp
 from gateway.live.aiortc_seam import PassThroughTrack, UdpPorts, ports_in_use, use_ports
 from gateway.live.candidates import sifted
-from gateway.live.hub import Notice, Picture, Started, Viewer
+from gateway.live.hub import Granted, Picture, Started, Viewer
 
 _log = logging.getLogger(__name__)
 
@@ -38,6 +38,7 @@ class _VideoTrack(PassThroughTrack):
     def __init__(
         self,
         viewer: Viewer,
+        granted: Granted,
         clock: Clock,
         audio: _AudioTrack | None,
         sent: Callable[[int], None],
@@ -46,6 +47,7 @@ class _VideoTrack(PassThroughTrack):
         super().__init__()
         self._over = over
         self._viewer = viewer
+        self._granted = granted  #: as the answer said; what else is given nobody could be told on this way
         self._clock = clock
         self._audio = audio
         self._sent = sent
@@ -54,7 +56,6 @@ class _VideoTrack(PassThroughTrack):
         self._timestamp = 0
         self._lost_ns = -REBURST_NS
         self.rebursts = 0
-        self.state: Notice | None = None
 
     async def next_payloads(self) -> tuple[list[bytes], int]:
         while True:
@@ -81,10 +82,12 @@ class _VideoTrack(PassThroughTrack):
                     self._audio.push(entry)
             elif isinstance(entry, Started):
                 self._again.clear()
+                if entry.granted != self._granted:
+                    self._viewer.end()
                 if entry.config.video.codec != "h264":  # the camera went over to H.265 in the middle
                     self._viewer.end(Reason("media.live_whep_codec", {"codec": entry.config.video.rfc6381}))
-            else:
-                self.state = entry
+            elif entry.state == "stream" and Granted.of(entry.reason) != self._granted:
+                self._viewer.end()
 
     def _count(self, payloads: list[bytes]) -> list[bytes]:
         self._sent(sum(map(len, payloads)))
@@ -158,7 +161,7 @@ class WhepSession:
         if law in ("pcma", "pcmu") and started.config.audio is not None and "m=audio" in offer_sdp:
             plain = started.config.audio.sample_rate_hz == 8000 and started.config.audio.channels == 1
             audio = _AudioTrack(self._sent) if plain else None
-        self._video = _VideoTrack(self.viewer, self._clock, audio, self._sent, self._close_soon)
+        self._video = _VideoTrack(self.viewer, started.granted, self._clock, audio, self._sent, self._close_soon)
         peer = self._peer
         peer.on("connectionstatechange", self._state_changed)
         try:

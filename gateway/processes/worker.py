@@ -32,7 +32,7 @@ from config.clock import make_clock
 from config.errors import TiergateError
 from config.reasons import Reason
 from gateway.health.checker import Checker
-from gateway.live.hub import Hub, Notice, Picture, Started, StreamKey, Viewer, Watch
+from gateway.live.hub import Granted, Hub, Picture, Started, StreamKey, Viewer, Watch
 from gateway.live.sockets import socket_watch
 from gateway.live.wire import ACK_BYTES, HEAD_BYTES, WINDOW_BYTES, Config, Event, Unit, encode
 from gateway.processes import child
@@ -211,24 +211,16 @@ class Worker:
             gone = asyncio.create_task(window.read(), name="transcode acknowledgements")
             gone.add_done_callback(lambda _: viewer.end())
             try:
-                while entries := await viewer.take():
-                    for entry in entries:
+                async with contextlib.aclosing(_messages(viewer)) as messages:
+                    async for message in messages:
                         if not await window.open():
                             return
-                        data = encode(_message(entry))
+                        data = encode(message)
                         window.sent(len(data) - HEAD_BYTES)
                         writer.write(data)
-                    await writer.drain()
+                        await writer.drain()
             finally:
                 gone.cancel()
-
-
-def _message(entry: Started | Picture | Notice) -> Config | Unit | Event:
-    if isinstance(entry, Picture):
-        return Unit(entry.unit, entry.replay)
-    if isinstance(entry, Started):
-        return Config(entry.epoch, entry.config)
-    return Event(entry.state, entry.reason)
 
 
 class _Window:
@@ -265,10 +257,21 @@ class _Window:
 
 
 async def _messages(viewer: Viewer) -> AsyncGenerator[Config | Unit | Event, None]:
-    """A viewer's entries as the transcoder wants them."""
+    """A viewer's entries as they came over the live socket; who joins late is told first what a lower tier gives."""
+    told = Granted()
     while entries := await viewer.take():
         for entry in entries:
-            yield _message(entry)
+            if isinstance(entry, Picture):
+                yield Unit(entry.unit, entry.replay)
+            elif isinstance(entry, Started):
+                if entry.granted != told:
+                    told = entry.granted
+                    yield told.as_event()
+                yield Config(entry.epoch, entry.config)
+            else:
+                if entry.state == "stream":
+                    told = Granted.of(entry.reason)
+                yield Event(entry.state, entry.reason)
 
 
 async def _asked(words: dict[str, Any], reader: asyncio.StreamReader) -> AsyncGenerator[Config | Unit | Event, None]:

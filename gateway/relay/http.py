@@ -4,12 +4,10 @@ only to addresses at which nodes may be (FAULTS S6).
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import hmac
 import ipaddress
 import re
-import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
@@ -19,10 +17,12 @@ import httpx
 
 from config.errors import Kind, TiergateError
 from gateway.cameras.address import address_is_allowed
+from gateway.relay.lookups import Lookups
 
 CONNECT_S = 5.0
 ANSWER_S = 30.0  #: a range may wait for its turn on a thin line
 
+_lookups = Lookups()
 _PEM = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.S)
 
 
@@ -133,7 +133,7 @@ class PeerTransport(httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         host = request.url.host
-        address = await asyncio.to_thread(self._address, host, request)
+        address = await self._address(host, request)
         pinned = httpx.Request(
             request.method, request.url.copy_with(host=address), headers=request.headers, stream=request.stream,
             extensions={**request.extensions, "sni_hostname": host},
@@ -160,12 +160,14 @@ class PeerTransport(httpx.AsyncBaseTransport):
         for way in (*self._before, self._way):
             await way.transport.aclose()
 
-    def _address(self, host: str, request: httpx.Request) -> str:
+    async def _address(self, host: str, request: httpx.Request) -> str:
         try:
-            found = sorted({str(i[4][0]) for i in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)})
-        except (OSError, UnicodeError) as exc:
-            raise httpx.ConnectError("the name has no address", request=request) from exc
-        if not found or not all(_may_be_a_node(address, self._networks) for address in found):
+            found = await _lookups.addresses(host, CONNECT_S)
+        except TimeoutError as exc:
+            raise httpx.ConnectTimeout("nobody says what address the name has", request=request) from exc
+        if not found:
+            raise httpx.ConnectError("the name has no address", request=request)
+        if not all(_may_be_a_node(address, self._networks) for address in found):
             raise TiergateError(Kind.INVALID, "tier.address_not_allowed", host=host[:120])
         return found[0]
 

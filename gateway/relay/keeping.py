@@ -200,9 +200,9 @@ class Keeping:
         ended = {str(entry["id"]) for entry in found.ended_leases}
         if fresh and found.cameras is None and ended <= self._ended:
             return  # nothing new: each commit wakes every process of the node
-        self._ended |= ended
         before = self.aside.get(link.id, ())
         stored = await self._pulls.catalog.awrite(lambda c: _store(c, link, found, before, now_ms))
+        self._ended |= ended
         self._digests[link.id] = found.digest
         if stored.aside:
             self.aside[link.id] = stored.aside

@@ -35,6 +35,7 @@ from gateway.relay.upstream import Upstreams
 from storage.audit.signed import HeadSigner
 from storage.catalog.engine import Catalog
 from storage.media.access_unit import AccessUnit, StreamConfig
+from storage.objects.asked import AskedStore
 from storage.objects.base import ObjectStore
 from tiering.cache import Cache, LeaseKeys
 from tiering.cmaf import Notice
@@ -80,7 +81,7 @@ class RelayService:
         self.lines = Lines(settings.relay.max_main, settings.relay.max_sub)
         self.limits = LinkLimits(clock)
         nonces = NonceJournal(self._run_dir / "relay.nonces", clock.wall_ns() // 1_000_000)
-        heads = HeadSigner(catalog, store, signer.node_id, signer.public_key, signer.sign)
+        heads = HeadSigner(catalog, AskedStore(store), signer.node_id, signer.public_key, signer.sign)
         self.server = TierServer(
             self.card, signer, catalog, clock, register, footage, self.lines, nonces, secrets.token_bytes, heads
         )

@@ -161,15 +161,15 @@ class Upstream:
                     if ended is not None and ended.get("code") not in PASSING:
                         return
                     if ended is not None and ended["code"] != "tier.stream_ended":
-                        self._offline(ended)
+                        self._announce("offline", ended)
                 except TiergateError as exc:
                     last = exc.reason
                     if exc.kind not in AWAY:
                         return
-                    self._offline(exc.reason.as_json())
+                    self._announce("offline", exc.reason.as_json())
                 except UNAVAILABLE as exc:
                     last = Reason("ops.catalog_away", {"problem": type(exc).__name__})
-                    self._offline(last.as_json())
+                    self._announce("offline", last.as_json())
                 failures = 1 if self._has_unit else failures + 1
                 await asyncio.sleep(RETRY_S[min(failures, len(RETRY_S)) - 1])
         except asyncio.CancelledError:
@@ -181,8 +181,10 @@ class Upstream:
             checker.cancel()
             self._finish(last)
 
-    def _offline(self, reason: dict[str, object]) -> None:
-        self._state = encode_event("offline", reason)
+    def _announce(self, state: str, reason: dict[str, object] | None) -> None:
+        if state != "online":
+            self._gop, self._gop_bytes = [], 0  # joiners would take the last picture for one of now
+        self._state = encode_event(state, reason)
         self._tell(self._state)
 
     async def _watch_lease(self) -> None:
@@ -216,8 +218,7 @@ class Upstream:
                     self._stream, self._state = encode_event(item.state, _with_stream(item)), None
                     self._tell(self._stream)
                 elif item.state != "alive":
-                    self._state = encode_event(item.state, _with_stream(item))
-                    self._tell(self._state)
+                    self._announce(item.state, _with_stream(item))
         raise TiergateError(Kind.UNAVAILABLE, "tier.peer_away", problem="closed")
 
     def _unit(self, unit: AccessUnit) -> None:

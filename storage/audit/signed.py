@@ -38,6 +38,7 @@ from storage.catalog import facts
 from storage.catalog.engine import Catalog
 from storage.catalog.tables import audit
 from storage.keys import CATALOG_FOLDER, dated_key
+from storage.objects.asked import AskedStore
 from storage.objects.base import ObjectStore
 
 _log = logging.getLogger(__name__)
@@ -80,7 +81,7 @@ class Name:
     key: str
 
 
-def names(store: ObjectStore, node: str, from_ms: int = 0) -> list[Name]:
+def names(store: ObjectStore | AskedStore, node: str, from_ms: int = 0) -> list[Name]:
     """Of the heads in the store, oldest first. Raises what the store raises."""
     prefix = checkpoint_prefix(node)
     start_after = dated_key(prefix, from_ms, 0) if from_ms > 0 else ""
@@ -92,7 +93,7 @@ def names(store: ObjectStore, node: str, from_ms: int = 0) -> list[Name]:
     return sorted(found)
 
 
-def read_head(store: ObjectStore, name: Name, public_key: bytes) -> Checkpoint | None:
+def read_head(store: ObjectStore | AskedStore, name: Name, public_key: bytes) -> Checkpoint | None:
     """None for what this node did not sign under this name. Raises media.store_unavailable, media.store_refused."""
     try:
         made = Checkpoint.from_text(store.read(name.key))
@@ -105,7 +106,7 @@ def read_head(store: ObjectStore, name: Name, public_key: bytes) -> Checkpoint |
     return made if (made.at_ms, made.seq) == (name.at_ms, name.seq) and log.signature_holds(made, public_key) else None
 
 
-def newest(store: ObjectStore, found: Sequence[Name], public_key: bytes) -> Checkpoint | None:
+def newest(store: ObjectStore | AskedStore, found: Sequence[Name], public_key: bytes) -> Checkpoint | None:
     """The last of `found` that this node signed."""
     heads = (read_head(store, name, public_key) for name in reversed(found))
     return next((made for made in heads if made is not None), None)
@@ -223,7 +224,7 @@ class Standing:
 
 
 def judge(
-    read: Read, store: ObjectStore, node: str, public_key: bytes, now_ms: int, last_ms: int | None = None
+    read: Read, store: ObjectStore | AskedStore, node: str, public_key: bytes, now_ms: int, last_ms: int | None = None
 ) -> Standing:
     """One listing of two days, one object and one row, as long as the log holds. Raises what the store raises.
 
@@ -250,7 +251,7 @@ class _Unheld:
 
 
 class _Look:
-    def __init__(self, read: Read, store: ObjectStore, public_key: bytes) -> None:
+    def __init__(self, read: Read, store: ObjectStore | AskedStore, public_key: bytes) -> None:
         self._read, self._store, self._public_key = read, store, public_key
         self._excuses: list[Excuse] | None = None  #: asked for when a head does not hold
         self.excused = False
@@ -393,7 +394,12 @@ class HeadSigner:
     that lost what was signed would make the loss look like the truth, away from here."""
 
     def __init__(
-        self, catalog: Catalog, store: ObjectStore, node: str, public_key: bytes, sign: Callable[[bytes], crypto.Signed]
+        self,
+        catalog: Catalog,
+        store: ObjectStore | AskedStore,
+        node: str,
+        public_key: bytes,
+        sign: Callable[[bytes], crypto.Signed],
     ) -> None:
         self._catalog, self._store, self._node = catalog, store, node
         self._public_key, self._sign = public_key, sign
@@ -409,7 +415,9 @@ class HeadSigner:
         return log.signed_head(connection, self._public_key, self._sign, now_ms)
 
 
-def newest_held(read: Read, store: ObjectStore, node: str, public_key: bytes, now_ms: int) -> Checkpoint | None:
+def newest_held(
+    read: Read, store: ObjectStore | AskedStore, node: str, public_key: bytes, now_ms: int
+) -> Checkpoint | None:
     """The newest head in the store, which the log holds; None without one. Raises ops.audit_cut, and what the store
     raises."""
     found = judge(read, store, node, public_key, now_ms)

@@ -35,7 +35,7 @@ class AskedStore:
         self._store = store
         self._questions = Questions() if isinstance(store, FolderStore) else None
 
-    def read(self, key: str, offset: int, length: int) -> bytes:
+    def read(self, key: str, offset: int = 0, length: int | None = None) -> bytes:
         """As `ObjectStore.read`."""
         return self._answer(partial(self._store.read, key, offset, length))
 
@@ -60,9 +60,9 @@ class AskedStore:
             left |= self._answer(partial(self._store.delete_many, keys[start : start + _AT_ONCE]))
         return left
 
-    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+    def list(self, prefix: str, start_after: str = "") -> Iterator[ObjectInfo]:
         """As `ObjectStore.list`."""
-        infos = self._store.list(prefix)
+        infos = self._store.list(prefix, start_after)
         while page := self._answer(partial(_next_of, infos)):
             yield from page
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -23,6 +24,7 @@ from tiering.live_server import BLIND_S, LiveSession
 LINK = LinkRow(
     "L", "N", "street", "210102001", "street", "upper", "https://10.0.0.1", bytes(32), None, "shared", 10_000_000, 0
 )
+THIN = replace(LINK, capacity_bps=5_000_000)  #: two small streams
 LOCKED = OperationalError("SELECT", {}, Exception("database is locked"))
 
 
@@ -41,18 +43,22 @@ class Below:
 
     def __init__(self) -> None:
         self.answer: Permit | Exception = Permit("main")
+        self.link = LINK
         self.lines = Lines(1, 4)
         self.looks: list[Look] = []
         self.open_looks = 0
         self.server: Any = SimpleNamespace(permit=self._permit, quota=self, lines=self.lines, register=self)
 
-    async def _permit(self, *asked: Any) -> tuple[Permit, None, None]:
+    async def _permit(self, *asked: Any) -> tuple[Permit, LinkRow, None]:
         if isinstance(self.answer, Exception):
             raise self.answer
-        return self.answer, None, None
+        return self.answer, self.link, None
 
     async def take(self, link: LinkRow, count: int) -> None:
         """The day's quota has room."""
+
+    async def take_or_owe(self, link: LinkRow, count: int, owing_s: float) -> None:
+        """As `take`."""
 
     @contextlib.asynccontextmanager
     async def open(self, *asked: Any) -> AsyncIterator[Look]:
@@ -77,13 +83,20 @@ class Below:
         return session
 
 
-async def told(session: LiveSession, states: list[str]) -> str:
-    """Takes all that is sent and notes its states; the code with which it ended."""
+def streams(below: Below) -> list[str]:
+    """That run on the line now."""
+    return [flow.stream for flow in below.lines.flows(LINK.id)]
+
+
+async def told(session: LiveSession, states: list[str], notices: list[Notice] | None = None) -> str:
+    """Takes all that is sent and notes it and its states; the code with which it ended."""
     reader = CmafReader()
     async for data in session.chunks():
         for item in reader.feed(data):
             assert isinstance(item, Notice)
             states.append(item.state)
+            if notices is not None:
+                notices.append(item)
             if item.state == "ended":
                 await session.close()
                 return str((item.reason or {})["code"])
@@ -163,5 +176,76 @@ def test_a_session_whose_peer_takes_all_says_itself_why_it_ends() -> None:
         below.answer = Permit(None, Reason("tier.lease_expired"))
         assert await taking == "tier.lease_expired" and not over.done()
         over.cancel()
+
+    in_virtual_time(work)
+
+
+def test_a_line_that_is_made_narrower_counts_for_what_runs() -> None:
+    """First large streams become small ones; then those go that came last, one after the other."""
+
+    async def work() -> None:
+        below, states = Below(), list[str]()
+        takers = [asyncio.create_task(told(await below.session(), states)) for _ in range(5)]
+        await asyncio.sleep(5.0)
+        assert streams(below) == ["main", "sub", "sub", "sub", "sub"]
+        below.link = THIN
+        await asyncio.sleep(10.0)
+        assert streams(below) == ["sub", "sub"]
+        assert [taker.done() for taker in takers] == [False, False, True, True, True]
+        assert {taker.result() for taker in takers[2:]} == {"tier.line_full"}
+        below.link = replace(LINK, capacity_bps=100_000)
+        assert [await taker for taker in takers[:2]] == ["tier.line_full"] * 2
+        assert not streams(below) and below.open_looks == 0
+
+    in_virtual_time(work)
+
+
+def test_a_stream_enters_the_line_as_wide_as_it_is_now() -> None:
+    async def work() -> None:
+        below = Below()
+        below.link = THIN
+        session = await below.session()
+        assert session.stream == "sub"
+        await session.close()
+
+    in_virtual_time(work)
+
+
+def test_a_late_confirmation_brings_the_large_stream_back() -> None:
+    unconfirmed = Permit("sub", Reason("tier.unconfirmed"))
+
+    async def work() -> None:
+        for line, afterwards in ((LINK, ("main", None)), (THIN, ("sub", "tier.reduced_for_line"))):
+            below, notices = Below(), list[Notice]()
+            below.answer = unconfirmed
+            taking = asyncio.create_task(told(await below.session(), [], notices))
+            await asyncio.sleep(5.0)
+            below.link, below.answer = line, Permit("main")
+            await asyncio.sleep(10.0)
+            assert streams(below) == [afterwards[0]]
+            below.answer = unconfirmed
+            await asyncio.sleep(10.0)
+            below.answer = Permit("main")
+            await asyncio.sleep(10.0)
+            kept = [(n.stream, n.reason and n.reason["code"]) for n in notices if n.state == "stream"]
+            assert kept == [("sub", "tier.unconfirmed"), afterwards] * 2
+            below.answer = Permit(None, Reason("tier.lease_ended"))
+            assert await taking == "tier.lease_ended" and below.open_looks == 0
+
+    in_virtual_time(work)
+
+
+def test_what_a_full_line_made_small_stays_so_and_is_told_once() -> None:
+    async def work() -> None:
+        below, notices = Below(), list[Notice]()
+        first = asyncio.create_task(told(await below.session(), []))
+        second = asyncio.create_task(told(await below.session(), [], notices))
+        await asyncio.sleep(5.0)
+        below.looks[0].reason = Reason("tier.lease_ended")
+        below.looks[0].ended.set()
+        await first
+        await asyncio.sleep(10.0)
+        assert streams(below) == ["sub"] and [n.state for n in notices].count("stream") == 1
+        second.cancel()
 
     in_virtual_time(work)

@@ -227,12 +227,23 @@ def _grouped(entries: list[Entry]) -> list[Started | Notice | list[Picture]]:
     return groups
 
 
-def _announcement(started: Started, choice: Choice, audio: bool) -> str:
-    """A lower tier's reason to give less comes before ours: it may change while the picture runs."""
+def _given(started: Started, choice: Choice) -> tuple[str, dict[str, object] | None]:
+    """(the stream that is sent, why it is not the one that was asked for). A lower tier's reason to give less comes
+    before ours: it may change while the picture runs."""
     note = started.granted.note or (choice.note.as_json() if choice.note else None)
-    stream, path = started.granted.stream or choice.stream, choice.path.value
+    return started.granted.stream or choice.stream, note
+
+
+def _headers(started: Started, choice: Choice) -> dict[str, str]:
+    """The same for ways out that have no words of their own."""
+    stream, note = _given(started, choice)
+    return {"X-Tiergate-Stream": stream} | ({} if note is None else {"X-Tiergate-Note": json.dumps(note)})
+
+
+def _announcement(started: Started, choice: Choice, audio: bool) -> str:
+    stream, note = _given(started, choice)
     return json.dumps(
-        fmp4_stream.announcement(started.config, stream, started.epoch, audio, path=path, note=note),
+        fmp4_stream.announcement(started.config, stream, started.epoch, audio, path=choice.path.value, note=note),
         ensure_ascii=False,
     )
 
@@ -317,8 +328,8 @@ class _LiveFile(Response):
         super().__init__(
             headers={
                 "Cache-Control": "no-store",
-                "X-Tiergate-Stream": served.started.granted.stream or served.choice.stream,
                 "X-Tiergate-Mime": fmp4_stream.mime(served.started.config, audio),
+                **_headers(served.started, served.choice),
             }
         )
         del self.headers["content-length"]
@@ -378,7 +389,11 @@ async def live_file(
     case_no: CaseNo = None,
     audio: bool = False,
 ) -> Response:
-    """Fragmented MP4 in chunks, from the last key frame on, until the reader leaves."""
+    """Fragmented MP4 in chunks, from the last key frame on, until the reader leaves.
+
+    ``X-Tiergate-Stream`` is the stream that is sent, ``X-Tiergate-Note`` why that is not the one that was asked for, as
+    a reason in JSON; a lower tier may give another one while it runs.
+    """
     services = services_of(request)
     wish = _Wish(
         services, _live(services), principal, camera_id, stream, "file", parse_can(can, "file"), client_of(request),
@@ -403,7 +418,11 @@ async def whep_open(
     reason: Why = "",
     case_no: CaseNo = None,
 ) -> Response:
-    """An SDP offer in, the answer out; ``DELETE`` of its ``Location`` ends the session."""
+    """An SDP offer in, the answer out; ``DELETE`` of its ``Location`` ends the session.
+
+    ``X-Tiergate-Stream`` is the stream that is sent, ``X-Tiergate-Note`` why that is not the one that was asked for, as
+    a reason in JSON. The session ends when a lower tier gives another one, or says another reason.
+    """
     services = services_of(request)
     live = _live(services)
     offer = await request.body()
@@ -431,7 +450,7 @@ async def whep_open(
             _run_session(live, name, session, served.look, stack.pop_all()), name="whep session"
         )
         location = f"/api/v1/cameras/{camera_id}/whep/{name}"
-        headers = {"Location": location, "X-Tiergate-Stream": served.choice.stream, "Cache-Control": "no-store"}
+        headers = {"Location": location, "Cache-Control": "no-store", **_headers(served.started, served.choice)}
         return Response(sdp, 201, headers, media_type="application/sdp")
     raise AssertionError("not reached")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import subprocess
 import sys
@@ -236,6 +237,29 @@ async def test_what_was_taken_when_the_catalog_went_away_again_is_replayed_witho
     assert desk.files() == [".replaying"]
     async with desk.registers.tending():
         desk.catalog.away = False
+        await until_async(desk.results_are(None), 20, "the row is there")
+
+
+async def test_a_disk_that_does_not_even_say_whether_there_is_a_journal_ends_no_replay(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.access.register.REPLAY_S", 0.01)
+    real, failed = journal.waits, 0
+
+    def waits(path: Path) -> bool:
+        nonlocal failed
+        if failed < 3:
+            failed += 1
+            raise OSError(errno.EIO, "Input/output error")
+        return real(path)
+
+    async def has_failed() -> bool:
+        return failed == 3
+
+    monkeypatch.setattr(journal, "waits", waits)
+    async with desk.registers.tending():
+        await until_async(has_failed, 20, "the disk has failed")
+        await desk.open()
         await until_async(desk.results_are(None), 20, "the row is there")
 
 

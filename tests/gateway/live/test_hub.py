@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from functools import partial
 from pathlib import Path
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from gateway.live import hub as hub_module
 from gateway.live.fmp4_stream import init
 from gateway.live.hub import Entry, Granted, Hub, Notice, Picture, Started, StreamKey, Viewer
+from gateway.live.wire import Config, Event, Unit
 from storage.media.access_unit import AccessUnit
 from tests.gateway.live.serving import LiveSocket, shifted, watch_socket
 from tests.media import access_units, decode_mp4, encode_aac, encode_h264, stream_config
@@ -206,6 +209,39 @@ async def test_a_recorder_that_dies_is_asked_again(camera: LiveSocket, hub: Hub)
     entries = await take(viewer, 2)
     assert isinstance(entries[0], Started)
     assert hub.counters.reconnects >= 1
+
+
+async def test_a_catalog_that_is_away_while_a_recorder_dies_ends_no_viewer(
+    camera: LiveSocket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub_module, "RETRY_S", (0.01,))
+    asked = 0
+
+    async def watch(key: StreamKey) -> AsyncGenerator[Config | Unit | Event, None]:
+        nonlocal asked
+        asked += 1
+        if asked == 2:
+            raise OperationalError("SELECT", {}, Exception("database is locked"))
+        async with contextlib.aclosing(watch_socket(camera.path, key)) as messages:
+            async for message in messages:
+                yield message
+
+    hub = Hub(watch, linger_s=0.05)
+    viewer = hub.join(KEY)
+    await watched(camera)
+    camera.push(*UNITS[:1])
+    await take(viewer, 1)
+    await camera.stop()
+    async with asyncio.timeout(5):
+        (notice,) = await viewer.take()
+    assert isinstance(notice, Notice) and notice.state == "offline"
+    await camera.listen()
+    camera.config(CONFIG)
+    await watched(camera)
+    camera.push(*shifted(UNITS[:2], 900_000))
+    await take(viewer, 2)
+    assert asked >= 3
+    await hub.close()
 
 
 async def test_the_end_of_a_camera_ends_its_viewers(camera: LiveSocket, hub: Hub) -> None:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from sqlalchemy import Connection
 from websockets.asyncio.client import ClientConnection, connect
@@ -169,6 +170,44 @@ async def test_the_small_stream_instead_of_the_large_is_announced_with_its_reaso
         node.camera.event("stream", {"stream": "main"})
         node.camera.config(CONFIG)
         assert await announced(first) == {"stream": "main", "note": None}
+
+
+async def test_viewers_without_words_are_told_in_headers_what_a_lower_tier_gives(node: Rig) -> None:
+    headers = await node.sign_in("operator")
+    why: dict[str, object] = {"code": "tier.reduced_for_line", "en": "The line has no room.", "zh": "带宽不足。"}
+    peer = Peer()
+
+    def said(answer: httpx.Response) -> tuple[str, Any]:
+        return answer.headers["X-Tiergate-Stream"], json.loads(answer.headers.get("X-Tiergate-Note", "null"))
+
+    async with node.camera.playing(UNITS, again, 0.04), connect(node.ws(), additional_headers=headers) as first:
+        await collect(first, 1000)
+        async with node.http.stream("GET", node.path + "/live.mp4", headers=headers) as answer:
+            assert said(answer) == ("main", None)
+        node.camera.event("stream", why | {"stream": "sub"})
+        node.camera.config(CONFIG)
+        async with asyncio.timeout(30):
+            while isinstance(message := await first.recv(), bytes) or "mime" not in json.loads(message):
+                pass
+        async with node.http.stream("GET", node.path + "/live.mp4", headers=headers) as answer:
+            assert said(answer) == ("sub", why)
+        answer = await node.http.post(node.path + "/whep", content=await peer.offer(), headers=headers)
+        assert answer.status_code == 201 and said(answer) == ("sub", why)
+        await peer.accept(answer.text)
+        async with asyncio.timeout(30):
+            await peer.frames["video"].get()
+        node.camera.event("stream", why | {"stream": "sub"})  # the same again is no news
+        async with asyncio.timeout(30):
+            for _ in range(10):
+                await peer.frames["video"].get()
+        assert node.live.whep_sessions == 1
+        node.camera.event("stream", {"stream": "main"})
+
+        async def over() -> bool:
+            return node.live.whep_sessions == 0
+
+        await until_async(over, 30, "what is given now is another stream: the session is over")
+    await peer.close()
 
 
 def _watched(node: Rig) -> Any:

@@ -7,7 +7,7 @@ import io
 import json
 import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from functools import partial
 from pathlib import Path
 
@@ -17,8 +17,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from config.errors import TiergateError
+from config.reasons import Reason
 from gateway.live.fmp4_stream import init
-from gateway.live.hub import Entry, Hub, Notice, Picture, Started, StreamKey
+from gateway.live.hub import Entry, Granted, Hub, Notice, Picture, Started, StreamKey, Viewer
 from gateway.processes.decoding import DecoderPool
 from gateway.processes.worker import Worker
 from gateway.processes.worker_client import WorkerClient
@@ -160,6 +161,34 @@ async def test_one_transcoder_serves_all_who_watch_a_stream_and_more_streams_are
         assert notice.reason["code"] == "media.live_transcode_busy"
     await hub.close()
     await other.close()
+
+
+async def test_who_watches_a_transcode_later_is_told_what_the_lower_tier_gives(
+    client: WorkerClient, camera: LiveSocket
+) -> None:
+    reduced = Granted("sub", Reason("tier.reduced_for_line").as_json())
+    hubs = [Hub(client.transcoded, linger_s=0) for _ in range(2)]
+    key = StreamKey(KEY.camera, "main", "lease")
+
+    async def until(viewer: Viewer, found: Callable[[Entry], bool]) -> list[Entry]:
+        seen: list[Entry] = []
+        async with asyncio.timeout(30):
+            while not any(map(found, seen)):
+                seen += await viewer.take()
+        return seen
+
+    async with camera.playing(HEVC_UNITS, lambda turn: shifted(HEVC_UNITS, turn * 180_000), 0.02):
+        viewer = hubs[0].join(key)
+        await until(viewer, lambda entry: isinstance(entry, Started))
+        camera.event("stream", {**(reduced.note or {}), "stream": "sub"})
+        await until(viewer, lambda entry: isinstance(entry, Notice) and entry.state == "stream")
+        told = await until(hubs[1].join(key), lambda entry: isinstance(entry, Started))
+        assert [entry.granted for entry in told if isinstance(entry, Started)] == [reduced]
+        camera.event("stream", {"stream": "main"})
+        told = await until(viewer, lambda entry: isinstance(entry, Notice))
+        assert [entry for entry in told if isinstance(entry, Notice)] == [Notice("stream", {"stream": "main"})]
+    for hub in hubs:
+        await hub.close()
 
 
 @pytest.mark.fault("S11")

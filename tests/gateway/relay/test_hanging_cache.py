@@ -12,6 +12,7 @@ import pytest
 
 from config.errors import TiergateError
 from storage import questions
+from storage.objects.folder import FolderStore
 from tests.gateway.relay.pair import CAMERA, Node, pair
 from tests.gateway.relay.test_pull import objects
 from tests.gateway.relay.test_purge import cached, gone, held, keys
@@ -19,13 +20,13 @@ from tests.parts.wait import until_async
 
 
 class Hanging:
-    """The calls `name` of a node's cache wait, as on a dead disk; with `go` they do what was asked."""
+    """The calls `name` of a store wait, as on a dead disk; with `go` they do what was asked."""
 
-    def __init__(self, node: Node, name: str, patch: pytest.MonkeyPatch) -> None:
+    def __init__(self, store: FolderStore, name: str, patch: pytest.MonkeyPatch) -> None:
         self.begun = 0
         self.go = threading.Event()
-        self._real = getattr(node.cache_store, name)
-        patch.setattr(node.cache_store, name, self._call)
+        self._real = getattr(store, name)
+        patch.setattr(store, name, self._call)
 
     def _call(self, *args: object, **kwargs: object) -> object:
         self.begun += 1
@@ -56,7 +57,7 @@ async def test_a_write_that_hangs_keeps_no_key_and_nothing_is_called_gone_before
     async with pair(tmp_path) as (upper, lower):
         lease, segment = await cached(upper, lower)
         kept = objects(upper)
-        disk = Hanging(upper, "put_bytes", patch)
+        disk = Hanging(upper.cache_store, "put_bytes", patch)
         try:
             await refused(upper, lease, segment.id, 600_000)  # of the next block
             assert disk.begun == 1
@@ -76,7 +77,7 @@ async def test_a_write_that_hangs_keeps_no_key_and_nothing_is_called_gone_before
 async def test_reads_that_hang_hold_no_thread_that_others_need(tmp_path: Path, patch: pytest.MonkeyPatch) -> None:
     async with pair(tmp_path) as (upper, lower):
         lease, segment = await cached(upper, lower)
-        disk = Hanging(upper, "read", patch)
+        disk = Hanging(upper.cache_store, "read", patch)
         try:
             await asyncio.gather(*(refused(upper, lease, segment.id, 10 * turn) for turn in range(40)))
             await refused(upper, lease, segment.id, 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -11,12 +12,14 @@ from config import crypto
 from config.errors import TiergateError
 from config.units import HOUR_MS
 from gateway.ops import doctor
+from storage import questions
 from storage.audit import heads, log
 from storage.audit.log import Entry
 from storage.audit.signed import Signer
 from storage.catalog import facts, links
 from storage.catalog.tables import audit
 from tests.gateway.relay.pair import Node, pair
+from tests.gateway.relay.test_hanging_cache import Hanging
 from tests.storage.audit.holding import holds
 from tiering.server import keep_head
 
@@ -128,3 +131,26 @@ async def test_a_node_whose_log_was_cut_gives_no_head_and_keeps_the_others(tmp_p
         assert peer.catalog.read(lambda c: heads.seen(c, node.keys.node_id)) is None
         if node is lower:  # the upper one, which calls, has given its own already
             assert lower.catalog.read(lambda c: heads.seen(c, upper.keys.node_id)) is not None
+
+
+@pytest.mark.fault("B34")
+async def test_a_store_that_hangs_gives_no_head_and_holds_no_thread_that_others_need(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(questions, "ANSWER_S", 0.3)
+    async with pair(tmp_path) as (_, lower):
+        Signer(lower.catalog, lower.store, lower.keys.node_id, lower.keys.node).write(lower.now_ms)
+        disk = Hanging(lower.store, "read", monkeypatch)
+
+        async def refused() -> None:
+            with pytest.raises(TiergateError) as caught:
+                await asyncio.wait_for(lower.service.server.signed_head(), 60)
+            assert caught.value.reason.code == "media.store_unavailable"
+
+        try:
+            await asyncio.gather(*(refused() for _ in range(40)))
+            await refused()
+            assert disk.begun == 1, "while it hangs nobody asks again"
+            assert await asyncio.wait_for(asyncio.to_thread(lambda: 1), 60) == 1
+        finally:
+            disk.go.set()

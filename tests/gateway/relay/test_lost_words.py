@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Connection, delete, select
+from sqlalchemy.exc import OperationalError
 
 from config.clock import ManualClock
 from config.errors import Kind, TiergateError
@@ -22,6 +23,8 @@ from tests.gateway.relay.pair import Node, add_cameras, link_again, link_up, nod
 from tests.gateway.relay.test_pull import order, pull
 from tests.parts.relay import TcpRelay
 from tests.parts.wait import until_async
+from tiering import directory
+from tiering.wire import Directory
 
 YOUNG_S = 120  #: so old a lease is before anybody asks whether it is held
 
@@ -245,3 +248,25 @@ async def test_an_end_that_is_refused_for_good_is_told_no_more(tmp_path: Path, m
         for _ in range(3):
             await upper.service.keeping.tell()
         assert asked.count(lease) <= 2 and asked.count(other) <= 2  # by whoever ended it, and by the loop
+
+
+@pytest.mark.fault("S15")
+async def test_an_end_that_could_not_be_written_is_taken_from_the_next_word(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with pair(tmp_path) as (upper, lower):
+        lease = await pull(upper)
+        real, locked = directory.store, list[str]()
+
+        def store(connection: Connection, link: links.LinkRow, found: Directory, now_ms: int) -> directory.Stored:
+            if found.ended_leases and not locked:
+                locked.append(lease)
+                raise OperationalError("UPDATE", {}, Exception("database is locked"))
+            return real(connection, link, found, now_ms)
+
+        monkeypatch.setattr(directory, "store", store)
+        lower.catalog.write(lambda c: leases.end(c, lease, "granted", lower.now_ms, "revoked", lower.now_ms))
+        for _ in range(3):
+            await upper.service.keeping.poll()
+        [row] = rows(upper, "held")
+        assert locked and row.end_reason == "revoked"

@@ -19,6 +19,7 @@ export class WhepPlayer {
     this.first = false;
     this.heard_ms = performance.now();
     this.location = "";
+    /** What is sent and why it is not what was asked for. @type {import("./mse.js").Word | null} */
     this.config = null;
     this.video = document.createElement("video");
     this.video.muted = true;
@@ -63,6 +64,7 @@ export class WhepPlayer {
       query, type: "application/sdp", body: this.peer.localDescription?.sdp || "",
     });
     this.location = answer.headers.get("Location") || "";
+    this.config = { stream: answer.headers.get("X-Tiergate-Stream") || query.stream, note: JSON.parse(answer.headers.get("X-Tiergate-Note") || "null") };
     const sdp = await answer.text();
     if (this.ended) return this.hangUp();
     this.deadline = window.setTimeout(() => this.end({ kind: "ice" }), ICE_MS);
