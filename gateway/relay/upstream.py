@@ -120,7 +120,8 @@ class Upstream:
     def leave(self, watcher: Watcher) -> None:
         self._watchers.discard(watcher)
         if not self._watchers and self._idle is None and not self.over:
-            self._idle = asyncio.get_running_loop().call_later(self._linger_s, self._task.cancel)
+            # Who comes while this one closes gets another.
+            self._idle = asyncio.get_running_loop().call_later(self._linger_s, self.end, Reason("tier.stream_ended"))
 
     async def stop(self) -> None:
         self._task.cancel()

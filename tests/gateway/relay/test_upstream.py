@@ -98,3 +98,34 @@ async def test_who_comes_while_there_is_no_picture_is_shown_no_old_one(
         assert (seen[3].unit.dts, seen[3].replay) == (25 * 3600, False)
     finally:
         await upstreams.stop()
+
+
+async def test_who_comes_in_the_moment_in_which_nobody_was_waited_for_any_more_gets_a_stream_of_their_own() -> None:
+    closing, closed = asyncio.Event(), asyncio.Event()
+
+    async def answer(*_: str) -> AsyncGenerator[StreamConfig | AccessUnit | Notice, None]:
+        yield CONFIG
+        try:
+            await asyncio.Event().wait()
+        finally:  # a connection to a lower node is not closed at once
+            closing.set()
+            await closed.wait()
+
+    async def holds(*_: str) -> None:
+        return None
+
+    upstreams = Upstreams(answer, holds, linger_s=0)
+    try:
+        first, watcher = await upstreams.join("lease", "camera", "main")
+        await told(watcher, 1)
+        first.leave(watcher)
+        async with asyncio.timeout(5):
+            await closing.wait()
+        second, watcher = await upstreams.join("lease", "camera", "main")
+        assert await told(watcher, 1) == [Config(1, CONFIG)]
+        closed.set()
+        await first.stop()
+        assert (second.over, watcher.closed, len(upstreams)) == (False, False, 1)
+    finally:
+        closed.set()
+        await upstreams.stop()
