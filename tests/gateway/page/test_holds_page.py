@@ -28,7 +28,7 @@ def office(tmp_path: Path, english: Chromium) -> Iterator[PageSite]:
 
 def place(page: Page, from_ms: int, to_ms: int) -> None:
     page.click("#hold-add")
-    page.check("dialog .checks input >> nth=0")
+    page.check("dialog .choose li input >> nth=0")
     page.fill("dialog [name=from]", page.evaluate(FIELD, from_ms))
     page.fill("dialog [name=to]", page.evaluate(FIELD, to_ms))
     page.fill("dialog [name=case]", "A-7")

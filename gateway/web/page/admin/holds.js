@@ -76,7 +76,7 @@ export function HoldsPage() {
     ${open?.add && html`<${Dialog} title=${t("holds.add")} onClose=${close}><${Form} submit=${t("holds.add")} onCancel=${close} onDone=${done}
       check=${(/** @type {any} */ v) => (!v.cameras.length ? { cameras: t("pull.choose_one") } : [...v.reason.trim()].length < 5 ? { reason: t("clip.reason_short") } : null)}
       onSubmit=${(/** @type {any} */ v) => post("/holds", { cameras: v.cameras, from: fromInput(v.from), to: fromInput(v.to), class: v.class, case_no: v.case.trim(), reason: v.reason.trim(), review: `${v.review}d` })} fields=${[
-        { name: "cameras", label: t("areas.cameras"), type: "checks", options: [...cameras.values()].filter((c) => c.origin !== "lower").map((c) => [c.id, c.name]) }, { name: "from", label: t("clip.from"), type: "datetime", value: inputStamp(now() - HOUR), required: true },
+        { name: "cameras", label: t("areas.cameras"), type: "cameras", cameras: [...cameras.values()].filter((c) => c.origin !== "lower") }, { name: "from", label: t("clip.from"), type: "datetime", value: inputStamp(now() - HOUR), required: true },
         { name: "to", label: t("clip.to"), type: "datetime", value: inputStamp(now()), required: true }, { name: "class", label: t("areas.class"), type: "select", value: "3_months", options: ["3_months", "1_year", "permanent"].map((c) => [c, tk("class", c)]) },
         { name: "case", label: t("pull.case"), required: true }, { name: "reason", label: t("pull.reason"), type: "textarea", rows: 2, required: true }, { name: "review", label: t("holds.review_days"), type: "number", min: 1, max: 90, value: "90", required: true },
       ]} /><//>`}

@@ -161,6 +161,7 @@ export const en = {
   "check.absent": "missing",
   "check.present": "there",
   "check.unknown": "not known",
+  "choose.chosen": "{count} chosen",
   "class.1_year": "1 year",
   "class.3_months": "3 months",
   "class.default": "default",

@@ -161,6 +161,7 @@ export const zh = {
   "check.absent": "缺失",
   "check.present": "存在",
   "check.unknown": "未知",
+  "choose.chosen": "已选 {count} 路",
   "class.1_year": "一年",
   "class.3_months": "三个月",
   "class.default": "普通",
