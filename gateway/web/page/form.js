@@ -3,12 +3,13 @@
 
 import { cx, html, useEffect, useRef, useState } from "./dom.js";
 import { ApiError } from "./api.js";
+import { Choose } from "./choose.js";
 import { say, t } from "./i18n.js";
 
 /**
- * @typedef {{name: string, label: string, type?: "text" | "password" | "number" | "select" | "radio" | "checkbox" | "checks" | "textarea" | "datetime" | "date", value?: any,
+ * @typedef {{name: string, label: string, type?: "text" | "password" | "number" | "select" | "radio" | "checkbox" | "checks" | "cameras" | "textarea" | "datetime" | "date", value?: any,
  *   options?: [string, string][], required?: boolean, hint?: string, rows?: number, min?: number, max?: number, step?: string, autocomplete?: string, mono?: boolean,
- *   when?: (values: any) => boolean, placeholder?: string, also?: string[]}} Field
+ *   cameras?: import("./shapes.js").Camera[], when?: (values: any) => boolean, placeholder?: string, also?: string[]}} Field
  */
 
 /** The field an error is about: named by the API, or a parameter of the same name. @param {ApiError} error @param {Field[]} fields */
@@ -24,7 +25,7 @@ function fieldOf(error, fields) {
 
 /** Fields of several boxes. A label around them would tick the first one at a click on its words or beside the boxes.
  * @type {Record<string, string>} */
-const GROUPS = { checks: "group", radio: "radiogroup" };
+const GROUPS = { checks: "group", cameras: "group", radio: "radiogroup" };
 
 /** @param {{field: Field, value: any, problem: string, onInput: (value: any) => void}} props */
 function Control({ field, value, problem, onInput }) {
@@ -37,6 +38,7 @@ function Control({ field, value, problem, onInput }) {
     case "radio": return html`<span class="radios">${(field.options || []).map(([v, label]) => html`<label key=${v}><input type="radio" name=${field.name} value=${v} checked=${v === value} onChange=${() => onInput(v)} />${label}</label>`)}</span>`;
     case "checks": return html`<span class="checks">${(field.options || []).map(([v, label]) => html`<label key=${v}><input type="checkbox" checked=${(value || []).includes(v)}
       onChange=${(/** @type {any} */ e) => onInput(e.target.checked ? [...(value || []), v] : (value || []).filter((/** @type {string} */ x) => x !== v))} />${label}</label>`)}</span>`;
+    case "cameras": return html`<${Choose} name=${field.name} invalid=${Boolean(problem)} cameras=${field.cameras || []} chosen=${new Set(value)} onChange=${(/** @type {Set<string>} */ chosen) => onInput([...chosen])} legend=${t("choose.chosen", { count: (value || []).length })} />`;
     case "datetime": return html`<input ...${common} type="datetime-local" step="1" value=${value} onInput=${input} />`;
     default: return html`<input ...${common} type=${field.type || "text"} min=${field.min} max=${field.max} step=${field.step} class=${field.mono ? "mono" : ""} spellcheck=${false} value=${value} onInput=${input} />`;
   }
@@ -48,7 +50,7 @@ function Control({ field, value, problem, onInput }) {
  *   `patch` makes the next values of these, once: for what is chosen outside the form
  */
 export function Form({ fields, submit, onSubmit, onDone, onCancel, check, onChange, patch, children, danger, two = false }) {
-  const [values, setValues] = useState(() => Object.fromEntries(fields.map((one) => [one.name, one.value ?? (one.type === "checks" ? [] : one.type === "checkbox" ? false : "")])));
+  const [values, setValues] = useState(() => Object.fromEntries(fields.map((one) => [one.name, one.value ?? (one.type === "checks" || one.type === "cameras" ? [] : one.type === "checkbox" ? false : "")])));
   const [problems, setProblems] = useState(/** @type {Record<string, string>} */ ({}));
   const [busy, setBusy] = useState(false);
   const box = useRef(/** @type {HTMLFormElement | null} */ (null));

@@ -80,10 +80,10 @@ def test_an_area_of_a_region_is_made_and_becomes_one_of_names(tmp_path: Path, en
         page.fill("dialog input[name=document_no]", "No. 8")
         region = node.get("/node")["region"]
         page.locator(f"dialog .checks label:has-text('{region}')").locator("input").check()
-        page.locator("dialog .checks label:has-text('Yard')").locator("input").check()
+        page.locator("dialog .choose label:has-text('Yard')").locator("input").check()
         page.click("dialog button[type=submit]")
         page.wait_for_selector("dialog [role=alert]:has-text('cameras or regions, not both')")
-        page.locator("dialog .checks label:has-text('Yard')").locator("input").uncheck()
+        page.locator("dialog .choose label:has-text('Yard')").locator("input").uncheck()
         page.click("dialog button[type=submit]")
         row = page.locator("tbody tr:has-text('School')")
         row.wait_for()
@@ -92,7 +92,7 @@ def test_an_area_of_a_region_is_made_and_becomes_one_of_names(tmp_path: Path, en
 
         row.locator("button:has-text('Edit')").click()
         page.locator(f"dialog .checks label:has-text('{region}')").locator("input").uncheck()
-        page.locator("dialog .checks label:has-text('Gate')").locator("input").check()
+        page.locator("dialog .choose label:has-text('Gate')").locator("input").check()
         page.click("dialog button[type=submit]")
         until(lambda: page.locator("dialog").count() == 0, 5, "saved")
         (area,) = node.cli("area", "list")["items"]

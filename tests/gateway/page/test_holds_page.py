@@ -28,7 +28,7 @@ def office(tmp_path: Path, english: Chromium) -> Iterator[PageSite]:
 
 def place(page: Page, from_ms: int, to_ms: int) -> None:
     page.click("#hold-add")
-    page.check("dialog .checks input >> nth=0")
+    page.check("dialog .choose li input >> nth=0")
     page.fill("dialog [name=from]", page.evaluate(FIELD, from_ms))
     page.fill("dialog [name=to]", page.evaluate(FIELD, to_ms))
     page.fill("dialog [name=case]", "A-7")
@@ -49,8 +49,8 @@ def test_a_new_hold_says_what_it_protects_and_a_list_how_it_stands(office: PageS
     page.wait_for_selector(".toast.info:has-text('protects 2 segments, 0.0 MB.'):has-text('gone already: 1')")
     row = page.wait_for_selector("tbody tr")
     assert row is not None
-    assert "Second copy on its way 0 of 2 segments" in row.inner_text() and "waiting: 2, since" in row.inner_text()
-    assert "Provisional until" in row.inner_text()
+    assert "Second copy on its way\n0 of 2 segments" in row.inner_text() and "waiting: 2, since" in row.inner_text()
+    assert "Provisional second person until" in row.inner_text()
 
     place(page, now_ms - 40 * DAY_MS, now_ms - 39 * DAY_MS)
     page.wait_for_selector(".toast.bad:has-text('protects nothing')")
@@ -70,5 +70,6 @@ def test_a_hold_says_that_its_review_is_overdue_and_its_release_waits(office: Pa
     office.site.clock.advance(60)
     office.show(page, "holds", "analyst")
     page.wait_for_selector("tbody .chip.bad:has-text('overdue')")
-    page.wait_for_selector("tbody .chip.warn:has-text('Release waits for a second person until')")
+    page.wait_for_selector("tbody .chip.warn:has-text('Provisional')")
+    page.wait_for_selector("tbody .chip.warn:has-text('Release asked for')")
     assert page.locator("tbody .acts button").count() == 0

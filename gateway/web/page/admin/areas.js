@@ -28,7 +28,7 @@ function AreaDialog({ area, classes, onClose, onDone }) {
       ...(area ? [] : [{ name: "class", label: t("areas.class"), type: "select", value: "key", options: classes.map((c) => [c, tk("class", c)]) }, { name: "valid_from", label: t("areas.from"), type: "date", value: day(now()), required: true }]),
       { name: "valid_to", label: t("areas.to"), type: "date", value: last },
       { name: "regions", label: t("areas.regions"), type: "checks", value: area?.regions || [], options: regions.map((r) => [r.code, `${r.name} ${r.code}`]), hint: t("areas.regions_hint") },
-      { name: "cameras", label: t("areas.cameras"), type: "checks", value: area?.regions?.length ? [] : area?.cameras || [], options: own.map((c) => [c.id, c.name]) },
+      { name: "cameras", label: t("areas.cameras"), type: "cameras", value: area?.regions?.length ? [] : area?.cameras || [], cameras: own },
     ]} /><//>`;
 }
 

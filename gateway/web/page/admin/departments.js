@@ -65,7 +65,7 @@ function IssueDialog({ onClose, onDone }) {
     onSubmit=${(/** @type {any} */ v) => post("/tokens", grantOf(v))} fields=${[
       { name: "department", label: t("cameras.department"), type: "select", value: start.department, options: offered.map((d) => [d.id, d.name]), hint: offered.length ? undefined : t("tokens.no_department") },
       { name: "label", label: t("tokens.label"), required: true, hint: t("tokens.label_hint") },
-      { name: "cameras", label: t("areas.cameras"), type: "checks", options: [...cameras.values()].filter((c) => c.origin !== "lower" && c.sharing !== "none").map((c) => [c.id, c.name]), hint: t("tokens.shared_only") },
+      { name: "cameras", label: t("areas.cameras"), type: "cameras", cameras: [...cameras.values()].filter((c) => c.origin !== "lower" && c.sharing !== "none"), hint: t("tokens.shared_only") },
       { name: "functions", label: t("share.functions"), type: "checks", value: start.functions, options: FUNCTIONS.map((f) => [f, tk("function", f)]) },
       { name: "max_stream", label: t("tokens.max_stream"), type: "radio", value: "main", options: [["main", t("tokens.main_and_sub")], ["sub", t("tokens.sub_only")]] },
       { name: "max_streams", label: t("tokens.max_streams"), type: "number", min: 1, max: 10000, hint: t("tokens.max_streams_hint") },

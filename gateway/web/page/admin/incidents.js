@@ -29,7 +29,7 @@ export function IncidentsPage() {
       <button type="button" class="small" onClick=${() => openDialog("pull", { incident: i, cameras: i.cameras })}>${t("view.pull")}</button><button type="button" class="small" onClick=${() => void doing(() => patch(`/incidents/${i.id}`, { closed: true }), t("saved")).then(incidents.load)}>${t("incidents.close")}</button>`} />
     ${open && html`<${Dialog} title=${t("incidents.add")} onClose=${close}><${Form} submit=${t("save")} onCancel=${close} onDone=${() => { close(); void incidents.load(); }} onSubmit=${(/** @type {any} */ v) => post("/incidents", { number: v.number.trim(), place: v.place.trim(), at: fromInput(v.at), cameras: v.cameras })}
       fields=${[{ name: "number", label: t("incidents.number"), required: true }, { name: "place", label: t("incidents.place"), required: true }, { name: "at", label: t("incidents.at"), type: "datetime", value: inputStamp(now()), required: true },
-        { name: "cameras", label: t("areas.cameras"), type: "checks", options: [...cameras.values()].map((c) => [c.id, c.name]) }]} /><//>`}<//>`;
+        { name: "cameras", label: t("areas.cameras"), type: "cameras", cameras: [...cameras.values()] }]} /><//>`}<//>`;
 }
 
 export function PullsPage() {

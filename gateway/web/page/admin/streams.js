@@ -37,7 +37,7 @@ function CreateDialog({ onClose, onDone }) {
     onSubmit=${(/** @type {any} */ v) => post("/stream-passwords", bodyOf(v))} fields=${[
       { name: "owner", label: t("streams.owner"), type: "select", value: owners[0]?.[0] || "", options: owners, hint: t("streams.owner_hint") },
       { name: "label", label: t("tokens.label"), required: true, hint: t("tokens.label_hint") },
-      { name: "cameras", label: t("areas.cameras"), type: "checks", options: [...cameras.values()].filter((c) => c.origin !== "lower").map((c) => [c.id, c.name]) },
+      { name: "cameras", label: t("areas.cameras"), type: "cameras", cameras: [...cameras.values()].filter((c) => c.origin !== "lower") },
       { name: "max_stream", label: t("tokens.max_stream"), type: "radio", value: "main", options: [["main", t("tokens.main_and_sub")], ["sub", t("tokens.sub_only")]] },
       { name: "networks", label: t("streams.networks"), placeholder: "10.1.2.0/24", hint: t("streams.networks_hint") },
       { name: "unmarked_basis", label: t("streams.unmarked_basis"), hint: t("streams.unmarked_basis_hint") },

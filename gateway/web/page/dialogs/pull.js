@@ -4,10 +4,11 @@
 import { html, useEffect, useMemo, useState } from "../dom.js";
 import { list, post } from "../api.js";
 import { endPull } from "../banners.js";
+import { Choose } from "../choose.js";
 import { now, useNow } from "../clock.js";
 import { Form } from "../form.js";
 import { t, tk } from "../i18n.js";
-import { running, standing } from "../shapes.js";
+import { running } from "../shapes.js";
 import { closeDialog, refreshCameras, refreshLeases, showCameras, store, toast } from "../state.js";
 import { useStore } from "../store.js";
 import { HOUR, fromInput, inputStamp, span } from "../time.js";
@@ -15,26 +16,6 @@ import { Dialog } from "./dialog.js";
 
 /** Of these, the cameras that a node below has: no other can be pulled. @param {string[]} [ids] */
 const lowerOf = (ids = []) => ids.filter((id) => store.get().cameras.get(id)?.origin === "lower");
-
-/** @param {{chosen: Set<string>, onChange: (chosen: Set<string>) => void}} props */
-function Choose({ chosen, onChange }) {
-  const cameras = useStore(store, (s) => s.cameras);
-  const [query, setQuery] = useState("");
-  const lower = useMemo(() => [...cameras.values()].filter((c) => c.origin === "lower"), [cameras]);
-  const words = query.toLowerCase().split(/\s+/).filter(Boolean);
-  const fitting = lower.filter((c) => words.every((w) => `${c.name} ${c.region_name || ""} ${c.id}`.toLowerCase().includes(w)));
-  const shown = [...fitting.filter((c) => chosen.has(c.id)), ...fitting.filter((c) => !chosen.has(c.id))].slice(0, 100);
-  /** @param {string} id */
-  const toggle = (id) => {
-    const next = new Set(chosen);
-    if (!next.delete(id)) next.add(id);
-    onChange(next);
-  };
-  return html`<fieldset class="choose"><legend>${t("pull.cameras", { count: chosen.size })}</legend>
-    <input type="search" value=${query} placeholder=${t("tree.search")} aria-label=${t("tree.search")} onInput=${(/** @type {any} */ e) => setQuery(e.target.value)} />
-    <ul>${shown.map((c) => html`<li key=${c.id}><label><input type="checkbox" checked=${chosen.has(c.id)} onChange=${() => toggle(c.id)} /><span class=${`dot ${standing(c)}`}></span><b>${c.name}</b><span class="dim">${c.region_name || c.region}</span></label></li>`)}</ul>
-    ${!lower.length && html`<p class="fine">${t("pull.no_lower")}</p>`}</fieldset>`;
-}
 
 /** @param {{cameras?: string[], incident?: any}} props */
 export function PullDialog({ cameras = [], incident = null }) {
@@ -44,6 +25,8 @@ export function PullDialog({ cameras = [], incident = null }) {
   /** Cameras that are chosen because the incident has them. */
   const [brought, setBrought] = useState(() => new Set(incident ? lowerOf(incident.cameras) : []));
   const [patch, setPatch] = useState(/** @type {((values: any) => any) | null} */ (null));
+  const known = useStore(store, (s) => s.cameras);
+  const lower = useMemo(() => [...known.values()].filter((c) => c.origin === "lower"), [known]);
   const leases = useStore(store, (s) => s.leases);
   const at = useNow();
   const held = leases.filter((one) => one.side === "held" && running(one, at));
@@ -75,7 +58,7 @@ export function PullDialog({ cameras = [], incident = null }) {
     <div class="pull">
       <div>
         ${incidents.length > 0 && html`<label class="field"><span>${t("pull.incident")}</span><select onChange=${(/** @type {any} */ e) => pick(incidents.find((each) => each.id === e.target.value) || null)}><option value="">–</option>${incidents.map((one) => html`<option key=${one.id} value=${one.id} selected=${one.id === picked?.id}>${one.number} ${one.place}</option>`)}</select></label>`}
-        <${Choose} chosen=${chosen} onChange=${setChosen} /></div>
+        <${Choose} cameras=${lower} chosen=${chosen} onChange=${setChosen} legend=${t("pull.cameras", { count: chosen.size })} />${!lower.length && html`<p class="fine">${t("pull.no_lower")}</p>`}</div>
       <${Form} patch=${patch} submit=${t("pull.start")} onCancel=${closeDialog} onDone=${closeDialog} onSubmit=${submit}
         check=${(/** @type {any} */ v) => (!chosen.size ? { "": t("pull.choose_one") } : [...v.reason.trim()].length < 5 ? { reason: t("clip.reason_short") } : null)}
         fields=${[
