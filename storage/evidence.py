@@ -21,7 +21,7 @@ from functools import partial
 
 from sqlalchemy import Connection
 
-from config.clock import Clock, wall_ms
+from config.clock import Clock, Deadline, steady_s, wall_ms
 from config.errors import TiergateError
 from config.units import DAY_MS, HOUR_MS
 from storage import damage
@@ -47,6 +47,7 @@ READ_EVERY_MS = 30 * DAY_MS  #: so often a copy is read back whole
 FAILED_AFTER = 3  #: tries in a row until a hold says that a copy cannot be made
 _RETRY_MS, _RETRY_AWAY_MS, _RETRY_MOST_MS = 60_000, 120_000, 6 * HOUR_MS
 _UNREADABLE = "EIO"  #: what a disk says of one file; the store it holds is there
+_SLOW_S, _SILENT_S = 2.0, 30.0  #: who shows footage does not ask a store again that was so slow to fail, for so long
 _AWAY_AFTER = 3  #: failures one after another that are the store's, not a segment's
 
 
@@ -360,20 +361,28 @@ class EvidenceKeeper:
 
 
 class EvidenceSource:
-    """Footage whose main copy is gone or damaged, for those who show it: the copy, compared whole before any of it."""
+    """Footage whose main copy is gone, damaged or not given, for those who show it: the copy, compared whole before any
+    of it."""
 
     def __init__(self, catalog: Catalog, evidence: EvidenceStore) -> None:
         self._catalog = catalog
         self._evidence = AskedStore(evidence)
+        self._silent = Deadline(0)
 
     def has_whole(self, segment_id: str, key: str, sha256: bytes) -> bool:
-        """False as well when the evidence store does not answer."""
+        """False as well when the evidence store does not answer. One that took its time over that is not asked again
+        at once: it may be away together with the main store, and each picture would wait for both."""
+        if not self._silent.passed:
+            return False
+        began_s = steady_s()
         copy = self._catalog.read(lambda c: evidence_rows.copy_of(c, segment_id))
         if copy is None or copy.state not in ("verified", "releasing"):
             return False
         try:
             return damage.digest_of(self._evidence, key) == sha256
         except TiergateError:
+            if steady_s() - began_s > _SLOW_S:
+                self._silent = Deadline(_SILENT_S)
             return False
 
     def read(self, key: str, offset: int, length: int) -> bytes:

@@ -95,7 +95,7 @@ class Footage:
         self._store = AskedStore(store)
         self.lower = lower
         self._evidence = evidence
-        #: Segments whose main copy is gone or damaged and whose second copy was compared whole.
+        #: Segments whose main copy is gone, damaged or not given, and whose second copy was compared whole.
         self._second: OrderedDict[str, None] = OrderedDict()
         self._configs: OrderedDict[str, StreamConfig] = OrderedDict()
 
@@ -224,10 +224,13 @@ class Footage:
         try:
             return await asyncio.to_thread(self._store.read, key, offset, length)
         except TiergateError as exc:
-            if exc.reason.code != "media.object_missing":
+            if exc.reason.code not in ("media.object_missing", "media.store_unavailable"):
                 raise
-            if self._evidence is not None and await self._has_second(piece):
+            # Another reader of the same piece may have found it whole meanwhile.
+            if self._evidence is not None and (piece.segment_id in self._second or await self._has_second(piece)):
                 return await asyncio.to_thread(self._evidence.read, key, offset, length)
+            if exc.reason.code == "media.store_unavailable":
+                raise
             raise TiergateError(Kind.UNAVAILABLE, "media.play_bytes_away") from exc
 
     async def _has_second(self, piece: Piece) -> bool:
