@@ -81,12 +81,14 @@ def mark(connection: Connection, row: SegmentRow, reason: Reason, now_ms: int) -
     return True
 
 
-def mark_found(connection: Connection, segment_id: str, actor: str, now_ms: int) -> bool:
+def mark_found(
+    connection: Connection, segment_id: str, actor: str, now_ms: int, code: str = "media.segment_damaged"
+) -> bool:
     """Marks a segment that was just read and is not what its row says; whether that is news."""
     row = segments.segment_of(connection, segment_id)
     if row is None or row.state not in segments.READABLE:
         return False  # deleted while it was read
-    if not mark(connection, row, Reason("media.segment_damaged"), now_ms):
+    if not mark(connection, row, Reason(code), now_ms):
         return False
     logger.error("a stored segment is damaged", extra={"segment": row.id, "camera": row.camera_id})
     audit.append(connection, now_ms, actor, "segment.damaged", row.object_key, {"ids": [row.id]})

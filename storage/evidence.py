@@ -3,7 +3,8 @@
 One pass: order copies of what standing holds cover and nobody has ordered, and those that lie in the store without a
 row (`storage.evidence_listing`), make those that are due, look at those that were made. A row becomes ``verified`` only
 after the copy was read back and locked; a pass that is killed anywhere is made up for by the next, which finds what the
-last has left. One segment that cannot be copied is tried again later and stops no other (FAULTS B17). A copy goes when
+last has left. One segment that cannot be copied is tried again later and stops no other (FAULTS B17); a copy that alone
+cannot be read is none (`storage.patience`), while a store that is away changes nothing. A copy goes when
 no hold covers its segment, its lock has run out and the clock is trusted: ``releasing`` is entered in the transaction
 that reads the holds again, and the store has the last word.
 
@@ -32,12 +33,13 @@ from storage.catalog.evidence_rows import CopyRow, Due
 from storage.catalog.retention_rows import HoldRow
 from storage.catalog.segments import SegmentRow
 from storage.classes import RetentionClass
-from storage.damage import Mender
+from storage.damage import Fate, Mender
 from storage.evidence_listing import Listing
 from storage.evidence_rules import LockTerms, Need, lock_terms, may_go
 from storage.objects.asked import AskedStore
 from storage.objects.base import ObjectStore
 from storage.objects.evidence import EvidenceStore, Lock
+from storage.patience import Patience, is_unreadable
 
 logger = logging.getLogger(__name__)
 
@@ -109,6 +111,8 @@ class EvidenceKeeper:
         self._clock = clock
         self._mender = mender
         self._clock_trusted = clock_trusted
+        self._asked = Patience(store)
+        self._asked_copies = Patience(evidence)
         self._listing = Listing(catalog, store, evidence, clock, mender, node_id)
         self._stopping = threading.Event()
 
@@ -120,6 +124,9 @@ class EvidenceKeeper:
         """One pass over so many at most. Raises only when the catalog, or the evidence store itself, cannot be used."""
         report = EvidenceReport()
         orders = self._catalog.read(_orders)
+        others = self._catalog.read(lambda c: evidence_rows.verified_keys(c, looks))
+        for asked in (self._asked, self._asked_copies):
+            asked.expect(others)
         self._order(orders, report)
         self._list(listed, copies, report)
         lock_ms = self._lock_ms()
@@ -185,7 +192,7 @@ class EvidenceKeeper:
                     self._withdraw(one, report)
             except TiergateError as exc:
                 report.failed += 1
-                problem = _problem_of(exc)
+                problem = self._blame(exc, row.object_key) if needs else _problem_of(exc)
                 in_a_row = in_a_row + 1 if problem == evidence_rows.AWAY else 0
                 self._put_off(copy, problem, states)
                 if needs:
@@ -199,6 +206,16 @@ class EvidenceKeeper:
             if in_a_row >= _AWAY_AFTER:
                 report.away = True
                 return
+
+    def _blame(self, exc: TiergateError, key: str) -> str:
+        """Of a copy that could not be made: a main store that gives others, and not this one, is not away."""
+        problem = _problem_of(exc)
+        if problem == evidence_rows.AWAY:
+            try:
+                self._asked.ask(key, partial(damage.digest_of, self._store, key))
+            except TiergateError as asked:
+                return _problem_of(asked)
+        return problem
 
     def _make(self, one: Due, needs: Sequence[Need], orders: _Orders, lock_ms: int | None) -> None:
         """Copy, read back, lock, and only then the row."""
@@ -225,7 +242,7 @@ class EvidenceKeeper:
 
     def _mend(self, row: SegmentRow, problem: str) -> None:
         """A main copy that is not what its row says is brought back from the spool, or said to be damaged."""
-        if problem in ("media.object_corrupt", "media.object_missing", _UNREADABLE):
+        if problem in ("media.object_corrupt", "media.object_missing", "media.object_unreadable", _UNREADABLE):
             try:
                 self._mender.mend(row, wall_ms(self._clock))
             except TiergateError as exc:
@@ -269,17 +286,14 @@ class EvidenceKeeper:
             return
         # A time ahead was written by a clock that was wrong.
         reads = copy.read_ms is None or not 0 <= now_ms - copy.read_ms < READ_EVERY_MS
-        whole = (
-            self._evidence.is_whole(row.object_key, copy.version_id, row.sha256)
-            if reads
-            else self._evidence.has_version(row.object_key, copy.version_id, row.bytes)
-        )
+        whole = self._has_copy(one, reads)
+        if whole and self._lacks_main(row, now_ms):
+            # What was there could not take its place: only reading tells what it is worth.
+            whole = self._has_copy(one, True)
         if not whole:
             report.missing += 1
             self._found_missing(copy, row, now_ms)
             return
-        if row.state in ("stored", "condemned") and self._store.head(row.object_key) is None:
-            self._mender.mend(row, now_ms)
         has = LockTerms(copy.locked_until_ms, copy.legal_hold)
         wanted = has
         if lock_ms is not None:
@@ -292,6 +306,45 @@ class EvidenceKeeper:
             "problem": None, "locked_until_ms": lock.until_ms, "legal_hold": lock.legal_hold,
         }  # fmt: skip
         self._catalog.write(lambda c: evidence_rows.change(c, row.id, ("verified",), **values))
+
+    def _has_copy(self, one: Due, reads: bool) -> bool:
+        """Raises media.store_unavailable, of a store that gives no others either."""
+        key, version_id = one.segment.object_key, one.copy.version_id
+        if reads:
+            look = partial(self._evidence.is_whole, key, version_id, one.segment.sha256)
+        else:
+            look = partial(self._evidence.has_version, key, version_id, one.segment.bytes)
+        try:
+            return self._asked_copies.ask(key, look)
+        except TiergateError as exc:
+            if not is_unreadable(exc):
+                raise
+            logger.error("a second copy cannot be read", extra={"key": key, "reason": str(exc)})
+            return False
+
+    def _lacks_main(self, row: SegmentRow, now_ms: int) -> bool:
+        """Whether the main copy is gone, or not given, and the second could not take its place."""
+        if row.state not in ("stored", "condemned"):
+            return False
+        try:
+            if self._asked.ask(row.object_key, partial(self._store.head, row.object_key)) is not None:
+                return False
+            fate = self._mender.mend(row, now_ms)
+        except TiergateError as exc:
+            if not is_unreadable(exc):
+                raise
+            return not self._replaced(row, now_ms)
+        if fate is Fate.MISSING:
+            lost = partial(damage.mark_found, segment_id=row.id, actor=ACTOR, now_ms=now_ms, code="media.segment_lost")
+            self._catalog.write(lost)
+        return fate not in (Fate.WHOLE, Fate.REPLACED)
+
+    def _replaced(self, row: SegmentRow, now_ms: int) -> bool:
+        try:
+            return self._mender.mend(row, now_ms) in (Fate.WHOLE, Fate.REPLACED)
+        except TiergateError as exc:  # of an object that alone is not given
+            logger.warning("a held segment cannot be mended now", extra={"segment": row.id, "reason": str(exc)})
+            return False
 
     def _found_missing(self, copy: CopyRow, row: SegmentRow, now_ms: int) -> None:
         """Said loudly, and copied again while the main copy is there."""

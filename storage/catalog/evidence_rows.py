@@ -142,6 +142,18 @@ def due(connection: Connection, states: Sequence[str], now_ms: int, limit: int) 
     return found
 
 
+def verified_keys(connection: Connection, limit: int) -> list[str]:
+    """Of copies that both stores should give, those that are looked at last: nobody has read them of late."""
+    query = (
+        select(segment.c.object_key)
+        .select_from(evidence_copy.join(segment))
+        .where(evidence_copy.c.state == "verified")
+        .order_by(evidence_copy.c.next_ms.desc())
+        .limit(limit)
+    )
+    return list(connection.execute(query).scalars())
+
+
 def change(connection: Connection, segment_id: str, from_states: Sequence[str], **values: Any) -> bool:
     """Whether the row was still in one of `from_states`."""
     done = connection.execute(

@@ -10,6 +10,7 @@ Belongs here: requests about versions and locks. Does not belong here: when a lo
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -75,13 +76,28 @@ class S3Evidence(S3Store):
     def copy_from(self, source: ObjectStore, key: str, sha256: bytes, bytes: int) -> ObjectInfo:
         check_key(key)
         for left in self._versions(key):  # of a run that was killed
-            if left.bytes == bytes and self.is_whole(key, left.version_id, sha256):
+            if left.bytes == bytes and self._gives_whole(key, left.version_id, sha256):
                 return ObjectInfo(key, bytes, sha256, left.version_id)
         made = self._copy_in_store(source, key) or self._copy_through_here(source, key, sha256, bytes)
-        if made.bytes != bytes or not self.is_whole(key, made.version_id, sha256):
+        try:
+            whole = made.bytes == bytes and self.is_whole(key, made.version_id, sha256)
+        except TiergateError:
+            with contextlib.suppress(TiergateError):  # else each try would leave one more
+                self.delete_version(key, made.version_id)
+            raise
+        if not whole:
             self.delete_version(key, made.version_id)
             raise base.corrupt(key)
         return ObjectInfo(key, bytes, sha256, made.version_id)
+
+    def _gives_whole(self, key: str, version_id: str | None, sha256: bytes) -> bool:
+        """False as well of one that is not given: should the store be away, it takes no other either."""
+        try:
+            return self.is_whole(key, version_id, sha256)
+        except TiergateError as exc:
+            if exc.reason.code != "media.store_unavailable":
+                raise
+            return False
 
     def _copy_in_store(self, source: ObjectStore, key: str) -> ObjectInfo | None:
         """None where the server cannot."""

@@ -81,7 +81,7 @@ class MemoryEvidence:
     def has(self, key: str) -> bool:
         return bool(self._versions.get(key))
 
-    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         self._answer()
         for key in [key for key, versions in self._versions.items() if key.startswith(prefix) and versions]:
             yield ObjectInfo(key, 0, None)

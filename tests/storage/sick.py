@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from storage.objects import base
-from storage.objects.base import ObjectInfo
+from storage.objects.base import ObjectInfo, ObjectStore
+from storage.objects.evidence import FolderEvidence
 from storage.objects.folder import FolderStore
 
 
@@ -48,3 +49,18 @@ class SickStore(FolderStore):
             self.tries[key] += 1
             raise base.refused("AccessDenied")
         super().delete(key, version_id)
+
+
+class SickEvidence(SickStore, FolderEvidence):
+    """A copy that is made anew is another version, as in a bucket, and is given."""
+
+    def is_whole(self, key: str, version_id: str | None, sha256: bytes) -> bool:
+        self._refuse(key, self.sick | self.blind)
+        return super().is_whole(key, version_id, sha256)
+
+    def copy_from(self, source: ObjectStore, key: str, sha256: bytes, bytes: int) -> ObjectInfo:
+        if key in self.sick | self.blind and source.head(key) is not None:
+            self.delete(key)
+            self.sick.discard(key)
+            self.blind.discard(key)
+        return super().copy_from(source, key, sha256, bytes)

@@ -14,6 +14,7 @@ from minio.versioningconfig import VersioningConfig
 from config.errors import TiergateError
 from config.units import DAY_MS
 from storage import canary
+from storage.objects import base
 from storage.objects.evidence import UNLOCKED, FolderEvidence, Lock
 from storage.objects.folder import FolderStore
 from storage.objects.s3_evidence import S3Evidence
@@ -132,6 +133,40 @@ def test_a_source_elsewhere_is_copied_through_this_machine(evidence: S3Evidence,
     put(folder, tmp_path)
     made = evidence.copy_from(folder, KEY, DIGEST, len(DATA))
     assert evidence.is_whole(KEY, made.version_id, DIGEST)
+
+
+class _Sick(S3Evidence):
+    """A server that answers some versions with an error each time."""
+
+    sick: frozenset[str | None] = frozenset()
+    sick_of_new = False  #: what is put from now on is not given either
+
+    def is_whole(self, key: str, version_id: str | None, sha256: bytes) -> bool:
+        if version_id in self.sick or self.sick_of_new:
+            raise base.unavailable("InternalError")
+        return super().is_whole(key, version_id, sha256)
+
+
+@pytest.mark.real
+@pytest.mark.fault("B30")
+def test_a_version_that_the_server_does_not_give_is_covered_by_another(s3_server: S3Server, tmp_path: Path) -> None:
+    store = in_bucket(s3_server, s3_server.new_bucket())
+    put(store, tmp_path)
+    evidence = evidence_on(s3_server, f"evidence-{time.time_ns()}", _Sick)
+    assert isinstance(evidence, _Sick)
+    evidence.ensure()
+    first = evidence.copy_from(store, KEY, DIGEST, len(DATA)).version_id
+    evidence.sick = frozenset({first})
+    second = evidence.copy_from(store, KEY, DIGEST, len(DATA)).version_id
+    assert second != first and evidence.is_whole(KEY, second, DIGEST)
+    assert evidence.versions(KEY) == [second, first]
+    # One that was made and cannot be read back is not left behind by each try.
+    evidence.sick_of_new = True
+    for _ in range(3):
+        with pytest.raises(TiergateError) as caught:
+            evidence.copy_from(store, KEY, DIGEST, len(DATA))
+        assert code(caught) == "media.store_unavailable"
+    assert evidence.versions(KEY) == [second, first]
 
 
 # --- the canary ---
