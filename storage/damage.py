@@ -14,7 +14,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from enum import Enum
 from functools import partial
 from pathlib import Path
@@ -33,6 +33,7 @@ from storage.catalog.tables import gap, segment
 from storage.keys import parse_quarantine_key, quarantine_key
 from storage.objects.asked import AskedStore
 from storage.objects.base import BAD_SECTOR, ObjectStore
+from storage.objects.evidence import EvidenceStore
 from storage.patience import Patience, is_unreadable
 from storage.scratch import nameless
 from storage.spools import Volumes, copy_of
@@ -52,9 +53,14 @@ class Fate(Enum):
 
 def digest_of(store: ObjectStore | AskedStore, key: str) -> bytes | None:
     """SHA-256 of what the store gives; None when it has no such object (any more)."""
+    return digest_of_pieces(partial(store.iter_range, key))
+
+
+def digest_of_pieces(begin: Callable[[], Iterator[bytes]]) -> bytes | None:
+    """As `digest_of`, of what `begin` gives."""
     digest = hashlib.sha256()
     try:
-        for piece in store.iter_range(key):
+        for piece in begin():
             digest.update(piece)
     except TiergateError as exc:
         if exc.reason.code == "media.object_missing":
@@ -145,10 +151,10 @@ def count(connection: Connection) -> int:
 
 
 class Mender:
-    """`copies` are other stores of this node that may hold the same object, whole."""
+    """`copies` are evidence stores of this node, any version of which may be the object, whole."""
 
     def __init__(
-        self, catalog: Catalog, store: ObjectStore, spool: Volumes, actor: str, copies: Collection[ObjectStore] = ()
+        self, catalog: Catalog, store: ObjectStore, spool: Volumes, actor: str, copies: Collection[EvidenceStore] = ()
     ) -> None:
         self._catalog = catalog
         self._store = store
@@ -227,17 +233,24 @@ class Mender:
         except OSError:  # a copy that its own disk cannot give mends nothing
             return None
 
-    @staticmethod
-    def _fetch(copy: ObjectStore, row: SegmentRow, file: IO[bytes]) -> bool:
+    def _fetch(self, copy: EvidenceStore, row: SegmentRow, file: IO[bytes]) -> bool:
         """False as well while that store is away, or was never made."""
+        try:
+            versions = copy.versions(row.object_key)
+        except TiergateError:
+            return False
+        return any(self._fetch_version(partial(copy.iter_version, row.object_key, v), row, file) for v in versions)
+
+    @staticmethod
+    def _fetch_version(begin: Callable[[], Iterator[bytes]], row: SegmentRow, file: IO[bytes]) -> bool:
         file.seek(0)
         file.truncate()
         digest = hashlib.sha256()
         try:
-            for piece in copy.iter_range(row.object_key):
+            for piece in begin():
                 digest.update(piece)
                 file.write(piece)
-        except TiergateError:
+        except TiergateError:  # also of what is a marker of a deletion
             return False
         file.flush()
         return digest.digest() == row.sha256

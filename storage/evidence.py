@@ -36,7 +36,7 @@ from storage.classes import RetentionClass
 from storage.damage import Fate, Mender
 from storage.evidence_listing import Listing
 from storage.evidence_rules import LockTerms, Need, lock_terms, may_go
-from storage.objects.asked import AskedStore
+from storage.objects.asked import AskedEvidence
 from storage.objects.base import ObjectStore
 from storage.objects.evidence import EvidenceStore, Lock
 from storage.patience import Patience, is_unreadable
@@ -413,30 +413,39 @@ class EvidenceKeeper:
         return evidence_rows.change(connection, one.segment.id, states, state="releasing", next_ms=now_ms)
 
 
+@dataclass(frozen=True, slots=True)
+class SecondCopy:
+    """A version of an object in the evidence store."""
+
+    key: str
+    version_id: str | None
+
+
 class EvidenceSource:
     """Footage whose main copy is gone, damaged or not given, for those who show it: the copy, compared whole before any
     of it."""
 
     def __init__(self, catalog: Catalog, evidence: EvidenceStore) -> None:
         self._catalog = catalog
-        self._evidence = AskedStore(evidence)
+        self._evidence = AskedEvidence(evidence)
         self._silent = Deadline(0)
 
-    def has_whole(self, segment_id: str, key: str, sha256: bytes) -> bool:
-        """False as well when the evidence store does not answer. One that took its time over that is not asked again
+    def whole(self, segment_id: str, key: str, sha256: bytes) -> SecondCopy | None:
+        """None as well when the evidence store does not answer. One that took its time over that is not asked again
         at once: it may be away together with the main store, and each picture would wait for both."""
         if not self._silent.passed:
-            return False
+            return None
         began_s = steady_s()
         copy = self._catalog.read(lambda c: evidence_rows.copy_of(c, segment_id))
         if copy is None or copy.state not in ("verified", "releasing"):
-            return False
+            return None
         try:
-            return damage.digest_of(self._evidence, key) == sha256
+            digest = damage.digest_of_pieces(partial(self._evidence.iter_version, key, copy.version_id))
         except TiergateError:
             if steady_s() - began_s > _SLOW_S:
                 self._silent = Deadline(_SILENT_S)
-            return False
+            return None
+        return SecondCopy(key, copy.version_id) if digest == sha256 else None
 
-    def read(self, key: str, offset: int, length: int) -> bytes:
-        return self._evidence.read(key, offset, length)
+    def read(self, copy: SecondCopy, offset: int, length: int) -> bytes:
+        return self._evidence.read_version(copy.key, copy.version_id, offset, length)

@@ -131,7 +131,7 @@ class S3Evidence(S3Store):
     def is_whole(self, key: str, version_id: str | None, sha256: bytes) -> bool:
         digest = hashlib.sha256()
         try:
-            for piece in self._iter_version(key, version_id):
+            for piece in self.iter_version(key, version_id):
                 digest.update(piece)
         except TiergateError as exc:
             if exc.reason.code == "media.object_missing":
@@ -144,14 +144,12 @@ class S3Evidence(S3Store):
         return found is not None and found.bytes == bytes
 
     def iter_range(self, key: str, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
-        """The first version: a later one, or a marker of a deletion, is not what was held (FAULTS B26)."""
+        """The first version: a later one, or a marker of a deletion, may be a hand's (FAULTS B26)."""
         check_key(key)
         versions = self._versions(key)
         if not versions:
             raise base.missing(key)
-        if length is not None and length <= 0:
-            return iter(())
-        return self._iter_version(key, versions[-1].version_id, offset, length)
+        return self.iter_version(key, versions[-1].version_id, offset, length)
 
     def list(self, prefix: str = "", start_after: str = "") -> Iterator[ObjectInfo]:
         """SeaweedFS does not go on behind a key in a bucket with versions: what was before is left out here."""
@@ -161,9 +159,11 @@ class S3Evidence(S3Store):
                 yield info
             behind = behind or info.key == start_after
 
-    def _iter_version(
+    def iter_version(
         self, key: str, version_id: str | None, offset: int = 0, length: int | None = None
     ) -> Iterator[bytes]:
+        if length is not None and length <= 0:
+            return iter(())
         try:
             with _translated(key):
                 response = self._client.get_object(

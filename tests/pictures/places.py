@@ -35,7 +35,7 @@ PICTURES: dict[str, dict[str, int]] = {
     },
     "footage between two stores": {
         "storage/scratch.py::nameless": 1,
-        "storage/damage.py::Mender._fetch": 1,
+        "storage/damage.py::Mender._fetch_version": 1,
         "storage/damage.py::Mender._whole_copy": 1,
         "storage/moving.py::Mover._bring": 2,
         "storage/moving.py::Mover._carry": 1,

@@ -22,6 +22,7 @@ from storage.catalog import segments
 from storage.catalog.retention_rows import HoldRow
 from storage.catalog.tables import segment
 from storage.check import Repairer
+from storage.evidence import EvidenceSource
 from storage.objects import base
 from storage.objects.evidence import FolderEvidence, Lock
 from storage.objects.folder import FolderStore
@@ -283,6 +284,30 @@ def test_main_copies_that_the_disk_cannot_read_turn_their_hold_red_and_hold_noth
     report = folders.run()
     assert (report.copied, report.failed, report.away) == (len(recorded) - 3, 3, False)
     assert (folders.state(hold).colour, folders.state(hold).standing.bad) == ("red", 3)
+
+
+@pytest.mark.fault("B26", "B30")
+def test_the_version_that_is_whole_is_shown_and_mends_whatever_lies_below_and_above_it(place: EvidencePlace) -> None:
+    """Below: one that rotted under its lock. Above: what a hand put or deleted there since."""
+    one, *others = place.stored()
+    key, sha256 = one.segment.object_key, one.segment.sha256
+    whole = place.store.read(key)
+    place.evidence.put_bytes(key, bytes(one.segment.bytes))
+    hold = place.hold()
+    assert place.run().copied == 1 + len(others)
+    if isinstance(place.evidence, S3Evidence):
+        assert len(place.evidence.versions(key)) == 2
+        place.evidence._client.remove_object(place.evidence.bucket, key)
+    source = EvidenceSource(place.catalog, place.evidence)
+    found = source.whole(one.segment.id, key, sha256)
+    assert found is not None and source.read(found, 5, 100) == whole[5:105]
+    assert source.read(found, len(whole), 100) == b""
+    place.store.delete(key)
+    for spooled in (one, *others):
+        spooled.path.unlink(missing_ok=True)
+    place.run(days=1.1)
+    assert place.store.read(key) == whole
+    assert place.state(hold).colour == "green"
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ from storage.spool import Spool
 from storage.spools import Spools
 from tests.media import WALL_NS, decode_mp4
 from tests.storage.footage import CAMERA, NODE, Recorded, insert, make_catalog, make_spool, record
-from tests.storage.sick import SickStore
+from tests.storage.sick import SickEvidence, SickStore
 from tests.storage.test_check import spoil, upload
 
 FROM_MS, TO_MS = WALL_NS // 10**6, WALL_NS // 10**6 + 4_000
@@ -205,12 +205,12 @@ async def test_stores_that_are_away_together_are_not_both_waited_for_by_each_pic
     monkeypatch.setattr(evidence, "_SLOW_S", -1.0)  # whatever it takes is long
     place.store = sick = SickStore(place.store.root, "ReadTimeoutError")
     second = with_evidence(place, tmp_path)
-    away = SickStore(second.root, "ConnectTimeoutError")
+    away = SickEvidence(second.root, "ConnectTimeoutError")
     place.footage = Footage(
         place.catalog,
         Spools([place.spool]),
         sick,
-        evidence=EvidenceSource(place.catalog, away),  # type: ignore[arg-type]  # it is only read
+        evidence=EvidenceSource(place.catalog, away),
     )
     sick.away = away.away = True
     for _ in range(5):
