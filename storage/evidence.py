@@ -6,7 +6,8 @@ after the copy was read back and locked; a pass that is killed anywhere is made 
 last has left. One segment that cannot be copied is tried again later and stops no other (FAULTS B17); a copy that alone
 cannot be read is none (`storage.patience`), while a store that is away changes nothing. A copy goes when
 no hold covers its segment, its lock has run out and the clock is trusted: ``releasing`` is entered in the transaction
-that reads the holds again, and the store has the last word.
+that reads the holds again, and the store has the last word. One that was found in the store, under a lock that no hold
+of this catalog explains, stays until a person decides: the hold may have been lost with a catalog.
 
 Belongs here: I/O around `storage.evidence_rules`. Does not belong here: rules, the canary (`storage.canary`),
 the main copy's deletion (`storage.sweeper`).
@@ -17,7 +18,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from sqlalchemy import Connection
@@ -35,7 +36,7 @@ from storage.catalog.segments import SegmentRow
 from storage.classes import RetentionClass
 from storage.damage import Fate, Mender
 from storage.evidence_listing import Listing
-from storage.evidence_rules import LockTerms, Need, lock_terms, may_go
+from storage.evidence_rules import LockTerms, Need, explains, lock_terms, may_go
 from storage.objects.asked import AskedEvidence
 from storage.objects.base import ObjectStore
 from storage.objects.evidence import EvidenceStore, Lock
@@ -81,6 +82,12 @@ class _Orders:
 
 def _orders(connection: Connection) -> _Orders:
     return _Orders(retention_rows.holds(connection), retention_rows.classes(connection))
+
+
+def _orders_ever(connection: Connection) -> _Orders:
+    """As if no hold had been released."""
+    holds = [replace(hold, released_ms=None) for hold in retention_rows.holds(connection, standing_only=False)]
+    return _Orders(holds, retention_rows.classes(connection))
 
 
 def _end_ms(one: Due, lock_ms: int | None) -> int:
@@ -194,7 +201,8 @@ class EvidenceKeeper:
                 report.failed += 1
                 problem = self._blame(exc, row.object_key) if needs else _problem_of(exc)
                 in_a_row = in_a_row + 1 if problem == evidence_rows.AWAY else 0
-                self._put_off(copy, problem, states)
+                kept = not needs and copy.problem == evidence_rows.UNEXPLAINED
+                self._put_off(copy, evidence_rows.UNEXPLAINED if kept else problem, states)
                 if needs:
                     self._mend(row, problem)
             except Exception as exc:  # one bad segment must not stop the others; it is tried again
@@ -225,13 +233,22 @@ class EvidenceKeeper:
         known = copy.version_id == made.version_id
         has = LockTerms(copy.locked_until_ms if known else None, known and copy.legal_hold)
         wanted = lock_terms(_end_ms(one, lock_ms), needs, orders.classes, has, lock_ms)
-        lock = self._evidence.lock(row.object_key, made.version_id, Lock(wanted.until_ms, wanted.legal_hold))
-
+        lock = self._lock(one, made.version_id, wanted)
         values = {
             "state": "verified", "version_id": made.version_id, "tries": 0, "problem": None, "read_ms": now_ms,
             "next_ms": now_ms + LOOK_EVERY_MS, "locked_until_ms": lock.until_ms, "legal_hold": lock.legal_hold,
         }  # fmt: skip
         self._catalog.write(lambda c: evidence_rows.change(c, row.id, ("wanted",), **values))
+
+    def _lock(self, one: Due, version_id: str | None, wanted: LockTerms) -> LockTerms:
+        """What the row says of it from now on: a legal hold only if it is ours, on this version or an older one."""
+        copy, key = one.copy, one.segment.object_key
+        if wanted.legal_hold and not copy.legal_hold:  # else nobody knew whose it is after a pass that was killed
+            self._catalog.write(lambda c: evidence_rows.change(c, copy.segment_id, (copy.state,), legal_hold=True))
+        lock = self._evidence.lock(key, version_id, Lock(wanted.until_ms, wanted.legal_hold))
+        if copy.legal_hold and not wanted.legal_hold:
+            self._lift_legal_holds(key)
+        return LockTerms(lock.until_ms, wanted.legal_hold and lock.legal_hold)
 
     def _put_off(self, copy: CopyRow, problem: str, states: Sequence[str] = ("wanted",)) -> None:
         # A store that comes back is used at once.
@@ -298,9 +315,7 @@ class EvidenceKeeper:
         wanted = has
         if lock_ms is not None:
             wanted = lock_terms(_end_ms(one, lock_ms), needs, orders.classes, has, lock_ms)
-        lock = Lock(has.until_ms, has.legal_hold)
-        if wanted != has:
-            lock = self._evidence.lock(row.object_key, copy.version_id, Lock(wanted.until_ms, wanted.legal_hold))
+        lock = has if wanted == has else self._lock(one, copy.version_id, wanted)
         values = {
             "next_ms": now_ms + LOOK_EVERY_MS, "read_ms": now_ms if reads else copy.read_ms, "tries": 0,
             "problem": None, "locked_until_ms": lock.until_ms, "legal_hold": lock.legal_hold,
@@ -351,7 +366,7 @@ class EvidenceKeeper:
         logger.error("a copy of held footage is gone or damaged", extra={"segment": row.id, "key": row.object_key})
 
         def write(connection: Connection) -> None:
-            values = {"next_ms": now_ms, "version_id": None, "locked_until_ms": None, "legal_hold": False}
+            values = {"next_ms": now_ms, "version_id": None, "locked_until_ms": None}
             if evidence_rows.change(connection, row.id, ("verified",), state="wanted", **values):
                 details = {"ids": [row.id], "version": copy.version_id}
                 audit.append(connection, now_ms, ACTOR, "evidence.missing", row.object_key, details)
@@ -363,11 +378,20 @@ class EvidenceKeeper:
     def _withdraw(self, one: Due, report: EvidenceReport) -> None:
         """No hold covers the segment any more: the copy goes as soon as it may."""
         copy, row, now_ms = one.copy, one.segment, wall_ms(self._clock)
-        has = LockTerms(copy.locked_until_ms, copy.legal_hold)
-        if has.legal_hold:
-            self._lift_legal_hold(row.object_key, copy.version_id)
-            has = LockTerms(has.until_ms, False)
+        ours = copy.legal_hold
+        if copy.read_ms is None:  # no pass of this catalog has verified it: was it made for a hold that we know?
+            locks = self._locks(row.object_key)
+            known = self._catalog.read(_orders_ever)
+            needs = known.needs(one)
+            was_kept = copy.problem == evidence_rows.UNEXPLAINED and not needs  # its lock may have run out since
+            if was_kept or not all(explains(needs, known.classes, lock, now_ms) for lock in locks):
+                self._keep(copy, row)
+                return
+            ours = ours or any(lock.legal_hold for lock in locks)
+        if ours:
+            self._lift_legal_holds(row.object_key)
             self._catalog.write(lambda c: evidence_rows.change(c, row.id, (copy.state,), legal_hold=False))
+        has = LockTerms(copy.locked_until_ms)
         if not may_go((), has, now_ms) or not self._clock_trusted():
             # A look each day finds the lock's end soon enough, and a clock that is trusted again.
             later_ms = now_ms + LOOK_EVERY_MS
@@ -375,7 +399,6 @@ class EvidenceKeeper:
             return
         if not self._catalog.write(partial(self._enter_releasing, one=one, now_ms=now_ms)):
             return
-        version_id: str | None = None
         versions = self._evidence.versions(row.object_key)
         try:
             for version_id in versions:
@@ -383,9 +406,10 @@ class EvidenceKeeper:
         except TiergateError as exc:
             if exc.reason.code != "media.store_refused":
                 raise
-            self._put_off(copy, exc.reason.code, ("releasing",))
-            if version_id is not None:  # a pass that was killed may have left a legal hold that no row tells
-                self._lift_legal_hold(row.object_key, version_id)
+            if any(lock.legal_hold for lock in self._locks(row.object_key)):
+                self._keep(copy, row)
+            else:
+                self._put_off(copy, exc.reason.code, ("releasing",))
             return
 
         def write(connection: Connection) -> None:
@@ -396,13 +420,21 @@ class EvidenceKeeper:
         self._catalog.write(write)
         report.released += 1
 
-    def _lift_legal_hold(self, key: str, version_id: str | None) -> None:
-        """A version that somebody removed behind our back has none; it must not keep the row for ever."""
-        try:
-            self._evidence.lock(key, version_id, Lock(None, False))
-        except TiergateError as exc:
-            if exc.reason.code != "media.object_missing":
-                raise
+    def _keep(self, copy: CopyRow, row: SegmentRow) -> None:
+        """Until a person decides, by a hold over it, that it is needed, or, by its release, that it is not."""
+        if copy.problem != evidence_rows.UNEXPLAINED:
+            logger.warning("no hold explains the lock of a copy: it is kept", extra={"segment": row.id})
+        self._put_off(copy, evidence_rows.UNEXPLAINED, ("wanted", "releasing"))
+
+    def _locks(self, key: str) -> list[LockTerms]:
+        """Of all its versions."""
+        locks = [self._evidence.lock_of(key, version_id) for version_id in self._evidence.versions(key)]
+        return [LockTerms(lock.until_ms, lock.legal_hold) for lock in locks]
+
+    def _lift_legal_holds(self, key: str) -> None:
+        """Of a version that was made anew the older ones have theirs still."""
+        for version_id in self._evidence.versions(key):
+            self._evidence.lift_legal_hold(key, version_id)
 
     @staticmethod
     def _enter_releasing(connection: Connection, one: Due, now_ms: int) -> bool:

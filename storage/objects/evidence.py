@@ -8,7 +8,8 @@ copy goes (`storage.evidence`), S3 (`storage.objects.s3_evidence`).
 
 Contract, beyond that of every `ObjectStore`
 - `copy_from` leaves a version that reads back with the digest, or raises; called again it finds that version.
-- `lock` never shortens; what it answers is what the store holds afterwards. A store without locks answers `UNLOCKED`.
+- `lock` never shortens, and lifts no legal hold; what it answers is what the store holds afterwards. A store without
+  locks answers `UNLOCKED`.
 - What is not asked for by its version is the first of a key, or the last; neither need be the one that is whole.
 - `delete_version` of a locked version raises media.store_refused.
 """
@@ -64,6 +65,12 @@ class EvidenceStore(ObjectStore, Protocol):
         ...
 
     def lock(self, key: str, version_id: str | None, lock: Lock) -> Lock: ...
+
+    def lock_of(self, key: str, version_id: str | None) -> Lock: ...
+
+    def lift_legal_hold(self, key: str, version_id: str | None) -> None:
+        """One that is not set is success."""
+        ...
 
     def put_locked(self, key: str, data: bytes, lock: Lock) -> str | None:
         """A small object, locked when this returns; its version."""
@@ -123,6 +130,12 @@ class FolderEvidence(FolderStore):
 
     def lock(self, key: str, version_id: str | None, lock: Lock) -> Lock:
         return UNLOCKED
+
+    def lock_of(self, key: str, version_id: str | None) -> Lock:
+        return UNLOCKED
+
+    def lift_legal_hold(self, key: str, version_id: str | None) -> None:
+        pass
 
     def put_locked(self, key: str, data: bytes, lock: Lock) -> str | None:
         self.put_bytes(key, data)

@@ -30,8 +30,11 @@ from storage.scratch import nameless
 
 _NO_LOCK = frozenset({"ObjectLockConfigurationNotFoundError", "NotImplemented", "MethodNotAllowed"})
 _NOT_LOCKED = frozenset(
-    {"NoSuchObjectLockConfiguration", "ObjectLockConfigurationNotFoundError", "NoSuchObjectLegalHold"}
-)
+    {
+        "NoSuchObjectLockConfiguration", "ObjectLockConfigurationNotFoundError", "NoSuchObjectLegalHold",
+        "MethodNotAllowed",  # of a marker of a deletion
+    }
+)  # fmt: skip
 
 
 class S3Evidence(S3Store):
@@ -217,9 +220,20 @@ class S3Evidence(S3Store):
                 until_ms = self._locked_until_ms(key, version_id)
             if lock.legal_hold:
                 self._client.enable_object_legal_hold(self._bucket, key, version_id)
-            elif self._has_legal_hold(key, version_id):
+            return Lock(until_ms, lock.legal_hold or self._has_legal_hold(key, version_id))
+
+    def lock_of(self, key: str, version_id: str | None) -> Lock:
+        if not self.can_lock():
+            return UNLOCKED
+        with _translated(key):
+            return Lock(self._locked_until_ms(key, version_id), self._has_legal_hold(key, version_id))
+
+    def lift_legal_hold(self, key: str, version_id: str | None) -> None:
+        if not self.can_lock():
+            return
+        with _translated(key):
+            if self._has_legal_hold(key, version_id):
                 self._client.disable_object_legal_hold(self._bucket, key, version_id)
-        return Lock(until_ms, lock.legal_hold)
 
     def _has_legal_hold(self, key: str, version_id: str | None) -> bool:
         try:

@@ -10,6 +10,7 @@ from storage.objects import base
 from storage.objects.base import ObjectInfo, ObjectStore
 from storage.objects.evidence import FolderEvidence
 from storage.objects.folder import FolderStore
+from storage.objects.s3_evidence import S3Evidence
 
 
 class SickStore(FolderStore):
@@ -64,3 +65,15 @@ class SickEvidence(SickStore, FolderEvidence):
             self.sick.discard(key)
             self.blind.discard(key)
         return super().copy_from(source, key, sha256, bytes)
+
+
+class SickVersions(S3Evidence):
+    """A bucket whose server answers some versions with an error each time."""
+
+    sick: frozenset[str | None] = frozenset()
+    sick_of_new = False  #: what is put from now on is not given either
+
+    def is_whole(self, key: str, version_id: str | None, sha256: bytes) -> bool:
+        if version_id in self.sick or self.sick_of_new:
+            raise base.unavailable("InternalError")
+        return super().is_whole(key, version_id, sha256)

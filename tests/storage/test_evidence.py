@@ -24,7 +24,7 @@ from storage.catalog.tables import segment
 from storage.check import Repairer
 from storage.evidence import EvidenceSource
 from storage.objects import base
-from storage.objects.evidence import FolderEvidence, Lock
+from storage.objects.evidence import FolderEvidence
 from storage.objects.folder import FolderStore
 from storage.objects.s3_evidence import S3Evidence
 from tests.media import WALL_NS
@@ -181,7 +181,7 @@ def test_one_copy_whose_end_fails_stops_no_other(tmp_path: Path) -> None:
     report = place.run()
     assert (report.copied, report.failed, report.away) == (len(recorded) - 1, 1, False)
     assert place.state(again).colour == "green"
-    assert (place.copy(recorded[0]).state, place.copy(recorded[0]).tries) == ("releasing", 1)
+    assert (place.copy(recorded[0]).state, place.copy(recorded[0]).tries) == ("wanted", 1)
     evidence.bad = ""
     place.run(days=1.1)
     assert place.copy(recorded[0]).state == "gone"
@@ -198,7 +198,7 @@ def test_a_copy_under_a_legal_hold_that_was_removed_behind_our_back_ends_with_it
     place.run()
     key, version = one.segment.object_key, place.copy(one).version_id
     assert place.copy(one).legal_hold
-    place.evidence.lock(key, version, Lock(None, False))
+    place.evidence.lift_legal_hold(key, version)
     remove_behind_our_back(place, one)
     place.release(hold)
     place.run(days=1.1)

@@ -14,7 +14,6 @@ from minio.versioningconfig import VersioningConfig
 from config.errors import TiergateError
 from config.units import DAY_MS
 from storage import canary
-from storage.objects import base
 from storage.objects.evidence import UNLOCKED, FolderEvidence, Lock
 from storage.objects.folder import FolderStore
 from storage.objects.s3_evidence import S3Evidence
@@ -23,6 +22,7 @@ from tests.parts.wait import until
 from tests.storage.evidence_place import evidence_on, in_bucket
 from tests.storage.footage import NODE, make_catalog
 from tests.storage.objects.conformance import DATA, KEY, Conformance, code, put
+from tests.storage.sick import SickVersions
 
 DIGEST = hashlib.sha256(DATA).digest()
 
@@ -92,7 +92,11 @@ def test_a_lock_is_never_shortened_and_the_copy_goes_when_it_has_run_out(
     version = copied(s3_server, evidence, tmp_path)
     until_ms = now_ms() + 3_000
     evidence.lock(KEY, version, Lock(until_ms, True))
-    assert (evidence.lock(KEY, version, Lock(until_ms - 2_000, False)).until_ms or 0) >= until_ms
+    kept = evidence.lock(KEY, version, Lock(until_ms - 2_000, False))
+    assert (kept.until_ms or 0) >= until_ms and kept.legal_hold
+    evidence.lift_legal_hold(KEY, version)
+    evidence.lift_legal_hold(KEY, version)
+    assert evidence.lock_of(KEY, version) == Lock(kept.until_ms, False)
 
     def deleted() -> bool:
         try:
@@ -135,25 +139,13 @@ def test_a_source_elsewhere_is_copied_through_this_machine(evidence: S3Evidence,
     assert evidence.is_whole(KEY, made.version_id, DIGEST)
 
 
-class _Sick(S3Evidence):
-    """A server that answers some versions with an error each time."""
-
-    sick: frozenset[str | None] = frozenset()
-    sick_of_new = False  #: what is put from now on is not given either
-
-    def is_whole(self, key: str, version_id: str | None, sha256: bytes) -> bool:
-        if version_id in self.sick or self.sick_of_new:
-            raise base.unavailable("InternalError")
-        return super().is_whole(key, version_id, sha256)
-
-
 @pytest.mark.real
 @pytest.mark.fault("B30")
 def test_a_version_that_the_server_does_not_give_is_covered_by_another(s3_server: S3Server, tmp_path: Path) -> None:
     store = in_bucket(s3_server, s3_server.new_bucket())
     put(store, tmp_path)
-    evidence = evidence_on(s3_server, f"evidence-{time.time_ns()}", _Sick)
-    assert isinstance(evidence, _Sick)
+    evidence = evidence_on(s3_server, f"evidence-{time.time_ns()}", SickVersions)
+    assert isinstance(evidence, SickVersions)
     evidence.ensure()
     first = evidence.copy_from(store, KEY, DIGEST, len(DATA)).version_id
     evidence.sick = frozenset({first})
