@@ -69,6 +69,29 @@ def digest_of_pieces(begin: Callable[[], Iterator[bytes]]) -> bytes | None:
     return digest.digest()
 
 
+def fetch_whole(copy: EvidenceStore, row: SegmentRow, file: IO[bytes]) -> bool:
+    """Whether `file` is the segment now; False as well while that store is away, or was never made."""
+    try:
+        versions = copy.versions(row.object_key)
+    except TiergateError:
+        return False
+    return any(_fetch_version(partial(copy.iter_version, row.object_key, v), row, file) for v in versions)
+
+
+def _fetch_version(begin: Callable[[], Iterator[bytes]], row: SegmentRow, file: IO[bytes]) -> bool:
+    file.seek(0)
+    file.truncate()
+    digest = hashlib.sha256()
+    try:
+        for piece in begin():
+            digest.update(piece)
+            file.write(piece)
+    except TiergateError:  # also of what is a marker of a deletion
+        return False
+    file.flush()
+    return digest.digest() == row.sha256
+
+
 def digest_of_file(path: Path) -> bytes | None:
     try:
         with path.open("rb") as file:
@@ -223,7 +246,7 @@ class Mender:
             yield path
             return
         with nameless() as (file, path):
-            yield path if any(self._fetch(copy, row, file) for copy in self._copies) else None
+            yield path if any(fetch_whole(copy, row, file) for copy in self._copies) else None
 
     def _copy(self, row: SegmentRow) -> Path | None:
         """The spool's, when it is whole."""
@@ -232,28 +255,6 @@ class Mender:
             return found[1] if found is not None and digest_of_file(found[1]) == row.sha256 else None
         except OSError:  # a copy that its own disk cannot give mends nothing
             return None
-
-    def _fetch(self, copy: EvidenceStore, row: SegmentRow, file: IO[bytes]) -> bool:
-        """False as well while that store is away, or was never made."""
-        try:
-            versions = copy.versions(row.object_key)
-        except TiergateError:
-            return False
-        return any(self._fetch_version(partial(copy.iter_version, row.object_key, v), row, file) for v in versions)
-
-    @staticmethod
-    def _fetch_version(begin: Callable[[], Iterator[bytes]], row: SegmentRow, file: IO[bytes]) -> bool:
-        file.seek(0)
-        file.truncate()
-        digest = hashlib.sha256()
-        try:
-            for piece in begin():
-                digest.update(piece)
-                file.write(piece)
-        except TiergateError:  # also of what is a marker of a deletion
-            return False
-        file.flush()
-        return digest.digest() == row.sha256
 
     def _put(self, row: SegmentRow, path: Path, now_ms: int) -> None:
         self._store.put_file(row.object_key, path, row.sha256, row.bytes)

@@ -120,6 +120,15 @@ def want(connection: Connection, ids: Sequence[str], now_ms: int) -> None:
         connection.execute(update(evidence_copy).where(evidence_copy.c.segment_id.in_(known)).values(**again))
 
 
+def want_all_anew(connection: Connection, now_ms: int) -> int:
+    """Of a node whose evidence store is another from now on: what the old one has and locks is no copy any more. How
+    many."""
+    fresh = {"version_id": None, "read_ms": None, "locked_until_ms": None, "legal_hold": False, "tries": 0}
+    wanted = {"state": "wanted", "next_ms": now_ms, "problem": None}
+    done = connection.execute(update(evidence_copy).where(evidence_copy.c.state != "gone").values(**fresh | wanted))
+    return done.rowcount
+
+
 def due(connection: Connection, states: Sequence[str], now_ms: int, limit: int) -> list[Due]:
     """Rows to be looked at, the longest waiting first."""
     query = (

@@ -35,9 +35,10 @@ PICTURES: dict[str, dict[str, int]] = {
     },
     "footage between two stores": {
         "storage/scratch.py::nameless": 1,
-        "storage/damage.py::Mender._fetch_version": 1,
+        "storage/damage.py::_fetch_version": 1,
         "storage/damage.py::Mender._whole_copy": 1,
         "storage/moving.py::Mover._bring": 2,
+        "storage/moving.py::Mover._bring_second": 2,
         "storage/moving.py::Mover._carry": 1,
         "storage/objects/s3_evidence.py::S3Evidence._copy_through_here": 1,
         "storage/rebuild.py::_fetched": 1,
