@@ -28,6 +28,7 @@ from storage.catalog.engine import CHUNK_ROWS, Catalog
 from storage.catalog.segments import SegmentRow
 from storage.keys import CATALOG_FOLDER, QUARANTINE_FOLDER, parse_segment_key
 from storage.objects.base import BAD_SECTOR, ObjectStore
+from storage.objects.evidence import EvidenceStore
 from storage.patience import Patience, is_unreadable
 from storage.rebuild import adopt_objects
 from storage.spools import Volumes, copy_of, require_volume
@@ -264,10 +265,10 @@ class RepairReport:
 
 
 class Repairer:
-    """Acts on one report. `copies` are other stores that may hold whole copies (evidence)."""
+    """Acts on one report. `copies` are the evidence stores that may hold whole copies."""
 
     def __init__(
-        self, catalog: Catalog, store: ObjectStore, spool: Volumes, actor: str, copies: Collection[ObjectStore] = ()
+        self, catalog: Catalog, store: ObjectStore, spool: Volumes, actor: str, copies: Collection[EvidenceStore] = ()
     ) -> None:
         self._catalog = catalog
         self._store = store

@@ -2,7 +2,8 @@
 
 The mark is a gap row with the segment's own id and the cause ``damaged`` over its span: the timeline shows it, the
 journal carries it, and the bytes stay, for most of a damaged minute still plays. A whole copy (the spool's, or another
-store's) takes the object's place only after the damaged bytes are durable under ``<node>/_quarantine/``.
+store's) takes the object's place only after the damaged bytes are durable under ``<node>/_quarantine/``. Of bytes that
+the store does not give, while it gives others, nothing can be kept: the copy takes their place without.
 
 Belongs here: marking, finding whole copies, replacing. Does not belong here: who reads and when (`storage.scrub`,
 `storage.check`).
@@ -10,12 +11,14 @@ Belongs here: marking, finding whole copies, replacing. Does not belong here: wh
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterator
 from enum import Enum
 from functools import partial
 from pathlib import Path
+from typing import IO
 
 from sqlalchemy import Connection, and_, func, or_, select
 
@@ -30,6 +33,8 @@ from storage.catalog.tables import gap, segment
 from storage.keys import parse_quarantine_key, quarantine_key
 from storage.objects.asked import AskedStore
 from storage.objects.base import BAD_SECTOR, ObjectStore
+from storage.objects.evidence import EvidenceStore
+from storage.patience import Patience, is_unreadable
 from storage.scratch import nameless
 from storage.spools import Volumes, copy_of
 
@@ -48,15 +53,43 @@ class Fate(Enum):
 
 def digest_of(store: ObjectStore | AskedStore, key: str) -> bytes | None:
     """SHA-256 of what the store gives; None when it has no such object (any more)."""
+    return digest_of_pieces(partial(store.iter_range, key))
+
+
+def digest_of_pieces(begin: Callable[[], Iterator[bytes]]) -> bytes | None:
+    """As `digest_of`, of what `begin` gives."""
     digest = hashlib.sha256()
     try:
-        for piece in store.iter_range(key):
+        for piece in begin():
             digest.update(piece)
     except TiergateError as exc:
         if exc.reason.code == "media.object_missing":
             return None
         raise
     return digest.digest()
+
+
+def fetch_whole(copy: EvidenceStore, row: SegmentRow, file: IO[bytes]) -> bool:
+    """Whether `file` is the segment now; False as well while that store is away, or was never made."""
+    try:
+        versions = copy.versions(row.object_key)
+    except TiergateError:
+        return False
+    return any(_fetch_version(partial(copy.iter_version, row.object_key, v), row, file) for v in versions)
+
+
+def _fetch_version(begin: Callable[[], Iterator[bytes]], row: SegmentRow, file: IO[bytes]) -> bool:
+    file.seek(0)
+    file.truncate()
+    digest = hashlib.sha256()
+    try:
+        for piece in begin():
+            digest.update(piece)
+            file.write(piece)
+    except TiergateError:  # also of what is a marker of a deletion
+        return False
+    file.flush()
+    return digest.digest() == row.sha256
 
 
 def digest_of_file(path: Path) -> bytes | None:
@@ -77,12 +110,14 @@ def mark(connection: Connection, row: SegmentRow, reason: Reason, now_ms: int) -
     return True
 
 
-def mark_found(connection: Connection, segment_id: str, actor: str, now_ms: int) -> bool:
+def mark_found(
+    connection: Connection, segment_id: str, actor: str, now_ms: int, code: str = "media.segment_damaged"
+) -> bool:
     """Marks a segment that was just read and is not what its row says; whether that is news."""
     row = segments.segment_of(connection, segment_id)
     if row is None or row.state not in segments.READABLE:
         return False  # deleted while it was read
-    if not mark(connection, row, Reason("media.segment_damaged"), now_ms):
+    if not mark(connection, row, Reason(code), now_ms):
         return False
     logger.error("a stored segment is damaged", extra={"segment": row.id, "camera": row.camera_id})
     audit.append(connection, now_ms, actor, "segment.damaged", row.object_key, {"ids": [row.id]})
@@ -128,14 +163,6 @@ def is_marked(connection: Connection, segment_id: str) -> bool:
     return found is not None and found.cause == CAUSE and found.to_ms != found.from_ms
 
 
-def _digest_or_none(store: ObjectStore, key: str) -> bytes | None:
-    """None as well while the store is away, or was never made: it is no source of copies then."""
-    try:
-        return digest_of(store, key)
-    except TiergateError:
-        return None
-
-
 def count(connection: Connection) -> int:
     """Marked segments that are still there: what has expired needs no mending."""
     query = (
@@ -147,10 +174,10 @@ def count(connection: Connection) -> int:
 
 
 class Mender:
-    """`copies` are other stores of this node that may hold the same object, whole."""
+    """`copies` are evidence stores of this node, any version of which may be the object, whole."""
 
     def __init__(
-        self, catalog: Catalog, store: ObjectStore, spool: Volumes, actor: str, copies: Collection[ObjectStore] = ()
+        self, catalog: Catalog, store: ObjectStore, spool: Volumes, actor: str, copies: Collection[EvidenceStore] = ()
     ) -> None:
         self._catalog = catalog
         self._store = store
@@ -163,44 +190,63 @@ class Mender:
 
         Nothing at all is done to an object that cannot be read just now.
         """
-        digest = self._digest(row.object_key)
-        if digest is None and self._is_gone(row.object_key):
+        key = row.object_key
+        try:
+            digest = digest_of(self._store, key)
+        except TiergateError as exc:
+            if exc.reason.code != "media.store_unavailable":
+                raise
+            return self._mend_unread(row, exc, now_ms)
+        if digest is None and self._store.head(key) is None:
             return Fate.REPLACED if self.bring(row, now_ms) else Fate.MISSING
         if digest == row.sha256:
             self._catalog.write(lambda c: unmark(c, row.id, now_ms))
             return Fate.WHOLE
-        if self._has_copy(row) and self._put_aside(row, now_ms) and self.bring(row, now_ms):
-            return Fate.REPLACED
-        news = self._catalog.write(lambda c: mark_found(c, row.id, self._actor, now_ms))
-        return Fate.MARKED if news else Fate.KNOWN
+        with self._whole_copy(row) as path:
+            if path is not None and self._put_aside(row, now_ms) and self._remove(row):
+                self._put(row, path, now_ms)
+                return Fate.REPLACED
+        return self._marked(row, now_ms)
 
     def bring(self, row: SegmentRow, now_ms: int) -> bool:
         """Puts a whole copy where no object is; whether there was one."""
+        with self._whole_copy(row) as path:
+            if path is None:
+                return False
+            self._put(row, path, now_ms)
+            return True
+
+    def _mend_unread(self, row: SegmentRow, exc: TiergateError, now_ms: int) -> Fate:
+        """Of an object that the store does not give. That the disk under it has lost some of it is damage."""
+        with self._whole_copy(row) as path:
+            if path is not None and self._is_unreadable(row.object_key) and self._remove(row):
+                self._put(row, path, now_ms)
+                return Fate.REPLACED
+        if exc.reason.params.get("problem") != BAD_SECTOR:
+            raise exc
+        return self._marked(row, now_ms)
+
+    def _is_unreadable(self, key: str) -> bool:
+        """Whether it alone is: from a store that is away nothing is removed."""
+        try:
+            Patience(self._store).ask(key, partial(digest_of, self._store, key))
+        except TiergateError as exc:
+            return is_unreadable(exc)
+        return False
+
+    def _marked(self, row: SegmentRow, now_ms: int) -> Fate:
+        news = self._catalog.write(lambda c: mark_found(c, row.id, self._actor, now_ms))
+        return Fate.MARKED if news else Fate.KNOWN
+
+    @contextlib.contextmanager
+    def _whole_copy(self, row: SegmentRow) -> Iterator[Path | None]:
+        """At hand until the block ends, whatever becomes of the store it is from."""
         path = self._copy(row)
         if path is not None:
-            self._store.put_file(row.object_key, path, row.sha256, row.bytes)
-        elif not any(self._fetch(copy, row) for copy in self._copies):
-            return False
-        self._catalog.write(partial(self._replaced, row=row, now_ms=now_ms))
-        return True
-
-    def _digest(self, key: str) -> bytes | None:
-        """None as well for an object that the disk under the store cannot read any more."""
-        try:
-            return digest_of(self._store, key)
-        except TiergateError as exc:
-            if exc.reason.params.get("problem") == BAD_SECTOR:
-                return None
-            raise
-
-    def _is_gone(self, key: str) -> bool:
-        """An object that cannot even be looked at is not gone."""
-        try:
-            return self._store.head(key) is None
-        except TiergateError as exc:
-            if exc.reason.params.get("problem") == BAD_SECTOR:
-                return False
-            raise
+            yield path
+            return
+        with nameless() as (file, path):
+            yield path if any(fetch_whole(copy, row, file) for copy in self._copies) else None
 
     def _copy(self, row: SegmentRow) -> Path | None:
         """The spool's, when it is whole."""
@@ -210,29 +256,12 @@ class Mender:
         except OSError:  # a copy that its own disk cannot give mends nothing
             return None
 
-    def _has_copy(self, row: SegmentRow) -> bool:
-        if self._copy(row) is not None:
-            return True
-        return any(_digest_or_none(copy, row.object_key) == row.sha256 for copy in self._copies)
-
-    def _fetch(self, copy: ObjectStore, row: SegmentRow) -> bool:
-        with nameless() as (file, path):
-            digest = hashlib.sha256()
-            try:
-                for piece in copy.iter_range(row.object_key):
-                    digest.update(piece)
-                    file.write(piece)
-            except TiergateError:
-                return False
-            file.flush()
-            if digest.digest() != row.sha256:
-                return False
-            self._store.put_file(row.object_key, path, row.sha256, row.bytes)
-        return True
+    def _put(self, row: SegmentRow, path: Path, now_ms: int) -> None:
+        self._store.put_file(row.object_key, path, row.sha256, row.bytes)
+        self._catalog.write(partial(self._replaced, row=row, now_ms=now_ms))
 
     def _put_aside(self, row: SegmentRow, now_ms: int) -> bool:
-        """The damaged bytes, durable under another key, and only then no longer under their own. False: they cannot be
-        read, or the store lets nobody delete them, so they stay where they are."""
+        """The damaged bytes, durable under another key as well. False: they cannot be read."""
         with nameless() as (file, path):
             digest, size = hashlib.sha256(), 0
             try:
@@ -247,6 +276,10 @@ class Mender:
                 return False  # it reads whole after all
             if not self._is_aside(row, size):
                 self._store.put_file(quarantine_key(row.object_key, now_ms), path, digest.digest(), size)
+        return True
+
+    def _remove(self, row: SegmentRow) -> bool:
+        """False: the store lets nobody delete it, so it stays where it is."""
         try:
             self._store.delete(row.object_key)
         except TiergateError as exc:

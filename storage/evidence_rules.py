@@ -67,6 +67,14 @@ def may_go(needs: Iterable[Need], has: LockTerms, now_ms: int) -> bool:
     return not any(True for _ in needs) and not has.legal_hold and (has.until_ms is None or has.until_ms <= now_ms)
 
 
+def explains(needs: Iterable[Need], classes: Mapping[str, RetentionClass], lock: LockTerms, now_ms: int) -> bool:
+    """Whether holds that stand or stood account for a lock that somebody set. Where they do not, whoever set it may
+    still need it."""
+    needed = list(needs)
+    endless = any((class_ := classes.get(n.class_name)) is None or keep_until_ms(0, class_) is None for n in needed)
+    return (endless or not lock.legal_hold) and (bool(needed) or (lock.until_ms or 0) <= now_ms)
+
+
 @dataclass(frozen=True, slots=True)
 class Standing:
     """How far the footage of one hold is in two places. Footage that was gone before the hold does not count."""

@@ -4,7 +4,8 @@ A copy is read once, hashed on the way, put under its own key (`put_file` verifi
 again: an object that the new store has with as many bytes was verified when it came. So the work may be killed and
 begun anew at any moment, and may run beside a node that records: segments do not change, new ones come with the next
 round, and what the sweep deletes meanwhile is found by `left_over`. A disk that is going is a reason to move: what the
-old store cannot give while it gives other objects is named and passed over.
+old store cannot give while it gives other objects is named and passed over, unless a second copy of held footage has it
+whole: that takes its place, as it does of what the old store has lost, or has not as it was recorded.
 
 Belongs here: copying and comparing. Does not belong here: which store the node uses (`gateway.ops.store_move`).
 """
@@ -14,7 +15,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -30,6 +31,7 @@ from storage.catalog.engine import Catalog
 from storage.catalog.segments import SegmentRow
 from storage.keys import parse_segment_key
 from storage.objects.base import ObjectInfo, ObjectStore, check_key
+from storage.objects.evidence import EvidenceStore
 from storage.patience import Patience, is_unreadable
 from storage.scratch import nameless
 
@@ -49,7 +51,8 @@ class MoveReport:
     wrong: list[str] = field(default_factory=list)  #: the new store has, or gives, other bytes: it cannot be used so
     unreadable: list[str] = field(default_factory=list)  #: the old store does not give them; no whole copy was made
     foreign: int = 0  #: keys that no store of ours would take; not copied
-    without_copy: list[str] = field(default_factory=list)  #: rows whose object neither store has
+    from_evidence: int = 0  #: taken from second copies, for the old store did not have them whole
+    without_copy: list[str] = field(default_factory=list)  #: rows whose object no store has
 
     @property
     def whole(self) -> bool:
@@ -64,6 +67,7 @@ class MoveReport:
             "verified": self.verified,
             "vanished": self.vanished,
             "foreign": self.foreign,
+            "from_evidence": self.from_evidence,
             "damaged": self.damaged[:_NAMED],
             "wrong": self.wrong[:_NAMED],
             "unreadable": self.unreadable[:_NAMED],
@@ -77,6 +81,7 @@ class _Done:
     bytes: int = 0
     damaged: bool = False
     verified: bool = False
+    from_evidence: bool = False
 
 
 class Mover:
@@ -88,14 +93,16 @@ class Mover:
         scratch: Path,
         workers: int = 4,
         progress: Callable[[MoveReport], None] | None = None,
+        evidence: EvidenceStore | None = None,
     ) -> None:
-        """`scratch` is a folder for one object per worker."""
+        """`scratch` is a folder for one object per worker, `evidence` has the second copies."""
         self._catalog = catalog
         self._old = old
         self._new = new
         self._scratch = scratch
         self._workers = workers
         self._progress = progress
+        self._evidence = evidence
         self._patience = Patience(old)
 
     def copy(self, verify: bool = False) -> MoveReport:
@@ -114,16 +121,23 @@ class Mover:
         return report
 
     def compare(self, report: MoveReport) -> None:
-        """Every row whose object the old store has, and gives, must have it in the new one."""
+        """Every row whose object the old store has, and gives, must have it in the new one; of others that have a
+        second copy, it is brought."""
         present, unreadable = {info.key for info in self._new.list()}, set(report.unreadable)
         after = ""
         states = ("stored", "condemned")
         while page := self._catalog.read(partial(segments.all_segments, states=states, after_id=after, limit=_BATCH)):
             after = page[-1].id
             for row in page:
-                if row.object_key not in present and row.object_key not in unreadable:
-                    there = self._old.head(row.object_key) is not None
-                    (report.wrong if there else report.without_copy).append(row.object_key)
+                key = row.object_key
+                if key in present:
+                    continue
+                if self._bring_second(row):
+                    report.from_evidence += 1
+                    if key in unreadable:
+                        report.unreadable.remove(key)
+                elif key not in unreadable:
+                    (report.wrong if self._old.head(key) is not None else report.without_copy).append(key)
 
     def left_over(self, now_ms: int, actor: str) -> int:
         """Copies of footage that the sweep deleted from the old store after they were made: they are condemned again,
@@ -175,7 +189,7 @@ class Mover:
             done = _Done("there")
         if verify and done.fate in ("copied", "there"):
             fate = done.fate if self._alike(info.key, row) else "wrong"
-            done = _Done(fate, done.bytes, done.damaged, verified=True)
+            done = replace(done, fate=fate, verified=True)
         return done
 
     def _bring(self, key: str, row: SegmentRow | None) -> _Done:
@@ -186,6 +200,8 @@ class Mover:
                 if exc.reason.code == "media.object_missing":
                     return _Done("vanished")
                 raise
+            if row is not None and digest != row.sha256 and self._bring_second(row):
+                return _Done("copied", row.bytes, from_evidence=True)
             try:
                 self._new.put_file(key, path, digest, size)
             except TiergateError as exc:
@@ -193,6 +209,14 @@ class Mover:
                     return _Done("wrong")
                 raise
         return _Done("copied", size, damaged=row is not None and digest != row.sha256)
+
+    def _bring_second(self, row: SegmentRow) -> bool:
+        """Whether there was a whole one."""
+        with nameless(self._scratch) as (file, path):
+            if self._evidence is None or not damage.fetch_whole(self._evidence, row, file):
+                return False
+            self._new.put_file(row.object_key, path, row.sha256, row.bytes)
+        return True
 
     def _carry(self, key: str, file: IO[bytes]) -> tuple[bytes, int]:
         """Digest and size of the object, which `file` then holds, and nothing else, however often it is begun."""
@@ -207,14 +231,11 @@ class Mover:
         return digest.digest(), size
 
     def _alike(self, key: str, row: SegmentRow | None) -> bool:
-        """Whether the copy is what the original is; of an original that has become unreadable, what was recorded."""
+        """Whether the copy is what was recorded, or, of what is damaged or no segment, what the original is."""
         copy = damage.digest_of(self._new, key)
-        try:
-            return copy == self._patience.ask(key, partial(damage.digest_of, self._old, key))
-        except TiergateError as exc:
-            if is_unreadable(exc) and row is not None and copy == row.sha256:
-                return True
-            raise
+        if row is not None and copy == row.sha256:
+            return True
+        return copy == self._patience.ask(key, partial(damage.digest_of, self._old, key))
 
 
 def _count(report: MoveReport, info: ObjectInfo, done: _Done) -> None:
@@ -224,6 +245,7 @@ def _count(report: MoveReport, info: ObjectInfo, done: _Done) -> None:
     report.vanished += done.fate == "vanished"
     report.copied_bytes += done.bytes
     report.verified += done.verified
+    report.from_evidence += done.from_evidence
     if done.damaged:
         report.damaged.append(info.key)
     if done.fate == "wrong":

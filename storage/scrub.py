@@ -103,18 +103,19 @@ class Scrubber:
 
     def _look_at(self, row: SegmentRow, state: ScrubState) -> int:
         """Counts one segment; the bytes that it cost."""
+        may_pass = False
         try:
             found = self._patience.ask(row.object_key, partial(digest_of, self._store, row.object_key))
         except TiergateError as exc:
             if not is_unreadable(exc):
                 raise  # the store is away: the next call begins here
-            if exc.reason.params["problem"] != BAD_SECTOR:
-                return self._unreadable(row, state)
-            found = b""  # the disk under the store has lost it: no digest is that of the row
+            found = b""  # no digest is that of the row
+            may_pass = exc.reason.params["problem"] != BAD_SECTOR
         try:
             fate = self._mended(row, found)
         except (TiergateError, OSError):
-            if not self._tried_enough(row.id):
+            # A server's error alone is no damage: without a whole copy nothing was done.
+            if not may_pass and not self._tried_enough(row.id):
                 raise  # what it is mended with may be away
             return self._unreadable(row, state)
         state.segments += 1

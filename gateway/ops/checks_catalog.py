@@ -21,7 +21,7 @@ from storage import aside, canary, damage, evidence_state, scrub, sweeper
 from storage.audit import heads as audit_heads
 from storage.audit import log as audit
 from storage.audit import signed
-from storage.catalog import break_glass, facts, leases, links, retention_rows, segments, status
+from storage.catalog import break_glass, evidence_rows, facts, leases, links, retention_rows, segments, status
 from storage.catalog import cameras as camera_rows
 from storage.catalog import gaps as gap_rows
 from storage.catalog import status as recorder_status
@@ -344,6 +344,11 @@ def evidence(connection: Connection, probe: Probe) -> Iterator[Finding]:
     if bad:
         params: dict[str, object] = {"count": sum(count for _, count in bad), "case": bad[0][0].case_no}
         yield found("evidence", "bad", Reason("ops.evidence_bad", params), Reason("ops.evidence_next"))
+    kept = evidence_rows.unexplained(connection)
+    if kept.start_ms is not None:
+        params = {"count": kept.count, "camera": kept.camera_id, "at": format_time_ms(kept.start_ms, local=True)}
+        following = Reason("ops.evidence_unexplained_next")
+        yield found("evidence", "warn", Reason("ops.evidence_unexplained", params), following)
     since = [s.standing.oldest_waiting_ms for _, s in standing if s.standing.oldest_waiting_ms is not None]
     age_ms = max(0, probe.now_ms - min(since, default=probe.now_ms))
     if age_ms >= EVIDENCE_WAITS_MS:

@@ -1,7 +1,8 @@
 """The node's footage moved to another store: `tiergate store migrate`. Audited as ``os:<login>``.
 
 Copying runs beside the node. The switch needs the node stopped: it copies the rest, compares every row, and only then
-writes the new ``[store]`` table into the settings file; the old table is kept beside it, the old store untouched.
+writes the new ``[store]`` table into the settings file; the old table is kept beside it, the old stores untouched.
+Second copies of held footage are made anew by the keeper, where the evidence store becomes another.
 
 Belongs here: the two stores, locks, the settings file. Does not belong here: copying (`storage.moving`).
 """
@@ -13,8 +14,11 @@ import json
 import os
 import re
 import tomllib
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+from sqlalchemy import Connection
 
 from config.clock import make_clock, wall_ms
 from config.errors import Kind, TiergateError
@@ -22,11 +26,11 @@ from config.load import load
 from config.settings import Settings
 from gateway.ops.actor import operator
 from gateway.ops.locks import KEEPER_LOCK, NODE_LOCK, alone
-from gateway.ops.store_work import existing_store, open_catalog, record
+from gateway.ops.store_work import existing_evidence, existing_store, open_catalog, record
 from storage import volume
-from storage.catalog import facts
+from storage.catalog import evidence_rows, facts
 from storage.moving import Mover, MoveReport
-from storage.objects import make_store
+from storage.objects import make_evidence_store, make_store
 from storage.objects.base import ObjectStore
 from storage.objects.folder import FolderStore
 
@@ -58,7 +62,7 @@ def move_store(
         scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
         catalog = stack.enter_context(open_catalog(settings))
         now_ms = wall_ms(make_clock(settings))
-        mover = Mover(catalog, old, new, scratch)
+        mover = Mover(catalog, old, new, scratch, evidence=existing_evidence(settings))
         report = mover.copy(verify)
         mover.compare(report)
         answer: dict[str, Any] = report.as_json() | {"switched": False}
@@ -67,6 +71,10 @@ def move_store(
                 raise TiergateError(Kind.CONFLICT, "ops.move_wrong", count=len(report.wrong), key=report.wrong[0])
             if (left := report.unreadable) and not leave_unreadable:
                 raise TiergateError(Kind.CONFLICT, "ops.move_unreadable", count=len(left), key=left[0])
+            if (before := _evidence_at(settings)) != _evidence_at(target):
+                # Before the settings: killed in between, the keeper finds the copies where they are.
+                answer["copies_wanted"] = catalog.write(partial(_begin_evidence_anew, now_ms=now_ms))
+                answer["old_evidence"] = before
             answer["condemned_again"] = mover.left_over(now_ms, operator())
             _remember_volume(catalog, new)
             answer["kept_settings"] = str(_write_settings(settings_file, to))
@@ -83,6 +91,21 @@ def _one_place(a: Settings, b: Settings) -> bool:
         return (a.store.endpoint, a.store.bucket) == (b.store.endpoint, b.store.bucket)
     first, second = a.store_folder.resolve(), b.store_folder.resolve()
     return first.is_relative_to(second) or second.is_relative_to(first)
+
+
+def _begin_evidence_anew(connection: Connection, now_ms: int) -> int:
+    """How many copies are made anew; the keeper refuses an evidence folder that is not the one it knew."""
+    facts.forget(connection, "volume.evidence")
+    return evidence_rows.want_all_anew(connection, now_ms)
+
+
+def _evidence_at(settings: Settings) -> str:
+    store = make_evidence_store(settings)
+    return (
+        str(store.root.resolve())
+        if isinstance(store, FolderStore)
+        else f"{settings.store.endpoint}/{settings.store.evidence_bucket}"
+    )
 
 
 def _counts(report: MoveReport) -> dict[str, Any]:

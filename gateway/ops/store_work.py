@@ -11,7 +11,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from sqlalchemy import Connection
 
@@ -27,14 +27,16 @@ from storage.catalog import facts, node
 from storage.catalog.engine import Catalog
 from storage.catalog.migrate import migrate
 from storage.check import CheckReport, Level, Repairer, RepairReport
-from storage.objects import make_store
+from storage.objects import make_evidence_store, make_store
 from storage.objects.base import ObjectStore
+from storage.objects.evidence import EvidenceStore
 from storage.objects.folder import FolderStore
 from storage.rebuild import RebuildReport
 from storage.spools import make_spools
 from tiering.cache import tier_scope_check
 
 Purpose = Literal["video", "evidence", "cache"]
+_Store = TypeVar("_Store", bound=ObjectStore)
 _PURPOSES: tuple[Purpose, ...] = ("video", "evidence", "cache")
 _NO_BUCKET = "NoSuchBucket"
 _UNFINISHED = "rebuild.unfinished"  #: fact, while a rebuild runs
@@ -58,7 +60,15 @@ def record(catalog: Catalog, now_ms: int, action: str, subject: str, details: di
 
 def existing_store(settings: Settings, purpose: Purpose) -> ObjectStore | None:
     """A store of the node, if it was ever made. Nothing is made by asking."""
-    store = make_store(settings, purpose)
+    return _if_made(make_store(settings, purpose), purpose)
+
+
+def existing_evidence(settings: Settings) -> EvidenceStore | None:
+    """As `existing_store`."""
+    return _if_made(make_evidence_store(settings), "evidence")
+
+
+def _if_made(store: _Store, purpose: Purpose) -> _Store | None:
     if isinstance(store, FolderStore):
         return store if store.root.exists() or purpose == "video" else None
     try:
@@ -108,7 +118,7 @@ def check_store(
         record(catalog, wall_ms(clock), "store.check", "store", details)
         if not repair:
             return report, None
-        evidence = existing_store(settings, "evidence")
+        evidence = existing_evidence(settings)
         copies = [evidence] if evidence is not None else []
         repairer = Repairer(catalog, store, spools, operator(), copies)
         return report, repairer.repair(report, confirmed_lost, wall_ms(clock))

@@ -26,7 +26,7 @@ from storage import damage
 from storage.catalog import gaps, segments
 from storage.catalog.engine import Catalog
 from storage.catalog.segments import SegmentRow
-from storage.evidence import EvidenceSource
+from storage.evidence import EvidenceSource, SecondCopy
 from storage.media import fragment_index
 from storage.media.access_unit import StreamConfig
 from storage.media.boxes import HEAD_MAX_BYTES, parse_init, parse_moof, salvage
@@ -95,8 +95,8 @@ class Footage:
         self._store = AskedStore(store)
         self.lower = lower
         self._evidence = evidence
-        #: Segments whose main copy is gone or damaged and whose second copy was compared whole.
-        self._second: OrderedDict[str, None] = OrderedDict()
+        #: Segments whose main copy is gone, damaged or not given, and whose second copy was compared whole.
+        self._second: OrderedDict[str, SecondCopy] = OrderedDict()
         self._configs: OrderedDict[str, StreamConfig] = OrderedDict()
 
     # -- what there is -----------------------------------------------------------------------------------------------
@@ -206,9 +206,10 @@ class Footage:
         """A range; shorter only at the end of the file. Raises media.play_bytes_away, media.store_unavailable."""
         if piece.lease_id is not None:
             return await self._below().read(piece, offset, length)
-        if piece.segment_id in self._second and piece.object_key is not None and self._evidence is not None:
+        second = self._second.get(piece.segment_id)
+        if second is not None and self._evidence is not None:
             try:
-                return await asyncio.to_thread(self._evidence.read, piece.object_key, offset, length)
+                return await asyncio.to_thread(self._evidence.read, second, offset, length)
             except TiergateError:
                 self._second.pop(piece.segment_id, None)  # away, or gone since: the main copy is asked again
         with contextlib.suppress(OSError):  # a spool disk that is sick: most of what there is, the store has
@@ -224,23 +225,28 @@ class Footage:
         try:
             return await asyncio.to_thread(self._store.read, key, offset, length)
         except TiergateError as exc:
-            if exc.reason.code != "media.object_missing":
+            if exc.reason.code not in ("media.object_missing", "media.store_unavailable"):
                 raise
-            if self._evidence is not None and await self._has_second(piece):
-                return await asyncio.to_thread(self._evidence.read, key, offset, length)
+            # Another reader of the same piece may have found it whole meanwhile.
+            second = self._second.get(piece.segment_id) or await self._find_second(piece)
+            if self._evidence is not None and second is not None:
+                return await asyncio.to_thread(self._evidence.read, second, offset, length)
+            if exc.reason.code == "media.store_unavailable":
+                raise
             raise TiergateError(Kind.UNAVAILABLE, "media.play_bytes_away") from exc
 
-    async def _has_second(self, piece: Piece) -> bool:
-        """Whether the evidence store has the piece whole; it is read from there from now on."""
+    async def _find_second(self, piece: Piece) -> SecondCopy | None:
+        """The copy that the evidence store has whole; the piece is read from there from now on."""
         evidence, key, sha256 = self._evidence, piece.object_key, piece.sha256
         if evidence is None or key is None or sha256 is None or piece.segment_id in self._second:
-            return False
-        if not await asyncio.to_thread(evidence.has_whole, piece.segment_id, key, sha256):
-            return False
-        self._second[piece.segment_id] = None
+            return None
+        found = await asyncio.to_thread(evidence.whole, piece.segment_id, key, sha256)
+        if found is None:
+            return None
+        self._second[piece.segment_id] = found
         while len(self._second) > _SECOND:
             self._second.popitem(last=False)
-        return True
+        return found
 
     async def examine(self, piece: Piece) -> Piece:
         """The piece, its bytes compared with what was recorded. One that is found damaged is marked for everybody, and
@@ -260,7 +266,7 @@ class Footage:
             await self._catalog.awrite(
                 lambda c: damage.mark_found(c, piece.segment_id, _ACTOR, wall_ms(self._spool.clock))
             )
-        if await self._has_second(piece):
+        if await self._find_second(piece) is not None:
             return replace(piece, verified=True, damaged=False)
         kept = tuple(f for f in piece.fragments if _is_fragment(whole[f.offset : f.offset + f.size], f.size))
         return replace(piece, verified=True, damaged=True, fragments=kept)

@@ -24,6 +24,7 @@ _SEGMENT = tuple(segment.c[f.name] for f in fields(SegmentRow))
 _HERE = ("spooled", "stored", "condemned", "deleting")
 _IN_STORE = ("stored", "condemned")
 AWAY = "media.store_unavailable"  #: a problem that is no segment's
+UNEXPLAINED = "evidence.unexplained"  #: locked in the store, by no hold that this catalog knows
 _FAR_MS = 2 * DAY_MS
 
 
@@ -72,7 +73,9 @@ def _covered(hold: HoldRow, now_ms: int) -> tuple[Any, Any]:
 
 
 def uncopied(connection: Connection, hold: HoldRow, now_ms: int, limit: int) -> list[str]:
-    """Segments in the store that a hold covers and that nobody has ordered a copy of."""
+    """Segments in the store that a hold covers and that nobody has ordered a copy of, or whose copy only waited for a
+    hold to explain it."""
+    waits = (evidence_copy.c.state == "wanted") & (evidence_copy.c.problem == UNEXPLAINED)
     found: list[str] = []
     for covered in _covered(hold, now_ms):
         query = (
@@ -81,7 +84,7 @@ def uncopied(connection: Connection, hold: HoldRow, now_ms: int, limit: int) -> 
             .where(
                 covered,
                 segment.c.state.in_(_IN_STORE),
-                evidence_copy.c.state.is_(None) | evidence_copy.c.state.in_(("releasing", "gone")),
+                evidence_copy.c.state.is_(None) | evidence_copy.c.state.in_(("releasing", "gone")) | waits,
             )
             .limit(limit - len(found))
         )
@@ -117,6 +120,15 @@ def want(connection: Connection, ids: Sequence[str], now_ms: int) -> None:
         connection.execute(update(evidence_copy).where(evidence_copy.c.segment_id.in_(known)).values(**again))
 
 
+def want_all_anew(connection: Connection, now_ms: int) -> int:
+    """Of a node whose evidence store is another from now on: what the old one has and locks is no copy any more. How
+    many."""
+    fresh = {"version_id": None, "read_ms": None, "locked_until_ms": None, "legal_hold": False, "tries": 0}
+    wanted = {"state": "wanted", "next_ms": now_ms, "problem": None}
+    done = connection.execute(update(evidence_copy).where(evidence_copy.c.state != "gone").values(**fresh | wanted))
+    return done.rowcount
+
+
 def due(connection: Connection, states: Sequence[str], now_ms: int, limit: int) -> list[Due]:
     """Rows to be looked at, the longest waiting first."""
     query = (
@@ -142,6 +154,18 @@ def due(connection: Connection, states: Sequence[str], now_ms: int, limit: int) 
     return found
 
 
+def verified_keys(connection: Connection, limit: int) -> list[str]:
+    """Of copies that both stores should give, those that are looked at last: nobody has read them of late."""
+    query = (
+        select(segment.c.object_key)
+        .select_from(evidence_copy.join(segment))
+        .where(evidence_copy.c.state == "verified")
+        .order_by(evidence_copy.c.next_ms.desc())
+        .limit(limit)
+    )
+    return list(connection.execute(query).scalars())
+
+
 def change(connection: Connection, segment_id: str, from_states: Sequence[str], **values: Any) -> bool:
     """Whether the row was still in one of `from_states`."""
     done = connection.execute(
@@ -165,6 +189,24 @@ def counts(connection: Connection) -> dict[str, tuple[int, int]]:
         .group_by(evidence_copy.c.state)
     )
     return {state: (int(count), int(size)) for state, count, size in connection.execute(query)}
+
+
+@dataclass(frozen=True, slots=True)
+class Unexplained:
+    """Copies that are kept because nobody knows whether they are needed."""
+
+    count: int
+    camera_id: str | None  #: of the oldest
+    start_ms: int | None
+
+
+def unexplained(connection: Connection) -> Unexplained:
+    mine = evidence_copy.c.state.in_(("wanted", "releasing")) & (evidence_copy.c.problem == UNEXPLAINED)
+    copies = evidence_copy.join(segment)
+    count = connection.execute(select(func.count()).select_from(copies).where(mine)).scalar_one()
+    oldest = select(segment.c.camera_id, segment.c.start_ms).select_from(copies).where(mine)
+    first = connection.execute(oldest.order_by(segment.c.start_ms).limit(1)).first()
+    return Unexplained(count, *(first or (None, None)))
 
 
 def standing_of(connection: Connection, hold: HoldRow, failed_after: int, now_ms: int) -> Standing:

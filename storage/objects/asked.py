@@ -20,6 +20,7 @@ from typing import TypeVar
 from config.errors import TiergateError
 from storage.objects import base
 from storage.objects.base import ObjectInfo, ObjectStore
+from storage.objects.evidence import EvidenceStore
 from storage.objects.folder import FolderStore
 from storage.questions import Questions
 
@@ -41,9 +42,7 @@ class AskedStore:
 
     def iter_range(self, key: str) -> Iterator[bytes]:
         """As `ObjectStore.iter_range` of a whole object. Each piece is a question: reading all may take its time."""
-        pieces = self._answer(partial(self._store.iter_range, key))
-        while piece := self._answer(partial(next, pieces, b"")):
-            yield piece
+        yield from self._pieces(partial(self._store.iter_range, key))
 
     def put_bytes(self, key: str, data: bytes) -> ObjectInfo:
         """As `ObjectStore.put_bytes`."""
@@ -66,6 +65,11 @@ class AskedStore:
         while page := self._answer(partial(_next_of, infos)):
             yield from page
 
+    def _pieces(self, begin: Callable[[], Iterator[bytes]]) -> Iterator[bytes]:
+        pieces = self._answer(begin)
+        while piece := self._answer(partial(next, pieces, b"")):
+            yield piece
+
     def _answer(self, ask: Callable[[], T]) -> T:
         if self._questions is None:
             return ask()
@@ -73,6 +77,20 @@ class AskedStore:
             return self._questions.answer(ask)
         except TimeoutError as exc:
             raise base.unavailable("no answer of the disk") from exc
+
+
+class AskedEvidence(AskedStore):
+    def __init__(self, store: EvidenceStore) -> None:
+        super().__init__(store)
+        self._evidence = store
+
+    def read_version(self, key: str, version_id: str | None, offset: int, length: int) -> bytes:
+        """As `AskedStore.read`, of this version."""
+        return self._answer(lambda: b"".join(self._evidence.iter_version(key, version_id, offset, length)))
+
+    def iter_version(self, key: str, version_id: str | None) -> Iterator[bytes]:
+        """As `AskedStore.iter_range`, of this version."""
+        yield from self._pieces(partial(self._evidence.iter_version, key, version_id))
 
 
 def _next_of(infos: Iterator[ObjectInfo]) -> tuple[ObjectInfo, ...]:

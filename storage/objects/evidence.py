@@ -8,14 +8,16 @@ copy goes (`storage.evidence`), S3 (`storage.objects.s3_evidence`).
 
 Contract, beyond that of every `ObjectStore`
 - `copy_from` leaves a version that reads back with the digest, or raises; called again it finds that version.
-- `lock` never shortens; what it answers is what the store holds afterwards. A store without locks answers `UNLOCKED`.
+- `lock` never shortens, and lifts no legal hold; what it answers is what the store holds afterwards. A store without
+  locks answers `UNLOCKED`.
+- What is not asked for by its version is the first of a key, or the last; neither need be the one that is whole.
 - `delete_version` of a locked version raises media.store_refused.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -52,11 +54,23 @@ class EvidenceStore(ObjectStore, Protocol):
 
     def has_version(self, key: str, version_id: str | None, bytes: int) -> bool: ...
 
+    def iter_version(
+        self, key: str, version_id: str | None, offset: int = 0, length: int | None = None
+    ) -> Iterator[bytes]:
+        """As `iter_range`, of this version."""
+        ...
+
     def versions(self, key: str) -> Sequence[str | None]:
-        """Everything that lies under a key, markers of deletions too; empty: nothing."""
+        """Everything that lies under a key, newest first, markers of deletions too; empty: nothing."""
         ...
 
     def lock(self, key: str, version_id: str | None, lock: Lock) -> Lock: ...
+
+    def lock_of(self, key: str, version_id: str | None) -> Lock: ...
+
+    def lift_legal_hold(self, key: str, version_id: str | None) -> None:
+        """One that is not set is success."""
+        ...
 
     def put_locked(self, key: str, data: bytes, lock: Lock) -> str | None:
         """A small object, locked when this returns; its version."""
@@ -106,11 +120,22 @@ class FolderEvidence(FolderStore):
         found = self.head(key)
         return found is not None and found.bytes == bytes
 
+    def iter_version(
+        self, key: str, version_id: str | None, offset: int = 0, length: int | None = None
+    ) -> Iterator[bytes]:
+        return self.iter_range(key, offset, length)
+
     def versions(self, key: str) -> Sequence[str | None]:
         return [] if self.head(key) is None else [None]
 
     def lock(self, key: str, version_id: str | None, lock: Lock) -> Lock:
         return UNLOCKED
+
+    def lock_of(self, key: str, version_id: str | None) -> Lock:
+        return UNLOCKED
+
+    def lift_legal_hold(self, key: str, version_id: str | None) -> None:
+        pass
 
     def put_locked(self, key: str, data: bytes, lock: Lock) -> str | None:
         self.put_bytes(key, data)

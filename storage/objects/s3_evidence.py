@@ -10,6 +10,7 @@ Belongs here: requests about versions and locks. Does not belong here: when a lo
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -29,8 +30,11 @@ from storage.scratch import nameless
 
 _NO_LOCK = frozenset({"ObjectLockConfigurationNotFoundError", "NotImplemented", "MethodNotAllowed"})
 _NOT_LOCKED = frozenset(
-    {"NoSuchObjectLockConfiguration", "ObjectLockConfigurationNotFoundError", "NoSuchObjectLegalHold"}
-)
+    {
+        "NoSuchObjectLockConfiguration", "ObjectLockConfigurationNotFoundError", "NoSuchObjectLegalHold",
+        "MethodNotAllowed",  # of a marker of a deletion
+    }
+)  # fmt: skip
 
 
 class S3Evidence(S3Store):
@@ -75,13 +79,28 @@ class S3Evidence(S3Store):
     def copy_from(self, source: ObjectStore, key: str, sha256: bytes, bytes: int) -> ObjectInfo:
         check_key(key)
         for left in self._versions(key):  # of a run that was killed
-            if left.bytes == bytes and self.is_whole(key, left.version_id, sha256):
+            if left.bytes == bytes and self._gives_whole(key, left.version_id, sha256):
                 return ObjectInfo(key, bytes, sha256, left.version_id)
         made = self._copy_in_store(source, key) or self._copy_through_here(source, key, sha256, bytes)
-        if made.bytes != bytes or not self.is_whole(key, made.version_id, sha256):
+        try:
+            whole = made.bytes == bytes and self.is_whole(key, made.version_id, sha256)
+        except TiergateError:
+            with contextlib.suppress(TiergateError):  # else each try would leave one more
+                self.delete_version(key, made.version_id)
+            raise
+        if not whole:
             self.delete_version(key, made.version_id)
             raise base.corrupt(key)
         return ObjectInfo(key, bytes, sha256, made.version_id)
+
+    def _gives_whole(self, key: str, version_id: str | None, sha256: bytes) -> bool:
+        """False as well of one that is not given: should the store be away, it takes no other either."""
+        try:
+            return self.is_whole(key, version_id, sha256)
+        except TiergateError as exc:
+            if exc.reason.code != "media.store_unavailable":
+                raise
+            return False
 
     def _copy_in_store(self, source: ObjectStore, key: str) -> ObjectInfo | None:
         """None where the server cannot."""
@@ -115,7 +134,7 @@ class S3Evidence(S3Store):
     def is_whole(self, key: str, version_id: str | None, sha256: bytes) -> bool:
         digest = hashlib.sha256()
         try:
-            for piece in self._iter_version(key, version_id):
+            for piece in self.iter_version(key, version_id):
                 digest.update(piece)
         except TiergateError as exc:
             if exc.reason.code == "media.object_missing":
@@ -128,14 +147,12 @@ class S3Evidence(S3Store):
         return found is not None and found.bytes == bytes
 
     def iter_range(self, key: str, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
-        """The first version: a later one, or a marker of a deletion, is not what was held (FAULTS B26)."""
+        """The first version: a later one, or a marker of a deletion, may be a hand's (FAULTS B26)."""
         check_key(key)
         versions = self._versions(key)
         if not versions:
             raise base.missing(key)
-        if length is not None and length <= 0:
-            return iter(())
-        return self._iter_version(key, versions[-1].version_id, offset, length)
+        return self.iter_version(key, versions[-1].version_id, offset, length)
 
     def list(self, prefix: str = "", start_after: str = "") -> Iterator[ObjectInfo]:
         """SeaweedFS does not go on behind a key in a bucket with versions: what was before is left out here."""
@@ -145,9 +162,11 @@ class S3Evidence(S3Store):
                 yield info
             behind = behind or info.key == start_after
 
-    def _iter_version(
+    def iter_version(
         self, key: str, version_id: str | None, offset: int = 0, length: int | None = None
     ) -> Iterator[bytes]:
+        if length is not None and length <= 0:
+            return iter(())
         try:
             with _translated(key):
                 response = self._client.get_object(
@@ -201,9 +220,20 @@ class S3Evidence(S3Store):
                 until_ms = self._locked_until_ms(key, version_id)
             if lock.legal_hold:
                 self._client.enable_object_legal_hold(self._bucket, key, version_id)
-            elif self._has_legal_hold(key, version_id):
+            return Lock(until_ms, lock.legal_hold or self._has_legal_hold(key, version_id))
+
+    def lock_of(self, key: str, version_id: str | None) -> Lock:
+        if not self.can_lock():
+            return UNLOCKED
+        with _translated(key):
+            return Lock(self._locked_until_ms(key, version_id), self._has_legal_hold(key, version_id))
+
+    def lift_legal_hold(self, key: str, version_id: str | None) -> None:
+        if not self.can_lock():
+            return
+        with _translated(key):
+            if self._has_legal_hold(key, version_id):
                 self._client.disable_object_legal_hold(self._bucket, key, version_id)
-        return Lock(until_ms, lock.legal_hold)
 
     def _has_legal_hold(self, key: str, version_id: str | None) -> bool:
         try:

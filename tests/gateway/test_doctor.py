@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -294,6 +294,17 @@ def test_held_footage_that_is_not_in_two_places_is_told_and_so_is_a_lock_that_li
     found = told()
     assert found is not None and (found.level, found.reason.params) == ("bad", {"count": 1, "case": "案 8"})
     place.catalog.write(lambda c: evidence_rows.change(c, values["id"], ("wanted",), state="verified"))
+    assert told() is None
+    kept = {"state": "wanted", "problem": evidence_rows.UNEXPLAINED}
+    place.catalog.write(lambda c: evidence_rows.change(c, values["id"], ("verified",), **kept))
+    place.catalog.write(lambda c: retention_rows.release_hold(c, "H", "somebody", place.now_ms))
+    found = told()
+    assert found is not None and (found.level, found.reason.code) == ("warn", "ops.evidence_unexplained")
+    assert found.next is not None
+    for language in ("en", "zh"):
+        assert CAMERA in text(found.reason, language) and "tiergate hold add" in text(found.next, language)
+    place.catalog.write(lambda c: retention_rows.add_hold(c, replace(row, id="again")))
+    place.catalog.write(lambda c: evidence_rows.change(c, values["id"], ("wanted",), state="verified", problem=None))
     assert told() is None
     place.catalog.write(lambda c: evidence_state.remember(c, place.now_ms))
     read = place.catalog.read(lambda c: metrics.read_facts(c, place.settings, place.now_ms))

@@ -16,28 +16,31 @@ from typing import Any
 import pytest
 from sqlalchemy import delete
 
-from config.clock import SystemClock
+from config.clock import ManualClock, SystemClock, wall_ms
 from config.errors import TiergateError
 from config.load import load
 from config.settings import Settings
 from gateway.access.keys import ensure_keys
 from gateway.ops import store_move, store_work
 from gateway.ops.locks import NODE_LOCK
-from storage import patience
+from storage import evidence_state, patience, volume
 from storage.audit import log as audit
 from storage.audit.signed import Signer
-from storage.catalog import segments
+from storage.catalog import retention_rows, segments
 from storage.catalog.engine import Catalog
+from storage.catalog.retention_rows import HoldRow
 from storage.catalog.tables import audit as audit_table
-from storage.objects import make_store
+from storage.damage import Mender
+from storage.evidence import EvidenceKeeper
+from storage.objects import make_evidence_store, make_store
 from storage.objects.folder import FolderStore
 from storage.spool import Spool
 from tests.parts.catalog import new_catalog
 from tests.parts.s3 import S3Server
 from tests.parts.wait import until
-from tests.storage.footage import Recorded, insert, record
+from tests.storage.footage import CAMERA, Recorded, insert, record
 from tests.storage.sick import SickStore
-from tests.storage.test_check import upload
+from tests.storage.test_check import flip, spoil, upload
 
 WALL_NS = SystemClock().wall_ns() - 3_600 * 10**9
 
@@ -126,6 +129,78 @@ def test_to_a_bucket_and_back_every_byte_is_there(place: Place, seaweedfs: S3Ser
     entries = catalog.read(lambda c: audit.entries(c, action="store.migrate"))
     catalog.close()
     assert [e.details["switched"] for e in entries] == [False, False, True, True]
+
+
+def hold_all(place: Place) -> Callable[[], tuple[str, int]]:
+    """All of it is held. What is returned runs the keeper of the store as it is now, a day later each time: colour, and
+    copies in the evidence store."""
+    rows = [one.segment for one in place.recorded]
+    span = min(row.start_ms for row in rows), max(row.end_ms for row in rows)
+    clock = ManualClock(SystemClock().wall_ns())
+    hold = HoldRow("H", (CAMERA,), *span, "o", "r", "A-1", None, "3_months", 2 * span[1], span[1], None, None)
+    catalog = Catalog(place.settings.catalog_url)
+    catalog.write(lambda c: retention_rows.add_hold(c, hold))
+    catalog.close()
+
+    def passes() -> tuple[str, int]:
+        clock.advance(1.1 * 86_400)
+        settings = place.settings
+        store, evidence = make_store(settings), make_evidence_store(settings)
+        store.ensure()
+        evidence.ensure()
+        spool = Spool(settings.paths.spool_dir, clock, ensure_keys(settings).node_id)
+        with contextlib.closing(Catalog(settings.catalog_url)) as catalog:
+            before = catalog.read(lambda c: evidence_state.of_hold(c, hold, wall_ms(clock))).colour
+            mender = Mender(catalog, store, spool, "test", [evidence])
+            EvidenceKeeper(catalog, store, evidence, clock, mender, lambda: True, spool.node_id).run()
+        return before, sum(1 for _ in evidence.list())
+
+    return passes
+
+
+@pytest.mark.fault("B20", "B30", "B34")
+def test_held_footage_that_only_its_second_copy_has_moves_along_and_gets_another(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(patience, "PAUSE_S", 0.0)
+    passes = hold_all(place)
+    before = place.contents()
+    count = len(place.recorded)
+    assert [passes(), passes()] == [("yellow", count), ("green", count)]
+    first = place.settings
+    store = make_store(first)
+    lost, unread, rotten = (one.segment.object_key for one in place.recorded[:3])
+    for one in place.recorded:
+        one.path.unlink(missing_ok=True)
+    store.delete(lost)
+    evidence = make_evidence_store(first)
+    assert isinstance(store, FolderStore) and isinstance(evidence, FolderStore)
+    path = store.root / unread
+    path.unlink()
+    path.symlink_to("/proc/self/mem")  # EIO to whoever reads there from the beginning
+    spoil(store, rotten, flip)
+    copied = place.move(place.to_folder("elsewhere"))
+    assert (copied["from_evidence"], copied["unreadable"], copied["damaged"], copied["wrong"]) == (3, [], [], [])
+    assert [passes(), passes()][1] == ("green", count), "the node still uses its stores"
+    with contextlib.closing(Catalog(first.catalog_url)) as catalog:  # as the keeper does
+        catalog.write(lambda c: volume.recognise(c, "evidence", str(evidence.volume_id)))
+        switched = place.move(place.folder / "new.toml", switch=True, verify=True)
+        catalog.write(lambda c: volume.recognise(c, "evidence", "another"))
+    assert (switched["copies_wanted"], switched["without_copy"]) == (count, [])
+    assert switched["old_evidence"] == str(evidence.root)
+    assert place.contents() == before and place.whole()
+    assert [passes(), passes()] == [("yellow", count), ("green", count)]
+    assert sum(1 for _ in evidence.list()) == count
+
+
+def test_an_evidence_store_of_its_own_place_stays_and_its_copies_too(place: Place) -> None:
+    text = place.config.read_text().replace("[paths]", f'[paths]\nevidence_dir = "{place.folder / "second"}"')
+    place.config.write_text(text)
+    passes = hold_all(place)
+    assert [passes()[0], passes()[0]] == ["yellow", "green"]
+    switched = place.move(place.to_folder("elsewhere"), switch=True)
+    assert "old_evidence" not in switched
+    assert passes() == ("green", len(place.recorded))
 
 
 @pytest.mark.fault("S18")

@@ -18,7 +18,7 @@ PICTURES: dict[str, dict[str, int]] = {
         "storage/uploader.py::Uploader._put": 1,
         "storage/objects/folder.py::FolderStore._enter": 1,
         "storage/objects/folder.py::FolderStore._same": 1,
-        "storage/damage.py::Mender.bring": 1,
+        "storage/damage.py::Mender._put": 1,
     },
     "second copies of held footage": {
         "storage/evidence.py::EvidenceKeeper._make": 1,
@@ -35,8 +35,10 @@ PICTURES: dict[str, dict[str, int]] = {
     },
     "footage between two stores": {
         "storage/scratch.py::nameless": 1,
-        "storage/damage.py::Mender._fetch": 2,
+        "storage/damage.py::_fetch_version": 1,
+        "storage/damage.py::Mender._whole_copy": 1,
         "storage/moving.py::Mover._bring": 2,
+        "storage/moving.py::Mover._bring_second": 2,
         "storage/moving.py::Mover._carry": 1,
         "storage/objects/s3_evidence.py::S3Evidence._copy_through_here": 1,
         "storage/rebuild.py::_fetched": 1,

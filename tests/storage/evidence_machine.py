@@ -81,7 +81,7 @@ class MemoryEvidence:
     def has(self, key: str) -> bool:
         return bool(self._versions.get(key))
 
-    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         self._answer()
         for key in [key for key, versions in self._versions.items() if key.startswith(prefix) and versions]:
             yield ObjectInfo(key, 0, None)
@@ -94,8 +94,15 @@ class MemoryEvidence:
         self._answer()
         return list(self._versions.get(key, {}))
 
-    def lock_of(self, key: str) -> Lock:
+    def any_lock_of(self, key: str) -> Lock:
         return next(iter(self._versions.get(key, {}).values()), UNLOCKED)
+
+    def lock_of(self, key: str, version_id: str | None) -> Lock:
+        self._answer()
+        return self._versions[key][str(version_id)]
+
+    def lift_legal_hold(self, key: str, version_id: str | None) -> None:
+        raise AssertionError("no hold of the machine sets one")
 
     def lock(self, key: str, version_id: str | None, lock: Lock) -> Lock:
         self._answer()
@@ -214,7 +221,7 @@ class EvidenceMachine(InMemory):
             if touched and stands and not (copy and copy.state == "verified" and self.evidence_store.has(key)):
                 self.violations.append(f"held and stored, and not copied in three days: {found} {copy}")
             needed = self.held(found.camera, *self.span_of(found))
-            over_ms = self.evidence_store.lock_of(key).until_ms or 0
+            over_ms = self.evidence_store.any_lock_of(key).until_ms or 0
             told = copy is not None and copy.state != "gone"
             left = self.evidence_store.has(key) and states.get(found.id) not in (None, "spooled")
             if not (told or left) or needed or not trusted:

@@ -138,9 +138,16 @@ class LockingFolder(FolderEvidence):
         return self.store_ms
 
     def lock(self, key: str, version_id: str | None, lock: Lock) -> Lock:
-        before = self.locks.get(key, Lock()).until_ms
-        self.locks[key] = Lock(max(before or 0, lock.until_ms or 0) or None, lock.legal_hold)
+        before = self.lock_of(key, version_id)
+        until_ms = max(before.until_ms or 0, lock.until_ms or 0) or None
+        self.locks[key] = Lock(until_ms, before.legal_hold or lock.legal_hold)
         return self.locks[key]
+
+    def lock_of(self, key: str, version_id: str | None) -> Lock:
+        return self.locks.get(key, Lock())
+
+    def lift_legal_hold(self, key: str, version_id: str | None) -> None:
+        self.locks[key] = Lock(self.lock_of(key, version_id).until_ms, False)
 
     def delete_version(self, key: str, version_id: str | None) -> None:
         lock = self.locks.get(key, Lock())
@@ -148,6 +155,7 @@ class LockingFolder(FolderEvidence):
             self.refusals += 1
             raise base.refused("ObjectLocked")
         super().delete_version(key, version_id)
+        self.locks.pop(key, None)
 
 
 def locking_place(folder: Path) -> tuple[EvidencePlace, LockingFolder]:

@@ -139,6 +139,9 @@ class Witnessed:
     def head(self, key: str) -> object | None:
         return key if self._inner.has(key) else None
 
+    def iter_range(self, key: str) -> Iterator[bytes]:
+        return self._inner.objects.fetch(key)[1]
+
     def delete(self, key: str, version_id: str | None = None) -> None:
         if self.denies:
             raise OSError("denied")

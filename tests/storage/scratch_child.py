@@ -42,7 +42,7 @@ def mend(folder: Path, store: ObjectStore) -> None:
     """A damaged object put aside, or a whole copy of another store brought in its place."""
     catalog, spool = make_catalog(folder), make_spool(folder)
     (row, *_) = catalog.read(lambda c: segments.all_segments(c, ("stored",)))
-    Mender(catalog, store, spool, "test", [FolderStore(folder / "evidence")]).mend(row, 1)
+    Mender(catalog, store, spool, "test", [FolderEvidence(folder / "evidence")]).mend(row, 1)
 
 
 def put_aside(folder: Path) -> None:

@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from storage.objects import base
-from storage.objects.base import ObjectInfo
+from storage.objects.base import ObjectInfo, ObjectStore
+from storage.objects.evidence import FolderEvidence
 from storage.objects.folder import FolderStore
+from storage.objects.s3_evidence import S3Evidence
 
 
 class SickStore(FolderStore):
@@ -48,3 +50,30 @@ class SickStore(FolderStore):
             self.tries[key] += 1
             raise base.refused("AccessDenied")
         super().delete(key, version_id)
+
+
+class SickEvidence(SickStore, FolderEvidence):
+    """A copy that is made anew is another version, as in a bucket, and is given."""
+
+    def is_whole(self, key: str, version_id: str | None, sha256: bytes) -> bool:
+        self._refuse(key, self.sick | self.blind)
+        return super().is_whole(key, version_id, sha256)
+
+    def copy_from(self, source: ObjectStore, key: str, sha256: bytes, bytes: int) -> ObjectInfo:
+        if key in self.sick | self.blind and source.head(key) is not None:
+            self.delete(key)
+            self.sick.discard(key)
+            self.blind.discard(key)
+        return super().copy_from(source, key, sha256, bytes)
+
+
+class SickVersions(S3Evidence):
+    """A bucket whose server answers some versions with an error each time."""
+
+    sick: frozenset[str | None] = frozenset()
+    sick_of_new = False  #: what is put from now on is not given either
+
+    def is_whole(self, key: str, version_id: str | None, sha256: bytes) -> bool:
+        if version_id in self.sick or self.sick_of_new:
+            raise base.unavailable("InternalError")
+        return super().is_whole(key, version_id, sha256)

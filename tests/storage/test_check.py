@@ -20,6 +20,7 @@ from storage.catalog.engine import Catalog
 from storage.check import KINDS, CheckReport, Level, Repairer, RepairReport, check
 from storage.keys import quarantine_key
 from storage.objects.base import ObjectStore
+from storage.objects.evidence import FolderEvidence
 from storage.objects.folder import FolderStore
 from storage.objects.s3 import S3Store
 from storage.spool import Spool
@@ -356,7 +357,7 @@ def test_a_stray_key_in_a_bucket_never_breaks_the_pass(catalog: Catalog, spool: 
 def test_a_whole_copy_takes_the_place_of_damage_and_the_damaged_bytes_stay(
     catalog: Catalog, folder: FolderStore, spool: Spool, in_folder: list[Recorded], tmp_path: Path
 ) -> None:
-    evidence = FolderStore(tmp_path / "evidence")
+    evidence = FolderEvidence(tmp_path / "evidence")
     evidence.ensure()
     from_spool, from_evidence, without = (one.segment for one in in_folder)
     in_folder[0].path.write_bytes(folder.read(from_spool.object_key))

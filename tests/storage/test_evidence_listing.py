@@ -13,15 +13,18 @@ from sqlalchemy import Connection, update
 from config.clock import wall_ms
 from storage import journal, restore
 from storage.audit import log as audit
-from storage.catalog import segments
+from storage.catalog import evidence_rows, segments
 from storage.catalog.engine import Catalog
 from storage.catalog.tables import segment
+from storage.objects import base
 from storage.objects.base import ObjectInfo
 from storage.objects.evidence import FolderEvidence
 from storage.objects.s3_evidence import S3Evidence
 from tests.storage.evidence_place import (
+    FROM_MS,
     SERVERS,
     EvidencePlace,
+    LockingFolder,
     held_whole,
     locking_place,
     place_on,
@@ -80,6 +83,105 @@ def test_after_a_rebuild_copies_of_released_holds_end_and_those_of_standing_ones
     left = {info.key for info in evidence.list()}
     assert left == foreign | {one.segment.object_key for one in recorded[2:]}
     assert [place.copy(one).state for one in recorded[:2]] == ["gone", "gone"]
+    place.catalog.close()
+
+
+def lose_catalog_and_journal(place: EvidencePlace) -> None:
+    """All that is known now, the objects say."""
+    place.catalog.close()
+    place.catalog = make_catalog(place.spool.root.parent / f"rebuilt-{wall_ms(place.clock)}")
+    rebuilt(place.catalog, place.store, NODE, wall_ms(place.clock), "test")
+
+
+def unexplained(place: EvidencePlace) -> int:
+    return place.catalog.read(evidence_rows.unexplained).count
+
+
+@pytest.mark.fault("B20", "B21", "B31")
+@pytest.mark.parametrize("class_name", ["permanent", "3_months"])
+def test_copies_whose_hold_was_lost_are_kept_until_a_person_decides(tmp_path: Path, class_name: str) -> None:
+    place, evidence = locking_place(tmp_path)
+    recorded = place.stored()
+    place.hold(class_name=class_name)
+    place.run()
+    locks = dict(evidence.locks)
+    lose_catalog_and_journal(place)
+    for days in (0, 0.1, 1.1, 40, 60, 100, 400):  # beyond each lock that has an end
+        place.run(days=days)
+        assert len(list(evidence.list())) == unexplained(place) == len(recorded)
+    assert evidence.locks == locks and evidence.refusals == 0
+    found = place.catalog.read(evidence_rows.unexplained)
+    assert (found.camera_id, found.start_ms) == (CAMERA, recorded[0].segment.start_ms)
+    again = place.hold(class_name=class_name)
+    place.run()
+    assert (place.state(again).colour, unexplained(place)) == ("green", 0)
+    assert held_whole(place, recorded)
+    place.release(again)
+    place.run(days=100)
+    place.run(days=1.1)
+    assert (list(evidence.list()), unexplained(place)) == ([], 0)
+    place.catalog.close()
+
+
+@pytest.mark.fault("B20", "B31")
+def test_a_store_that_is_away_does_not_let_a_kept_copy_be_forgotten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, _ = locking_place(tmp_path)
+    (one,) = place.stored(1.0)
+    place.hold()
+    place.run()
+    lose_catalog_and_journal(place)
+    place.run()
+    monkeypatch.setattr(LockingFolder, "lock_of", lambda *_: (_ for _ in ()).throw(base.unavailable("HTTP 503")))
+    place.run(days=1.1)
+    monkeypatch.undo()
+    for _ in range(3):
+        place.run(days=200)
+    assert held_whole(place, [one]) and unexplained(place) == 1
+    place.catalog.close()
+
+
+@pytest.mark.fault("B20", "B26", "B31")
+def test_a_legal_hold_that_nobody_explains_is_kept_and_ends_with_a_hold_that_takes_it_over(
+    place: EvidencePlace,
+) -> None:
+    (one,) = place.stored(1.0)
+    key = one.segment.object_key
+    place.hold(class_name="permanent")
+    place.run()
+    locks = place.evidence.can_lock()
+    lose_catalog_and_journal(place)
+    place.run()
+    if isinstance(place.evidence, S3Evidence):  # a hand has deleted it: a marker lies on top
+        place.evidence._client.remove_object(place.evidence.bucket, key)
+    place.run(days=0.1)
+    assert unexplained(place) == (1 if locks else 0)
+    if not locks:
+        assert list(place.evidence.list()) == []
+        return
+    assert any(place.evidence.lock_of(key, version).legal_hold for version in place.evidence.versions(key))
+    for class_name in ("1_year", "permanent"):  # the first does not say that the legal hold may go
+        hold = place.hold(class_name=class_name, from_ms=FROM_MS + (class_name == "1_year"))
+        place.run(days=1.1)
+        assert any(place.evidence.lock_of(key, version).legal_hold for version in place.evidence.versions(key))
+        place.release(hold)
+    place.run(days=1.1)
+    assert not any(place.evidence.lock_of(key, version).legal_hold for version in place.evidence.versions(key))
+    assert unexplained(place) == 0
+
+
+@pytest.mark.fault("B20", "B31")
+def test_copies_of_a_permanent_hold_that_the_journal_knows_as_released_end(tmp_path: Path) -> None:
+    place, evidence = locking_place(tmp_path)
+    place.stored()
+    hold = place.hold(class_name="permanent")
+    place.run()
+    place.release(hold)
+    place.clock.advance(1)
+    lose_catalog(place)
+    place.run()
+    assert (list(evidence.list()), unexplained(place)) == ([], 0)
     place.catalog.close()
 
 

@@ -10,10 +10,20 @@ from sqlalchemy import update
 
 from config.clock import wall_ms
 from config.units import DAY_MS
+from storage import patience
 from storage.audit import log as audit
 from storage.catalog.tables import segment
-from storage.objects.evidence import FolderEvidence
-from tests.storage.evidence_place import EvidencePlace, LockingFolder, held_whole, locking_place
+from storage.objects.evidence import FolderEvidence, Lock
+from tests.parts.s3 import S3Server
+from tests.storage.evidence_place import (
+    EvidencePlace,
+    LockingFolder,
+    evidence_on,
+    held_whole,
+    in_bucket,
+    locking_place,
+)
+from tests.storage.sick import SickVersions
 
 
 @pytest.fixture
@@ -75,6 +85,53 @@ def test_a_standing_hold_renews_its_lock_and_permanent_is_a_legal_hold(
     place.release(for_ever)
     place.run(days=1.1)
     assert evidence.head(one.segment.object_key) is None
+
+
+def test_a_legal_hold_that_a_killed_pass_has_set_ends_with_its_hold(
+    locking: tuple[EvidencePlace, LockingFolder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, evidence = locking
+    (one,) = place.stored(1.0)
+    hold = place.hold(class_name="permanent")
+    lock = evidence.lock
+
+    def dies(key: str, version_id: str | None, wanted: Lock) -> Lock:
+        lock(key, version_id, wanted)
+        raise SystemError("killed")
+
+    monkeypatch.setattr(evidence, "lock", dies)
+    place.run()
+    assert (place.copy(one).state, place.copy(one).read_ms) == ("wanted", None)
+    assert evidence.locks[one.segment.object_key].legal_hold
+    monkeypatch.undo()
+    place.release(hold)
+    place.run(days=0.1)
+    assert evidence.head(one.segment.object_key) is None
+
+
+@pytest.mark.fault("B26", "B30")
+def test_a_version_under_a_legal_hold_that_another_has_covered_ends_with_its_hold(
+    minio_server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(patience, "PAUSE_S", 0.0)
+    name = minio_server.new_bucket()
+    evidence = evidence_on(minio_server, f"{name}-evidence", SickVersions)
+    assert isinstance(evidence, SickVersions)
+    place = EvidencePlace(tmp_path, in_bucket(minio_server, name), evidence)
+    one, *others = place.stored()
+    hold = place.hold(class_name="permanent")
+    place.run()
+    first = place.copy(one).version_id
+    evidence.sick = frozenset({first})
+    assert place.run(days=31).missing == 1
+    assert place.run().copied == 1
+    assert place.copy(one).version_id != first and place.copy(one).legal_hold
+    assert len(evidence.versions(one.segment.object_key)) == 2
+    place.release(hold)
+    place.run(days=1.1)
+    assert [place.copy(each).state for each in (one, *others)] == ["gone"] * (1 + len(others))
+    assert list(evidence.list()) == []
+    place.catalog.close()
 
 
 TEN_YEARS_S = 3_652 * 86_400

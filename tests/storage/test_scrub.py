@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from config.clock import ManualClock
+from config.clock import ManualClock, wall_ms
 from config.errors import TiergateError
 from config.units import HOUR_MS
 from storage import damage, journal, patience, scrub
 from storage.catalog import gaps, segments
 from storage.catalog.engine import Catalog
 from storage.check import Level, check
-from storage.damage import Mender
+from storage.damage import Fate, Mender
 from storage.objects.folder import FolderStore
 from storage.scrub import Scrubber
 from storage.spool import Spool
@@ -185,6 +185,42 @@ def test_a_copy_that_its_disk_cannot_give_mends_nothing_and_does_not_stop_the_ro
     place.scrubber.run(PLENTY)
     assert place.state.last_ended_ms is not None
     assert place.marked() == {one.segment.id}
+
+
+@pytest.mark.fault("B30")
+@pytest.mark.parametrize("problem", ["EIO", "InternalError"])
+def test_an_object_that_cannot_be_read_is_replaced_by_its_whole_copy(place: Place, problem: str) -> None:
+    one = place.stored()[1]
+    whole = place.store.read(one.segment.object_key)
+    spoil(place.store, one.segment.object_key, flip)
+    one.path.write_bytes(whole)
+    sick = SickStore(place.store.root, problem)
+    sick.sick.add(one.segment.object_key)
+    scrubber = Scrubber(place.catalog, sick, place.clock, Mender(place.catalog, sick, place.spool, "test"))
+    scrubber.run(PLENTY)
+    assert place.store.read(one.segment.object_key) == whole
+    assert (place.state.last_mismatches, place.state.last_unreadable, place.marked()) == (1, 0, set())
+    assert not [info.key for info in place.store.list(f"{NODE}/_quarantine")], "there were no bytes to put aside"
+
+
+@pytest.mark.fault("B30", "B31")
+@pytest.mark.parametrize("problem", ["EIO", "InternalError"])
+def test_nothing_is_replaced_in_a_store_that_gives_nothing(place: Place, problem: str) -> None:
+    one = place.stored()[1]
+    key = one.segment.object_key
+    whole = place.store.read(key)
+    spoil(place.store, key, flip)
+    spoiled = place.store.read(key)
+    one.path.write_bytes(whole)
+    sick = SickStore(place.store.root, problem)
+    sick.away = True
+    mender = Mender(place.catalog, sick, place.spool, "test")
+    if problem == "EIO":
+        assert mender.mend(one.segment, wall_ms(place.clock)) is Fate.MARKED
+    else:
+        with pytest.raises(TiergateError):
+            mender.mend(one.segment, wall_ms(place.clock))
+    assert place.store.read(key) == spoiled
 
 
 @pytest.mark.fault("B30")

@@ -1,7 +1,7 @@
 // @ts-check
 // Forms: fields by description, and a refusal of the API beside the field that it is about.
 
-import { cx, html, useEffect, useRef, useState } from "./dom.js";
+import { cx, html, useLayoutEffect, useRef, useState } from "./dom.js";
 import { ApiError } from "./api.js";
 import { Choose } from "./choose.js";
 import { say, t } from "./i18n.js";
@@ -54,7 +54,7 @@ export function Form({ fields, submit, onSubmit, onDone, onCancel, check, onChan
   const [problems, setProblems] = useState(/** @type {Record<string, string>} */ ({}));
   const [busy, setBusy] = useState(false);
   const box = useRef(/** @type {HTMLFormElement | null} */ (null));
-  useEffect(() => { if (patch) setValues(patch); }, [patch]);
+  useLayoutEffect(() => { if (patch) setValues(patch); }, [patch]); // in the same frame: nobody sees the old number beside the new incident
   const shown = fields.filter((one) => !one.when || one.when(values));
   /** @param {string} name @param {any} value */
   const change = (name, value) => {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ from config.errors import TiergateError
 from gateway.playback import clip
 from gateway.playback.footage import Footage
 from gateway.web.routers.timeline import read_spans
-from storage import damage
+from storage import damage, evidence
 from storage.catalog import gaps, places, retention_rows, segments
 from storage.catalog.engine import Catalog
 from storage.catalog.retention_rows import HoldRow
@@ -27,6 +28,7 @@ from storage.spool import Spool
 from storage.spools import Spools
 from tests.media import WALL_NS, decode_mp4
 from tests.storage.footage import CAMERA, NODE, Recorded, insert, make_catalog, make_spool, record
+from tests.storage.sick import SickEvidence, SickStore
 from tests.storage.test_check import spoil, upload
 
 FROM_MS, TO_MS = WALL_NS // 10**6, WALL_NS // 10**6 + 4_000
@@ -176,6 +178,47 @@ async def test_held_footage_that_is_gone_or_damaged_is_shown_from_its_second_cop
     # Replay asks for ranges and nothing whole.
     (piece, *_) = await place.footage.window(CAMERA, "main", FROM_MS, TO_MS)
     assert len(await place.footage.read(piece, 10, 100)) == 100
+
+
+@pytest.mark.fault("B30")
+@pytest.mark.parametrize("problem", ["EIO", "InternalError"])
+async def test_held_footage_that_the_store_does_not_give_is_shown_from_its_second_copy(
+    place: Place, tmp_path: Path, problem: str
+) -> None:
+    """A bad sector under one object, or a server that answers one with an error each time."""
+    before = (await place.clip())[1]
+    place.store = sick = SickStore(place.store.root, problem)
+    with_evidence(place, tmp_path)
+    sick.sick.add(place.recorded[1].segment.object_key)
+    pieces = await place.footage.window(CAMERA, "main", FROM_MS, TO_MS)
+    # A page asks for several ranges of a segment at once.
+    ranges = await asyncio.gather(*(place.footage.read(pieces[1], at * 100, 100) for at in range(8)))
+    assert [len(data) for data in ranges] == [100] * 8
+    planned, data = await place.clip()
+    assert (planned.damaged, data) == ((), before)
+
+
+@pytest.mark.fault("B30", "B34")
+async def test_stores_that_are_away_together_are_not_both_waited_for_by_each_picture(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evidence, "_SLOW_S", -1.0)  # whatever it takes is long
+    place.store = sick = SickStore(place.store.root, "ReadTimeoutError")
+    second = with_evidence(place, tmp_path)
+    away = SickEvidence(second.root, "ConnectTimeoutError")
+    place.footage = Footage(
+        place.catalog,
+        Spools([place.spool]),
+        sick,
+        evidence=EvidenceSource(place.catalog, away),
+    )
+    sick.away = away.away = True
+    for _ in range(5):
+        with pytest.raises(TiergateError) as caught:
+            await place.clip()
+        assert caught.value.reason.code == "media.store_unavailable"
+        assert caught.value.reason.params["problem"] == "ReadTimeoutError"
+    assert away.tries.total() == 1
 
 
 async def test_a_second_copy_that_is_not_what_was_recorded_is_never_shown(place: Place, tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from tests.parts.wait import until
 from tests.storage.evidence_place import evidence_on, in_bucket
 from tests.storage.footage import NODE, make_catalog
 from tests.storage.objects.conformance import DATA, KEY, Conformance, code, put
+from tests.storage.sick import SickVersions
 
 DIGEST = hashlib.sha256(DATA).digest()
 
@@ -91,7 +92,11 @@ def test_a_lock_is_never_shortened_and_the_copy_goes_when_it_has_run_out(
     version = copied(s3_server, evidence, tmp_path)
     until_ms = now_ms() + 3_000
     evidence.lock(KEY, version, Lock(until_ms, True))
-    assert (evidence.lock(KEY, version, Lock(until_ms - 2_000, False)).until_ms or 0) >= until_ms
+    kept = evidence.lock(KEY, version, Lock(until_ms - 2_000, False))
+    assert (kept.until_ms or 0) >= until_ms and kept.legal_hold
+    evidence.lift_legal_hold(KEY, version)
+    evidence.lift_legal_hold(KEY, version)
+    assert evidence.lock_of(KEY, version) == Lock(kept.until_ms, False)
 
     def deleted() -> bool:
         try:
@@ -132,6 +137,28 @@ def test_a_source_elsewhere_is_copied_through_this_machine(evidence: S3Evidence,
     put(folder, tmp_path)
     made = evidence.copy_from(folder, KEY, DIGEST, len(DATA))
     assert evidence.is_whole(KEY, made.version_id, DIGEST)
+
+
+@pytest.mark.real
+@pytest.mark.fault("B30")
+def test_a_version_that_the_server_does_not_give_is_covered_by_another(s3_server: S3Server, tmp_path: Path) -> None:
+    store = in_bucket(s3_server, s3_server.new_bucket())
+    put(store, tmp_path)
+    evidence = evidence_on(s3_server, f"evidence-{time.time_ns()}", SickVersions)
+    assert isinstance(evidence, SickVersions)
+    evidence.ensure()
+    first = evidence.copy_from(store, KEY, DIGEST, len(DATA)).version_id
+    evidence.sick = frozenset({first})
+    second = evidence.copy_from(store, KEY, DIGEST, len(DATA)).version_id
+    assert second != first and evidence.is_whole(KEY, second, DIGEST)
+    assert evidence.versions(KEY) == [second, first]
+    # One that was made and cannot be read back is not left behind by each try.
+    evidence.sick_of_new = True
+    for _ in range(3):
+        with pytest.raises(TiergateError) as caught:
+            evidence.copy_from(store, KEY, DIGEST, len(DATA))
+        assert code(caught) == "media.store_unavailable"
+    assert evidence.versions(KEY) == [second, first]
 
 
 # --- the canary ---
