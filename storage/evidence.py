@@ -20,6 +20,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import TypeVar
 
 from sqlalchemy import Connection
 
@@ -41,6 +42,8 @@ from storage.objects.asked import AskedEvidence
 from storage.objects.base import ObjectStore
 from storage.objects.evidence import EvidenceStore, Lock
 from storage.patience import Patience, is_unreadable
+
+T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
@@ -120,6 +123,7 @@ class EvidenceKeeper:
         self._clock_trusted = clock_trusted
         self._asked = Patience(store)
         self._asked_copies = Patience(evidence)
+        self._others: list[str] = []  #: what both stores should give
         self._listing = Listing(catalog, store, evidence, clock, mender, node_id)
         self._stopping = threading.Event()
 
@@ -131,9 +135,7 @@ class EvidenceKeeper:
         """One pass over so many at most. Raises only when the catalog, or the evidence store itself, cannot be used."""
         report = EvidenceReport()
         orders = self._catalog.read(_orders)
-        others = self._catalog.read(lambda c: evidence_rows.verified_keys(c, looks))
-        for asked in (self._asked, self._asked_copies):
-            asked.expect(others)
+        self._others = self._catalog.read(lambda c: evidence_rows.verified_keys(c, looks))
         self._order(orders, report)
         self._list(listed, copies, report)
         lock_ms = self._lock_ms()
@@ -215,12 +217,18 @@ class EvidenceKeeper:
                 report.away = True
                 return
 
+    def _ask(self, asked: Patience, key: str, question: Callable[[], T]) -> T:
+        """As `Patience.ask`. Nearly all others are only looked at in most passes, so none of them is left out for
+        having been asked: the last few of a pass may all be sick."""
+        asked.expect(self._others)
+        return asked.ask(key, question)
+
     def _blame(self, exc: TiergateError, key: str) -> str:
         """Of a copy that could not be made: a main store that gives others, and not this one, is not away."""
         problem = _problem_of(exc)
         if problem == evidence_rows.AWAY:
             try:
-                self._asked.ask(key, partial(damage.digest_of, self._store, key))
+                self._ask(self._asked, key, partial(damage.digest_of, self._store, key))
             except TiergateError as asked:
                 return _problem_of(asked)
         return problem
@@ -330,7 +338,7 @@ class EvidenceKeeper:
         else:
             look = partial(self._evidence.has_version, key, version_id, one.segment.bytes)
         try:
-            return self._asked_copies.ask(key, look)
+            return self._ask(self._asked_copies, key, look)
         except TiergateError as exc:
             if not is_unreadable(exc):
                 raise
@@ -342,7 +350,7 @@ class EvidenceKeeper:
         if row.state not in ("stored", "condemned"):
             return False
         try:
-            if self._asked.ask(row.object_key, partial(self._store.head, row.object_key)) is not None:
+            if self._ask(self._asked, row.object_key, partial(self._store.head, row.object_key)) is not None:
                 return False
             fate = self._mender.mend(row, now_ms)
         except TiergateError as exc:

@@ -439,16 +439,6 @@ WORDS: dict[str, tuple[str, str]] = {
         "`tiergate hold list` shows which hold; look at the keeper's log and at `tiergate store check`.",
         "运行 tiergate hold list 查看是哪一项保全令；请查看 keeper 日志并运行 tiergate store check。",
     ),
-    "ops.evidence_unexplained": (
-        "{count} second copies are locked in the evidence store by no hold that this catalog knows; they are kept. The "
-        "oldest: camera {camera}, {at}.",
-        "证据存储中有 {count} 份第二副本处于锁定状态，但目录中没有对应的保全令；副本予以保留。最早一份：摄像机 {camera}，{at}。",
-    ),
-    "ops.evidence_unexplained_next": (
-        "The hold may have been lost with an older catalog: compare with the files. Place it anew over that time with "
-        "`tiergate hold add` (class permanent, where it is not known); copies that nobody needs go when it is released.",
-        "原保全令可能已随旧目录丢失：请与案卷核对，并用 tiergate hold add 对该时段重新下达保全（类别不明时选 permanent）；不再需要的副本在解除该保全令后删除。",
-    ),
     "ops.evidence_lock_ok": (
         "The evidence store refused to delete a locked object: both belts hold.",
         "证据存储拒绝删除已锁定的对象：两道保护均有效。",

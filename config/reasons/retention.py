@@ -329,4 +329,13 @@ WORDS: dict[str, tuple[str, str]] = {
         "The line of the sweep says why it does not delete; `tiergate report retention` lists the cameras.",
         "清理一项说明未删除的原因；`tiergate report retention` 列出相关摄像机。",
     ),
+    "retention.copies_unexplained": (
+        "{count} second copies are locked by no hold that this catalog knows, and are kept; first: {camera}, {at}.",
+        "证据存储中有 {count} 份第二副本处于锁定状态，但目录中没有对应的保全令；副本予以保留。最早一份：摄像机 {camera}，{at}。",
+    ),
+    "retention.copies_unexplained_next": (
+        "Its hold may be lost: compare with the files, and place it anew (`tiergate hold add`, permanent if its class is "
+        "not known). What nobody needs goes when that hold is released.",
+        "原保全令可能已随旧目录丢失：请与案卷核对，并用 tiergate hold add 对该时段重新下达保全（类别不明时选 permanent）；不再需要的副本在解除该保全令后删除。",
+    ),
 }

@@ -347,8 +347,8 @@ def evidence(connection: Connection, probe: Probe) -> Iterator[Finding]:
     kept = evidence_rows.unexplained(connection)
     if kept.start_ms is not None:
         params = {"count": kept.count, "camera": kept.camera_id, "at": format_time_ms(kept.start_ms, local=True)}
-        following = Reason("ops.evidence_unexplained_next")
-        yield found("evidence", "warn", Reason("ops.evidence_unexplained", params), following)
+        following = Reason("retention.copies_unexplained_next")
+        yield found("evidence", "warn", Reason("retention.copies_unexplained", params), following)
     since = [s.standing.oldest_waiting_ms for _, s in standing if s.standing.oldest_waiting_ms is not None]
     age_ms = max(0, probe.now_ms - min(since, default=probe.now_ms))
     if age_ms >= EVIDENCE_WAITS_MS:

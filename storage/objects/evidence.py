@@ -81,6 +81,17 @@ class EvidenceStore(ObjectStore, Protocol):
         ...
 
 
+def gives_whole(store: EvidenceStore, key: str, version_id: str | None, sha256: bytes) -> bool:
+    """Of a copy that may be there already. One that is not given is made again: should the store be away, it takes no
+    other either."""
+    try:
+        return store.is_whole(key, version_id, sha256)
+    except TiergateError as exc:
+        if exc.reason.code != "media.store_unavailable":
+            raise
+        return False
+
+
 class FolderEvidence(FolderStore):
     """Files of their own, read-only. Nothing in a folder refuses root: it is a second copy, not a second belt."""
 
@@ -95,7 +106,7 @@ class FolderEvidence(FolderStore):
         with _translated(key):
             self._present()
             there = target.exists()
-            if not there or not self.is_whole(key, None, sha256):
+            if not there or not gives_whole(self, key, None, sha256):
                 with self._copied(source.iter_range(key), key, sha256, bytes) as fresh:
                     if there:
                         os.replace(fresh, target)  # a disk that cannot read its file still gives up the name

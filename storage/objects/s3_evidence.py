@@ -24,7 +24,7 @@ from minio.versioningconfig import VersioningConfig
 from config.errors import Kind, TiergateError
 from storage.objects import base
 from storage.objects.base import ObjectInfo, ObjectStore, check_key
-from storage.objects.evidence import UNLOCKED, Lock
+from storage.objects.evidence import UNLOCKED, Lock, gives_whole
 from storage.objects.s3 import S3Store, _BehindTheEnd, _judge, _log, _pieces, _translated
 from storage.scratch import nameless
 
@@ -79,7 +79,7 @@ class S3Evidence(S3Store):
     def copy_from(self, source: ObjectStore, key: str, sha256: bytes, bytes: int) -> ObjectInfo:
         check_key(key)
         for left in self._versions(key):  # of a run that was killed
-            if left.bytes == bytes and self._gives_whole(key, left.version_id, sha256):
+            if left.bytes == bytes and gives_whole(self, key, left.version_id, sha256):
                 return ObjectInfo(key, bytes, sha256, left.version_id)
         made = self._copy_in_store(source, key) or self._copy_through_here(source, key, sha256, bytes)
         try:
@@ -92,15 +92,6 @@ class S3Evidence(S3Store):
             self.delete_version(key, made.version_id)
             raise base.corrupt(key)
         return ObjectInfo(key, bytes, sha256, made.version_id)
-
-    def _gives_whole(self, key: str, version_id: str | None, sha256: bytes) -> bool:
-        """False as well of one that is not given: should the store be away, it takes no other either."""
-        try:
-            return self.is_whole(key, version_id, sha256)
-        except TiergateError as exc:
-            if exc.reason.code != "media.store_unavailable":
-                raise
-            return False
 
     def _copy_in_store(self, source: ObjectStore, key: str) -> ObjectInfo | None:
         """None where the server cannot."""

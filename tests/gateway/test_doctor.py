@@ -299,7 +299,7 @@ def test_held_footage_that_is_not_in_two_places_is_told_and_so_is_a_lock_that_li
     place.catalog.write(lambda c: evidence_rows.change(c, values["id"], ("verified",), **kept))
     place.catalog.write(lambda c: retention_rows.release_hold(c, "H", "somebody", place.now_ms))
     found = told()
-    assert found is not None and (found.level, found.reason.code) == ("warn", "ops.evidence_unexplained")
+    assert found is not None and (found.level, found.reason.code) == ("warn", "retention.copies_unexplained")
     assert found.next is not None
     for language in ("en", "zh"):
         assert CAMERA in text(found.reason, language) and "tiergate hold add" in text(found.next, language)

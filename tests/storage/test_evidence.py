@@ -16,7 +16,7 @@ from sqlalchemy import update
 from config.clock import wall_ms
 from config.errors import TiergateError
 from config.reasons import Reason
-from storage import check, damage, patience
+from storage import check, damage
 from storage.audit import log as audit
 from storage.catalog import segments
 from storage.catalog.retention_rows import HoldRow
@@ -40,7 +40,6 @@ from tests.storage.evidence_place import (
     place_on,
 )
 from tests.storage.footage import Recorded
-from tests.storage.sick import SickEvidence, SickStore
 from tests.storage.test_check import upload
 
 
@@ -307,99 +306,6 @@ def test_the_version_that_is_whole_is_shown_and_mends_whatever_lies_below_and_ab
         spooled.path.unlink(missing_ok=True)
     place.run(days=1.1)
     assert place.store.read(key) == whole
-    assert place.state(hold).colour == "green"
-
-
-@pytest.fixture
-def sick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[EvidencePlace, SickStore, SickEvidence]]:
-    """Two stores of which each may refuse to give some of what it has."""
-    monkeypatch.setattr(patience, "PAUSE_S", 0.0)
-    store = SickStore(tmp_path / "objects", "InternalError")
-    second = SickEvidence(tmp_path / "objects-evidence", "InternalError")
-    made = EvidencePlace(tmp_path, store, second)
-    yield made, store, second
-    made.catalog.close()
-
-
-Sick = tuple[EvidencePlace, SickStore, SickEvidence]
-
-
-@pytest.mark.fault("B30", "B31")
-@pytest.mark.parametrize("blind", [False, True])
-def test_copies_that_the_store_does_not_give_are_no_copies_and_are_made_again(sick: Sick, blind: bool) -> None:
-    place, _, second = sick
-    recorded = place.stored(6.0)
-    hold = place.hold()
-    place.run()
-    (second.blind if blind else second.sick).update(one.segment.object_key for one in recorded[:2])
-    report = place.run(days=31)
-    assert (report.missing, report.looked_at, report.away) == (2, len(recorded), False)
-    assert place.state(hold).colour == "yellow"
-    assert place.run().copied == 2
-    assert place.state(hold).colour == "green" and held_whole(place, recorded)
-
-
-@pytest.mark.fault("B31")
-def test_an_evidence_store_that_gives_nothing_changes_no_row(sick: Sick) -> None:
-    place, _, second = sick
-    recorded = place.stored(6.0)
-    hold = place.hold()
-    place.run()
-    second.away = True
-    for _ in range(5):
-        report = place.run(days=31)
-        assert (report.away, report.missing) == (True, 0)
-    assert {place.copy(one).state for one in recorded} == {"verified"}
-    second.away = False
-    assert place.run(days=1).looked_at == len(recorded)
-    assert place.state(hold).colour == "green"
-
-
-@pytest.mark.fault("B30", "B31")
-def test_a_hold_is_red_when_the_main_copy_is_gone_and_the_second_cannot_be_read(sick: Sick) -> None:
-    place, store, second = sick
-    one, *others = place.stored(6.0)
-    hold = place.hold()
-    place.run()
-    whole = store.read(one.segment.object_key)
-    store.delete(one.segment.object_key)
-    second.sick.add(one.segment.object_key)
-    assert place.run(days=1.1).looked_at == 1 + len(others)
-    state = place.state(hold)
-    assert (state.colour, state.standing.bad, state.standing.verified) == ("red", 1, len(others))
-    # The server has mended it: it takes the main copy's place again.
-    second.sick.clear()
-    place.run(days=1)
-    place.run(days=1.1)
-    assert place.state(hold).colour == "green" and store.read(one.segment.object_key) == whole
-
-
-@pytest.mark.fault("B17", "B30")
-def test_a_main_copy_that_the_store_does_not_give_turns_its_hold_red_and_stops_no_other(sick: Sick) -> None:
-    place, store, _ = sick
-    recorded = place.stored(6.0)
-    store.sick.update(one.segment.object_key for one in recorded[:3])
-    hold = place.hold()
-    report = place.run()
-    assert (report.copied, report.failed, report.away) == (len(recorded) - 3, 3, False)
-    for _ in range(3):
-        place.run(days=0.1)
-    assert (place.state(hold).colour, place.state(hold).standing.bad) == ("red", 3)
-
-
-@pytest.mark.fault("B30")
-@pytest.mark.parametrize("problem", ["EIO", "InternalError"])
-def test_a_look_mends_a_main_copy_that_not_even_shows_itself(sick: Sick, problem: str) -> None:
-    place, store, _ = sick
-    recorded = place.stored(6.0)
-    hold = place.hold()
-    place.run()
-    place.spoil_main(recorded[0])
-    store.problem = problem
-    store.blind.add(recorded[0].segment.object_key)
-    place.run(days=1.1)
-    store.blind.clear()
-    assert damage.digest_of(store, recorded[0].segment.object_key) == recorded[0].segment.sha256
     assert place.state(hold).colour == "green"
 
 
