@@ -424,6 +424,16 @@ def report(found: dict[str, Any], compared: bool) -> Iterator[str]:
         yield "未比对：请向节点管理单位索取密钥指纹，并用 --key 给出"
 
 
+def _with_values(arguments: list[str]) -> list[str]:
+    """`--key VALUE` as one word: argparse takes a value that begins with "-" for another option, and of 64 public keys
+    one begins so."""
+    left, joined = list(arguments), []
+    while left:
+        word = left.pop(0)
+        joined.append(f"{word}={left.pop(0)}" if word in ("--key", "--audit") and left else word)
+    return joined
+
+
 def main(arguments: list[str] | None = None) -> int:
     """0 whole; 1 not; 2 asked wrongly; 3 cannot be judged here."""
     parser = argparse.ArgumentParser(description="Judge an evidence package of tiergate / 核验 tiergate 证据包")
@@ -431,7 +441,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--key", help="fingerprint or public key of the node / 节点密钥指纹或公钥")
     parser.add_argument("--audit", help="export of the node's audit log, which must name it / 节点审计日志导出文件")
     parser.add_argument("--json", action="store_true", help="one line of JSON / 输出 JSON")
-    asked = parser.parse_args(arguments)
+    asked = parser.parse_args(_with_values(sys.argv[1:] if arguments is None else arguments))
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="replace")  # a console that has no Chinese
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -40,7 +41,10 @@ CLASS = {
     "class": "key", "months": 4, "from_months": 3, "ceiling": 3, "legal_basis": "市令 5", "replaces_months": None,
 }  # fmt: skip
 HOLD = {"cameras": ["C"], "from_ms": 1, "to_ms": 2, "case_no": "A-1", "class": "1_year", "review_ms": 3}
-PARAMS = {"retention.set": CLASS, "hold.add": HOLD, "hold.release": HOLD}
+SWEEP = {"due": 21, "standing": 100}
+PARAMS: dict[str, dict[str, Any]] = {
+    "retention.set": CLASS, "retention.sweep": SWEEP, "hold.add": HOLD, "hold.release": HOLD,
+}  # fmt: skip
 
 
 def request(number: int = 0, action: str = "retention.set", subject: str = "key") -> Approval:
@@ -79,6 +83,8 @@ def test_one_person_is_enough_under_small_governance_and_for_what_only_lengthens
     assert needs_second("retention.set", CLASS, "full") and needs_second("retention.set", shorter, "full")
     assert not needs_second("retention.set", longer, "full")
     assert needs_second("hold.add", HOLD, "full") and needs_second("hold.release", HOLD, "full")
+    assert needs_second("retention.sweep", SWEEP, "full")
+    assert not needs_second("retention.sweep", SWEEP | {"due": 20}, "full"), "a fifth is not more than a fifth"
     assert not any(needs_second(action, PARAMS[action], "small") for action in ACTIONS)
 
 

@@ -249,6 +249,17 @@ def test_a_package_signed_anew_by_somebody_else_is_found_by_the_key(made: Made) 
     assert made.refused(zipped(list(mixed.items()))) == ("signature", verifier.MANIFEST)
 
 
+def test_a_public_key_that_begins_with_a_dash_is_a_key(made: Made) -> None:
+    seeds = (number.to_bytes(32, "big") for number in range(10_000))
+    thief = next(s for s in seeds if crypto.b64(crypto.DEFAULT_SUITE.public_key(s)).startswith("-"))
+    public = crypto.DEFAULT_SUITE.public_key(thief)
+    files = dict(made.files)
+    name = json.loads(files[verifier.MANIFEST])["cameras"][0]["segments"][0]["file"]
+    forged = forge(files, name, files[name], thief)
+    assert made.judge.judge(forged, "--key", crypto.b64(public))[0] == 0
+    assert made.refused(made.first, "--key", crypto.b64(public))[0] == "key"
+
+
 def forge(files: dict[str, bytes], name: str, data: bytes, key: bytes) -> bytes:
     public = crypto.DEFAULT_SUITE.public_key(key)
     manifest: dict[str, Any] = json.loads(files[verifier.MANIFEST])

@@ -32,6 +32,14 @@ async def test_every_name_in_a_plan_an_explanation_and_a_sweep_has_a_label(tmp_p
             ours, theirs = await add_camera(admin, 1), await add_camera(admin, 2, recorded_by="owner")
             footage(site, ours, now_ms - 40 * DAY_MS)
             await hold(admin, ours, now_ms - 41 * DAY_MS, now_ms)
+            area = {
+                "name": "广场",
+                "class": "key",
+                "document_no": "文 1",
+                "cameras": [ours],
+                "from": now_ms - 50 * DAY_MS,
+            }
+            assert (await admin.post("/api/v1/areas", json=area)).status_code == 201
             answers = [
                 await admin.post("/api/v1/retention/sweep"),
                 await admin.get("/api/v1/retention/plan", params={"class": "key", "months": 4}),
@@ -40,7 +48,7 @@ async def test_every_name_in_a_plan_an_explanation_and_a_sweep_has_a_label(tmp_p
             ]
         assert [answer.status_code for answer in answers] == [200] * 4
         told = [answer.json() for answer in answers]
-        assert told[2]["holds"] and told[1]["items"] and told[3]["recorded_by_owner"]
+        assert told[2]["holds"] and told[2]["areas"] and told[1]["items"] and told[3]["recorded_by_owner"]
         names = names_in(told) | {field.name for field in dataclasses.fields(Check)}
         for language in ("en", "zh"):
             labels = table(language)
