@@ -1,12 +1,15 @@
-"""A running node with sixteen real cameras, one more that a test stops, and a department's token."""
+"""What tests of the page share: a running node with sixteen real cameras, one more that a test stops, and a department's
+token; and, for what needs no picture, a node without recorders."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
+from tests.gateway.page.site import PageSite, page_site
 from tests.parts.browser import Chromium, chromium
 from tests.parts.node import QUICK, Node
 from tests.parts.rtsp_server import RtspServer
@@ -37,6 +40,14 @@ def _add(node: Node, rtsp: RtspServer, mount: str, name: str) -> str:
         answer = client.post("/api/v1/cameras", json=body)
     assert answer.status_code == 201, answer.text
     return str(answer.json()["id"])
+
+
+@pytest.fixture
+def place(tmp_path: Path, english: Chromium) -> Iterator[PageSite]:
+    """The page of a node without recorders; it may complain of nothing."""
+    with page_site(tmp_path, english.page) as site:
+        yield site
+        assert english.complaints == []
 
 
 @pytest.fixture(scope="module")

@@ -3,26 +3,17 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import Route
 
 from config.units import DAY_MS, HOUR_MS
-from tests.gateway.page.site import PageSite, page_site
+from tests.gateway.page.site import PageSite
 from tests.gateway.page.test_pair import act
 from tests.gateway.web.test_leases_api import grant, link_up
 from tests.parts.browser import Chromium
 
 pytestmark = pytest.mark.real
-
-
-@pytest.fixture
-def place(tmp_path: Path, english: Chromium) -> Iterator[PageSite]:
-    with page_site(tmp_path, english.page) as site:
-        yield site
-        assert english.complaints == []
 
 
 def test_a_list_and_a_tree_that_are_longer_than_what_is_shown_say_so(place: PageSite, english: Chromium) -> None:

@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from playwright.sync_api import Page
 
-from tests.gateway.page.site import PageSite, page_site
+from tests.gateway.page.site import PageSite
 from tests.parts.browser import Chromium
 
 pytestmark = pytest.mark.real
 
 FROM, TO = "2026-11-20T08:00:00", "2026-11-20T09:00:00"
-
-
-@pytest.fixture
-def shown(tmp_path: Path, english: Chromium) -> Iterator[PageSite]:
-    with page_site(tmp_path, english.page) as site:
-        yield site
-        assert english.complaints == []
 
 
 def asked(page: Page, path: str) -> dict[str, list[str]]:
@@ -33,10 +24,10 @@ def asked(page: Page, path: str) -> dict[str, list[str]]:
 
 @pytest.mark.parametrize("section", ["register", "audit"])
 def test_a_filter_keeps_its_times_from_one_question_to_the_next(
-    shown: PageSite, english: Chromium, section: str
+    place: PageSite, english: Chromium, section: str
 ) -> None:
     page = english.page
-    shown.show(page, section)
+    place.show(page, section)
     page.fill(".filter [name=from]", FROM)
     page.fill(".filter [name=to]", TO)
     first = asked(page, f"/{section}")
@@ -48,10 +39,10 @@ def test_a_filter_keeps_its_times_from_one_question_to_the_next(
 
 
 def test_a_time_that_ends_before_it_begins_is_refused_and_not_shown_as_nothing(
-    shown: PageSite, english: Chromium
+    place: PageSite, english: Chromium
 ) -> None:
     page = english.page
-    shown.show(page, "register")
+    place.show(page, "register")
     page.wait_for_selector(".none")
     page.fill(".filter [name=from]", TO)
     page.fill(".filter [name=to]", FROM)

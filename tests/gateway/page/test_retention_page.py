@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import Page
 
 from config.units import DAY_MS
-from tests.gateway.page.site import PageSite, page_site
+from tests.gateway.page.site import PageSite
 from tests.gateway.web.test_retention_api import footage, state
 from tests.parts.browser import Chromium
 
 pytestmark = pytest.mark.real
-
-
-@pytest.fixture
-def place(tmp_path: Path, english: Chromium) -> Iterator[PageSite]:
-    with page_site(tmp_path, english.page) as site:
-        yield site
-        assert english.complaints == []
 
 
 def test_a_long_plan_begins_with_what_goes_names_cameras_and_says_that_it_is_cut(
