@@ -1,5 +1,5 @@
-"""What tests of the page share: a running node with sixteen real cameras, one more that a test stops, and a department's
-token; and, for what needs no picture, a node without recorders."""
+"""What tests of the page share: a running node with sixteen real cameras, one more that a test stops, and a
+department's token; for what needs no picture, a node without recorders."""
 
 from __future__ import annotations
 
