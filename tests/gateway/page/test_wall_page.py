@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import Page, Route
 
+from config.clock import SystemClock, wall_ms
 from tests.gateway.page.test_approvals_page import sign_in_alone
 from tests.gateway.page.test_page import states
 from tests.parts.browser import Chromium
@@ -131,11 +132,17 @@ def test_the_end_of_a_shift_is_said_before_it_comes_and_one_can_leave_before(roo
     type_in(page, "li")
     page.wait_for_selector(".row.camera")
     assert page.locator("#duty-ends").count() == 0
-    # Nine minutes before the end, as the page is told.
-    page.evaluate("""async () => {
-      const { store } = await import('/page/state.js'), { now } = await import('/page/clock.js');
-      store.set((s) => ({ session: { ...s.session, wall: { ...s.session.wall, until_ms: now() + 9 * 60e3 } } }));
-    }""")
+
+    # Nine minutes before the end, as the page is told whenever it asks.
+    def soon(route: Route) -> None:
+        answer = route.fetch()
+        told = answer.json()
+        if told["wall"]["until_ms"] is not None:
+            told["wall"]["until_ms"] = wall_ms(SystemClock()) + 9 * 60_000
+        route.fulfill(response=answer, json=told)
+
+    page.route("**/api/v1/session", lambda route: soon(route) if route.request.method == "GET" else route.continue_())
+    page.evaluate("async () => (await import('/page/state.js')).checkSession()")
     page.wait_for_selector("#duty-ends")
     assert "ends soon" in page.inner_text("#duty-ends")
     page.click("#duty-ends button")

@@ -257,8 +257,8 @@ export class HlsPlayer {
 
   stop() {
     this.ended = true;
+    this.hls?.destroy(); // first what is on its way: it would be of a session that is over
     this.leave();
-    this.hls?.destroy();
     this.video.removeAttribute("src");
     this.video.load();
     this.video.remove();
